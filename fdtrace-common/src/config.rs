@@ -1,0 +1,206 @@
+//! What the loader decides before the programs are verified.
+//!
+//! One read-only global of the BPF object. The verifier knows its value, so a branch on it that is not taken costs
+//! nothing, and a kernel that does not know a helper never sees the call to it. rustc emits no CO-RE relocations, so
+//! offsets come this way as well, from the running kernel's BTF.
+
+use core::mem::size_of;
+
+use crate::wire::COMM_LEN;
+
+/// A half-open range of kernel text.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Range {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+}
+
+/// Byte offsets of the fields that the programs read, from BTF.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offsets {
+    /// `task_struct.flags`
+    pub task_flags: u32,
+    /// `task_struct.pid`
+    pub task_pid: u32,
+    /// `task_struct.tgid`
+    pub task_tgid: u32,
+    /// `task_struct.comm`
+    pub task_comm: u32,
+    /// `task_struct.signal`
+    pub task_signal: u32,
+    /// `task_struct.stack`
+    pub task_stack: u32,
+    /// `signal_struct.live`
+    pub signal_live: u32,
+    /// `linux_binprm.filename`
+    pub bprm_filename: u32,
+    /// The field of `pt_regs` with the system call's number (`orig_ax`, `syscallno`).
+    pub regs_syscall: u32,
+    /// The fields of `pt_regs` with its first three arguments.
+    pub regs_arg: [u32; 3],
+    /// `file.f_mode`
+    pub file_mode: u32,
+    /// `file.f_flags`
+    pub file_flags: u32,
+    /// `file.f_op`
+    pub file_op: u32,
+    /// `file.f_inode`
+    pub file_inode: u32,
+    /// `file.f_path.dentry`
+    pub file_dentry: u32,
+    /// `file.f_path`
+    pub file_path: u32,
+    /// `file.private_data`
+    pub file_private: u32,
+    /// `file.f_count`, or `file.f_ref` from 6.13 on
+    pub file_count: u32,
+    /// `file_operations.release`
+    pub op_release: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u32,
+    /// `inode.i_rdev`
+    pub inode_rdev: u32,
+    /// `inode.i_ino`
+    pub inode_ino: u32,
+    /// `inode.i_sb`
+    pub inode_sb: u32,
+    /// `super_block.s_magic`
+    pub sb_magic: u32,
+    /// `super_block.s_dev`
+    pub sb_dev: u32,
+    /// `dentry.d_name.name`
+    pub dentry_name: u32,
+    /// `socket.sk`
+    pub socket_sk: u32,
+    /// `socket.type`
+    pub socket_type: u32,
+    /// `sock.__sk_common.skc_family`
+    pub sock_family: u32,
+    /// `sock.__sk_common.skc_state`
+    pub sock_state: u32,
+    /// `sock.__sk_common.skc_num`
+    pub sock_num: u32,
+    /// `sock.__sk_common.skc_dport`
+    pub sock_dport: u32,
+    /// `sock.__sk_common.skc_rcv_saddr`
+    pub sock_saddr: u32,
+    /// `sock.__sk_common.skc_daddr`
+    pub sock_daddr: u32,
+    /// `sock.__sk_common.skc_v6_rcv_saddr`
+    pub sock_saddr6: u32,
+    /// `sock.__sk_common.skc_v6_daddr`
+    pub sock_daddr6: u32,
+    /// `unix_sock.addr`
+    pub unix_addr: u32,
+    /// `unix_sock.peer`
+    pub unix_peer: u32,
+    /// `unix_address.name`
+    pub unix_name: u32,
+}
+
+/// An offset that this kernel does not have; what needs it is left out.
+pub const ABSENT: u32 = u32::MAX;
+
+/// `Config::emit`: every allocation and release goes through the ring.
+pub const EMIT_STREAM: u8 = 0;
+/// `Config::emit`: a handle that its own process closes before `min_age_ns` never leaves the kernel.
+pub const EMIT_SURVIVORS: u8 = 1;
+
+/// `Config::stacks`: none.
+pub const STACKS_OFF: u8 = 0;
+/// `Config::stacks`: user stacks only.
+pub const STACKS_USER: u8 = 1;
+/// `Config::stacks`: user and kernel stacks.
+pub const STACKS_BOTH: u8 = 2;
+
+/// Everything that the loader tells the programs.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Config {
+    /// Return addresses of slab allocations that make a handle (tracepoint backend); unused ones are empty.
+    pub slab_callers: [Range; 4],
+    /// Survivors mode: the age under which a closed handle is swallowed, in ns.
+    pub min_age_ns: u64,
+    /// Only tasks below this cgroup v2 (its id), 0 for no filter.
+    pub cgroup: u64,
+    /// From `task_struct.stack` to the user's `pt_regs`, where `bpf_task_pt_regs` does not exist; 0 for unknown.
+    pub regs_offset: u64,
+    /// Bits of `task_struct.flags` that mean "not a user's thread" on this kernel.
+    pub kernel_task_flags: u32,
+    /// `file.f_mode` bits that keep a file out of file-nr on this kernel.
+    pub unaccounted_modes: u32,
+    /// Process id of the tracer.
+    pub tracer: u32,
+    /// Only tasks of this uid, if `filter_uid`.
+    pub uid: u32,
+    /// Depth of `cgroup` below the root.
+    pub cgroup_level: u32,
+    /// Ring bytes that wait to be read before the reader is woken.
+    pub wakeup_bytes: u32,
+    /// Numbers of the system calls that the programs tell apart.
+    pub syscalls: Syscalls,
+    /// Offsets of kernel fields.
+    pub offsets: Offsets,
+    /// Only tasks of this name, if its first byte is not 0.
+    pub comm: [u8; COMM_LEN],
+    /// [`EMIT_STREAM`] or [`EMIT_SURVIVORS`].
+    pub emit: u8,
+    /// [`STACKS_OFF`], [`STACKS_USER`] or [`STACKS_BOTH`].
+    pub stacks: u8,
+    /// Only processes in the TREE map.
+    pub filter_tree: u8,
+    /// A child of a process in the TREE map is added to it.
+    pub follow: u8,
+    /// `uid` is a filter.
+    pub filter_uid: u8,
+    /// The kernel has `bpf_get_current_task_btf` (5.11).
+    pub has_task_btf: u8,
+    /// The kernel has `bpf_task_pt_regs` (5.15).
+    pub has_task_regs: u8,
+    /// `sched_process_exit` says whether the whole group is dead (6.16).
+    pub exit_tells_group: u8,
+    /// `kmem_cache_free` names its cache (6.1).
+    pub free_names_cache: u8,
+    /// Slab frees run after a grace period, in a bystander (before `file_free_rcu` was removed).
+    pub free_is_late: u8,
+    /// Zero.
+    pub reserved: [u8; 10],
+}
+
+/// System call numbers that matter, by architecture.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Syscalls {
+    /// `open`; -1 where there is none.
+    pub open: i32,
+    /// `openat`
+    pub openat: i32,
+    /// `ioctl`
+    pub ioctl: i32,
+    /// `bpf`
+    pub bpf: i32,
+    /// `execve`
+    pub execve: i32,
+    /// `execveat`
+    pub execveat: i32,
+    /// `io_uring_enter`
+    pub io_uring_enter: i32,
+    /// Zero.
+    pub reserved: i32,
+}
+
+// No padding: the loader hands the programs this structure as bytes.
+const _: () = assert!(
+    size_of::<Config>()
+        == 4 * size_of::<Range>()
+            + 3 * 8
+            + 6 * 4
+            + size_of::<Syscalls>()
+            + size_of::<Offsets>()
+            + COMM_LEN
+            + 20
+);

@@ -1,0 +1,68 @@
+//! Per-CPU counters: what happened, and every way in which something can be missed.
+
+/// Index of a counter in [`Counters`].
+#[repr(usize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Counter {
+    /// Handles allocated that passed the filters.
+    Allocated = 0,
+    /// Handles released that were in HANDLES.
+    Released = 1,
+    /// Of those released, the ones that no `open` ever completed (ENOENT and friends).
+    NeverOpened = 2,
+    /// Releases of handles that HANDLES does not know: older than tracing, filtered out, or missed.
+    ReleasedUnknown = 3,
+    /// Records that found no room in the ring buffer.
+    LostEvents = 4,
+    /// Allocations that found no room in HANDLES.
+    LostHandles = 5,
+    /// Stacks that could not be read.
+    LostStacks = 6,
+    /// Allocations at an address that HANDLES still held: the release of the former handle was missed.
+    Phantoms = 7,
+    /// Allocations made by the tracer itself, which it does not trace.
+    Own = 8,
+    /// Allocations that failed (ENFILE, ENOMEM, denied by a security module).
+    Failed = 9,
+    /// Releases swallowed in survivors mode.
+    Swallowed = 10,
+}
+
+/// How many counters there are.
+pub const COUNTERS: usize = 11;
+
+/// One CPU's counters, indexed by [`Counter`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters(pub [u64; COUNTERS]);
+
+impl Counters {
+    /// The value of one counter.
+    #[must_use]
+    pub const fn get(&self, counter: Counter) -> u64 {
+        self.0[counter as usize]
+    }
+
+    /// Adds another CPU's counters to these.
+    pub fn add(&mut self, other: &Self) {
+        for (sum, value) in self.0.iter_mut().zip(other.0) {
+            *sum = sum.wrapping_add(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn adds_by_counter() {
+        let mut sum = Counters::default();
+        let mut one = Counters::default();
+        one.0[Counter::Swallowed as usize] = 2;
+        sum.add(&one);
+        sum.add(&one);
+        assert_eq!(sum.get(Counter::Swallowed), 4);
+        assert_eq!(sum.get(Counter::Allocated), 0);
+    }
+}

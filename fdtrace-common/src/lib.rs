@@ -1,0 +1,11 @@
+//! The wire between fdtrace's BPF programs and its collector.
+//!
+//! Everything here is `#[repr(C)]`, has no padding that is not named, and a layout that is asserted when this crate
+//! compiles, because the same bytes are written by code built for BPF and read by code built for the host.
+#![no_std]
+
+pub mod config;
+pub mod counters;
+pub mod hash;
+pub mod look;
+pub mod wire;

@@ -1,0 +1,290 @@
+//! Records that travel through the ring buffer, and the entry of the kernel's own handle table.
+//!
+//! Every record begins with a [`Tag`] byte. All numbers are in host byte order: the ring buffer never leaves the machine.
+
+use core::mem::{offset_of, size_of};
+
+/// The most frames of one stack; `kernel.perf_event_max_stack` allows no more by default.
+pub const MAX_FRAMES: usize = 127;
+
+/// The longest task name, with its terminating zero (`TASK_COMM_LEN`).
+pub const COMM_LEN: usize = 16;
+
+/// The longest executable path that an [`Exec`] carries; a longer one is cut.
+pub const PATH_LEN: usize = 256;
+
+/// What a record is; its first byte.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tag {
+    /// [`Alloc`]
+    Alloc = 1,
+    /// [`Release`]
+    Release = 2,
+    /// [`StackHeader`], followed by the frames
+    Stack = 3,
+    /// [`Fork`]
+    Fork = 4,
+    /// [`Exec`]
+    Exec = 5,
+    /// [`Exit`]
+    Exit = 6,
+    /// [`Failure`]
+    Failure = 7,
+}
+
+/// `Alloc::syscall` and `Entry::syscall` outside a system call.
+pub const NO_SYSCALL: i16 = -1;
+
+/// A handle was allocated. Reserved in the ring before anyone but the allocator has the pointer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alloc {
+    /// [`Tag::Alloc`]
+    pub tag: u8,
+    /// [`flag`] bits.
+    pub flags: u8,
+    /// Number of the system call in progress, or [`NO_SYSCALL`].
+    pub syscall: i16,
+    /// Thread that allocated it.
+    pub tid: u32,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Time of the allocation, `CLOCK_MONOTONIC` in ns.
+    pub generation: u64,
+    /// Name of the user stack ([`crate::hash::stack`]), 0 for none.
+    pub user_stack: u64,
+    /// Name of the kernel stack, 0 for none.
+    pub kernel_stack: u64,
+    /// Process that allocated it.
+    pub tgid: u32,
+    /// What distinguishes calls of one system call: open flags, or the command of ioctl and bpf.
+    pub detail: u32,
+}
+
+/// Bits of `Alloc::flags` and `Release::flags`.
+pub mod flag {
+    /// Released without ever having been opened: FMODE_OPENED was not set.
+    pub const NEVER_OPENED: u8 = 1;
+    /// Does not count in file-nr: FMODE_NOACCOUNT or FMODE_BACKING was set.
+    pub const UNACCOUNTED: u8 = 2;
+    /// The task was a kernel thread, a worker, or an io_uring worker.
+    pub const KERNEL_TASK: u8 = 4;
+}
+
+/// Why the last reference to a handle went away, as far as the releasing task tells.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Cause {
+    /// Freed after an RCU grace period by a bystander.
+    #[default]
+    Unknown = 0,
+    /// The allocating process let go of it.
+    Close = 1,
+    /// The releasing task is in `execve`.
+    Exec = 2,
+    /// The releasing task is exiting.
+    Exit = 3,
+    /// A kernel thread, a worker or an io worker.
+    Kernel = 4,
+    /// Another process than the one that allocated it.
+    OtherProcess = 5,
+    /// The tracer itself.
+    Tracer = 6,
+}
+
+/// How many causes there are.
+pub const CAUSES: usize = 7;
+
+impl Cause {
+    /// The cause with this number on the wire.
+    #[must_use]
+    pub const fn from_wire(value: u8) -> Option<Self> {
+        Some(match value {
+            0 => Self::Unknown,
+            1 => Self::Close,
+            2 => Self::Exec,
+            3 => Self::Exit,
+            4 => Self::Kernel,
+            5 => Self::OtherProcess,
+            6 => Self::Tracer,
+            _ => return None,
+        })
+    }
+
+    /// The word for it in help, JSON and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Close => "close",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Kernel => "kernel",
+            Self::OtherProcess => "other_process",
+            Self::Tracer => "tracer",
+        }
+    }
+}
+
+/// A handle's last reference went away. Submitted after it left HANDLES.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Release {
+    /// [`Tag::Release`]
+    pub tag: u8,
+    /// [`Cause`] by number.
+    pub cause: u8,
+    /// [`flag`] bits.
+    pub flags: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Process that released it.
+    pub tgid: u32,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Generation of the handle: when it was allocated.
+    pub generation: u64,
+    /// When it was released, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+}
+
+/// Which half of a call chain a stack record holds.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Side {
+    /// Return addresses in the process.
+    User = 0,
+    /// Return addresses in the kernel.
+    Kernel = 1,
+}
+
+/// A stack, sent once per name; `frames` words of frames follow, innermost first.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StackHeader {
+    /// [`Tag::Stack`]
+    pub tag: u8,
+    /// [`Side`] by number.
+    pub side: u8,
+    /// How many frames follow, at most [`MAX_FRAMES`].
+    pub frames: u16,
+    /// Process in whose address space a user stack was taken.
+    pub tgid: u32,
+    /// Name of the stack.
+    pub hash: u64,
+}
+
+/// A process was made (not a thread).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fork {
+    /// [`Tag::Fork`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// The parent.
+    pub parent: u32,
+    /// The child.
+    pub child: u32,
+    /// Zero.
+    pub reserved2: u32,
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// The child's name.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// A process began to run another program.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Exec {
+    /// [`Tag::Exec`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// The process.
+    pub tgid: u32,
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// Its new name.
+    pub comm: [u8; COMM_LEN],
+    /// The path as it was given to `execve`, zero-terminated.
+    pub path: [u8; PATH_LEN],
+}
+
+/// The last thread of a process is exiting; its descriptors are not released yet.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exit {
+    /// [`Tag::Exit`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// The process.
+    pub tgid: u32,
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+}
+
+/// An allocation failed, so there is no handle.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Failure {
+    /// [`Tag::Failure`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// The process that got the error.
+    pub tgid: u32,
+    /// The error number, positive (ENFILE is 23).
+    pub errno: i32,
+    /// Zero.
+    pub reserved2: u32,
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// The name of the task.
+    pub comm: [u8; COMM_LEN],
+}
+
+/// Value of the HANDLES map: what the kernel knows of a live handle, by its address.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Entry {
+    /// As in [`Alloc`].
+    pub generation: u64,
+    /// As in [`Alloc`].
+    pub user_stack: u64,
+    /// As in [`Alloc`].
+    pub kernel_stack: u64,
+    /// As in [`Alloc`].
+    pub tgid: u32,
+    /// As in [`Alloc`].
+    pub tid: u32,
+    /// As in [`Alloc`].
+    pub detail: u32,
+    /// As in [`Alloc`].
+    pub syscall: i16,
+    /// As in [`Alloc`].
+    pub flags: u8,
+    /// [`state`] bits, set later than the allocation.
+    pub state: u8,
+}
+
+/// Bits of `Entry::state`.
+pub mod state {
+    /// What the handle is has been told to user space.
+    pub const DESCRIBED: u8 = 1;
+}
+
+// Layout: both sides are little-endian 64-bit, but one wrong field order would be a wrong answer, not a crash.
+const _: () = {
+    assert!(size_of::<Alloc>() == 48 && offset_of!(Alloc, handle) == 8 && offset_of!(Alloc, detail) == 44);
+    assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
+    assert!(size_of::<StackHeader>() == 16 && offset_of!(StackHeader, hash) == 8);
+    assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
+    assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
+    assert!(size_of::<Exit>() == 16 && offset_of!(Exit, time) == 8);
+    assert!(size_of::<Failure>() == 40 && offset_of!(Failure, time) == 16);
+    assert!(size_of::<Entry>() == 40 && offset_of!(Entry, state) == 39);
+};

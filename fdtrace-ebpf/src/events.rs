@@ -1,0 +1,43 @@
+//! The one ring buffer.
+
+use aya_ebpf::{macros::map, maps::RingBuf};
+use fdtrace_common::counters::Counter;
+
+use crate::{config, counters::count};
+
+/// Sized by the loader; a power of two of pages.
+#[map]
+static EVENTS: RingBuf = RingBuf::with_byte_size(1 << 23, 0);
+
+const BPF_RB_NO_WAKEUP: u64 = 1;
+const BPF_RB_FORCE_WAKEUP: u64 = 2;
+const BPF_RB_AVAIL_DATA: u64 = 0;
+
+/// Sends one record of fixed size; false, and counted, when the ring is full.
+#[inline(always)]
+pub(crate) fn send<T: Copy + 'static>(record: &T) -> bool {
+    let Some(mut slot) = EVENTS.reserve::<T>(0) else {
+        count(Counter::LostEvents);
+        return false;
+    };
+    slot.write(*record);
+    slot.submit(wakeup());
+    true
+}
+
+/// Sends `bytes` as one record; false when the ring is full. The caller counts the loss.
+#[inline(always)]
+pub(crate) fn send_bytes(bytes: &[u8]) -> bool {
+    EVENTS.output::<[u8]>(bytes, wakeup()).is_ok()
+}
+
+/// Waking the reader costs an interrupt on this CPU, so it is woken only when enough waits; it looks by itself often
+/// enough for a quiet machine.
+#[inline(always)]
+fn wakeup() -> u64 {
+    if EVENTS.query(BPF_RB_AVAIL_DATA) >= u64::from(config::get!(wakeup_bytes)) {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    }
+}

@@ -1,0 +1,74 @@
+//! Which allocations are traced. Releases are never filtered: they look only at HANDLES.
+
+use aya_ebpf::{
+    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid},
+    macros::map,
+    maps::HashMap,
+};
+use fdtrace_common::wire::COMM_LEN;
+
+use crate::config;
+
+/// Process ids that are traced, when the tree filter is on.
+#[map]
+static TREE: HashMap<u32, u8> = HashMap::with_max_entries(16384, 0);
+
+/// Whether an allocation by the current task is traced.
+#[inline(always)]
+pub(crate) fn admits(tgid: u32) -> bool {
+    if config::get!(filter_tree) != 0 && TREE.get_ptr(tgid).is_none() {
+        return false;
+    }
+    if config::get!(filter_uid) != 0 && bpf_get_current_uid_gid() as u32 != config::get!(uid) {
+        return false;
+    }
+    if config::get!(comm[0]) != 0 && !is_named() {
+        return false;
+    }
+    in_cgroup()
+}
+
+/// A child of a traced process is traced, when asked for.
+#[inline(always)]
+pub(crate) fn forked(parent: u32, child: u32) {
+    if config::get!(follow) != 0 && TREE.get_ptr(parent).is_some() {
+        // A tree of more processes than the map holds is traced in part; the collector sees the fork and says so.
+        let _ = TREE.insert(child, 1, 0);
+    }
+}
+
+/// A process id is free to be used again.
+#[inline(always)]
+pub(crate) fn exited(tgid: u32) {
+    if config::get!(filter_tree) != 0 {
+        let _ = TREE.remove(tgid);
+    }
+}
+
+#[inline(always)]
+fn is_named() -> bool {
+    let Ok(comm) = bpf_get_current_comm() else { return false };
+    let mut index = 0;
+    while index < COMM_LEN {
+        let wanted = config::get!(comm[index]);
+        if comm[index] != wanted {
+            return false;
+        }
+        if wanted == 0 {
+            return true;
+        }
+        index += 1;
+    }
+    true
+}
+
+#[inline(always)]
+fn in_cgroup() -> bool {
+    let wanted = config::get!(cgroup);
+    if wanted == 0 {
+        return true;
+    }
+    let level = config::get!(cgroup_level) as i32;
+    // SAFETY: the helper takes a number and returns one.
+    unsafe { bpf_get_current_ancestor_cgroup_id(level) == wanted }
+}

@@ -1,0 +1,20 @@
+//! The fentry backend. Cheapest, but on a preemptible kernel a task that is preempted inside a program makes every
+//! other task on that CPU skip it; the kernel counts that as `recursion_misses`.
+
+use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
+
+use crate::handles;
+
+/// `int security_file_alloc(struct file *file)`
+#[fentry(function = "security_file_alloc")]
+fn alloc_fentry(ctx: FEntryContext) -> i32 {
+    handles::allocated(ctx.as_ptr(), ctx.arg::<u64>(0));
+    0
+}
+
+/// `void security_file_free(struct file *file)`
+#[fentry(function = "security_file_free")]
+fn release_fentry(ctx: FEntryContext) -> i32 {
+    handles::released(ctx.arg::<u64>(0));
+    0
+}

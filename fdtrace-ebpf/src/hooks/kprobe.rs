@@ -1,0 +1,23 @@
+//! The kprobe backend. Entry probes run with preemption off and cannot run out of instances: nothing is missed.
+
+use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
+
+use crate::handles;
+
+/// `int security_file_alloc(struct file *file)`: every allocator calls it once.
+#[kprobe]
+fn alloc_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(file) = ctx.arg::<u64>(0) {
+        handles::allocated(ctx.as_ptr(), file);
+    }
+    0
+}
+
+/// `void security_file_free(struct file *file)`: the last call before every kind of free.
+#[kprobe]
+fn release_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(file) = ctx.arg::<u64>(0) {
+        handles::released(file);
+    }
+    0
+}

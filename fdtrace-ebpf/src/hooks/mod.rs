@@ -1,0 +1,8 @@
+//! Where the programs attach: one file per backend for the two ends of a handle's life, one for processes, one for
+//! allocations that fail.
+
+mod failures;
+mod fentry;
+mod kprobe;
+mod processes;
+mod tracepoint;

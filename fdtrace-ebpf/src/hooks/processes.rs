@@ -1,0 +1,99 @@
+//! Processes come, change and go.
+
+use aya_ebpf::{
+    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
+    macros::{map, raw_tracepoint},
+    maps::PerCpuArray,
+    programs::RawTracePointContext,
+};
+use fdtrace_common::wire::{COMM_LEN, Exec, Exit, Fork, Tag};
+
+use crate::{
+    config, events, filter,
+    task::{now, read},
+};
+
+/// Scratch of `process_exec` alone: its record is too large for the BPF stack.
+#[map]
+static EXEC: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
+
+/// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, before the child runs.
+#[raw_tracepoint(tracepoint = "sched_process_fork")]
+fn process_fork(ctx: RawTracePointContext) -> i32 {
+    let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+    let tgid = tgid(child);
+    if read::<u32>(child, config::get!(offsets.task_pid)) != tgid {
+        return 0;
+    }
+    let parent = self::tgid(parent);
+    filter::forked(parent, tgid);
+    events::send(&Fork {
+        tag: Tag::Fork as u8,
+        reserved: [0; 3],
+        parent,
+        child: tgid,
+        reserved2: 0,
+        time: now(),
+        comm: comm(child),
+    });
+    0
+}
+
+/// `sched_process_exec(struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)`
+#[raw_tracepoint(tracepoint = "sched_process_exec")]
+fn process_exec(ctx: RawTracePointContext) -> i32 {
+    let (task, bprm) = (ctx.arg::<u64>(0), ctx.arg::<u64>(2));
+    let Some(record) = EXEC.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map's value is one `Exec`, used by this program only.
+    let record = unsafe { &mut *record };
+    record.tag = Tag::Exec as u8;
+    record.tgid = tgid(task);
+    record.time = now();
+    record.comm = comm(task);
+    record.path[0] = 0;
+    let name: u64 = read(bprm, config::get!(offsets.bprm_filename));
+    // SAFETY: as above; the buffer's length is its own. A name that cannot be read stays empty.
+    let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut record.path) };
+    events::send(record);
+    0
+}
+
+/// `sched_process_exit(struct task_struct *task)`, from 6.16 on with `bool group_dead`.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn process_exit(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg::<u64>(0);
+    let group_dead = if config::get!(exit_tells_group) != 0 {
+        ctx.arg::<u64>(1) & 1 != 0
+    } else {
+        live_threads(task) == 0
+    };
+    if !group_dead {
+        return 0;
+    }
+    let tgid = tgid(task);
+    filter::exited(tgid);
+    let time = now();
+    events::send(&Exit { tag: Tag::Exit as u8, reserved: [0; 3], tgid, time });
+    0
+}
+
+/// `signal->live`, which `do_exit` has decremented before the tracepoint.
+#[inline(always)]
+fn live_threads(task: u64) -> u32 {
+    let signal: u64 = read(task, config::get!(offsets.task_signal));
+    read(signal, config::get!(offsets.signal_live))
+}
+
+#[inline(always)]
+fn tgid(task: u64) -> u32 {
+    read(task, config::get!(offsets.task_tgid))
+}
+
+#[inline(always)]
+fn comm(task: u64) -> [u8; COMM_LEN] {
+    let mut comm = [0; COMM_LEN];
+    let field = (task as *const u8).wrapping_add(config::get!(offsets.task_comm) as usize);
+    // SAFETY: a probe read takes any address; the buffer's length is its own.
+    let _ = unsafe { bpf_probe_read_kernel_buf(field, &mut comm) };
+    comm
+}

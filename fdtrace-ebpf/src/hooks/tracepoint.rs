@@ -1,0 +1,73 @@
+//! The tracepoint backend: the slab allocator's own tracepoints, for kernels that offer nothing better.
+//!
+//! They fire for every object of every cache, so what is no handle is turned away first, by the return address of an
+//! allocation and by the cache of a free.
+
+use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
+use fdtrace_common::config::Range;
+
+use crate::{config, handles};
+
+/// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
+#[unsafe(no_mangle)]
+static mut CACHES: [u64; 4] = [0; 4];
+
+/// `kmem_cache_alloc(unsigned long call_site, const void *ptr, struct kmem_cache *s, ...)`; 5.10 has no `s`.
+#[raw_tracepoint(tracepoint = "kmem_cache_alloc")]
+fn alloc_slab(ctx: RawTracePointContext) -> i32 {
+    let caller = ctx.arg::<u64>(0);
+    let mut index = 0;
+    while index < 4 {
+        let range = Range {
+            start: config::get!(slab_callers[index].start),
+            end: config::get!(slab_callers[index].end),
+        };
+        if caller >= range.start && caller < range.end {
+            let handle = ctx.arg::<u64>(1);
+            if handle != 0 {
+                if config::get!(free_names_cache) != 0 {
+                    learn_cache(index, ctx.arg::<u64>(2));
+                }
+                handles::allocated(ctx.as_ptr(), handle);
+            }
+            return 0;
+        }
+        index += 1;
+    }
+    0
+}
+
+/// `kmem_cache_free(unsigned long call_site, const void *ptr, const struct kmem_cache *s)`; before 6.1 without `s`.
+#[raw_tracepoint(tracepoint = "kmem_cache_free")]
+fn release_slab(ctx: RawTracePointContext) -> i32 {
+    if config::get!(free_names_cache) != 0 && !is_known(ctx.arg::<u64>(2)) {
+        return 0;
+    }
+    handles::released(ctx.arg::<u64>(1));
+    0
+}
+
+/// All handles of one allocation function come from one cache.
+#[inline(always)]
+fn learn_cache(function: usize, cache: u64) {
+    // SAFETY: a plain global of integers; every writer of a slot writes the same value.
+    let slot = unsafe { &raw mut CACHES[function] };
+    // SAFETY: as above.
+    if unsafe { core::ptr::read_volatile(slot) } != cache {
+        // SAFETY: as above.
+        unsafe { core::ptr::write_volatile(slot, cache) };
+    }
+}
+
+#[inline(always)]
+fn is_known(cache: u64) -> bool {
+    let mut index = 0;
+    while index < 4 {
+        // SAFETY: as in `learn_cache`.
+        if unsafe { core::ptr::read_volatile(&raw const CACHES[index]) } == cache {
+            return true;
+        }
+        index += 1;
+    }
+    false
+}

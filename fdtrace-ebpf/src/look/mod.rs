@@ -1,0 +1,4 @@
+//! Iterators: they run when user space reads them, not when handles come and go.
+
+mod describe;
+mod descriptors;

@@ -1,0 +1,170 @@
+//! Call chains: taken at allocation, named by a hash, sent in full once for each name.
+//!
+//! The kernel's half of a chain costs about ten times the user's, and nearly always follows from where the process
+//! called and what it asked for. So it is taken when that pair is first seen, again once in [`RESAMPLE`] calls, and
+//! always where there is no system call or where one system call does many things.
+
+use aya_ebpf::{
+    helpers::bpf_get_stack,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
+};
+use core::ffi::c_void;
+use fdtrace_common::{
+    config::{STACKS_BOTH, STACKS_OFF},
+    counters::Counter,
+    hash,
+    wire::{MAX_FRAMES, NO_SYSCALL, Side, StackHeader, Tag},
+};
+
+use crate::{config, counters::count, events};
+
+/// One in so many calls of a site has its kernel stack taken again, to catch variants. A power of two.
+const RESAMPLE: u32 = 64;
+
+const BPF_F_USER_STACK: u64 = 1 << 8;
+const BPF_ANY: u64 = 0;
+
+/// A stack record as it goes through the ring, in scratch memory.
+#[repr(C)]
+struct Scratch {
+    header: StackHeader,
+    frames: [u64; MAX_FRAMES],
+}
+
+/// What is remembered of a (user stack, system call, detail).
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Site {
+    kernel_stack: u64,
+    calls: u32,
+    reserved: u32,
+}
+
+/// Scratch of the allocation program. Only one is loaded, and the kernel never runs it twice at once on a CPU.
+#[map]
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// Names that user space has been sent. An evicted name is sent again, so a full map costs bytes, never a stack.
+#[map]
+static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
+
+/// Sites whose user stack was sent and whose kernel stack is known.
+#[map]
+static SITES: LruHashMap<u64, Site> = LruHashMap::with_max_entries(16384, 0);
+
+/// The names of the two halves of a call chain; 0 for none.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Chain {
+    pub(crate) user: u64,
+    pub(crate) kernel: u64,
+}
+
+/// Names the current call chain, sending what user space has not seen.
+#[inline(always)]
+pub(crate) fn take(ctx: *mut c_void, tgid: u32, kernel_task: bool, syscall: i16, detail: u32) -> Chain {
+    if config::get!(stacks) == STACKS_OFF {
+        return Chain::default();
+    }
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Chain::default() };
+    // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
+    let scratch = unsafe { &mut *scratch };
+    let user = if kernel_task { 0 } else { user_stack(ctx, scratch) };
+    let kernel_follows = !kernel_task && follows(syscall);
+    let key = hash::finish(hash::mix(hash::mix(user, syscall as u64), u64::from(detail)));
+    if kernel_follows && let Some(site) = SITES.get_ptr_mut(key) {
+        // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
+        let site = unsafe { &mut *site };
+        site.calls = site.calls.wrapping_add(1);
+        if site.calls % RESAMPLE != 0 || config::get!(stacks) != STACKS_BOTH {
+            return Chain { user, kernel: site.kernel_stack };
+        }
+    }
+    // The user stack is still in the scratch, so it goes first.
+    let sent = kernel_task || send_once(scratch, Side::User, tgid, user);
+    let kernel = if config::get!(stacks) == STACKS_BOTH { kernel_stack(ctx, scratch, tgid) } else { 0 };
+    if kernel_follows && sent {
+        let site = Site { kernel_stack: kernel, calls: 0, reserved: 0 };
+        let _ = SITES.insert(key, site, BPF_ANY);
+    }
+    Chain { user, kernel }
+}
+
+/// Whether the kernel's half follows from the user's half and the system call.
+#[inline(always)]
+fn follows(syscall: i16) -> bool {
+    syscall != NO_SYSCALL && i32::from(syscall) != config::get!(syscalls.io_uring_enter)
+}
+
+#[inline(always)]
+fn user_stack(ctx: *mut c_void, scratch: &mut Scratch) -> u64 {
+    let frames = unwind(ctx, scratch, BPF_F_USER_STACK);
+    if frames == 0 {
+        count(Counter::LostStacks);
+        return 0;
+    }
+    name(scratch, frames)
+}
+
+#[inline(always)]
+fn kernel_stack(ctx: *mut c_void, scratch: &mut Scratch, tgid: u32) -> u64 {
+    let frames = unwind(ctx, scratch, 0);
+    if frames == 0 {
+        count(Counter::LostStacks);
+        return 0;
+    }
+    let name = name(scratch, frames);
+    send_once(scratch, Side::Kernel, tgid, name);
+    name
+}
+
+/// Fills the scratch with return addresses and says how many there are.
+#[inline(always)]
+fn unwind(ctx: *mut c_void, scratch: &mut Scratch, flags: u64) -> u16 {
+    let room = (MAX_FRAMES * 8) as u32;
+    // SAFETY: the buffer is `room` bytes long.
+    let bytes = unsafe { bpf_get_stack(ctx, scratch.frames.as_mut_ptr().cast(), room, flags) };
+    if bytes <= 0 {
+        scratch.header.frames = 0;
+        return 0;
+    }
+    let frames = (bytes as u64 / 8) as u16;
+    scratch.header.frames = frames;
+    frames
+}
+
+#[inline(always)]
+fn name(scratch: &Scratch, frames: u16) -> u64 {
+    let mut hash = hash::SEED;
+    let mut index = 0;
+    while index < MAX_FRAMES {
+        if index >= frames as usize {
+            break;
+        }
+        hash = hash::mix(hash, scratch.frames[index]);
+        index += 1;
+    }
+    hash::finish(hash)
+}
+
+/// Sends the stack in the scratch unless user space has it; false when it has not and the ring is full.
+#[inline(always)]
+fn send_once(scratch: &mut Scratch, side: Side, tgid: u32, name: u64) -> bool {
+    if name == 0 || STACKS.get_ptr(name).is_some() {
+        return true;
+    }
+    scratch.header.tag = Tag::Stack as u8;
+    scratch.header.side = side as u8;
+    scratch.header.tgid = tgid;
+    scratch.header.hash = name;
+    let frames = (scratch.header.frames as usize) & 0x7f;
+    let bytes = size_of::<StackHeader>() + frames * 8;
+    // SAFETY: `bytes` is at most the size of the scratch: 16 + 127 * 8.
+    let record = unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), bytes) };
+    if !events::send_bytes(record) {
+        count(Counter::LostStacks);
+        return false;
+    }
+    let _ = STACKS.insert(name, 1, BPF_ANY);
+    true
+}

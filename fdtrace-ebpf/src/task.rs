@@ -1,0 +1,147 @@
+//! What the programs need to know of the current task.
+
+use aya_ebpf::{
+    bindings::task_struct,
+    helpers::{
+        bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel,
+        bpf_task_pt_regs,
+    },
+};
+use fdtrace_common::wire::{Cause, NO_SYSCALL};
+
+use crate::config;
+
+/// `PF_EXITING` (include/linux/sched.h; the same on all kernels with BTF).
+const PF_EXITING: u32 = 0x4;
+
+/// The current task, read in the cheapest way that this kernel knows.
+#[derive(Clone, Copy)]
+pub(crate) struct Task(*const u8);
+
+impl Task {
+    #[inline(always)]
+    pub(crate) fn current() -> Self {
+        if config::get!(has_task_btf) != 0 {
+            // SAFETY: takes nothing, returns a pointer that the verifier knows as a `task_struct`.
+            Self(unsafe { bpf_get_current_task_btf() }.cast())
+        } else {
+            // SAFETY: takes nothing, returns the task's address.
+            Self(unsafe { bpf_get_current_task() } as *const u8)
+        }
+    }
+
+    #[inline(always)]
+    pub(crate) fn flags(self) -> u32 {
+        self.field(config::get!(offsets.task_flags))
+    }
+
+    #[inline(always)]
+    fn field<T: Copy + Default>(self, offset: u32) -> T {
+        if config::get!(has_task_btf) != 0 {
+            // SAFETY: the verifier checks that a field of this size lies there; the load is fault-tolerant.
+            unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<T>()) }
+        } else {
+            read(self.0 as u64, offset)
+        }
+    }
+
+    /// Registers at the entry to the kernel, where they can be found.
+    #[inline(always)]
+    fn registers(self) -> Option<Registers> {
+        if config::get!(has_task_regs) != 0 {
+            // SAFETY: the pointer came from `bpf_get_current_task_btf`.
+            let regs = unsafe { bpf_task_pt_regs(self.0.cast_mut().cast::<task_struct>()) };
+            return Some(Registers(regs as *const u8));
+        }
+        let offset = config::get!(regs_offset);
+        if offset == 0 {
+            return None;
+        }
+        let stack: u64 = self.field(config::get!(offsets.task_stack));
+        Some(Registers((stack + offset) as *const u8))
+    }
+
+    /// The system call in progress: its number, and what tells apart the things that one call can do.
+    #[inline(always)]
+    pub(crate) fn syscall(self) -> (i16, u32) {
+        let Some(registers) = self.registers() else { return (NO_SYSCALL, 0) };
+        let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
+        if number < 0 {
+            return (NO_SYSCALL, 0);
+        }
+        (number as i16, registers.detail(number))
+    }
+
+    /// Why this task drops the last reference of a handle that `owner` allocated.
+    #[inline(always)]
+    pub(crate) fn cause(self, tgid: u32, owner: u32) -> Cause {
+        if config::get!(free_is_late) != 0 {
+            return Cause::Unknown;
+        }
+        let flags = self.flags();
+        if flags & PF_EXITING != 0 {
+            return Cause::Exit;
+        }
+        if flags & config::get!(kernel_task_flags) != 0 {
+            return Cause::Kernel;
+        }
+        if tgid == config::get!(tracer) && owner != tgid {
+            return Cause::Tracer;
+        }
+        if self.in_exec() {
+            return Cause::Exec;
+        }
+        if tgid != owner { Cause::OtherProcess } else { Cause::Close }
+    }
+
+    #[inline(always)]
+    fn in_exec(self) -> bool {
+        let Some(registers) = self.registers() else { return false };
+        let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
+        number == config::get!(syscalls.execve) || number == config::get!(syscalls.execveat)
+    }
+}
+
+/// A `struct pt_regs` of the current task.
+#[derive(Clone, Copy)]
+struct Registers(*const u8);
+
+impl Registers {
+    #[inline(always)]
+    fn read(self, offset: u32) -> u64 {
+        if config::get!(has_task_regs) != 0 {
+            // SAFETY: the verifier knows the pointer as `pt_regs`; the load is fault-tolerant.
+            unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<u64>()) }
+        } else {
+            read(self.0 as u64, offset)
+        }
+    }
+
+    #[inline(always)]
+    fn detail(self, number: i32) -> u32 {
+        if number == config::get!(syscalls.openat) {
+            self.read(config::get!(offsets.regs_arg[2])) as u32
+        } else if number == config::get!(syscalls.open) || number == config::get!(syscalls.ioctl) {
+            self.read(config::get!(offsets.regs_arg[1])) as u32
+        } else if number == config::get!(syscalls.bpf) {
+            self.read(config::get!(offsets.regs_arg[0])) as u32
+        } else {
+            0
+        }
+    }
+}
+
+/// Reads a field of a kernel structure; 0 when it cannot be read. Any address may be given: the helper checks it.
+#[inline(always)]
+pub(crate) fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
+    let field = (base as *const u8).wrapping_add(offset as usize).cast::<T>();
+    // SAFETY: a probe read never faults, and a `T` is made of integers.
+    unsafe { bpf_probe_read_kernel(field) }.unwrap_or_default()
+}
+
+/// `CLOCK_MONOTONIC` in ns.
+#[inline(always)]
+pub(crate) fn now() -> u64 {
+    // SAFETY: takes nothing, returns a time.
+    unsafe { bpf_ktime_get_ns() }
+}

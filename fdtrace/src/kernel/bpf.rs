@@ -1,0 +1,155 @@
+//! `bpf()` commands that aya does not offer: batch look-up, an iterator over one map, missed runs of a program.
+
+use std::{
+    fs::File,
+    io,
+    mem::{MaybeUninit, size_of},
+    os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
+};
+
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info};
+
+/// How many elements one batch look-up asks for; doubled when a bucket is longer.
+const BATCH: usize = 4096;
+
+/// Every element of a hash map that is there for the whole call, each once; elements that come or go meanwhile may or
+/// may not be among them. Needs Linux 5.6.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn elements<K: Copy, V: Copy>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
+    let mut found = Vec::new();
+    let mut room = BATCH;
+    let mut position: Option<u32> = None;
+    loop {
+        match batch::<K, V>(map, position, room, &mut found) {
+            Ok(Some(next)) => position = Some(next),
+            Ok(None) => return Ok(found),
+            Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < 1 << 24 => room *= 2,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One `BPF_MAP_LOOKUP_BATCH`: appends what it finds and says where to go on, `None` at the end.
+fn batch<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    position: Option<u32>,
+    room: usize,
+    found: &mut Vec<(K, V)>,
+) -> io::Result<Option<u32>> {
+    let mut keys: Vec<MaybeUninit<K>> = vec![MaybeUninit::uninit(); room];
+    let mut values: Vec<MaybeUninit<V>> = vec![MaybeUninit::uninit(); room];
+    let mut next = 0u32;
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.batch };
+    request.in_batch = position.as_ref().map_or(0, |start| std::ptr::from_ref(start) as u64);
+    request.out_batch = std::ptr::from_mut(&mut next) as u64;
+    request.keys = keys.as_mut_ptr() as u64;
+    request.values = values.as_mut_ptr() as u64;
+    request.count = u32::try_from(room).unwrap_or(u32::MAX);
+    request.map_fd = map.as_raw_fd().cast_unsigned();
+    let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attributes);
+    let ended = match &result {
+        Ok(_) => false,
+        Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
+        Err(_) => return result.map(|_| None),
+    };
+    // SAFETY: as above; the kernel wrote how many elements it filled in.
+    let count = unsafe { attributes.batch.count } as usize;
+    for (key, value) in keys.iter().zip(&values).take(count) {
+        // SAFETY: the kernel has filled the first `count` keys; a `K` is made of integers.
+        let key = unsafe { key.assume_init() };
+        // SAFETY: as above, of the values.
+        let value = unsafe { value.assume_init() };
+        found.push((key, value));
+    }
+    Ok((!ended).then_some(next))
+}
+
+/// A file that runs an iterator program when it is read; over the elements of `map` where one is given.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn iterate(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<File> {
+    /// `union bpf_iter_link_info`, as long as kernels since 5.9 know it.
+    #[repr(C)]
+    struct LinkInfo {
+        map_fd: u32,
+    }
+    let info = LinkInfo { map_fd: map.map_or(0, |map| map.as_raw_fd().cast_unsigned()) };
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.link_create };
+    request.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
+    request.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    if map.is_some() {
+        request.__bindgen_anon_3.__bindgen_anon_1.iter_info = (&raw const info) as u64;
+        request.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = size_of::<LinkInfo>() as u32;
+    }
+    let link = owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?);
+    let mut attributes = empty_attributes();
+    // SAFETY: as above.
+    let request = unsafe { &mut attributes.iter_create };
+    request.link_fd = link.as_raw_fd().cast_unsigned();
+    Ok(owned(bpf(bpf_cmd::BPF_ITER_CREATE, &mut attributes)?).into())
+}
+
+/// What the kernel has counted of a program.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct RunCounts {
+    /// Runs, while run statistics were on.
+    pub(super) runs: u64,
+    /// Nanoseconds in those runs.
+    pub(super) time_ns: u64,
+    /// Runs that the kernel skipped, because the program was active on that CPU (5.12).
+    pub(super) skipped: u64,
+    /// Instructions that the verifier looked at (5.16).
+    pub(super) verified: u32,
+}
+
+/// Reads a program's counts. Fields that an old kernel does not know stay 0.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn run_counts(program: BorrowedFd<'_>) -> io::Result<RunCounts> {
+    // SAFETY: plain integers and addresses; zero is valid for all of them.
+    let mut info: bpf_prog_info = unsafe { std::mem::zeroed() };
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.info };
+    request.bpf_fd = program.as_raw_fd().cast_unsigned();
+    request.info_len = size_of::<bpf_prog_info>() as u32;
+    request.info = std::ptr::from_mut(&mut info) as u64;
+    bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
+    Ok(RunCounts {
+        runs: info.run_cnt,
+        time_ns: info.run_time_ns,
+        skipped: info.recursion_misses,
+        verified: info.verified_insns,
+    })
+}
+
+fn empty_attributes() -> bpf_attr {
+    // SAFETY: a union of integers, addresses and names; zero is what the kernel expects in unused parts.
+    unsafe { std::mem::zeroed() }
+}
+
+fn owned(descriptor: RawFd) -> OwnedFd {
+    // SAFETY: the kernel has just made this descriptor for us.
+    unsafe { OwnedFd::from_raw_fd(descriptor) }
+}
+
+fn bpf(command: bpf_cmd, attributes: &mut bpf_attr) -> io::Result<RawFd> {
+    let length = size_of::<bpf_attr>();
+    // SAFETY: the kernel reads and writes at most `length` bytes of the attributes and what they point to, all of which
+    // outlive the call.
+    let result = unsafe {
+        libc::syscall(libc::SYS_bpf, command as libc::c_int, std::ptr::from_mut(attributes), length)
+    };
+    match RawFd::try_from(result) {
+        Ok(value) if value >= 0 => Ok(value),
+        _ => Err(io::Error::last_os_error()),
+    }
+}

@@ -1,0 +1,147 @@
+//! Offsets and prototypes from the running kernel's BTF.
+
+use std::{collections::HashMap, io, path::Path};
+
+use btf_rs::{Backend, Btf, BtfType, FuncProto, Struct, Type};
+
+use super::error::{Error, Result};
+
+/// Where the kernel shows its own BTF.
+const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
+
+/// The running kernel's types.
+pub(super) struct KernelTypes {
+    btf: Btf,
+    structs: HashMap<String, Struct>,
+}
+
+impl KernelTypes {
+    /// Opens the kernel's BTF, by mapping where the kernel allows it (6.16), by parsing where not.
+    pub(super) fn open() -> Result<Self> {
+        let path = Path::new(VMLINUX);
+        std::fs::metadata(path).map_err(|source| Error::NoBtf { path: path.into(), source })?;
+        let btf = Btf::from_file_with_backend(path, Backend::Mmap)
+            .or_else(|_| Btf::from_file(path))
+            .map_err(|error| Error::Btf(error.to_string()))?;
+        Ok(Self { btf, structs: HashMap::new() })
+    }
+
+    /// Byte offset of a field, such as `("file", "f_path.dentry")`, through anonymous members.
+    pub(super) fn offset(&mut self, structure: &str, path: &str) -> Option<u32> {
+        let mut current = self.structure(structure)?;
+        let mut bits = 0;
+        let mut names = path.split('.').peekable();
+        while let Some(name) = names.next() {
+            let (offset, field) = self.member(&current, name)?;
+            bits += offset;
+            if names.peek().is_some() {
+                current = self.as_struct(field)?;
+            }
+        }
+        Some(bits / 8)
+    }
+
+    /// The offset, or the sentence that it is missing.
+    pub(super) fn require(&mut self, structure: &str, path: &str) -> Result<u32> {
+        self.offset(structure, path).ok_or_else(|| Error::MissingField(format!("{structure}.{path}")))
+    }
+
+    /// The size of a structure in bytes.
+    pub(super) fn size(&mut self, structure: &str) -> Option<u64> {
+        self.structure(structure).map(|found| found.size() as u64)
+    }
+
+    /// The types of a tracepoint's arguments, as far as they matter: the name of the structure that a pointer points
+    /// to, or an empty string. The `void *__data` in front is not among them.
+    pub(super) fn tracepoint(&self, name: &str) -> Option<Vec<String>> {
+        let typedefs = self.btf.resolve_types_by_name(&format!("btf_trace_{name}")).ok()?;
+        let prototype = typedefs.iter().find_map(|found| match found {
+            Type::Typedef(typedef) => self.prototype(typedef),
+            _ => None,
+        })?;
+        Some(prototype.parameters.iter().skip(1).map(|parameter| self.pointee(parameter)).collect())
+    }
+
+    fn prototype(&self, typedef: &dyn BtfType) -> Option<FuncProto> {
+        let Type::Ptr(pointer) = self.btf.resolve_chained_type(typedef).ok()? else { return None };
+        match self.btf.resolve_chained_type(&pointer).ok()? {
+            Type::FuncProto(prototype) => Some(prototype),
+            _ => None,
+        }
+    }
+
+    fn pointee(&self, parameter: &dyn BtfType) -> String {
+        self.btf
+            .chained_type_iter(parameter)
+            .find_map(|step| match step {
+                Type::Struct(found) => self.btf.resolve_name(&found).ok(),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    fn structure(&mut self, name: &str) -> Option<Struct> {
+        if let Some(known) = self.structs.get(name) {
+            return Some(known.clone());
+        }
+        let found = self.btf.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| match found {
+            Type::Struct(found) => Some(found),
+            _ => None,
+        })?;
+        self.structs.insert(name.to_owned(), found.clone());
+        Some(found)
+    }
+
+    /// Bit offset and type of a member, looked for in anonymous members as well.
+    fn member(&self, structure: &Struct, name: &str) -> Option<(u32, Type)> {
+        for member in &structure.members {
+            let field = self.btf.resolve_chained_type(member).ok()?;
+            let member_name = self.btf.resolve_name(member).unwrap_or_default();
+            if member_name == name {
+                return Some((member.bit_offset(), field));
+            }
+            if member_name.is_empty()
+                && let Some(inner) = self.as_struct(field)
+                && let Some((offset, found)) = self.member(&inner, name)
+            {
+                return Some((member.bit_offset() + offset, found));
+            }
+        }
+        None
+    }
+
+    /// Strips qualifiers and typedefs.
+    fn as_struct(&self, mut field: Type) -> Option<Struct> {
+        loop {
+            field = match field {
+                Type::Struct(found) | Type::Union(found) => return Some(found),
+                Type::Typedef(named) => self.btf.resolve_chained_type(&named).ok()?,
+                Type::Const(inner) | Type::Volatile(inner) => self.btf.resolve_chained_type(&inner).ok()?,
+                _ => return None,
+            };
+        }
+    }
+}
+
+/// The same BTF for aya, which needs its own reading of it to name attach targets.
+pub(super) fn for_loader() -> Result<aya::Btf> {
+    aya::Btf::from_sys_fs()
+        .map_err(|error| Error::NoBtf { path: VMLINUX.into(), source: io::Error::other(error.to_string()) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_this_kernel() {
+        let mut types = KernelTypes::open().expect("the build machine's kernel has BTF");
+        assert!(types.offset("file", "f_mode").is_some());
+        assert!(types.offset("file", "f_path.dentry").is_some());
+        let named = types.offset("sock", "__sk_common.skc_family");
+        assert_eq!(named, Some(16), "skc_family follows two pairs of addresses and ports on every kernel");
+        assert_eq!(types.offset("file", "no_such_field"), None);
+        let exec = types.tracepoint("sched_process_exec").expect("a tracepoint of every kernel");
+        assert_eq!(exec, ["task_struct", "", "linux_binprm"]);
+    }
+}

@@ -1,0 +1,257 @@
+//! From what the user asked for and what the kernel offers to the programs' configuration.
+
+use std::{
+    os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
+};
+
+use fdtrace_common::{
+    config::{ABSENT, Config, EMIT_STREAM, Offsets, Range, STACKS_BOTH, STACKS_OFF, STACKS_USER, Syscalls},
+    wire::COMM_LEN,
+};
+
+use super::{
+    btf::KernelTypes,
+    error::{Error, Result},
+    hooks::{Backend, Kernel},
+};
+
+/// Functions whose slab allocations make a handle; `__alloc_file` is the common one up to 6.4.
+const ALLOCATORS: [&str; 4] =
+    ["alloc_empty_file", "__alloc_file", "alloc_empty_file_noaccount", "alloc_empty_backing_file"];
+
+/// `PF_KTHREAD` (include/linux/sched.h).
+const PF_KTHREAD: u32 = 0x0020_0000;
+/// `PF_IO_WORKER` since 5.12, when io workers stopped being kernel threads.
+const PF_IO_WORKER: u32 = 0x10;
+/// `FMODE_NOACCOUNT` (include/linux/fs.h); backing files have it too.
+const FMODE_NOACCOUNT: u32 = 1 << 29;
+/// The size of a kernel stack without KASAN.
+const THREAD_SIZE: u64 = if cfg!(target_arch = "x86_64") { 16 << 10 } else { 0 };
+
+/// Which stacks are taken at an allocation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Stacks {
+    /// None.
+    Off,
+    /// The process's.
+    User,
+    /// The process's and the kernel's.
+    #[default]
+    Both,
+}
+
+/// Which allocations are traced.
+#[derive(Clone, Debug, Default)]
+pub struct Filters {
+    /// Only these processes.
+    pub pids: Vec<u32>,
+    /// And those that they fork.
+    pub follow: bool,
+    /// Only tasks of this name (cut to 15 bytes, as the kernel cuts it).
+    pub comm: Option<String>,
+    /// Only tasks in this cgroup v2 or below it: a directory, or a path from the hierarchy's root.
+    pub cgroup: Option<PathBuf>,
+    /// Only tasks of this user.
+    pub uid: Option<u32>,
+}
+
+/// Everything that is decided before the programs are loaded.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The backend, or the best one.
+    pub backend: Option<Backend>,
+    /// Which allocations.
+    pub filters: Filters,
+    /// Which stacks.
+    pub stacks: Stacks,
+    /// Size of the ring buffer in bytes; a power of two of at least a page.
+    pub ring_bytes: u32,
+    /// The most live handles that the kernel's table holds.
+    pub max_handles: u32,
+    /// Whether allocations that fail are watched.
+    pub failures: bool,
+}
+
+/// The programs' configuration for one backend of this kernel.
+pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) -> Result<Config> {
+    let offsets = offsets(&mut kernel.types)?;
+    let has_task_regs = kernel.symbols.contains("bpf_task_pt_regs");
+    let cgroup = settings.filters.cgroup.as_deref().map(find_cgroup).transpose()?;
+    let names_cache = |name: &str| {
+        kernel.types.tracepoint(name).is_some_and(|args| args.get(2).is_some_and(|arg| arg == "kmem_cache"))
+    };
+    let free_names_cache = names_cache("kmem_cache_free") && names_cache("kmem_cache_alloc");
+    let exit_arguments = kernel.types.tracepoint("sched_process_exit").map_or(1, |args| args.len());
+    let registers = kernel.types.size("pt_regs").unwrap_or(0);
+    Ok(Config {
+        slab_callers: slab_callers(kernel),
+        min_age_ns: 0,
+        cgroup: cgroup.map_or(0, |(id, _)| id),
+        cgroup_level: cgroup.map_or(0, |(_, level)| level),
+        regs_offset: if THREAD_SIZE == 0 || registers == 0 { 0 } else { THREAD_SIZE - registers },
+        kernel_task_flags: PF_KTHREAD
+            | if kernel.symbols.contains("create_io_thread") { PF_IO_WORKER } else { 0 },
+        unaccounted_modes: FMODE_NOACCOUNT,
+        tracer: std::process::id(),
+        uid: settings.filters.uid.unwrap_or(0),
+        filter_uid: u8::from(settings.filters.uid.is_some()),
+        comm: comm(settings.filters.comm.as_deref()),
+        filter_tree: u8::from(!settings.filters.pids.is_empty()),
+        follow: u8::from(settings.filters.follow && !settings.filters.pids.is_empty()),
+        // Half of the ring is room for what comes while the reader wakes up.
+        wakeup_bytes: settings.ring_bytes / 2,
+        syscalls: syscalls(),
+        offsets,
+        emit: EMIT_STREAM,
+        stacks: match settings.stacks {
+            Stacks::Off => STACKS_OFF,
+            Stacks::User => STACKS_USER,
+            Stacks::Both => STACKS_BOTH,
+        },
+        has_task_btf: u8::from(kernel.symbols.contains("bpf_get_current_task_btf")),
+        has_task_regs: u8::from(has_task_regs),
+        exit_tells_group: u8::from(exit_arguments >= 2),
+        free_names_cache: u8::from(free_names_cache),
+        free_is_late: u8::from(backend == Backend::Tracepoint && kernel.symbols.contains("file_free_rcu")),
+        reserved: [0; 10],
+    })
+}
+
+fn slab_callers(kernel: &Kernel) -> [Range; 4] {
+    ALLOCATORS.map(|name| {
+        kernel
+            .symbols
+            .range_of(name)
+            .map_or(Range::default(), |range| Range { start: range.start, end: range.end })
+    })
+}
+
+fn comm(name: Option<&str>) -> [u8; COMM_LEN] {
+    let mut comm = [0; COMM_LEN];
+    for (slot, byte) in comm[..COMM_LEN - 1].iter_mut().zip(name.unwrap_or_default().bytes()) {
+        *slot = byte;
+    }
+    comm
+}
+
+fn syscalls() -> Syscalls {
+    let number = |number: libc::c_long| i32::try_from(number).unwrap_or(-1);
+    Syscalls {
+        #[cfg(target_arch = "x86_64")]
+        open: number(libc::SYS_open),
+        #[cfg(not(target_arch = "x86_64"))]
+        open: -1,
+        openat: number(libc::SYS_openat),
+        ioctl: number(libc::SYS_ioctl),
+        bpf: number(libc::SYS_bpf),
+        execve: number(libc::SYS_execve),
+        execveat: number(libc::SYS_execveat),
+        io_uring_enter: number(libc::SYS_io_uring_enter),
+        reserved: 0,
+    }
+}
+
+/// Id and depth of a cgroup of the v2 hierarchy.
+fn find_cgroup(wanted: &Path) -> Result<(u64, u32)> {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let root = cgroup2_mount(&mounts).ok_or_else(|| {
+        Error::Filter("--cgroup needs a cgroup v2 hierarchy, and none is mounted".to_owned())
+    })?;
+    let path = if wanted.starts_with(&root) {
+        wanted.to_owned()
+    } else {
+        root.join(wanted.strip_prefix("/").unwrap_or(wanted))
+    };
+    let missing = |error| Error::Filter(format!("there is no cgroup {}: {error}", path.display()));
+    let id = std::fs::metadata(&path).map_err(missing)?.ino();
+    let level = path.strip_prefix(&root).map_or(0, |below| below.components().count());
+    Ok((id, u32::try_from(level).unwrap_or(u32::MAX)))
+}
+
+/// The mount point of the first `cgroup2` in a `/proc/self/mountinfo`.
+fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (fields, kind) = line.split_once(" - ")?;
+        kind.starts_with("cgroup2 ").then(|| fields.split(' ').nth(4)).flatten().map(PathBuf::from)
+    })
+}
+
+fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
+    let (number, arguments) = if cfg!(target_arch = "x86_64") {
+        ("orig_ax", ["di", "si", "dx"].map(|name| types.offset("pt_regs", name).unwrap_or(ABSENT)))
+    } else {
+        let first = types.offset("pt_regs", "regs").unwrap_or(ABSENT);
+        ("syscallno", [first, first.saturating_add(8), first.saturating_add(16)])
+    };
+    let regs_syscall = types.require("pt_regs", number)?;
+    let mut optional = |structure: &str, path: &str| types.offset(structure, path).unwrap_or(ABSENT);
+    let described = Offsets {
+        regs_syscall,
+        regs_arg: arguments,
+        inode_rdev: optional("inode", "i_rdev"),
+        inode_ino: optional("inode", "i_ino"),
+        inode_sb: optional("inode", "i_sb"),
+        sb_magic: optional("super_block", "s_magic"),
+        sb_dev: optional("super_block", "s_dev"),
+        dentry_name: optional("dentry", "d_name.name"),
+        socket_sk: optional("socket", "sk"),
+        socket_type: optional("socket", "type"),
+        sock_family: optional("sock", "__sk_common.skc_family"),
+        sock_state: optional("sock", "__sk_common.skc_state"),
+        sock_num: optional("sock", "__sk_common.skc_num"),
+        sock_dport: optional("sock", "__sk_common.skc_dport"),
+        sock_saddr: optional("sock", "__sk_common.skc_rcv_saddr"),
+        sock_daddr: optional("sock", "__sk_common.skc_daddr"),
+        sock_saddr6: optional("sock", "__sk_common.skc_v6_rcv_saddr"),
+        sock_daddr6: optional("sock", "__sk_common.skc_v6_daddr"),
+        unix_addr: optional("unix_sock", "addr"),
+        unix_peer: optional("unix_sock", "peer"),
+        unix_name: optional("unix_address", "name"),
+        op_release: optional("file_operations", "release"),
+        file_private: optional("file", "private_data"),
+        file_flags: optional("file", "f_flags"),
+        // 6.13 replaced the counter by a `file_ref_t`, whose only field is the counter.
+        file_count: match optional("file", "f_count") {
+            ABSENT => optional("file", "f_ref"),
+            offset => offset,
+        },
+        ..Offsets::default()
+    };
+    Ok(Offsets {
+        task_flags: types.require("task_struct", "flags")?,
+        task_pid: types.require("task_struct", "pid")?,
+        task_tgid: types.require("task_struct", "tgid")?,
+        task_comm: types.require("task_struct", "comm")?,
+        task_signal: types.require("task_struct", "signal")?,
+        task_stack: types.require("task_struct", "stack")?,
+        signal_live: types.require("signal_struct", "live")?,
+        bprm_filename: types.require("linux_binprm", "filename")?,
+        file_mode: types.require("file", "f_mode")?,
+        file_op: types.require("file", "f_op")?,
+        file_inode: types.require("file", "f_inode")?,
+        file_path: types.require("file", "f_path")?,
+        file_dentry: types.require("file", "f_path.dentry")?,
+        inode_mode: types.require("inode", "i_mode")?,
+        ..described
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn finds_the_v2_hierarchy() {
+        let mounts = "30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            31 24 0:27 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
+        assert_eq!(cgroup2_mount("30 24 0:26 / /x rw - cgroup cgroup rw\n"), None);
+    }
+
+    #[test]
+    fn names_are_cut_as_the_kernel_cuts_them() {
+        assert_eq!(&comm(Some("a-name-that-is-too-long")), b"a-name-that-is-\0");
+        assert_eq!(comm(None), [0; COMM_LEN]);
+    }
+}

@@ -1,0 +1,503 @@
+//! Where fdtrace attaches, as data: what each hook is for, which program goes where, what is lost without it.
+
+use std::fmt;
+
+use aya::{
+    Ebpf,
+    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
+};
+
+use super::{
+    btf::{self, KernelTypes},
+    capabilities::Capabilities,
+    config::{Filters, Settings, Stacks},
+    error::{Error, Result},
+    kallsyms::Symbols,
+    preemption::Preemption,
+    tracer,
+};
+
+/// A way to see the two ends of a handle's life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Backend {
+    /// Entry probes on `security_file_alloc` and `security_file_free`.
+    Kprobe,
+    /// The same functions by trampoline.
+    Fentry,
+    /// The slab allocator's tracepoints.
+    Tracepoint,
+}
+
+impl Backend {
+    /// All backends.
+    pub const ALL: [Self; 3] = [Self::Kprobe, Self::Fentry, Self::Tracepoint];
+
+    /// Its name on the command line and in documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+
+    /// The order in which `auto` tries them. A trampoline is cheapest, but where the kernel preempts, a task that is
+    /// preempted inside a program makes all others on that CPU skip it.
+    #[must_use]
+    pub const fn preferred(preemption: Preemption) -> [Self; 3] {
+        if preemption.preempts() {
+            [Self::Kprobe, Self::Fentry, Self::Tracepoint]
+        } else {
+            [Self::Fentry, Self::Kprobe, Self::Tracepoint]
+        }
+    }
+
+    const fn hooks(self) -> &'static [Hook] {
+        match self {
+            Self::Kprobe => KPROBE,
+            Self::Fentry => FENTRY,
+            Self::Tracepoint => TRACEPOINT,
+        }
+    }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+/// What a hook is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Role {
+    /// A handle is made.
+    Allocation,
+    /// A handle's memory is given back.
+    Release,
+    /// A handle could not be made.
+    Failure,
+    /// A process is made.
+    Fork,
+    /// A process runs another program.
+    Exec,
+    /// A process ends.
+    Exit,
+    /// What each live handle is.
+    Describe,
+    /// Which descriptors point to a handle.
+    Descriptors,
+}
+
+impl Role {
+    /// Its name in the doctor's table.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Allocation => "allocation",
+            Self::Release => "release",
+            Self::Failure => "failed allocation",
+            Self::Fork => "fork",
+            Self::Exec => "exec",
+            Self::Exit => "exit",
+            Self::Describe => "what a handle is",
+            Self::Descriptors => "who points to it",
+        }
+    }
+}
+
+/// Where a program attaches.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    Kprobe(&'static str),
+    Kretprobe(&'static str),
+    Fentry(&'static str),
+    Fexit(&'static str),
+    RawTracepoint(&'static str),
+    Iterator(&'static str),
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (kind, place) = match self {
+            Self::Kprobe(place) => ("kprobe", place),
+            Self::Kretprobe(place) => ("kretprobe", place),
+            Self::Fentry(place) => ("fentry", place),
+            Self::Fexit(place) => ("fexit", place),
+            Self::RawTracepoint(place) => ("raw_tp", place),
+            Self::Iterator(place) => ("iter", place),
+        };
+        write!(formatter, "{kind}:{place}")
+    }
+}
+
+/// One program of the BPF object and its place.
+#[derive(Clone, Copy, Debug)]
+struct Choice {
+    program: &'static str,
+    target: Target,
+}
+
+/// A hook: its choices in order of preference, and what is lost without any of them.
+#[derive(Clone, Copy, Debug)]
+struct Hook {
+    role: Role,
+    choices: &'static [Choice],
+    /// `None`: nothing works without it.
+    without: Option<&'static str>,
+}
+
+const fn choice(program: &'static str, target: Target) -> Choice {
+    Choice { program, target }
+}
+
+const NO_FAILURES: Option<&str> = Some("ENFILE and ENOMEM of allocations are not counted");
+
+const FORK: Hook = Hook {
+    role: Role::Fork,
+    choices: &[choice("process_fork", Target::RawTracepoint("sched_process_fork"))],
+    without: None,
+};
+const EXEC: Hook = Hook {
+    role: Role::Exec,
+    choices: &[choice("process_exec", Target::RawTracepoint("sched_process_exec"))],
+    without: None,
+};
+const EXIT: Hook = Hook {
+    role: Role::Exit,
+    choices: &[choice("process_exit", Target::RawTracepoint("sched_process_exit"))],
+    without: None,
+};
+const DESCRIBE: Hook = Hook {
+    role: Role::Describe,
+    choices: &[choice("look_describe", Target::Iterator("bpf_map_elem"))],
+    without: Some("the kind of a handle is unknown; handles without a descriptor have no name"),
+};
+const DESCRIPTORS: Hook = Hook {
+    role: Role::Descriptors,
+    choices: &[
+        choice("look_paths", Target::Iterator("task_file")),
+        choice("look_descriptors", Target::Iterator("task_file")),
+    ],
+    without: Some("examples have no descriptor number and no full path"),
+};
+
+// Processes first: a handle's allocation must find its process known. Then the release, then the allocation: no handle
+// gets into the table whose release cannot be seen.
+const KPROBE: &[Hook] = &[
+    FORK,
+    EXEC,
+    EXIT,
+    Hook {
+        role: Role::Release,
+        choices: &[choice("release_kprobe", Target::Kprobe("security_file_free"))],
+        without: None,
+    },
+    Hook {
+        role: Role::Allocation,
+        choices: &[choice("alloc_kprobe", Target::Kprobe("security_file_alloc"))],
+        without: None,
+    },
+    Hook {
+        role: Role::Failure,
+        choices: &[choice("failure_kretprobe", Target::Kretprobe("alloc_empty_file"))],
+        without: NO_FAILURES,
+    },
+    DESCRIBE,
+    DESCRIPTORS,
+];
+
+const FENTRY: &[Hook] = &[
+    FORK,
+    EXEC,
+    EXIT,
+    Hook {
+        role: Role::Release,
+        choices: &[choice("release_fentry", Target::Fentry("security_file_free"))],
+        without: None,
+    },
+    Hook {
+        role: Role::Allocation,
+        choices: &[choice("alloc_fentry", Target::Fentry("security_file_alloc"))],
+        without: None,
+    },
+    Hook {
+        role: Role::Failure,
+        choices: &[choice("failure_fexit", Target::Fexit("alloc_empty_file"))],
+        without: NO_FAILURES,
+    },
+    DESCRIBE,
+    DESCRIPTORS,
+];
+
+const TRACEPOINT: &[Hook] = &[
+    FORK,
+    EXEC,
+    EXIT,
+    Hook {
+        role: Role::Release,
+        choices: &[choice("release_slab", Target::RawTracepoint("kmem_cache_free"))],
+        without: None,
+    },
+    Hook {
+        role: Role::Allocation,
+        choices: &[choice("alloc_slab", Target::RawTracepoint("kmem_cache_alloc"))],
+        without: None,
+    },
+    Hook { role: Role::Failure, choices: &[], without: NO_FAILURES },
+    DESCRIBE,
+    DESCRIPTORS,
+];
+
+/// How a hook came out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Attached at its first choice.
+    Attached(String),
+    /// Attached elsewhere; the reason why the first choice failed.
+    Alternative(String, String),
+    /// Not attached: the reason, and what is lost.
+    Missing(String, &'static str),
+    /// Not attached, and the backend does not work without it.
+    Fatal(String),
+    /// Not asked for.
+    Off,
+}
+
+/// One line of the doctor's table.
+#[derive(Clone, Debug)]
+pub struct HookReport {
+    /// What the hook is for.
+    pub role: Role,
+    /// How it came out.
+    pub state: State,
+    /// The program that is attached.
+    pub program: Option<&'static str>,
+}
+
+/// How a backend does on this kernel.
+#[derive(Clone, Debug)]
+pub struct BackendReport {
+    /// Which one.
+    pub backend: Backend,
+    /// Its hooks, in the order of attachment.
+    pub hooks: Vec<HookReport>,
+    /// What this kernel makes of it, beyond single hooks.
+    pub remarks: Vec<&'static str>,
+}
+
+impl BackendReport {
+    /// The reason why it does not work, if it does not.
+    #[must_use]
+    pub fn failure(&self) -> Option<String> {
+        self.hooks.iter().find_map(|hook| match &hook.state {
+            State::Fatal(reason) => Some(format!("{}: {reason}", hook.role.name())),
+            _ => None,
+        })
+    }
+}
+
+/// What has to be known of the running kernel before anything is loaded.
+pub struct Kernel {
+    pub(super) types: KernelTypes,
+    pub(super) symbols: Symbols,
+    /// Its preemption model.
+    pub preemption: Preemption,
+    /// What this process may do.
+    pub capabilities: Capabilities,
+    /// `uname -r`
+    pub release: String,
+}
+
+impl Kernel {
+    /// Looks at the running kernel.
+    ///
+    /// # Errors
+    /// When it has no BTF, or its BTF cannot be read.
+    pub fn inspect() -> Result<Self> {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+        Ok(Self {
+            types: KernelTypes::open()?,
+            symbols: Symbols::load().unwrap_or_default(),
+            preemption: Preemption::current(),
+            capabilities: Capabilities::current(),
+            release: release.trim().to_owned(),
+        })
+    }
+
+    /// Kernel functions by address.
+    #[must_use]
+    pub fn symbols(&self) -> &Symbols {
+        &self.symbols
+    }
+
+    /// Gives the table of kernel functions away, to whoever resolves stacks.
+    #[must_use]
+    pub fn into_symbols(self) -> Symbols {
+        self.symbols
+    }
+
+    /// What a backend does badly on this kernel, although it attaches.
+    pub(super) fn remarks(&self, backend: Backend) -> Vec<&'static str> {
+        let mut remarks = Vec::new();
+        if backend == Backend::Fentry && self.preemption.preempts() {
+            remarks.push(
+                "this kernel preempts tasks inside fentry programs: runs are skipped, and counted as lost",
+            );
+        }
+        if backend == Backend::Tracepoint {
+            if self.symbols.contains("file_free_rcu") {
+                remarks.push("releases are seen late and in another task: their cause is unknown");
+            }
+            if !self.symbols.has_addresses() {
+                remarks.push("kernel addresses are hidden (CAP_SYSLOG), so allocations cannot be told apart");
+            }
+            if self.preemption.preempts() {
+                remarks
+                    .push("this kernel may preempt tasks inside tracepoint programs: skipped runs are lost");
+            }
+        }
+        remarks
+    }
+}
+
+/// Attaches a backend's hooks; a hook that nothing works without ends it.
+pub(super) fn attach(ebpf: &mut Ebpf, btf: &aya::Btf, backend: Backend, failures: bool) -> Vec<HookReport> {
+    let mut reports = Vec::new();
+    for hook in backend.hooks() {
+        let report = if hook.role == Role::Failure && !failures {
+            HookReport { role: hook.role, state: State::Off, program: None }
+        } else {
+            attach_hook(ebpf, btf, hook)
+        };
+        let fatal = matches!(report.state, State::Fatal(_));
+        reports.push(report);
+        if fatal {
+            break;
+        }
+    }
+    reports
+}
+
+fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, hook: &Hook) -> HookReport {
+    let mut reasons = Vec::new();
+    for choice in hook.choices {
+        match attach_choice(ebpf, btf, choice) {
+            Ok(()) => {
+                let target = choice.target.to_string();
+                let state = match reasons.is_empty() {
+                    true => State::Attached(target),
+                    false => State::Alternative(target, reasons.join("; ")),
+                };
+                return HookReport { role: hook.role, state, program: Some(choice.program) };
+            }
+            Err(reason) => reasons.push(format!("{}: {reason}", choice.target)),
+        }
+    }
+    let reason = if reasons.is_empty() { "not seen by this backend".to_owned() } else { reasons.join("; ") };
+    let state = match hook.without {
+        Some(lost) => State::Missing(reason, lost),
+        None => State::Fatal(reason),
+    };
+    HookReport { role: hook.role, state, program: None }
+}
+
+fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::result::Result<(), String> {
+    let program = ebpf.program_mut(choice.program).ok_or("the program is not in the object")?;
+    let result = (|| -> std::result::Result<(), ProgramError> {
+        match choice.target {
+            Target::Kprobe(function) | Target::Kretprobe(function) => {
+                let program: &mut KProbe = program.try_into()?;
+                program.load()?;
+                program.attach(function, 0)?;
+            }
+            Target::Fentry(function) => {
+                let program: &mut FEntry = program.try_into()?;
+                program.load(function, btf)?;
+                program.attach()?;
+            }
+            Target::Fexit(function) => {
+                let program: &mut FExit = program.try_into()?;
+                program.load(function, btf)?;
+                program.attach()?;
+            }
+            Target::RawTracepoint(name) => {
+                let program: &mut RawTracePoint = program.try_into()?;
+                program.load()?;
+                program.attach(name)?;
+            }
+            // An iterator is attached each time that it is read.
+            Target::Iterator(kind) => {
+                let program: &mut Iter = program.try_into()?;
+                program.load(kind, btf)?;
+            }
+        }
+        Ok(())
+    })();
+    result.map_err(|error| reason(&error))
+}
+
+/// The error in one line; a verifier's log only where somebody debugs.
+fn reason(error: &ProgramError) -> String {
+    if std::env::var_os("FDTRACE_VERIFIER_LOG").is_some() {
+        return format!("{error:?}");
+    }
+    let mut reason = match error {
+        ProgramError::LoadError { io_error, .. } => format!("refused by the kernel: {io_error}"),
+        other => other.to_string(),
+    };
+    let mut source = std::error::Error::source(error);
+    while let Some(inner) = source {
+        reason = format!("{reason}: {inner}");
+        source = inner.source();
+    }
+    reason.lines().next().unwrap_or_default().to_owned()
+}
+
+/// Tries every backend: loads and attaches its programs, and takes them away again.
+///
+/// # Errors
+/// When the object itself cannot be loaded.
+pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
+    if let Some(missing) = kernel.capabilities.missing_for_tracing().first() {
+        return Err(Error::Capability { missing: missing.to_string() });
+    }
+    let settings = Settings {
+        backend: None,
+        filters: Filters::default(),
+        stacks: Stacks::Both,
+        ring_bytes: 4096,
+        max_handles: 1024,
+        failures: true,
+    };
+    let btf = btf::for_loader()?;
+    Backend::ALL
+        .into_iter()
+        .map(|backend| {
+            let mut ebpf = tracer::load(kernel, &settings, backend, &btf)?;
+            let hooks = attach(&mut ebpf, &btf, backend, true);
+            Ok(BackendReport { backend, hooks, remarks: kernel.remarks(backend) })
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn preempting_kernels_get_entry_probes_first() {
+        assert_eq!(Backend::preferred(Preemption::None)[0], Backend::Fentry);
+        assert_eq!(Backend::preferred(Preemption::Lazy)[0], Backend::Kprobe);
+        assert_eq!(Backend::preferred(Preemption::Unknown)[0], Backend::Kprobe);
+    }
+
+    #[test]
+    fn release_is_attached_before_allocation() {
+        for backend in Backend::ALL {
+            let position = |role| backend.hooks().iter().position(|hook| hook.role == role);
+            assert!(position(Role::Release) < position(Role::Allocation));
+            assert!(position(Role::Fork) < position(Role::Release));
+        }
+    }
+}

@@ -1,0 +1,25 @@
+//! The only place that talks to the kernel about BPF: attach, BTF, kallsyms, ring buffer, raw `bpf()` calls.
+//!
+//! Everything above reads what comes out of here as plain data.
+
+mod bpf;
+mod btf;
+mod capabilities;
+mod config;
+mod error;
+mod file_nr;
+mod hooks;
+mod kallsyms;
+mod look;
+mod preemption;
+mod tracer;
+
+pub use capabilities::{Capabilities, Capability};
+pub use config::{Filters, Settings, Stacks};
+pub use error::{Error, Result};
+pub use file_nr::FileNr;
+pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
+pub use kallsyms::{Symbol, Symbols};
+pub use look::Looker;
+pub use preemption::Preemption;
+pub use tracer::{ProgramCost, Tracer};

@@ -1,0 +1,257 @@
+//! The attached programs and their maps.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    time::Duration,
+};
+
+use aya::{
+    Btf, Ebpf, EbpfLoader, Pod,
+    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+};
+use fdtrace_common::{config::Config, counters::Counters, wire::Entry};
+
+use super::{
+    bpf::{self, RunCounts},
+    btf, config,
+    config::Settings,
+    error::{Error, Result, system},
+    hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
+    look::Looker,
+};
+
+/// The BPF object, built by `cargo xtask ebpf` and committed.
+static OBJECT: &[u8] =
+    aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fdtrace-ebpf/fdtrace.bpf.o"));
+
+/// Lets aya copy our types to and from maps.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+struct Plain<T>(T);
+
+// SAFETY: `Config` is `repr(C)`, made of integers, and has no padding (asserted where it is defined).
+unsafe impl Pod for Plain<Config> {}
+// SAFETY: `Counters` is an array of integers.
+unsafe impl Pod for Plain<Counters> {}
+
+/// What one program has cost.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ProgramCost {
+    /// The program's name in the object.
+    pub program: &'static str,
+    /// What it is for.
+    pub role: Role,
+    /// Runs that were timed.
+    pub runs: u64,
+    /// Nanoseconds in those runs.
+    pub time_ns: u64,
+    /// Runs that the kernel skipped.
+    pub skipped: u64,
+    /// Instructions that the verifier looked at; 0 where the kernel does not say.
+    pub verified: u32,
+}
+
+/// A running trace. Dropping it takes everything out of the kernel; so does the end of the process, however it ends.
+pub struct Tracer {
+    ebpf: Ebpf,
+    ring: RingBuf<MapData>,
+    handles: OwnedFd,
+    counters: PerCpuArray<MapData, Plain<Counters>>,
+    /// How the backend was attached.
+    pub report: BackendReport,
+    statistics: Option<OwnedFd>,
+}
+
+impl Tracer {
+    /// Attaches the backend that the settings name, or the best one that works.
+    ///
+    /// # Errors
+    /// A missing capability, BTF without a field that is needed, a filter that names nothing, or no backend that works.
+    pub fn start(kernel: &mut Kernel, settings: &Settings) -> Result<Self> {
+        if let Some(missing) = kernel.capabilities.missing_for_tracing().first() {
+            return Err(Error::Capability { missing: missing.to_string() });
+        }
+        let btf = btf::for_loader()?;
+        if let Some(backend) = settings.backend {
+            return Self::attach(kernel, settings, backend, &btf)?
+                .map_err(|reason| Error::Backend { backend: backend.name(), reason });
+        }
+        let mut reasons = Vec::new();
+        for backend in Backend::preferred(kernel.preemption) {
+            match Self::attach(kernel, settings, backend, &btf)? {
+                Ok(tracer) => return Ok(tracer),
+                Err(reason) => reasons.push(format!("  {backend}: {reason}")),
+            }
+        }
+        Err(Error::NoBackend(reasons.join("\n")))
+    }
+
+    fn attach(
+        kernel: &mut Kernel,
+        settings: &Settings,
+        backend: Backend,
+        btf: &Btf,
+    ) -> Result<std::result::Result<Self, String>> {
+        let mut ebpf = load(kernel, settings, backend, btf)?;
+        fill_tree(&mut ebpf, &settings.filters.pids)?;
+        let hooks = hooks::attach(&mut ebpf, btf, backend, settings.failures);
+        let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend) };
+        if let Some(reason) = report.failure() {
+            return Ok(Err(reason));
+        }
+        Ok(Ok(Self {
+            ring: RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?,
+            counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
+            handles: map_descriptor(take_map(&mut ebpf, "HANDLES")?)?,
+            ebpf,
+            report,
+            statistics: None,
+        }))
+    }
+
+    /// The iterators of this trace; they share its tables.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated.
+    pub fn looker(&mut self) -> Result<Looker> {
+        let wanted = HashMap::try_from(take_map(&mut self.ebpf, "WANTED")?).map_err(object)?;
+        Ok(Looker {
+            describe: self.program_descriptor(Role::Describe),
+            descriptors: self.program_descriptor(Role::Descriptors),
+            handles: self.handles.try_clone().map_err(system("a map cannot be shared"))?,
+            wanted,
+        })
+    }
+
+    fn program_descriptor(&self, role: Role) -> Option<OwnedFd> {
+        let name = self.report.hooks.iter().find(|hook| hook.role == role)?.program?;
+        self.ebpf.program(name)?.fd().ok()?.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// Waits until enough events wait in the ring, or the time is over.
+    pub fn wait(&self, timeout: Duration) {
+        let mut poll = libc::pollfd { fd: self.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        let timeout = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
+        // SAFETY: one valid structure; an interrupted wait is a short wait.
+        unsafe { libc::poll(&raw mut poll, 1, timeout) };
+    }
+
+    /// Hands every record that waits in the ring to `take`, at most `most` of them; says how many there were.
+    pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+        let mut taken = 0;
+        while taken < most
+            && let Some(record) = self.ring.next()
+        {
+            take(&record);
+            taken += 1;
+        }
+        taken
+    }
+
+    /// The counters, summed over the CPUs.
+    ///
+    /// # Errors
+    /// When the map cannot be read.
+    pub fn counters(&self) -> Result<Counters> {
+        let mut sum = Counters::default();
+        let values = self.counters.get(&0, 0).map_err(object)?;
+        for cpu in values.iter() {
+            sum.add(&cpu.0);
+        }
+        Ok(sum)
+    }
+
+    /// The kernel's own table of live handles.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn handles(&self) -> Result<Vec<(u64, Entry)>> {
+        bpf::elements(self.handles.as_fd()).map_err(system("the table of handles cannot be read"))
+    }
+
+    /// Runs that the kernel skipped of the programs at both ends of a handle's life.
+    #[must_use]
+    pub fn skipped(&self) -> u64 {
+        self.costs()
+            .iter()
+            .filter(|cost| matches!(cost.role, Role::Allocation | Role::Release))
+            .map(|cost| cost.skipped)
+            .sum()
+    }
+
+    /// What each attached program has cost so far.
+    #[must_use]
+    pub fn costs(&self) -> Vec<ProgramCost> {
+        self.report.hooks.iter().filter_map(|hook| self.cost(hook)).collect()
+    }
+
+    fn cost(&self, hook: &HookReport) -> Option<ProgramCost> {
+        let program = hook.program?;
+        let fd = self.ebpf.program(program)?.fd().ok()?;
+        let RunCounts { runs, time_ns, skipped, verified } = bpf::run_counts(fd.as_fd()).ok()?;
+        Some(ProgramCost { program, role: hook.role, runs, time_ns, skipped, verified })
+    }
+
+    /// Turns the kernel's run statistics on or off. They time every BPF program in the system, so they are on for a
+    /// moment only.
+    ///
+    /// # Errors
+    /// Without CAP_SYS_ADMIN.
+    pub fn time_programs(&mut self, on: bool) -> io::Result<()> {
+        self.statistics = match on {
+            true => Some(aya::sys::enable_stats(aya::sys::Stats::RunTime).map_err(|error| error.io_error)?),
+            false => None,
+        };
+        Ok(())
+    }
+}
+
+/// Loads the object with its configuration; no program yet.
+pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, btf: &Btf) -> Result<Ebpf> {
+    raise_memlock();
+    let config = Plain(config::build(kernel, settings, backend)?);
+    EbpfLoader::new()
+        .btf(Some(btf))
+        .override_global("CONFIG", &config, true)
+        .map_max_entries("EVENTS", settings.ring_bytes)
+        .map_max_entries("HANDLES", settings.max_handles)
+        .load(OBJECT)
+        .map_err(object)
+}
+
+/// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where it cannot be raised, loading says what is missing.
+fn raise_memlock() {
+    let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: a valid structure.
+    unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}
+
+fn fill_tree(ebpf: &mut Ebpf, pids: &[u32]) -> Result<()> {
+    let map = ebpf.map_mut("TREE").ok_or_else(|| Error::Object("no map TREE".to_owned()))?;
+    let mut tree: HashMap<_, u32, u8> = HashMap::try_from(map).map_err(object)?;
+    pids.iter().try_for_each(|pid| tree.insert(pid, 1, 0)).map_err(object)
+}
+
+fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
+    ebpf.take_map(name).ok_or_else(|| Error::Object(format!("no map {name}")))
+}
+
+fn map_descriptor(map: Map) -> Result<OwnedFd> {
+    let Map::HashMap(data) = map else {
+        return Err(Error::Object("HANDLES is not a hash map".to_owned()));
+    };
+    data.fd().as_fd().try_clone_to_owned().map_err(system("a map cannot be shared"))
+}
+
+/// The innermost cause in one line.
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn object(error: impl std::error::Error) -> Error {
+    let mut message = error.to_string();
+    let mut source = error.source();
+    while let Some(inner) = source {
+        message = format!("{message}: {inner}");
+        source = inner.source();
+    }
+    Error::Object(message)
+}

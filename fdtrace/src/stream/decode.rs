@@ -1,0 +1,253 @@
+use bytes::Buf;
+use fdtrace_common::{
+    hash,
+    wire::{self, Cause, MAX_FRAMES, NO_SYSCALL, Side, Tag, flag},
+};
+
+use super::{Alloc, Call, Event, Name, Release, Stack};
+
+/// Bytes that are no record of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// The record has fewer or more bytes than its kind has.
+    #[error("a record of kind {tag} has {length} bytes")]
+    Length {
+        /// Its first byte.
+        tag: u8,
+        /// How long it is.
+        length: usize,
+    },
+    /// No such kind.
+    #[error("there is no record of kind {0}")]
+    Tag(u8),
+    /// A field has a value that it cannot have.
+    #[error("a record of kind {tag} has {value} for its {field}")]
+    Value {
+        /// The record's first byte.
+        tag: u8,
+        /// Which field.
+        field: &'static str,
+        /// What it has.
+        value: u64,
+    },
+}
+
+/// Decodes one record of the ring buffer.
+///
+/// # Errors
+/// When the bytes are not exactly one record.
+pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
+    let Some(&tag) = record.first() else { return Err(Malformed::Length { tag: 0, length: 0 }) };
+    let exactly = |size: usize| match record.len() == size {
+        true => Ok(&record[1..]),
+        false => Err(Malformed::Length { tag, length: record.len() }),
+    };
+    match tag {
+        tag if tag == Tag::Alloc as u8 => exactly(size_of::<wire::Alloc>()).map(alloc),
+        tag if tag == Tag::Release as u8 => exactly(size_of::<wire::Release>()).and_then(release),
+        tag if tag == Tag::Stack as u8 => stack(record),
+        tag if tag == Tag::Fork as u8 => exactly(size_of::<wire::Fork>()).map(fork),
+        tag if tag == Tag::Exec as u8 => exactly(size_of::<wire::Exec>()).map(exec),
+        tag if tag == Tag::Exit as u8 => exactly(size_of::<wire::Exit>()).map(exit),
+        tag if tag == Tag::Failure as u8 => exactly(size_of::<wire::Failure>()).map(failure),
+        tag => Err(Malformed::Tag(tag)),
+    }
+}
+
+// Each of these gets the bytes behind the tag, as many as its record has: the `get_*` cannot run out.
+
+fn alloc(mut bytes: &[u8]) -> Event {
+    let flags = bytes.get_u8();
+    let syscall = bytes.get_i16_ne();
+    let tid = bytes.get_u32_ne();
+    let handle = bytes.get_u64_ne();
+    let generation = bytes.get_u64_ne();
+    let user_stack = bytes.get_u64_ne();
+    let kernel_stack = bytes.get_u64_ne();
+    let tgid = bytes.get_u32_ne();
+    let detail = bytes.get_u32_ne();
+    let call = call(user_stack, kernel_stack, detail, syscall, flags);
+    Event::Alloc(Alloc { handle, generation, tgid, tid, call })
+}
+
+/// From the wire's numbers; also used for entries of the kernel's own table.
+pub(crate) fn call(user_stack: u64, kernel_stack: u64, detail: u32, syscall: i16, flags: u8) -> Call {
+    debug_assert!(NO_SYSCALL < 0);
+    Call {
+        user_stack,
+        kernel_stack,
+        detail,
+        syscall: u16::try_from(syscall).ok(),
+        kernel_task: flags & flag::KERNEL_TASK != 0,
+    }
+}
+
+fn release(mut bytes: &[u8]) -> Result<Event, Malformed> {
+    let cause = bytes.get_u8();
+    let flags = bytes.get_u8();
+    bytes.advance(1);
+    let tgid = bytes.get_u32_ne();
+    let cause = Cause::from_wire(cause).ok_or(Malformed::Value {
+        tag: Tag::Release as u8,
+        field: "cause",
+        value: cause.into(),
+    })?;
+    Ok(Event::Release(Release {
+        handle: bytes.get_u64_ne(),
+        generation: bytes.get_u64_ne(),
+        time: bytes.get_u64_ne(),
+        tgid,
+        cause,
+        never_opened: flags & flag::NEVER_OPENED != 0,
+        unaccounted: flags & flag::UNACCOUNTED != 0,
+    }))
+}
+
+fn stack(record: &[u8]) -> Result<Event, Malformed> {
+    let tag = Tag::Stack as u8;
+    let wrong_length = Malformed::Length { tag, length: record.len() };
+    if record.len() < size_of::<wire::StackHeader>() {
+        return Err(wrong_length);
+    }
+    let mut bytes = &record[1..];
+    let side = match bytes.get_u8() {
+        0 => Side::User,
+        1 => Side::Kernel,
+        value => return Err(Malformed::Value { tag, field: "side", value: value.into() }),
+    };
+    let count = usize::from(bytes.get_u16_ne());
+    let tgid = bytes.get_u32_ne();
+    let name = bytes.get_u64_ne();
+    if count > MAX_FRAMES || bytes.remaining() != count * size_of::<u64>() {
+        return Err(wrong_length);
+    }
+    let frames: Box<[u64]> = (0..count).map(|_| bytes.get_u64_ne()).collect();
+    if hash::stack(&frames) != name {
+        return Err(Malformed::Value { tag, field: "name", value: name });
+    }
+    Ok(Event::Stack(Stack { hash: name, side, tgid, frames }))
+}
+
+fn fork(mut bytes: &[u8]) -> Event {
+    bytes.advance(3);
+    let parent = bytes.get_u32_ne();
+    let child = bytes.get_u32_ne();
+    bytes.advance(4 + size_of::<u64>());
+    Event::Fork { parent, child, comm: name(&mut bytes) }
+}
+
+fn exec(mut bytes: &[u8]) -> Event {
+    bytes.advance(3);
+    let tgid = bytes.get_u32_ne();
+    bytes.advance(size_of::<u64>());
+    let comm = name(&mut bytes);
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    Event::Exec { tgid, comm, path: bytes[..end].to_vec() }
+}
+
+fn exit(mut bytes: &[u8]) -> Event {
+    bytes.advance(3);
+    Event::Exit { tgid: bytes.get_u32_ne() }
+}
+
+fn failure(mut bytes: &[u8]) -> Event {
+    bytes.advance(3);
+    let tgid = bytes.get_u32_ne();
+    Event::Failure { tgid, errno: bytes.get_i32_ne() }
+}
+
+fn name(bytes: &mut &[u8]) -> Name {
+    let mut name = Name::default();
+    bytes.copy_to_slice(&mut name);
+    name
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn bytes_of<T: Copy>(record: &T) -> Vec<u8> {
+        let start = std::ptr::from_ref(record).cast::<u8>();
+        // SAFETY: the wire's records have no padding (their sizes are asserted), so every byte is initialized.
+        unsafe { std::slice::from_raw_parts(start, size_of::<T>()) }.to_vec()
+    }
+
+    fn stack_record(frames: &[u64], name: u64) -> Vec<u8> {
+        let header = wire::StackHeader {
+            tag: Tag::Stack as u8,
+            side: 0,
+            frames: u16::try_from(frames.len()).expect("few frames"),
+            tgid: 7,
+            hash: name,
+        };
+        let mut record = bytes_of(&header);
+        record.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
+        record
+    }
+
+    #[test]
+    fn decodes_what_the_kernel_side_writes() {
+        let record = wire::Alloc {
+            tag: Tag::Alloc as u8,
+            flags: flag::KERNEL_TASK,
+            syscall: 257,
+            tid: 2,
+            handle: 3,
+            generation: 4,
+            user_stack: 5,
+            kernel_stack: 6,
+            tgid: 7,
+            detail: 8,
+        };
+        let call = Call { user_stack: 5, kernel_stack: 6, detail: 8, syscall: Some(257), kernel_task: true };
+        let expected = Alloc { handle: 3, generation: 4, tgid: 7, tid: 2, call };
+        assert_eq!(decode(&bytes_of(&record)), Ok(Event::Alloc(expected)));
+
+        let record = wire::Release {
+            tag: Tag::Release as u8,
+            cause: Cause::Exit as u8,
+            flags: flag::NEVER_OPENED,
+            reserved: 0,
+            tgid: 1,
+            handle: 2,
+            generation: 3,
+            time: 4,
+        };
+        let Ok(Event::Release(release)) = decode(&bytes_of(&record)) else { panic!("a release") };
+        assert_eq!((release.cause, release.never_opened, release.unaccounted), (Cause::Exit, true, false));
+        assert_eq!((release.tgid, release.handle, release.generation, release.time), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn a_stack_must_bear_its_own_name() {
+        let frames = [1, 2, 3];
+        let name = hash::stack(&frames);
+        let Ok(Event::Stack(stack)) = decode(&stack_record(&frames, name)) else { panic!("a stack") };
+        assert_eq!(&*stack.frames, &frames);
+        assert_eq!(
+            decode(&stack_record(&frames, name + 2)),
+            Err(Malformed::Value { tag: 3, field: "name", value: name + 2 })
+        );
+    }
+
+    #[test]
+    fn every_wrong_length_is_refused() {
+        let name = hash::stack(&[1, 2, 3]);
+        let exit = wire::Exit { tag: Tag::Exit as u8, tgid: 9, ..wire::Exit::default() };
+        for record in [stack_record(&[1, 2, 3], name), bytes_of(&exit)] {
+            for length in 0..record.len() {
+                assert!(decode(&record[..length]).is_err(), "cut to {length}");
+            }
+            let mut longer = record.clone();
+            longer.push(0);
+            assert!(decode(&longer).is_err());
+        }
+        assert_eq!(decode(&[99]), Err(Malformed::Tag(99)));
+    }
+
+    #[test]
+    fn an_unknown_cause_is_refused() {
+        let record = wire::Release { tag: Tag::Release as u8, cause: 77, ..wire::Release::default() };
+        assert_eq!(decode(&bytes_of(&record)), Err(Malformed::Value { tag: 2, field: "cause", value: 77 }));
+    }
+}

@@ -1,0 +1,56 @@
+//! fdtrace's own chores. `cargo xtask` lists them.
+
+mod apt;
+mod ebpf;
+mod run;
+mod vm;
+
+use anyhow::Result;
+use clap::{CommandFactory as _, Parser, Subcommand};
+use std::process::ExitCode;
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", about = "fdtrace's own chores")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Option<Verb>,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Builds the BPF programs and puts the object where the library embeds it
+    Ebpf(ebpf::Args),
+    Vm(Box<vm::Args>),
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse()) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// A verb gives its own exit status, because `vm` passes on the status of what ran in the guest.
+fn dispatch(cli: Cli) -> Result<ExitCode> {
+    match cli.verb {
+        None => {
+            Cli::command().print_help()?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(Verb::Ebpf(args)) => ebpf::run(&args),
+        Some(Verb::Vm(args)) => vm::run(&args),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

@@ -1,0 +1,278 @@
+//! The end-to-end tests in guests: each kernel boots once, and runs them with each backend.
+
+use super::{
+    boot::{self, BootReport, Guest, GuestFile},
+    console::{CommandReport, GuestCommand},
+    describe, guest,
+    kernels::Kernel,
+    qemu::Ending,
+};
+use anyhow::{Context as _, Result};
+use clap::ValueEnum;
+use serde_json::{Value, json};
+use std::{
+    collections::BTreeMap,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Mutex,
+    thread,
+    time::Duration,
+};
+
+#[derive(clap::Args)]
+pub(super) struct Options {
+    /// A backend to test; can be repeated, all by default
+    #[arg(long = "backend", value_name = "BACKEND", conflicts_with = "program")]
+    backends: Vec<Backend>,
+    /// Only the tests with this in their name
+    #[arg(long, value_name = "TEXT", conflicts_with = "program")]
+    filter: Option<String>,
+    /// How many guests at a time
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
+    jobs: u8,
+    /// Write what the tests found out about each kernel here: one JSON object on each line
+    #[arg(long, value_name = "FILE", conflicts_with = "program")]
+    results_out: Option<PathBuf>,
+}
+
+/// How fdtrace attaches to the kernel; the names are those of its command line.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum Backend {
+    Kprobe,
+    Fentry,
+    Tracepoint,
+}
+
+impl Backend {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Kprobe => "kprobe",
+            Self::Fentry => "fentry",
+            Self::Tracepoint => "tracepoint",
+        }
+    }
+}
+
+/// What came of one kernel.
+struct Outcome {
+    kernel: String,
+    report: BootReport,
+}
+
+pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration) -> Result<ExitCode> {
+    let backends = if options.backends.is_empty() { Backend::value_variants() } else { &options.backends };
+    let commands: Vec<_> = backends.iter().map(|backend| command(*backend, options.filter.as_deref())).collect();
+    let init = guest::init()?;
+    let mut files = guest::suite()?;
+    files.extend(guest::busybox());
+    let outcomes = boot_all(options.jobs, kernels, &init, &files, &commands, timeout)?;
+    if let Some(file) = &options.results_out {
+        fs::write(file, results(&outcomes)?).with_context(|| format!("cannot write {}", file.display()))?;
+    }
+    for outcome in outcomes.iter().filter(|outcome| outcome.report.ending != Ending::PoweredOff) {
+        println!("{}{}", outcome.kernel, describe(&outcome.report));
+    }
+    print!("{}", table(&outcomes, backends));
+    let passed = outcomes.iter().all(|outcome| passed(&outcome.report, backends.len()));
+    Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
+    let argv = ["/bin/e2e", "--test-threads=1"].into_iter().chain(filter).map(str::to_owned).collect();
+    let env = [
+        ("FDTRACE_BACKEND", backend.name()),
+        ("FDTRACE_BIN", "/bin/fdtrace"),
+        ("WORKLOAD_BIN", "/bin/workload"),
+        ("RUST_BACKTRACE", "1"),
+    ];
+    let env: BTreeMap<_, _> = env.into_iter().map(|(name, value)| (name.into(), value.into())).collect();
+    GuestCommand { label: backend.name().into(), env, argv }
+}
+
+/// Boots every kernel, `jobs` at a time, in order; each line of output says which kernel it is from.
+fn boot_all(
+    jobs: u8,
+    kernels: &[Kernel],
+    init: &Path,
+    files: &[GuestFile],
+    commands: &[GuestCommand],
+    timeout: Duration,
+) -> Result<Vec<Outcome>> {
+    let waiting = Mutex::new(kernels.iter().enumerate());
+    let outcomes = Mutex::new(Vec::new());
+    let next = || waiting.lock().ok().and_then(|mut waiting| waiting.next());
+    let work = || {
+        while let Some((index, kernel)) = next() {
+            let guest = Guest { kernel: &kernel.image, init, files, timeout };
+            let report = boot::boot(&guest, commands, &|line| println!("[{}] {line}", kernel.name));
+            let outcome = report.map(|report| Outcome { kernel: kernel.name.clone(), report });
+            if let Ok(mut outcomes) = outcomes.lock() {
+                outcomes.push((index, outcome));
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 0..jobs {
+            scope.spawn(work);
+        }
+    });
+    let mut outcomes = outcomes.into_inner().unwrap_or_default();
+    outcomes.sort_by_key(|(index, _)| *index);
+    outcomes.into_iter().map(|(_, outcome)| outcome).collect()
+}
+
+/// Whether every command ran and ended well, and none failed before a restart.
+fn passed(report: &BootReport, expected: usize) -> bool {
+    let good = |command: &CommandReport| command.status == Some(0) && counts(&command.output).is_some();
+    let failed_before_restart = report.interrupted.iter().any(|command| failed_tests(&command.output) > 0);
+    report.ending == Ending::PoweredOff
+        && report.commands.len() == expected
+        && report.commands.iter().all(good)
+        && !failed_before_restart
+}
+
+/// What libtest says at its end.
+#[derive(Debug, Default, PartialEq)]
+struct Counts {
+    passed: u32,
+    failed: u32,
+    ignored: u32,
+}
+
+/// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; ...`.
+fn counts(output: &str) -> Option<Counts> {
+    let summary = output.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
+    let count = |word: &str| {
+        let before = summary.split(&format!(" {word}")).next()?;
+        before.rsplit(' ').next()?.parse().ok()
+    };
+    Some(Counts { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
+}
+
+/// Tests that failed in an output that has no summary.
+fn failed_tests(output: &str) -> usize {
+    output.lines().filter(|line| line.ends_with("FAILED") && !line.starts_with("test result:")).count()
+}
+
+/// One line for each kernel, one column for each backend.
+fn table(outcomes: &[Outcome], backends: &[Backend]) -> String {
+    let mut text = format!("{:<12}", "kernel");
+    for backend in backends {
+        let _ = write!(text, "{:<24}", backend.name());
+    }
+    text.push_str("restarts\n");
+    for Outcome { kernel, report } in outcomes {
+        let _ = write!(text, "{kernel:<12}");
+        for backend in backends {
+            let _ = write!(text, "{:<24}", cell(report, backend.name()));
+        }
+        let _ = writeln!(text, "{}", report.restarts);
+    }
+    text
+}
+
+fn cell(report: &BootReport, label: &str) -> String {
+    let before_restart: usize = report
+        .interrupted
+        .iter()
+        .filter(|command| command.label == label)
+        .map(|command| failed_tests(&command.output))
+        .sum();
+    let Some(command) = report.commands.iter().find(|command| command.label == label) else {
+        return "did not finish".into();
+    };
+    let mut text = match (counts(&command.output), command.status) {
+        (Some(Counts { passed, failed, ignored }), _) => {
+            let ignored = if ignored == 0 { String::new() } else { format!(", {ignored} ignored") };
+            format!("{passed} ok, {failed} failed{ignored}")
+        }
+        (None, status) => format!("no result (status {})", status.unwrap_or(-1)),
+    };
+    if before_restart > 0 {
+        let _ = write!(text, ", {before_restart} before a restart");
+    }
+    text
+}
+
+/// What the tests handed out, with the kernel and the backend that it holds for.
+fn results(outcomes: &[Outcome]) -> Result<String> {
+    let mut lines = String::new();
+    for Outcome { kernel, report } in outcomes {
+        for (command, text) in report.results() {
+            let result: Value =
+                serde_json::from_str(text).with_context(|| format!("{kernel}: not JSON: RESULT {text}"))?;
+            lines
+                .push_str(&json!({"kernel": kernel, "backend": command.label, "result": result}).to_string());
+            lines.push('\n');
+        }
+    }
+    Ok(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GOOD: &str = "running 2 tests\ntest a ... ok\ntest b ... ignored\n\n\
+                        test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 2.00s\n";
+    const BAD: &str = "test a ... FAILED\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured\n";
+
+    fn ran(label: &str, status: i32, output: &str) -> CommandReport {
+        CommandReport { label: label.into(), status: Some(status), output: output.into(), results: vec![] }
+    }
+
+    fn report(commands: Vec<CommandReport>) -> BootReport {
+        BootReport {
+            ending: Ending::PoweredOff,
+            commands,
+            interrupted: vec![],
+            restarts: 0,
+            messages: vec![],
+            boot_time: None,
+        }
+    }
+
+    #[test]
+    fn the_summary_of_libtest_is_read() {
+        assert_eq!(counts(GOOD), Some(Counts { passed: 1, failed: 0, ignored: 1 }));
+        assert_eq!(counts(BAD), Some(Counts { passed: 0, failed: 1, ignored: 0 }));
+        assert_eq!(counts("killed before the summary"), None);
+    }
+
+    #[test]
+    fn only_a_complete_run_passes() {
+        let good = || report(vec![ran("kprobe", 0, GOOD)]);
+        assert!(passed(&good(), 1));
+        assert!(!passed(&good(), 2), "a backend is missing");
+        assert!(!passed(&report(vec![ran("kprobe", 101, BAD)]), 1));
+        assert!(!passed(&report(vec![ran("kprobe", 0, "")]), 1), "nothing was tested");
+        assert!(!passed(&BootReport { ending: Ending::Failed("x".into()), ..good() }, 1));
+    }
+
+    #[test]
+    fn a_failure_before_a_restart_stays_a_failure() {
+        let cut_off = CommandReport { status: None, ..ran("kprobe", 0, "test a ... FAILED\n") };
+        let report = BootReport { interrupted: vec![cut_off], ..report(vec![ran("kprobe", 0, GOOD)]) };
+        assert!(!passed(&report, 1));
+        assert_eq!(cell(&report, "kprobe"), "1 ok, 0 failed, 1 ignored, 1 before a restart");
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_kernel() {
+        let outcome = Outcome { kernel: "6.1".into(), report: report(vec![ran("kprobe", 101, BAD)]) };
+        let text = table(&[outcome], &[Backend::Kprobe, Backend::Fentry]);
+        let lines: Vec<_> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        assert_eq!(lines, ["kernel kprobe fentry restarts", "6.1 0 ok, 1 failed did not finish 0"]);
+    }
+
+    #[test]
+    fn results_say_where_they_hold() {
+        let command = CommandReport { results: vec![r#"{"x":1}"#.into()], ..ran("kprobe", 0, GOOD) };
+        let outcome = Outcome { kernel: "6.1".into(), report: report(vec![command]) };
+        let text = results(&[outcome]).expect("valid JSON");
+        assert_eq!(text, "{\"backend\":\"kprobe\",\"kernel\":\"6.1\",\"result\":{\"x\":1}}\n");
+    }
+}
