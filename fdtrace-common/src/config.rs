@@ -167,8 +167,10 @@ pub struct Config {
     pub free_names_cache: u8,
     /// Slab frees run after a grace period, in a bystander (before `file_free_rcu` was removed).
     pub free_is_late: u8,
+    /// `file_count` is a `file_ref_t`, which counts from 0 (6.13).
+    pub count_from_zero: u8,
     /// Zero.
-    pub reserved: [u8; 10],
+    pub reserved: [u8; 9],
 }
 
 /// System call numbers that matter, by architecture.

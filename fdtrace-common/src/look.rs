@@ -74,7 +74,18 @@ pub struct Descriptor {
     pub path: [u8; LOOK_PATH_LEN],
 }
 
+/// An entry of HANDLES whose handle has no reference left.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Phantom {
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Its generation.
+    pub generation: u64,
+}
+
 const _: () = {
+    assert!(size_of::<Phantom>() == 16);
     assert!(size_of::<Description>() == 8 * 6 + 4 * 4 + 16 + 32 + NAME_LEN);
     assert!(size_of::<Descriptor>() == 24 + LOOK_PATH_LEN);
 };

@@ -37,7 +37,8 @@ static CONFIG: Config = Config {
     exit_tells_group: 0,
     free_names_cache: 0,
     free_is_late: 0,
-    reserved: [0; 10],
+    count_from_zero: 0,
+    reserved: [0; 9],
 };
 
 const NO_OFFSETS: Offsets = Offsets {

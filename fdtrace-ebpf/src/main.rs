@@ -7,6 +7,10 @@
 //! handles, [`stacks`] names call chains, [`events`] fills the ring. [`look`] holds the iterators, which run only when
 //! user space reads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
+#![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one context are read together")]
+#![expect(clippy::cast_possible_truncation, reason = "helpers pack two numbers of 32 bits into a register")]
+#![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "registers have no sign")]
 
 mod config;
 mod counters;

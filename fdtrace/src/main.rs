@@ -1,7 +1,7 @@
-fn main() {
-    let mut k = fdtrace::kernel::Kernel::inspect().unwrap();
-    println!("{} {}", k.release, k.preemption);
-    for r in fdtrace::kernel::survey(&mut k).unwrap() {
-        println!("{:#?}", r);
-    }
+//! `fdtrace`: finds leaked open files on running Linux kernels.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    fdtrace::cli::main()
 }

@@ -14,6 +14,7 @@ use fdtrace_common::{
     wire::{Entry, state},
 };
 
+use super::descriptors::WANTED;
 use crate::{config, task::read};
 
 const S_IFMT: u16 = 0o170_000;
@@ -30,18 +31,18 @@ pub(super) struct Meta {
 
 /// `struct bpf_iter__bpf_map_elem`
 #[repr(C)]
-struct Context {
-    meta: *const Meta,
+pub(super) struct Context {
+    pub(super) meta: *const Meta,
     map: u64,
-    key: *const u64,
-    value: *mut Entry,
+    pub(super) key: *const u64,
+    pub(super) value: *mut Entry,
 }
 
 /// Scratch of this iterator alone.
 #[map]
 static DESCRIPTION: PerCpuArray<Description> = PerCpuArray::with_max_entries(1, 0);
 
-/// Writes a [`Description`] for each entry of HANDLES that has not been described.
+/// Writes a [`Description`] for each entry of HANDLES that has not been described, or whose name is wanted.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
 extern "C" fn look_describe(ctx: *const Context) -> i32 {
@@ -53,7 +54,7 @@ extern "C" fn look_describe(ctx: *const Context) -> i32 {
     // SAFETY: not null; the kernel holds the element while the program runs.
     let (handle, generation, described) =
         unsafe { (*key, (*value).generation, (*value).state & state::DESCRIBED != 0) };
-    if described {
+    if described && WANTED.get_ptr(handle).is_none() {
         return 0;
     }
     let Some(scratch) = DESCRIPTION.get_ptr_mut(0) else { return 0 };
@@ -61,7 +62,12 @@ extern "C" fn look_describe(ctx: *const Context) -> i32 {
     let scratch = unsafe { &mut *scratch };
     scratch.handle = handle;
     scratch.generation = generation;
-    describe(scratch);
+    let inode: u64 = read(handle, config::get!(offsets.file_inode));
+    if inode == 0 {
+        // It is being opened; the next walk will find it done.
+        return 0;
+    }
+    describe(scratch, inode);
     // SAFETY: as above; a handle that was replaced meanwhile has another generation.
     if unsafe { core::ptr::read_volatile(&raw const (*value).generation) } != generation {
         return 0;
@@ -77,14 +83,14 @@ extern "C" fn look_describe(ctx: *const Context) -> i32 {
 }
 
 #[inline(always)]
-fn describe(out: &mut Description) {
+fn describe(out: &mut Description, inode: u64) {
     let file = out.handle;
     out.mode = read(file, config::get!(offsets.file_mode));
     out.flags = read(file, config::get!(offsets.file_flags));
     out.count = read(file, config::get!(offsets.file_count));
     let operations: u64 = read(file, config::get!(offsets.file_op));
     out.release = read(operations, config::get!(offsets.op_release));
-    describe_inode(out, read(file, config::get!(offsets.file_inode)));
+    describe_inode(out, inode);
     out.family = 0;
     out.name_of_peer = 0;
     out.name[0] = 0;

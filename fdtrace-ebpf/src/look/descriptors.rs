@@ -21,7 +21,7 @@ struct Context {
 
 /// Addresses of the handles to look for.
 #[map]
-static WANTED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
+pub(super) static WANTED: HashMap<u64, u8> = HashMap::with_max_entries(1024, 0);
 
 /// Scratch of this iterator alone.
 #[map]

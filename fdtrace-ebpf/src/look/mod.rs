@@ -2,3 +2,4 @@
 
 mod describe;
 mod descriptors;
+mod phantoms;

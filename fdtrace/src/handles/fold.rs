@@ -180,8 +180,8 @@ impl Fold {
             return;
         }
         for group in std::mem::take(&mut image.groups) {
-            let gone = &self.groups[group as usize];
-            self.retired.add(&gone.counts);
+            let gone = &mut self.groups[group as usize];
+            self.retired.add(&std::mem::take(&mut gone.counts));
             self.by_call.remove(&(id, gone.call));
             self.free_groups.push(group);
         }
@@ -239,9 +239,9 @@ impl Fold {
         }
     }
 
-    /// Says what a handle is, by the caller's numbering.
-    pub fn set_kind(&mut self, address: u64, generation: u64, kind: u8) {
-        self.table.set_kind(address, generation, kind);
+    /// Says what a handle is, by the caller's numbering; false when there is no such handle.
+    pub fn set_kind(&mut self, address: u64, generation: u64, kind: u8) -> bool {
+        self.table.set_kind(address, generation, kind)
     }
 
     /// The live handles.
@@ -271,10 +271,7 @@ impl Fold {
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut sum = self.retired;
-        let free: std::collections::HashSet<_> = self.free_groups.iter().collect();
-        for (_, group) in (0..).zip(&self.groups).filter(|(id, _)| !free.contains(id)) {
-            sum.add(&group.counts);
-        }
+        self.groups.iter().for_each(|group| sum.add(&group.counts));
         sum
     }
 
@@ -414,15 +411,17 @@ mod tests {
 
     #[test]
     fn an_exec_begins_a_new_image() {
-        let exec = Event::Exec { tgid: 5, comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", path: b"/bin/sh".to_vec() };
+        let exec =
+            Event::Exec { tgid: 5, comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", path: b"/bin/sh".to_vec() };
         let fold = folded([alloc(8, 1, 5), exec, alloc(16, 2, 5)]);
         assert_eq!(fold.live_groups().count(), 2);
     }
 
     #[test]
     fn batches_are_the_same_as_single_events() {
-        let events: Vec<Event> =
-            (0..1000).flat_map(|n| [alloc(8 * (n + 1), n, 5), alloc(8 * (n + 5000), n, 6), release(8 * (n + 1), n)]).collect();
+        let events: Vec<Event> = (0..1000)
+            .flat_map(|n| [alloc(8 * (n + 1), n, 5), alloc(8 * (n + 5000), n, 6), release(8 * (n + 1), n)])
+            .collect();
         let one = folded(events.clone());
         let mut other = Fold::default();
         for chunk in events.chunks(64) {

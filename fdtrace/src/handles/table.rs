@@ -99,14 +99,15 @@ impl Table {
         Some(removed)
     }
 
-    /// Says what a handle is.
-    pub fn set_kind(&mut self, address: u64, generation: u64, kind: u8) {
-        if let Some(index) = self.find(address)
-            && self.slots[index].generation == generation
-        {
-            let slot = &mut self.slots[index];
-            slot.tid_kind = (slot.tid_kind & ((1 << TID_BITS) - 1)) | (u32::from(kind) << TID_BITS);
+    /// Says what a handle is; false when there is no such handle.
+    pub fn set_kind(&mut self, address: u64, generation: u64, kind: u8) -> bool {
+        let Some(index) = self.find(address) else { return false };
+        let slot = &mut self.slots[index];
+        if slot.generation != generation {
+            return false;
         }
+        slot.tid_kind = (slot.tid_kind & ((1 << TID_BITS) - 1)) | (u32::from(kind) << TID_BITS);
+        true
     }
 
     /// All handles with their addresses, in no order.
@@ -119,7 +120,6 @@ impl Table {
     }
 
     /// Where an address wants to be. File structures lie at multiples of 8 and close together, so all bits are mixed.
-    #[expect(clippy::cast_possible_truncation, reason = "the mask keeps fewer bits than a usize has")]
     fn home(&self, address: u64) -> usize {
         let mixed = (address >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15);
         (mixed >> 24) as usize & self.mask()
@@ -190,9 +190,9 @@ mod tests {
         assert_eq!(table.get(8), None);
         assert_eq!(table.remove(8), None);
         table.insert(8, handle(5));
-        table.set_kind(8, 4, 9);
-        assert_eq!(table.get(8), Some(handle(5)), "another generation's kind is not taken");
-        table.set_kind(8, 5, 9);
+        assert!(!table.set_kind(8, 4, 9), "another generation's kind is not taken");
+        assert_eq!(table.get(8), Some(handle(5)));
+        assert!(table.set_kind(8, 5, 9));
         assert_eq!(table.remove(8), Some(Handle { kind: 9, ..handle(5) }));
         assert!(table.is_empty());
     }

@@ -86,7 +86,7 @@ pub(super) fn iterate(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> i
     request.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
     if map.is_some() {
         request.__bindgen_anon_3.__bindgen_anon_1.iter_info = (&raw const info) as u64;
-        request.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = size_of::<LinkInfo>() as u32;
+        request.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = length_of::<LinkInfo>();
     }
     let link = owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?);
     let mut attributes = empty_attributes();
@@ -120,7 +120,7 @@ pub(super) fn run_counts(program: BorrowedFd<'_>) -> io::Result<RunCounts> {
     // SAFETY: all variants of the union are plain integers, and the union was zeroed.
     let request = unsafe { &mut attributes.info };
     request.bpf_fd = program.as_raw_fd().cast_unsigned();
-    request.info_len = size_of::<bpf_prog_info>() as u32;
+    request.info_len = length_of::<bpf_prog_info>();
     request.info = std::ptr::from_mut(&mut info) as u64;
     bpf(bpf_cmd::BPF_OBJ_GET_INFO_BY_FD, &mut attributes)?;
     Ok(RunCounts {
@@ -129,6 +129,11 @@ pub(super) fn run_counts(program: BorrowedFd<'_>) -> io::Result<RunCounts> {
         skipped: info.recursion_misses,
         verified: info.verified_insns,
     })
+}
+
+/// As the kernel wants lengths; its structures are far shorter than 4 GB.
+fn length_of<T>() -> u32 {
+    u32::try_from(size_of::<T>()).unwrap_or(u32::MAX)
 }
 
 fn empty_attributes() -> bpf_attr {

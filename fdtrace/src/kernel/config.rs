@@ -114,7 +114,8 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         exit_tells_group: u8::from(exit_arguments >= 2),
         free_names_cache: u8::from(free_names_cache),
         free_is_late: u8::from(backend == Backend::Tracepoint && kernel.symbols.contains("file_free_rcu")),
-        reserved: [0; 10],
+        count_from_zero: u8::from(kernel.types.offset("file", "f_count").is_none()),
+        reserved: [0; 9],
     })
 }
 

@@ -87,6 +87,8 @@ pub enum Role {
     Describe,
     /// Which descriptors point to a handle.
     Descriptors,
+    /// Which entries of the table are of handles that are gone.
+    Phantoms,
 }
 
 impl Role {
@@ -102,6 +104,7 @@ impl Role {
             Self::Exit => "exit",
             Self::Describe => "what a handle is",
             Self::Descriptors => "who points to it",
+            Self::Phantoms => "missed releases",
         }
     }
 }
@@ -182,6 +185,12 @@ const DESCRIPTORS: Hook = Hook {
     without: Some("examples have no descriptor number and no full path"),
 };
 
+const PHANTOMS: Hook = Hook {
+    role: Role::Phantoms,
+    choices: &[choice("look_phantoms", Target::Iterator("bpf_map_elem"))],
+    without: Some("a release whose run was skipped leaves a handle that seems to live"),
+};
+
 // Processes first: a handle's allocation must find its process known. Then the release, then the allocation: no handle
 // gets into the table whose release cannot be seen.
 const KPROBE: &[Hook] = &[
@@ -205,6 +214,7 @@ const KPROBE: &[Hook] = &[
     },
     DESCRIBE,
     DESCRIPTORS,
+    PHANTOMS,
 ];
 
 const FENTRY: &[Hook] = &[
@@ -228,6 +238,7 @@ const FENTRY: &[Hook] = &[
     },
     DESCRIBE,
     DESCRIPTORS,
+    PHANTOMS,
 ];
 
 const TRACEPOINT: &[Hook] = &[
@@ -247,6 +258,7 @@ const TRACEPOINT: &[Hook] = &[
     Hook { role: Role::Failure, choices: &[], without: NO_FAILURES },
     DESCRIBE,
     DESCRIPTORS,
+    PHANTOMS,
 ];
 
 /// How a hook came out.
@@ -448,7 +460,10 @@ fn reason(error: &ProgramError) -> String {
     };
     let mut source = std::error::Error::source(error);
     while let Some(inner) = source {
-        reason = format!("{reason}: {inner}");
+        let text = inner.to_string();
+        if !reason.ends_with(&text) {
+            reason = format!("{reason}: {text}");
+        }
         source = inner.source();
     }
     reason.lines().next().unwrap_or_default().to_owned()

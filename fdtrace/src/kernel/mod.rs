@@ -20,6 +20,6 @@ pub use error::{Error, Result};
 pub use file_nr::FileNr;
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
 pub use kallsyms::{Symbol, Symbols};
-pub use look::Looker;
+pub use look::{Looker, PhantomFinder};
 pub use preemption::Preemption;
 pub use tracer::{ProgramCost, Tracer};

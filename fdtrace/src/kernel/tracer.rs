@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
+    os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
 };
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, Map, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
 };
 use fdtrace_common::{config::Config, counters::Counters, wire::Entry};
 
@@ -18,7 +18,7 @@ use super::{
     config::Settings,
     error::{Error, Result, system},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
-    look::Looker,
+    look::{Looker, PhantomFinder},
 };
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
@@ -34,6 +34,8 @@ struct Plain<T>(T);
 unsafe impl Pod for Plain<Config> {}
 // SAFETY: `Counters` is an array of integers.
 unsafe impl Pod for Plain<Counters> {}
+// SAFETY: `Entry` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
+unsafe impl Pod for Plain<Entry> {}
 
 /// What one program has cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,11 +58,12 @@ pub struct ProgramCost {
 pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
-    handles: OwnedFd,
+    handles: HashMap<MapData, u64, Plain<Entry>>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     /// How the backend was attached.
     pub report: BackendReport,
     statistics: Option<OwnedFd>,
+    ring_bytes: usize,
 }
 
 impl Tracer {
@@ -103,30 +106,48 @@ impl Tracer {
         Ok(Ok(Self {
             ring: RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
-            handles: map_descriptor(take_map(&mut ebpf, "HANDLES")?)?,
+            handles: HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?,
             ebpf,
             report,
             statistics: None,
+            ring_bytes: settings.ring_bytes as usize,
         }))
     }
 
-    /// The iterators of this trace; they share its tables.
+    /// The iterators that tell what handles are. They can be had once.
     ///
     /// # Errors
-    /// When descriptors cannot be duplicated.
+    /// When descriptors cannot be duplicated, or it was taken before.
     pub fn looker(&mut self) -> Result<Looker> {
-        let wanted = HashMap::try_from(take_map(&mut self.ebpf, "WANTED")?).map_err(object)?;
         Ok(Looker {
             describe: self.program_descriptor(Role::Describe),
             descriptors: self.program_descriptor(Role::Descriptors),
-            handles: self.handles.try_clone().map_err(system("a map cannot be shared"))?,
-            wanted,
+            handles: self.shared_table()?,
+            wanted: HashMap::try_from(take_map(&mut self.ebpf, "WANTED")?).map_err(object)?,
         })
+    }
+
+    /// The iterator that finds what skipped releases leave behind.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated.
+    pub fn phantom_finder(&self) -> Result<PhantomFinder> {
+        Ok(PhantomFinder { program: self.program_descriptor(Role::Phantoms), handles: self.shared_table()? })
+    }
+
+    fn shared_table(&self) -> Result<OwnedFd> {
+        self.table().try_clone_to_owned().map_err(system("a map cannot be shared"))
     }
 
     fn program_descriptor(&self, role: Role) -> Option<OwnedFd> {
         let name = self.report.hooks.iter().find(|hook| hook.role == role)?.program?;
         self.ebpf.program(name)?.fd().ok()?.as_fd().try_clone_to_owned().ok()
+    }
+
+    /// The ring's size.
+    #[must_use]
+    pub const fn ring_bytes(&self) -> usize {
+        self.ring_bytes
     }
 
     /// Waits until enough events wait in the ring, or the time is over.
@@ -167,17 +188,26 @@ impl Tracer {
     /// # Errors
     /// What the kernel answers.
     pub fn handles(&self) -> Result<Vec<(u64, Entry)>> {
-        bpf::elements(self.handles.as_fd()).map_err(system("the table of handles cannot be read"))
+        bpf::elements(self.table()).map_err(system("the table of handles cannot be read"))
     }
 
-    /// Runs that the kernel skipped of the programs at both ends of a handle's life.
+    fn table(&self) -> BorrowedFd<'_> {
+        self.handles.map().fd().as_fd()
+    }
+
+    /// Takes an entry out of the kernel's table whose handle is gone, if it is still of that generation.
+    pub fn forget(&mut self, handle: u64, generation: u64) {
+        if self.handles.get(&handle, 0).is_ok_and(|entry| entry.0.generation == generation) {
+            // Gone already is gone.
+            let _ = self.handles.remove(&handle);
+        }
+    }
+
+    /// Runs that the kernel skipped of the programs at both ends of a handle's life: (allocation, release).
     #[must_use]
-    pub fn skipped(&self) -> u64 {
-        self.costs()
-            .iter()
-            .filter(|cost| matches!(cost.role, Role::Allocation | Role::Release))
-            .map(|cost| cost.skipped)
-            .sum()
+    pub fn skipped(&self) -> (u64, u64) {
+        let of = |role| self.costs().iter().filter(|cost| cost.role == role).map(|cost| cost.skipped).sum();
+        (of(Role::Allocation), of(Role::Release))
     }
 
     /// What each attached program has cost so far.
@@ -237,15 +267,7 @@ fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
     ebpf.take_map(name).ok_or_else(|| Error::Object(format!("no map {name}")))
 }
 
-fn map_descriptor(map: Map) -> Result<OwnedFd> {
-    let Map::HashMap(data) = map else {
-        return Err(Error::Object("HANDLES is not a hash map".to_owned()));
-    };
-    data.fd().as_fd().try_clone_to_owned().map_err(system("a map cannot be shared"))
-}
-
 /// The innermost cause in one line.
-#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn object(error: impl std::error::Error) -> Error {
     let mut message = error.to_string();
     let mut source = error.source();

@@ -70,14 +70,18 @@ fn alloc(mut bytes: &[u8]) -> Event {
     Event::Alloc(Alloc { handle, generation, tgid, tid, call })
 }
 
-/// From the wire's numbers; also used for entries of the kernel's own table.
-pub(crate) fn call(user_stack: u64, kernel_stack: u64, detail: u32, syscall: i16, flags: u8) -> Call {
-    debug_assert!(NO_SYSCALL < 0);
+/// The call of an entry of the kernel's own table.
+#[must_use]
+pub const fn entry_call(entry: &wire::Entry) -> Call {
+    call(entry.user_stack, entry.kernel_stack, entry.detail, entry.syscall, entry.flags)
+}
+
+const fn call(user_stack: u64, kernel_stack: u64, detail: u32, syscall: i16, flags: u8) -> Call {
     Call {
         user_stack,
         kernel_stack,
         detail,
-        syscall: u16::try_from(syscall).ok(),
+        syscall: if syscall == NO_SYSCALL { None } else { Some(syscall.cast_unsigned()) },
         kernel_task: flags & flag::KERNEL_TASK != 0,
     }
 }

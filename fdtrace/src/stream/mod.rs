@@ -5,7 +5,7 @@
 
 mod decode;
 
-pub use decode::{Malformed, decode};
+pub use decode::{Malformed, decode, entry_call};
 pub use fdtrace_common::wire::{Cause, Side};
 
 /// One thing that happened.

@@ -1,0 +1,191 @@
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+};
+
+use serde::Serialize;
+
+use super::{Outcome, options};
+use crate::kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey};
+
+/// Show what this kernel offers, which backend is chosen, and what each missing piece costs
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The same as one JSON document
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Serialize)]
+struct Report {
+    schema: &'static str,
+    kernel: String,
+    preemption: String,
+    /// None works when this is null.
+    backend: Option<&'static str>,
+    reason: String,
+    handle_table_bytes: u64,
+    capabilities: Vec<CapabilityLine>,
+    backends: Vec<BackendLine>,
+}
+
+#[derive(Serialize)]
+struct CapabilityLine {
+    name: String,
+    held: bool,
+    needed_for: &'static str,
+}
+
+#[derive(Serialize)]
+struct BackendLine {
+    name: &'static str,
+    works: bool,
+    remarks: Vec<&'static str>,
+    hooks: Vec<HookLine>,
+}
+
+#[derive(Serialize)]
+struct HookLine {
+    hook: &'static str,
+    state: &'static str,
+    target: Option<String>,
+    reason: Option<String>,
+    lost: Option<&'static str>,
+}
+
+/// Capabilities, and what does not work without them.
+const NEEDS: [(Capability, &str); 6] = [
+    (Capability::Bpf, "tracing at all"),
+    (Capability::Perfmon, "tracing at all"),
+    (Capability::SysPtrace, "call chains and programs of other users' processes"),
+    (Capability::Syslog, "kernel addresses: origins by function, kernel stacks, the tracepoint backend"),
+    (
+        Capability::SysAdmin,
+        "what fdtrace itself costs (run statistics); stands in for CAP_BPF and CAP_PERFMON",
+    ),
+    (Capability::SysResource, "kernels before 5.11 only: memory for maps"),
+];
+
+/// Bytes of kernel memory for an entry of HANDLES: the element's header, key and value, and its bucket.
+const BYTES_PER_HANDLE: u64 = 48 + 8 + 40 + 16;
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let mut kernel = Kernel::inspect()?;
+    let backends = match survey(&mut kernel) {
+        Ok(backends) => backends,
+        // Without the right to try, the table of capabilities is the answer.
+        Err(error @ Error::Capability { .. }) => {
+            let report = report(&kernel, &[]);
+            write(arguments, &report)?;
+            return Err(error.into());
+        }
+        Err(error) => return Err(error.into()),
+    };
+    let report = report(&kernel, &backends);
+    write(arguments, &report)?;
+    Ok(if report.backend.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn write(arguments: &Arguments, report: &Report) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    if arguments.json {
+        serde_json::to_writer(&mut out, report)?;
+        return writeln!(out);
+    }
+    write_text(&mut out, report)
+}
+
+fn report(kernel: &Kernel, backends: &[BackendReport]) -> Report {
+    let works = |backend: Backend| {
+        backends.iter().any(|report| report.backend == backend && report.failure().is_none())
+    };
+    let chosen = Backend::preferred(kernel.preemption).into_iter().find(|backend| works(*backend));
+    Report {
+        schema: "fdtrace.doctor/1",
+        kernel: kernel.release.clone(),
+        preemption: kernel.preemption.to_string(),
+        backend: chosen.map(Backend::name),
+        reason: reason(kernel, chosen),
+        handle_table_bytes: u64::from(options::default_handles()) * BYTES_PER_HANDLE,
+        capabilities: capabilities(kernel.capabilities),
+        backends: backends.iter().map(backend_line).collect(),
+    }
+}
+
+fn reason(kernel: &Kernel, chosen: Option<Backend>) -> String {
+    let order = Backend::preferred(kernel.preemption).map(Backend::name).join(", then ");
+    let why = if kernel.preemption.preempts() {
+        "a kernel that may preempt a task inside a program: entry probes miss nothing there"
+    } else {
+        "a kernel that does not preempt itself: trampolines are cheapest and miss nothing"
+    };
+    match chosen {
+        Some(backend) => format!("{backend} is the first that works of {order}; the order for {why}"),
+        None => format!("none of {order} works"),
+    }
+}
+
+fn capabilities(held: Capabilities) -> Vec<CapabilityLine> {
+    let line = |(capability, needed_for): &(Capability, &'static str)| CapabilityLine {
+        name: capability.to_string(),
+        held: held.has(*capability),
+        needed_for,
+    };
+    NEEDS.iter().map(line).collect()
+}
+
+fn backend_line(report: &BackendReport) -> BackendLine {
+    BackendLine {
+        name: report.backend.name(),
+        works: report.failure().is_none(),
+        remarks: report.remarks.clone(),
+        hooks: report.hooks.iter().map(|hook| hook_line(hook.role.name(), &hook.state)).collect(),
+    }
+}
+
+fn hook_line(hook: &'static str, state: &State) -> HookLine {
+    let (state, target, reason, lost) = match state.clone() {
+        State::Attached(target) => ("ok", Some(target), None, None),
+        State::Alternative(target, reason) => ("alternative", Some(target), Some(reason), None),
+        State::Missing(reason, lost) => ("missing", None, Some(reason), Some(lost)),
+        State::Fatal(reason) => ("fatal", None, Some(reason), None),
+        State::Off => ("off", None, None, None),
+    };
+    HookLine { hook, state, target, reason, lost }
+}
+
+fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    writeln!(out, "Linux {}, preemption: {}", report.kernel, report.preemption)?;
+    writeln!(out, "backend: {} ({})", report.backend.unwrap_or("NONE"), report.reason)?;
+    writeln!(
+        out,
+        "the kernel's table of handles takes {} MB by default (--max-handles)\n",
+        report.handle_table_bytes / 1_000_000
+    )?;
+    for capability in &report.capabilities {
+        let held = if capability.held { "yes" } else { "NO" };
+        writeln!(out, "{:<18} {held:<4} {}", capability.name, capability.needed_for)?;
+    }
+    for backend in &report.backends {
+        write_backend(out, backend)?;
+    }
+    Ok(())
+}
+
+fn write_backend(out: &mut impl Write, backend: &BackendLine) -> io::Result<()> {
+    writeln!(out, "\n{}: {}", backend.name, if backend.works { "works" } else { "does not work" })?;
+    for remark in &backend.remarks {
+        writeln!(out, "  ! {remark}")?;
+    }
+    for hook in &backend.hooks {
+        let target = hook.target.as_deref().unwrap_or("-");
+        writeln!(out, "  {:<18} {:<12} {target}", hook.hook, hook.state)?;
+        if let Some(reason) = &hook.reason {
+            writeln!(out, "  {:<31} {reason}", "")?;
+        }
+        if let Some(lost) = hook.lost {
+            writeln!(out, "  {:<31} so: {lost}", "")?;
+        }
+    }
+    Ok(())
+}

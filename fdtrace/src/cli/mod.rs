@@ -1,0 +1,69 @@
+//! What a person types: one file per verb.
+
+mod doctor;
+mod live;
+mod options;
+mod values;
+
+use std::{io, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+/// The reason for a failure, and the exit status that goes with it.
+enum Failure {
+    /// Status 1: it was tried and did not work.
+    Failed(anyhow::Error),
+    /// Status 2: what was asked for makes no sense.
+    Usage(String),
+}
+
+impl<E: Into<anyhow::Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self::Failed(error.into())
+    }
+}
+
+type Outcome = Result<ExitCode, Failure>;
+
+/// Finds leaked open files on running Linux kernels.
+///
+/// fdtrace counts file handles (struct file), not descriptors: it says who allocated each one that is alive and where.
+#[derive(Parser)]
+#[command(name = "fdtrace", version, max_term_width = 110)]
+struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    Doctor(doctor::Arguments),
+    Live(live::Arguments),
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let outcome = match Arguments::parse().verb {
+        Verb::Doctor(arguments) => doctor::run(&arguments),
+        Verb::Live(arguments) => live::run(&arguments),
+    };
+    match outcome {
+        Ok(status) => status,
+        Err(Failure::Failed(error)) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(Failure::Failed(error)) => fail(&format!("{error:#}"), 1),
+        Err(Failure::Usage(sentence)) => fail(&sentence, 2),
+    }
+}
+
+fn fail(sentence: &str, status: u8) -> ExitCode {
+    eprintln!("fdtrace: {sentence}");
+    ExitCode::from(status)
+}
+
+/// Whoever read our output has gone; that is no failure.
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.downcast_ref::<io::Error>().is_some_and(|io| io.kind() == io::ErrorKind::BrokenPipe)
+    })
+}

@@ -1,0 +1,150 @@
+//! Options that several verbs have.
+
+use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+
+use clap::{Args, ValueEnum};
+
+use super::{Failure, values};
+use crate::{
+    kernel::{Backend, FileNr, Filters, Settings, Stacks},
+    kinds::Kind,
+    live::Selection,
+    process,
+    stacks::Origin,
+};
+
+/// What is traced and what is shown.
+#[derive(Args)]
+#[command(next_help_heading = "Filters")]
+pub(super) struct FilterOptions {
+    /// Trace only this process (repeatable)
+    #[arg(short, long = "pid", value_name = "PID")]
+    pids: Vec<u32>,
+    /// Trace the descendants of --pid as well
+    #[arg(long, requires = "pids")]
+    follow: bool,
+    /// Trace only tasks of this name (as in /proc/PID/comm, 15 bytes)
+    #[arg(short, long, value_name = "NAME")]
+    comm: Option<String>,
+    /// Trace only tasks in this cgroup (v2) or below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<PathBuf>,
+    /// Trace only tasks of this user id
+    #[arg(long, value_name = "UID")]
+    uid: Option<u32>,
+    /// Show only sites with handles of this kind (regular, directory, socket, fifo, anon, memfd, shm, ...)
+    #[arg(long, value_parser = values::kind)]
+    kind: Option<Kind>,
+    /// Show only sites of this origin (open, open_dir, socket, pipe, anon_inode, shm_attach, shmem, ...)
+    #[arg(long, value_parser = values::origin)]
+    origin: Option<Origin>,
+    /// Show only handles at least this old
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    min_age: Option<Duration>,
+}
+
+impl FilterOptions {
+    /// What the kernel side filters.
+    pub(super) fn filters(&self) -> Result<Filters, Failure> {
+        if let Some(gone) = self.pids.iter().find(|pid| !process::exists(**pid)) {
+            return Err(Failure::Usage(format!("there is no process {gone}")));
+        }
+        let pids = if self.follow { process::with_descendants(&self.pids) } else { self.pids.clone() };
+        Ok(Filters {
+            pids,
+            follow: self.follow,
+            comm: self.comm.clone(),
+            cgroup: self.cgroup.clone(),
+            uid: self.uid,
+        })
+    }
+
+    /// What the view selects.
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            kind: self.kind,
+            origin: self.origin,
+            min_age_ns: self.min_age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+        }
+    }
+}
+
+/// `None` is `auto`. Under a name of its own, or clap takes the option for one that may be left out.
+type Choice = Option<Backend>;
+
+/// How it is traced.
+#[derive(Args)]
+#[command(next_help_heading = "Tracing")]
+pub(super) struct TraceOptions {
+    /// auto, kprobe, fentry or tracepoint
+    #[arg(long, default_value = "auto", value_parser = values::backend)]
+    backend: Choice,
+    /// Call chains to take
+    #[arg(long, value_enum, default_value_t = StackOption::Both)]
+    stacks: StackOption,
+    /// Size of the ring buffer: a power of two from 4K to 1G
+    #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = values::ring_size)]
+    ring_size: u32,
+    /// The most live handles that are traced [default: 262144, or 1.25 times file-nr if that is more]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_handles: Option<u32>,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+enum StackOption {
+    /// None
+    Off,
+    /// The process's
+    User,
+    /// The process's and the kernel's
+    Both,
+}
+
+/// Enough for nearly every machine; 110 bytes of kernel memory each.
+const DEFAULT_HANDLES: u64 = 262_144;
+
+impl TraceOptions {
+    /// What the tracer is started with.
+    pub(super) fn settings(&self, filters: Filters, failures: bool) -> Settings {
+        Settings {
+            backend: self.backend,
+            filters,
+            stacks: match self.stacks {
+                StackOption::Off => Stacks::Off,
+                StackOption::User => Stacks::User,
+                StackOption::Both => Stacks::Both,
+            },
+            ring_bytes: self.ring_size,
+            max_handles: self.max_handles.unwrap_or_else(default_handles),
+            failures,
+        }
+    }
+}
+
+/// Room for all that there is, were it all allocated anew.
+pub(super) fn default_handles() -> u32 {
+    let there = FileNr::read().map_or(0, |file_nr| file_nr.allocated);
+    u32::try_from((there + there / 4).max(DEFAULT_HANDLES)).unwrap_or(u32::MAX)
+}
+
+/// When to use colours.
+#[derive(Clone, Copy, ValueEnum)]
+pub(super) enum Color {
+    /// On a terminal
+    Auto,
+    /// Always
+    Always,
+    /// Never
+    Never,
+}
+
+impl Color {
+    /// Whether standard output gets colours; NO_COLOR is respected.
+    pub(super) fn for_stdout(self) -> bool {
+        match self {
+            Self::Always => true,
+            Self::Never => false,
+            Self::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+        }
+    }
+}

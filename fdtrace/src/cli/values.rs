@@ -1,0 +1,84 @@
+//! Values on the command line: durations, sizes, words from a table.
+
+use std::time::Duration;
+
+use crate::{kernel::Backend, kinds::Kind, stacks::Origin};
+
+/// `500ms`, `10s`, `5m`
+pub(super) fn duration(text: &str) -> Result<Duration, String> {
+    humantime::parse_duration(text).map_err(|error| format!("{error}; write it as 500ms, 10s or 5m"))
+}
+
+/// The same, but not 0.
+pub(super) fn interval(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("an interval of 0 never passes".to_owned()),
+        some => Ok(some),
+    }
+}
+
+/// `4K`, `8M`, and a power of two of at least a page, as the kernel wants ring buffers.
+pub(super) fn ring_size(text: &str) -> Result<u32, String> {
+    let bytes = parse_size::Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|error| format!("{error}; write it as 4K or 8M"))?;
+    match u32::try_from(bytes) {
+        Ok(bytes) if bytes >= 4096 && bytes.is_power_of_two() && bytes <= 1 << 30 => Ok(bytes),
+        _ => Err("the ring's size is a power of two from 4K to 1G".to_owned()),
+    }
+}
+
+/// A backend's name; `auto` is none.
+pub(super) fn backend(text: &str) -> Result<Option<Backend>, String> {
+    if text == "auto" {
+        return Ok(None);
+    }
+    Backend::ALL
+        .into_iter()
+        .find(|backend| backend.name() == text)
+        .map(Some)
+        .ok_or_else(|| "backends are auto, kprobe, fentry and tracepoint".to_owned())
+}
+
+/// A kind's name.
+pub(super) fn kind(text: &str) -> Result<Kind, String> {
+    Kind::from_name(text).ok_or_else(|| one_of("kinds", Kind::ALL.map(Kind::name)))
+}
+
+/// An origin's name.
+pub(super) fn origin(text: &str) -> Result<Origin, String> {
+    Origin::from_name(text).ok_or_else(|| one_of("origins", Origin::ALL.map(Origin::name)))
+}
+
+fn one_of<const N: usize>(what: &str, names: [&str; N]) -> String {
+    format!("{what} are {}", names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        assert_eq!(ring_size("4K"), Ok(4096));
+        assert_eq!(ring_size("8M"), Ok(8 << 20));
+        assert!(ring_size("5000").is_err() && ring_size("2K").is_err() && ring_size("4G").is_err());
+        assert!(ring_size("x").is_err());
+    }
+
+    #[test]
+    fn durations() {
+        assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
+        assert!(duration("5").is_err());
+        assert!(interval("0s").is_err());
+    }
+
+    #[test]
+    fn unknown_words_name_the_known_ones() {
+        assert!(kind("file").is_err_and(|sentence| sentence.contains("regular")));
+        assert!(origin("x").is_err_and(|sentence| sentence.contains("shm_attach")));
+        assert!(backend("x").is_err_and(|sentence| sentence.contains("tracepoint")));
+        assert_eq!(backend("auto"), Ok(None));
+    }
+}

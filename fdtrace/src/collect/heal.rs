@@ -1,0 +1,119 @@
+//! What is done about losses: the fold is compared with the kernel's own table, and that table with the handles.
+
+use std::{
+    collections::HashSet,
+    time::{Duration, Instant},
+};
+
+use fdtrace_common::{look::Phantom, wire::Entry};
+
+use crate::{
+    handles::Fold,
+    kernel::{PhantomFinder, Tracer},
+    stream::{Alloc, Event, entry_call},
+};
+
+/// A handle whose release runs right now has no reference left either. One that has none a second later was missed.
+const PHANTOM_AGE: Duration = Duration::from_secs(1);
+
+/// The difference between the kernel's table and the fold, before the last events are in.
+pub(super) struct Difference {
+    absent: Vec<Alloc>,
+    gone: Vec<(u64, u64)>,
+}
+
+/// Finds and heals what was lost.
+pub(super) struct Healer {
+    phantoms: PhantomFinder,
+    lost_events: u64,
+    /// While set, releases are remembered: the table was read, and what it showed may have gone since.
+    released: Option<HashSet<(u64, u64)>>,
+    skipped: (u64, u64),
+    /// Handles that had no reference left when they were looked at.
+    suspects: Option<(Instant, Vec<Phantom>)>,
+    /// Allocations that were skipped; nothing tells which.
+    pub(super) unhealed: u64,
+}
+
+impl Healer {
+    pub(super) const fn new(phantoms: PhantomFinder) -> Self {
+        Self { phantoms, lost_events: 0, released: None, skipped: (0, 0), suspects: None, unhealed: 0 }
+    }
+
+    /// Whether events were lost since the last time that this was asked.
+    pub(super) fn events_were_lost(&mut self, lost: u64) -> bool {
+        std::mem::replace(&mut self.lost_events, lost) != lost
+    }
+
+    /// Remembers releases, while a resync is under way.
+    pub(super) fn note_releases(&mut self, events: &[Event]) {
+        let Some(released) = &mut self.released else { return };
+        released.extend(events.iter().filter_map(|event| match event {
+            Event::Release(release) => Some((release.handle, release.generation)),
+            _ => None,
+        }));
+    }
+
+    /// Compares the kernel's table, just read, with the fold, in which every event is that came before the reading.
+    pub(super) fn compare(&mut self, truth: &[(u64, Entry)], fold: &Fold) -> Difference {
+        self.released = Some(HashSet::new());
+        let known: HashSet<(u64, u64)> =
+            truth.iter().map(|(handle, entry)| (*handle, entry.generation)).collect();
+        let gone = fold
+            .table()
+            .iter()
+            .map(|(handle, known)| (handle, known.generation))
+            .filter(|identity| !known.contains(identity))
+            .collect();
+        let absent = truth
+            .iter()
+            .filter(|(handle, entry)| {
+                fold.table().get(*handle).is_none_or(|known| known.generation != entry.generation)
+            })
+            .map(|(handle, entry)| alloc(*handle, entry))
+            .collect();
+        Difference { absent, gone }
+    }
+
+    /// Applies the difference, after the events that came meanwhile.
+    pub(super) fn finish(&mut self, difference: Difference, fold: &mut Fold) {
+        let released = self.released.take().unwrap_or_default();
+        for (handle, generation) in difference.gone {
+            fold.heal_gone(handle, generation);
+        }
+        for alloc in difference.absent {
+            if !released.contains(&(alloc.handle, alloc.generation)) {
+                fold.heal_live(&alloc);
+            }
+        }
+    }
+
+    /// After skipped runs, looks for entries of the kernel's table whose handle is gone; twice, a second apart.
+    pub(super) fn look_for_phantoms(&mut self, skipped: (u64, u64), tracer: &mut Tracer, fold: &mut Fold) {
+        if skipped != self.skipped {
+            self.unhealed += skipped.0 - self.skipped.0;
+            self.skipped = skipped;
+            self.suspects = self.phantoms.find().ok().flatten().map(|found| (Instant::now(), found));
+        }
+        if self.suspects.as_ref().is_some_and(|(since, _)| since.elapsed() >= PHANTOM_AGE) {
+            self.confirm(tracer, fold);
+        }
+    }
+
+    fn confirm(&mut self, tracer: &mut Tracer, fold: &mut Fold) {
+        let Some((_, suspects)) = self.suspects.take() else { return };
+        let Ok(Some(still)) = self.phantoms.find() else { return };
+        let still: HashSet<(u64, u64)> =
+            still.into_iter().map(|phantom| (phantom.handle, phantom.generation)).collect();
+        for Phantom { handle, generation } in suspects {
+            if still.contains(&(handle, generation)) {
+                tracer.forget(handle, generation);
+                fold.heal_gone(handle, generation);
+            }
+        }
+    }
+}
+
+fn alloc(handle: u64, entry: &Entry) -> Alloc {
+    Alloc { handle, generation: entry.generation, tgid: entry.tgid, tid: entry.tid, call: entry_call(entry) }
+}

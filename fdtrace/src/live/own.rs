@@ -1,0 +1,75 @@
+//! What the tracer itself costs.
+
+use std::time::Instant;
+
+use crate::{
+    kernel::{ProgramCost, Role},
+    report::Own,
+};
+
+/// Remembers the last measurement, to tell what was spent since.
+pub(super) struct Meter {
+    since: Instant,
+    cpu_seconds: f64,
+    costs: Vec<ProgramCost>,
+    allocation_ns: Option<u64>,
+    release_ns: Option<u64>,
+}
+
+impl Meter {
+    pub(super) fn new() -> Self {
+        Self {
+            since: Instant::now(),
+            cpu_seconds: cpu_seconds(),
+            costs: Vec::new(),
+            allocation_ns: None,
+            release_ns: None,
+        }
+    }
+
+    /// What was spent since the last call.
+    pub(super) fn read(&mut self, costs: &[ProgramCost], allocations: u64) -> Own {
+        let (now, cpu) = (Instant::now(), cpu_seconds());
+        let elapsed = (now - self.since).as_secs_f64().max(1e-6);
+        let cpu_percent = (cpu - self.cpu_seconds) / elapsed * 100.0;
+        (self.since, self.cpu_seconds) = (now, cpu);
+        // A moment in which no handle came or went says nothing new.
+        self.allocation_ns = self.per_run(costs, Role::Allocation).or(self.allocation_ns);
+        self.release_ns = self.per_run(costs, Role::Release).or(self.release_ns);
+        self.costs = costs.to_vec();
+        Own {
+            cpu_percent,
+            resident_bytes: resident_bytes(),
+            allocation_ns: self.allocation_ns,
+            release_ns: self.release_ns,
+            allocations,
+        }
+    }
+
+    fn per_run(&self, costs: &[ProgramCost], role: Role) -> Option<u64> {
+        let of = |costs: &[ProgramCost]| {
+            costs.iter().find(|cost| cost.role == role).map_or((0, 0), |cost| (cost.runs, cost.time_ns))
+        };
+        let ((runs, time), (runs_before, time_before)) = (of(costs), of(&self.costs));
+        time.saturating_sub(time_before).checked_div(runs.saturating_sub(runs_before))
+    }
+}
+
+/// User and system time of this process.
+#[expect(clippy::cast_precision_loss, reason = "microseconds of a process fit a double")]
+fn cpu_seconds() -> f64 {
+    // SAFETY: plain integers; zero is valid.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid structure.
+    unsafe { libc::getrusage(libc::RUSAGE_SELF, &raw mut usage) };
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    seconds(usage.ru_utime) + seconds(usage.ru_stime)
+}
+
+fn resident_bytes() -> u64 {
+    // The ring is mapped twice: its pages count twice here, as they do for everybody who looks.
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: u64 = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    // SAFETY: asks for a constant.
+    pages * u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
+}

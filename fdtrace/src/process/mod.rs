@@ -1,0 +1,145 @@
+//! What `/proc` says of a process. A process that is gone, or that hides, leaves gaps, never errors.
+
+use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf};
+
+/// What a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Identity {
+    /// Its name; empty when it is gone.
+    pub comm: String,
+    /// The program it runs.
+    pub exe: String,
+    /// Its cgroup v2, or the first of its v1 cgroups.
+    pub cgroup: String,
+}
+
+impl Identity {
+    /// Reads what there is to read.
+    #[must_use]
+    pub fn of(pid: u32) -> Self {
+        let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+        let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| PathBuf::new());
+        Self {
+            comm: String::from_utf8_lossy(&read("comm")).trim_end_matches('\n').to_owned(),
+            exe: exe.to_string_lossy().into_owned(),
+            cgroup: cgroup(&String::from_utf8_lossy(&read("cgroup"))),
+        }
+    }
+}
+
+/// How near a process is to the end of its descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptors {
+    /// Entries in its table.
+    pub used: u64,
+    /// The soft limit (RLIMIT_NOFILE): the next one fails with EMFILE.
+    pub limit: u64,
+}
+
+impl Descriptors {
+    /// Reads them; `None` when the process is gone.
+    #[must_use]
+    pub fn of(pid: u32) -> Option<Self> {
+        let folder = format!("/proc/{pid}/fd");
+        // From Linux 6.2 on the folder's size is the number of entries.
+        let used = match fs::metadata(&folder).ok()?.size() {
+            0 => fs::read_dir(&folder).ok()?.count() as u64,
+            size => size,
+        };
+        Some(Self { used, limit: soft_limit(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)? })
+    }
+}
+
+/// Whether there is such a process.
+#[must_use]
+pub fn exists(pid: u32) -> bool {
+    fs::metadata(format!("/proc/{pid}")).is_ok()
+}
+
+/// The descendants of some processes, those included.
+#[must_use]
+pub fn with_descendants(roots: &[u32]) -> Vec<u32> {
+    let mut found = roots.to_vec();
+    let parents: Vec<(u32, u32)> = all().filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let mut next = 0;
+    while next < found.len() {
+        let parent = found[next];
+        let children = parents.iter().filter(|(_, of)| *of == parent).map(|(pid, _)| *pid);
+        let new: Vec<u32> = children.filter(|pid| !found.contains(pid)).collect();
+        found.extend(new);
+        next += 1;
+    }
+    found
+}
+
+fn all() -> impl Iterator<Item = u32> {
+    fs::read_dir("/proc")
+        .into_iter()
+        .flatten()
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    parent_in_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything, parentheses too; the last one ends it.
+fn parent_in_stat(stat: &str) -> Option<u32> {
+    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+fn cgroup(lines: &str) -> String {
+    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+    lines
+        .lines()
+        .find(|line| line.starts_with("0::"))
+        .or_else(|| lines.lines().next())
+        .and_then(path)
+        .unwrap_or_default()
+}
+
+fn soft_limit(limits: &str) -> Option<u64> {
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    match line.split_ascii_whitespace().next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_a_name_and_a_limit() {
+        let pid = std::process::id();
+        assert!(!Identity::of(pid).comm.is_empty() && !Identity::of(pid).exe.is_empty());
+        let descriptors = Descriptors::of(pid).expect("its own descriptors");
+        assert!(descriptors.used >= 3 && descriptors.limit >= descriptors.used);
+        assert!(exists(pid));
+        assert!(with_descendants(&[1]).contains(&1));
+    }
+
+    #[test]
+    fn a_process_that_is_gone_is_no_error() {
+        assert_eq!(Identity::of(u32::MAX >> 1), Identity::default());
+        assert_eq!(Descriptors::of(u32::MAX >> 1), None);
+    }
+
+    #[test]
+    fn hostile_names_do_not_shift_fields() {
+        assert_eq!(parent_in_stat("7 (a) S 99 (b) S 3 7 7"), Some(3));
+        assert_eq!(parent_in_stat("7 (a"), None);
+    }
+
+    #[test]
+    fn parses_limits_and_cgroups() {
+        assert_eq!(
+            soft_limit("Max processes 1 2 x\nMax open files            1024    4096   files\n"),
+            Some(1024)
+        );
+        assert_eq!(soft_limit("Max open files            unlimited    4096   files\n"), Some(u64::MAX));
+        assert_eq!(cgroup("3:cpu:/a\n0::/system.slice/x.service\n"), "/system.slice/x.service");
+        assert_eq!(cgroup("3:cpu:/a:b\n"), "/a:b");
+    }
+}

@@ -1,0 +1,248 @@
+//! What the views show, in the shape of the JSON that others read: keys may be added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+/// One look at the live handles.
+#[derive(Clone, Debug, Serialize)]
+pub struct Document {
+    /// Name and version of this shape.
+    pub schema: &'static str,
+    /// The trace that it was taken from.
+    pub trace: Trace,
+    /// The whole of the handles.
+    pub handles: Handles,
+    /// Call sites with live handles, most first.
+    pub sites: Vec<Site>,
+    /// What grows fastest, if anything grows.
+    pub fastest: Option<Fastest>,
+    /// What the tracer itself costs.
+    pub own: Own,
+}
+
+/// The trace as a whole.
+#[derive(Clone, Debug, Serialize)]
+pub struct Trace {
+    /// When it began, RFC 3339, UTC.
+    pub start: String,
+    /// How long it has been running.
+    pub duration_ns: u64,
+    /// Which backend sees the handles.
+    pub backend: &'static str,
+    /// The kernel's release.
+    pub kernel: String,
+    /// Nothing was lost that was not put right again.
+    pub complete: bool,
+    /// Why not, if not.
+    pub incomplete: Vec<String>,
+    /// What happened.
+    pub events: Events,
+    /// What was missed.
+    pub lost: Lost,
+}
+
+/// Sums over the trace, from the kernel side's own counters: exact also when events were lost.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Events {
+    /// Handles made, never-opened ones included.
+    pub allocated: u64,
+    /// Handles gone.
+    pub released: u64,
+    /// Gone, by cause, as far as events told: fewer than `released` when events were lost.
+    pub released_by: BTreeMap<&'static str, u64>,
+    /// Of those gone, the ones that no open completed.
+    pub never_opened: u64,
+    /// Releases of handles that were not traced: older than the trace, or filtered out.
+    pub untraced_releases: u64,
+    /// Allocations that made no handle, by name of the error.
+    pub errors: BTreeMap<String, u64>,
+    /// Allocations a second since the last look.
+    pub allocated_per_second: f64,
+    /// Releases a second since the last look.
+    pub released_per_second: f64,
+}
+
+/// What was missed.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Lost {
+    /// Records that found no room in the ring.
+    pub events: u64,
+    /// Handles that found no room in the kernel's table.
+    pub handles: u64,
+    /// Stacks that could not be taken, or were not received.
+    pub stacks: u64,
+    /// Program runs that the kernel skipped.
+    pub skipped: u64,
+    /// Handles put right from the kernel's own table.
+    pub healed: u64,
+    /// Handles whose address was used again although no release was seen.
+    pub phantoms: u64,
+    /// Records that could not be read.
+    pub malformed: u64,
+}
+
+/// The whole of the handles.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Handles {
+    /// Allocated since tracing began, and alive.
+    pub live: u64,
+    /// All others of the system: older than tracing, or filtered out (file-nr less `live`).
+    pub pre_existing: u64,
+}
+
+/// One call site.
+#[derive(Clone, Debug, Serialize)]
+pub struct Site {
+    /// Hash of the origin and the user chain by build-id and offset.
+    pub id: String,
+    /// Which kernel path.
+    pub origin: &'static str,
+    /// Alive.
+    pub live: u64,
+    /// Of those, at least as old as `--min-age` asks.
+    pub aged: u64,
+    /// Change of `live` since the last look.
+    pub change: i64,
+    /// Made.
+    pub allocated: u64,
+    /// Gone.
+    pub released: u64,
+    /// Gone, by cause.
+    pub released_by: BTreeMap<&'static str, u64>,
+    /// Age of the oldest one alive.
+    pub oldest_age_ns: u64,
+    /// How its number develops.
+    pub verdict: Verdict,
+    /// Alive, by kind.
+    pub kinds: BTreeMap<&'static str, u64>,
+    /// Who made them, most first.
+    pub processes: Vec<Process>,
+    /// The oldest ones.
+    pub examples: Vec<Example>,
+    /// Innermost frame first.
+    pub kernel_stack: Vec<KernelFrame>,
+    /// Innermost frame first.
+    pub user_stack: Vec<UserFrame>,
+    /// Whether the user stack reaches the function that the thread began with.
+    pub user_stack_complete: bool,
+}
+
+/// How the number of a site's live handles develops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// It rises, and does not come down.
+    Growing,
+    /// It is no higher than it was.
+    Steady,
+    /// It rose once and stays.
+    Burst,
+    /// There was one handle only.
+    Single,
+    /// Too early to say.
+    Unknown,
+}
+
+/// A process with live handles of a site.
+#[derive(Clone, Debug, Serialize)]
+pub struct Process {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its program.
+    pub exe: String,
+    /// Its cgroup.
+    pub cgroup: String,
+    /// Its live handles of this site.
+    pub live: u64,
+}
+
+/// One live handle.
+#[derive(Clone, Debug, Serialize)]
+pub struct Example {
+    /// Its path, its peer, or what it is.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// The process that has a descriptor for it, or that made it.
+    pub pid: u32,
+    /// A descriptor of that process; none when no process has one.
+    pub fd: Option<u32>,
+    /// Its age.
+    pub age_ns: u64,
+}
+
+/// A frame of the kernel.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelFrame {
+    /// The function.
+    pub symbol: String,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// A frame of a process.
+#[derive(Clone, Debug, Serialize)]
+pub struct UserFrame {
+    /// The function, where one is known.
+    pub symbol: Option<String>,
+    /// The module.
+    pub module: Option<String>,
+    /// Source file, where one is known.
+    pub file: Option<String>,
+    /// Line in it.
+    pub line: Option<u32>,
+    /// The function was inlined into the next frame.
+    pub inlined: bool,
+    /// The module's build-id.
+    pub build_id: Option<String>,
+    /// Offset in the module's file, or address in the process.
+    pub offset: u64,
+}
+
+/// What grows fastest.
+#[derive(Clone, Debug, Serialize)]
+pub struct Fastest {
+    /// The site's id.
+    pub site: String,
+    /// Where it is, in a few words.
+    pub place: String,
+    /// The process.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Live handles of that site and process.
+    pub live: u64,
+    /// How many more a second.
+    pub per_second: f64,
+    /// How near the process is to its limit of descriptors.
+    pub descriptors: Option<Descriptors>,
+    /// Seconds until the limit at this rate; none when the handles take no descriptors.
+    pub seconds_to_limit: Option<f64>,
+}
+
+/// Descriptors of a process against its soft limit.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Descriptors {
+    /// In use.
+    pub used: u64,
+    /// The most there may be.
+    pub limit: u64,
+}
+
+/// What the tracer costs.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Own {
+    /// Of one core, in percent, since the last look.
+    pub cpu_percent: f64,
+    /// Resident memory.
+    pub resident_bytes: u64,
+    /// Nanoseconds that one allocation's program takes; none where the kernel does not say.
+    pub allocation_ns: Option<u64>,
+    /// The same for a release.
+    pub release_ns: Option<u64>,
+    /// Handles that the tracer itself allocated, which are not traced.
+    pub allocations: u64,
+}
