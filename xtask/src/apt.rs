@@ -2,7 +2,7 @@
 
 use crate::run;
 use anyhow::{Result, bail};
-use std::{fs, process::Command};
+use std::process::Command;
 
 /// Installs those of `packages` that are not there yet.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
@@ -10,7 +10,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    if !is_root()? || !has_apt() {
+    if !run::is_root()? || !has_apt() {
         bail!("--install needs root and apt-get. Missing here: {}", missing.join(" "));
     }
     println!("installing {}", missing.join(" "));
@@ -27,7 +27,7 @@ pub(crate) fn install(packages: &[&str]) -> Result<()> {
 }
 
 /// Whether dpkg has the package fully installed.
-pub(crate) fn is_installed(package: &str) -> bool {
+fn is_installed(package: &str) -> bool {
     let mut query = Command::new("dpkg-query");
     query.args(["--show", "--showformat=${db:Status-Status}", package]);
     run::probe(&mut query).is_some_and(|status| status == "installed")
@@ -39,11 +39,4 @@ fn is_available(package: &str) -> bool {
 
 fn has_apt() -> bool {
     run::probe(Command::new("apt-get").arg("--version")).is_some()
-}
-
-/// The effective user, from procfs: reason enough not to need `unsafe` here.
-fn is_root() -> Result<bool> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    Ok(uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0"))
 }

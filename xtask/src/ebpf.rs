@@ -29,10 +29,10 @@ const BUILT_BY: &str = "fdtrace-ebpf/fdtrace.bpf.toolchain";
 pub(crate) struct Args {
     /// Fail when the committed object is not what the source gives
     #[arg(long)]
-    check: bool,
+    pub(crate) check: bool,
     /// First install what is missing (Debian, as root)
     #[arg(long)]
-    install: bool,
+    pub(crate) install: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {

@@ -2,7 +2,10 @@
 
 mod apt;
 mod ebpf;
+mod lint;
+mod programs;
 mod run;
+mod test;
 mod vm;
 
 use anyhow::Result;
@@ -20,7 +23,11 @@ struct Cli {
 enum Verb {
     /// Builds the BPF programs and puts the object where the library embeds it
     Ebpf(ebpf::Args),
+    /// Runs all tests: of the units, of the BPF object, on this kernel, and on Debian's in virtual machines
+    Test(test::Args),
     Vm(Box<vm::Args>),
+    /// Checks formatting and lints
+    Lint,
 }
 
 fn main() -> ExitCode {
@@ -41,7 +48,9 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
             Ok(ExitCode::SUCCESS)
         }
         Some(Verb::Ebpf(args)) => ebpf::run(&args),
+        Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Vm(args)) => vm::run(&args),
+        Some(Verb::Lint) => lint::run(),
     }
 }
 

@@ -47,6 +47,15 @@ impl BootReport {
     }
 }
 
+/// What somebody who watches a guest gets to see, line by line, while it happens.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Shown<'a> {
+    /// A command wrote this.
+    Output(&'a str),
+    /// Something about the guest itself: that it failed and why, that it is started again.
+    Note(&'a str),
+}
+
 /// What is the same for each boot of a guest.
 pub(super) struct Guest<'a> {
     pub(super) kernel: &'a Path,
@@ -57,29 +66,33 @@ pub(super) struct Guest<'a> {
 }
 
 /// Boots, and runs the commands in their order.
-///
-/// `show` gets what the commands write and what there is to say about restarts, line by line, while it happens.
-pub(super) fn boot(guest: &Guest<'_>, commands: &[GuestCommand], show: &dyn Fn(&str)) -> Result<BootReport> {
+pub(super) fn boot(
+    guest: &Guest<'_>,
+    commands: &[GuestCommand],
+    show: &dyn Fn(Shown<'_>),
+) -> Result<BootReport> {
     let mut finished: Vec<CommandReport> = Vec::new();
     let mut interrupted = Vec::new();
     let mut restarts = 0;
     loop {
         // After a restart only what has not run yet: a test that failed must not get a second chance.
         let remaining = &commands[finished.len()..];
-        let mut run = qemu::run(guest.kernel, &initramfs(guest, remaining)?, guest.timeout, show)?;
+        let mut run = qemu::run(guest.kernel, &initramfs(guest, remaining)?, guest.timeout, &|line| {
+            show(Shown::Output(line));
+        })?;
         let (reports, cut_off) = mem::take(&mut run.console).into_reports();
         finished.extend(reports);
         interrupted.extend(cut_off);
         let Ending::Failed(reason) = &run.ending else {
             return Ok(report(run, finished, interrupted, restarts));
         };
-        show(&format!("the guest failed: {reason}"));
+        show(Shown::Note(&format!("the guest failed: {reason}")));
         if restarts == MAX_RESTARTS {
             return Ok(report(run, finished, interrupted, restarts));
         }
         restarts += 1;
-        run.messages.iter().for_each(|message| show(message));
-        show(&format!("restart {restarts} of at most {MAX_RESTARTS}"));
+        run.messages.iter().for_each(|message| show(Shown::Note(message)));
+        show(Shown::Note(&format!("restart {restarts} of at most {MAX_RESTARTS}")));
     }
 }
 

@@ -22,19 +22,16 @@ struct Series {
     name: &'static str,
     /// The newest package of all of them is taken.
     suites: &'static [&'static str],
-    prefixes: &'static [&'static str],
+    prefix: &'static str,
 }
 
 /// One long-term kernel for each stable release that still matters, and the newest there is.
 const SERIES: [Series; 4] = [
-    Series { name: "5.10", suites: &["bullseye"], prefixes: &["linux-image-5.10."] },
-    Series { name: "6.1", suites: &["bookworm"], prefixes: &["linux-image-6.1."] },
-    Series { name: "6.12", suites: &["trixie"], prefixes: &["linux-image-6.12."] },
-    Series {
-        name: "7.x",
-        suites: &["forky", "trixie-backports"],
-        prefixes: &["linux-binary-7.", "linux-image-7."],
-    },
+    Series { name: "5.10", suites: &["bullseye"], prefix: "linux-image-5.10." },
+    Series { name: "6.1", suites: &["bookworm"], prefix: "linux-image-6.1." },
+    Series { name: "6.12", suites: &["trixie"], prefix: "linux-image-6.12." },
+    // linux-image-7.* only depends on the package that has the kernel.
+    Series { name: "7.x", suites: &["forky", "trixie-backports"], prefix: "linux-binary-7." },
 ];
 
 /// The kernel for virtual machines has their drivers built in, and is small.
@@ -108,7 +105,7 @@ fn fetch(series: &Series, cache: &Path, mirror: Option<&str>) -> Result<()> {
                 continue;
             }
         };
-        if let Some(package) = newest_package(&apt.package_names()?, series.prefixes)
+        if let Some(package) = newest_package(&apt.package_names()?, series.prefix)
             && newest.as_ref().is_none_or(|(other, _)| version(other) < version(&package))
         {
             newest = Some((package, apt));
@@ -131,10 +128,10 @@ fn fetch(series: &Series, cache: &Path, mirror: Option<&str>) -> Result<()> {
 }
 
 /// The newest kernel among names of packages.
-fn newest_package(names: &str, prefixes: &[&str]) -> Option<String> {
+fn newest_package(names: &str, prefix: &str) -> Option<String> {
     names
         .lines()
-        .filter(|name| name.ends_with(FLAVOUR) && prefixes.iter().any(|prefix| name.starts_with(prefix)))
+        .filter(|name| name.ends_with(FLAVOUR) && name.starts_with(prefix))
         .max_by_key(|name| version(name))
         .map(str::to_owned)
 }
@@ -222,6 +219,7 @@ impl Apt {
             // apt's own user cannot look into a private folder.
             "APT::Sandbox::User=root".into(),
             "Acquire::Languages=none".into(),
+            "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false".into(),
         ] {
             command.arg("-o").arg(setting);
         }
@@ -267,17 +265,10 @@ mod tests {
         let names = "linux-image-6.12.9+deb13-cloud-amd64\nlinux-image-6.12.43+deb13-cloud-amd64\n\
                      linux-image-6.12.43+deb13-amd64\nlinux-image-6.12.99+deb13-cloud-amd64-unsigned\n\
                      linux-image-cloud-amd64\nlinux-image-6.1.0-40-cloud-amd64\n";
-        let newest = |prefixes: &[&str]| newest_package(names, prefixes);
-        assert_eq!(newest(&["linux-image-6.12."]).as_deref(), Some("linux-image-6.12.43+deb13-cloud-amd64"));
-        assert_eq!(newest(&["linux-image-6.1."]).as_deref(), Some("linux-image-6.1.0-40-cloud-amd64"));
-        assert_eq!(newest(&["linux-image-5.10."]), None);
-    }
-
-    #[test]
-    fn packages_of_two_names_are_compared_by_version() {
-        let names = "linux-binary-7.2.1+deb14-cloud-amd64\nlinux-image-7.1.9+deb13-cloud-amd64\n";
-        let newest = newest_package(names, &["linux-binary-7.", "linux-image-7."]);
-        assert_eq!(newest.as_deref(), Some("linux-binary-7.2.1+deb14-cloud-amd64"));
+        let newest = |prefix| newest_package(names, prefix);
+        assert_eq!(newest("linux-image-6.12.").as_deref(), Some("linux-image-6.12.43+deb13-cloud-amd64"));
+        assert_eq!(newest("linux-image-6.1.").as_deref(), Some("linux-image-6.1.0-40-cloud-amd64"));
+        assert_eq!(newest("linux-image-5.10."), None);
     }
 
     #[test]

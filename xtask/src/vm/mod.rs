@@ -10,7 +10,7 @@ mod suite;
 
 use crate::apt;
 use anyhow::{Context as _, Result};
-use boot::{BootReport, Guest, GuestFile};
+use boot::{BootReport, Guest, GuestFile, Shown};
 use console::GuestCommand;
 use kernels::Kernel;
 use qemu::Ending;
@@ -23,6 +23,8 @@ use std::{
 
 /// What else of Debian is needed: apt and dpkg are there wherever its kernels are looked for.
 const PACKAGES: [&str; 3] = [qemu::PACKAGE, "busybox-static", "debian-archive-keyring"];
+/// The watchdog of a boot that runs the whole suite; emulated machines are slow.
+const SUITE_TIMEOUT: Duration = Duration::from_secs(1200);
 /// The directory of programs in the guest.
 const GUEST_BIN: &str = "/bin/";
 
@@ -72,10 +74,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let kernels = kernels::select(&args.kernels, &options)?;
     let timeout = Duration::from_secs(args.timeout);
     if args.program.is_empty() {
-        suite::run(&args.suite, &kernels, timeout)
+        let passed = suite::run(&args.suite, &kernels, timeout)?;
+        Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     } else {
         run_program(args, &kernels, timeout)
     }
+}
+
+/// Runs the end-to-end tests on all series with all backends, two machines at a time; says whether they passed.
+pub(crate) fn run_suite(install: bool, filter: Option<&str>) -> Result<bool> {
+    if install {
+        apt::install(&PACKAGES)?;
+    }
+    qemu::require()?;
+    let kernels = kernels::select(&[], &kernels::Options { mirror: None, update: false })?;
+    suite::run(&suite::Options::for_all(filter), &kernels, SUITE_TIMEOUT)
 }
 
 /// Boots each kernel and runs one program in it, with its output as it comes. The first status that is not zero counts.
@@ -86,7 +99,10 @@ fn run_program(args: &Args, kernels: &[Kernel], timeout: Duration) -> Result<Exi
     for kernel in kernels {
         eprintln!("-- {}", kernel.name);
         let guest = Guest { kernel: &kernel.image, init: &init, files: &files, timeout };
-        let report = boot::boot(&guest, std::slice::from_ref(&command), &|line| println!("{line}"))?;
+        let report = boot::boot(&guest, std::slice::from_ref(&command), &|line| match line {
+            Shown::Output(line) => println!("{line}"),
+            Shown::Note(line) => eprintln!("-- {line}"),
+        })?;
         let this = status_of(&report);
         eprintln!("-- {}: status {this}{}", kernel.name, describe(&report));
         status = if status == 0 { this } else { status };

@@ -22,12 +22,15 @@ pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 pub(super) const PACKAGE: &str = "qemu-system-x86";
 
 /// The machine. Emulation, not KVM: it works everywhere, also inside of other virtual machines, and always in the same
-/// way. `max` has all that the emulator can do.
+/// way.
+///
+/// `max` has all that the emulator can do. Without cmpxchg16b, which some versions of QEMU emulate wrongly: kernels from
+/// 6.12 on use it in their allocator, and half of their boots end in a panic there.
 const MACHINE: [&str; 13] = [
     "-accel",
     "tcg,thread=multi",
     "-cpu",
-    "max",
+    "max,cx16=off",
     "-m",
     "1G",
     "-smp",

@@ -1,0 +1,104 @@
+//! The project's programs, built for a test.
+
+use crate::run;
+use anyhow::{Context as _, Result, bail};
+use cargo_metadata::{Artifact, Message};
+use std::{
+    io::BufReader,
+    path::PathBuf,
+    process::{Command, Stdio},
+};
+
+const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// What a program needs beside itself.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Linkage {
+    /// The libraries of this machine.
+    Dynamic,
+    /// Nothing. With glibc all the same, because it is there wherever Rust is.
+    Static,
+}
+
+/// What the end-to-end tests consist of.
+pub(crate) struct Suite {
+    pub(crate) fdtrace: PathBuf,
+    pub(crate) workload: PathBuf,
+    /// The tests themselves.
+    pub(crate) e2e: PathBuf,
+}
+
+impl Suite {
+    pub(crate) fn build(linkage: Linkage) -> Result<Self> {
+        const PROGRAMS: [&str; 9] = [
+            "build",
+            "--package",
+            "fdtrace",
+            "--package",
+            "fdtrace-tests",
+            "--bin",
+            "fdtrace",
+            "--bin",
+            "workload",
+        ];
+        let programs = Build::run(linkage, &PROGRAMS)?;
+        let tests =
+            Build::run(linkage, &["test", "--no-run", "--package", "fdtrace-tests", "--test", "e2e"])?;
+        Ok(Self {
+            fdtrace: programs.program("fdtrace")?,
+            workload: programs.program("workload")?,
+            e2e: tests.program("e2e")?,
+        })
+    }
+}
+
+/// What one run of Cargo built.
+pub(crate) struct Build {
+    artifacts: Vec<Artifact>,
+}
+
+impl Build {
+    /// Runs Cargo with a verb and what to build.
+    pub(crate) fn run(linkage: Linkage, arguments: &[&str]) -> Result<Self> {
+        let mut child = command(linkage, arguments)?.spawn().context("cannot run Cargo")?;
+        let messages = BufReader::new(child.stdout.take().context("Cargo has no standard output")?);
+        let artifacts = Message::parse_stream(messages).filter_map(|message| match message {
+            Ok(Message::CompilerArtifact(artifact)) => Some(artifact),
+            _ => None,
+        });
+        let artifacts = artifacts.collect();
+        if !child.wait()?.success() {
+            bail!("cargo {} failed", arguments.join(" "));
+        }
+        Ok(Self { artifacts })
+    }
+
+    /// The path of a program that was built.
+    pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
+        let is_it = |artifact: &&Artifact| artifact.target.name == name && artifact.executable.is_some();
+        let path = self.artifacts.iter().find(is_it).and_then(|artifact| artifact.executable.clone());
+        Ok(path.with_context(|| format!("Cargo built no program {name}"))?.into_std_path_buf())
+    }
+}
+
+fn command(linkage: Linkage, arguments: &[&str]) -> Result<Command> {
+    let checkout = run::checkout()?;
+    let mut cargo = Command::new(run::cargo());
+    cargo.current_dir(&checkout).args(arguments).args([
+        "--release",
+        "--locked",
+        "--message-format",
+        "json-render-diagnostics",
+    ]);
+    if linkage == Linkage::Static {
+        // In a folder of its own: other flags for the compiler would build everything again each time they change.
+        let target_dir = run::metadata(&checkout, TARGET)?.target_directory.join("vm");
+        cargo
+            .args(["--target", TARGET, "--target-dir"])
+            .arg(target_dir)
+            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+            .env_remove("CARGO_ENCODED_RUSTFLAGS");
+    }
+    cargo.stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(cargo)
+}

@@ -1,0 +1,102 @@
+//! `cargo xtask test`: all tests, in the order in which they fail soonest.
+
+use crate::{
+    ebpf,
+    programs::{Linkage, Suite},
+    run, vm,
+};
+use anyhow::{Result, bail};
+use std::process::{Command, ExitCode};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Leave out the virtual machines
+    #[arg(long)]
+    no_vm: bool,
+    /// Leave out the tests that trace the running kernel
+    #[arg(long)]
+    no_e2e: bool,
+    /// Leave out the comparison of the committed BPF object with what its source gives
+    #[arg(long)]
+    no_ebpf: bool,
+    /// Install nothing, also as root on Debian or Ubuntu
+    #[arg(long)]
+    no_install: bool,
+    /// Only the tests with this in their name
+    filter: Option<String>,
+}
+
+/// What each part is called, and whether it passed.
+type Verdicts = Vec<(&'static str, bool)>;
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    let install = !args.no_install && run::is_root()?;
+    let filter = args.filter.as_deref();
+    let mut verdicts = Verdicts::new();
+    part(&mut verdicts, "unit tests", || unit_tests(filter));
+    if !args.no_ebpf {
+        part(&mut verdicts, "BPF object", || ebpf::run(&ebpf::Args { check: true, install }).map(drop));
+    }
+    if !args.no_e2e {
+        part(&mut verdicts, "this kernel", || end_to_end_tests(filter));
+    }
+    if !args.no_vm {
+        part(&mut verdicts, "virtual machines", || virtual_machines(install, filter));
+    }
+    Ok(summary(&verdicts))
+}
+
+/// Runs one part. A part that fails does not keep the next ones from being run: whoever waits for all of this wants to
+/// know all of it.
+fn part(verdicts: &mut Verdicts, name: &'static str, run: impl FnOnce() -> Result<()>) {
+    println!("\n==== {name}");
+    let outcome = run();
+    if let Err(error) = &outcome {
+        println!("{name}: {error:#}");
+    }
+    verdicts.push((name, outcome.is_ok()));
+}
+
+/// The programs that read BTF and attach are tested by the parts that follow.
+fn unit_tests(filter: Option<&str>) -> Result<()> {
+    run::succeed(
+        Command::new(run::cargo())
+            .current_dir(run::checkout()?)
+            .args(["test", "--workspace", "--locked", "--lib", "--bins"])
+            .args(filter),
+    )
+}
+
+/// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual
+/// machines run, so they are built once.
+fn end_to_end_tests(filter: Option<&str>) -> Result<()> {
+    if !run::is_root()? {
+        bail!("tracing the running kernel needs root; leave this part out with --no-e2e");
+    }
+    let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
+    run::succeed(
+        Command::new(e2e)
+            .current_dir(run::checkout()?)
+            .arg("--test-threads=1")
+            .args(filter)
+            .env("FDTRACE_BIN", fdtrace)
+            .env("WORKLOAD_BIN", workload),
+    )
+}
+
+fn virtual_machines(install: bool, filter: Option<&str>) -> Result<()> {
+    match vm::run_suite(install, filter)? {
+        true => Ok(()),
+        false => bail!("see the table"),
+    }
+}
+
+fn summary(verdicts: &Verdicts) -> ExitCode {
+    println!("\n==== summary");
+    for (name, passed) in verdicts {
+        println!("{name}: {}", if *passed { "ok" } else { "FAILED" });
+    }
+    let passed = verdicts.iter().filter(|(_, passed)| *passed).count();
+    println!("parts: {passed} passed, {} failed", verdicts.len() - passed);
+    if passed == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
