@@ -4,7 +4,7 @@
 #[repr(usize)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Counter {
-    /// Handles allocated that passed the filters.
+    /// Handles allocated that passed the filters and found room in HANDLES.
     Allocated = 0,
     /// Handles released that were in HANDLES.
     Released = 1,

@@ -28,6 +28,12 @@ pub(crate) fn admits(tgid: u32) -> bool {
     in_cgroup()
 }
 
+/// Whether the life of this process is of interest.
+#[inline(always)]
+pub(crate) fn follows(tgid: u32) -> bool {
+    config::get!(filter_tree) == 0 || TREE.get_ptr(tgid).is_some()
+}
+
 /// A child of a traced process is traced, when asked for.
 #[inline(always)]
 pub(crate) fn forked(parent: u32, child: u32) {

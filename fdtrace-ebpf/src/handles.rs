@@ -39,7 +39,6 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
     if !filter::admits(tgid) {
         return;
     }
-    count(Counter::Allocated);
     let task = Task::current();
     let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
     let (syscall, detail) = task.syscall();
@@ -61,6 +60,7 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
         count(Counter::LostHandles);
         return;
     }
+    count(Counter::Allocated);
     if config::get!(emit) == EMIT_STREAM {
         events::send(&Alloc {
             tag: Tag::Alloc as u8,

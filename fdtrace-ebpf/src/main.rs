@@ -18,6 +18,7 @@ mod events;
 mod filter;
 mod handles;
 mod hooks;
+mod log;
 mod look;
 mod stacks;
 mod task;

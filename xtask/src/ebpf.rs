@@ -33,6 +33,9 @@ pub(crate) struct Args {
     /// First install what is missing (Debian, as root)
     #[arg(long)]
     pub(crate) install: bool,
+    /// Build an object whose programs log, for `fdtrace live --bpf-log`; the committed one stays as it is
+    #[arg(long, conflicts_with = "check")]
+    pub(crate) log: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -42,7 +45,12 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let checkout = run::checkout()?;
     let toolchain = Toolchain::find()?;
     println!("using {toolchain}");
-    if args.check {
+    if args.log {
+        let bytes = build(&checkout, &toolchain, &["--features", "log"])?;
+        let path = run::metadata(&checkout, TARGET)?.target_directory.join("bpf").join("fdtrace-log.bpf.o");
+        write(path.as_std_path(), &bytes)?;
+        println!("wrote {path}");
+    } else if args.check {
         check(&checkout, &toolchain)?;
     } else {
         update(&checkout, &toolchain)?;
@@ -52,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Builds, and replaces the object in the source tree.
 fn update(checkout: &Path, toolchain: &Toolchain) -> Result<()> {
-    let bytes = build(checkout, toolchain)?;
+    let bytes = build(checkout, toolchain, &[])?;
     write(&checkout.join(OBJECT), &bytes)?;
     write(&checkout.join(BUILT_BY), format!("{}\n", toolchain.identity()).as_bytes())?;
     println!("wrote {OBJECT} ({} bytes)", bytes.len());
@@ -73,7 +81,7 @@ fn check(checkout: &Path, toolchain: &Toolchain) -> Result<()> {
             toolchain::ADVICE_REFERENCE
         );
     }
-    if build(checkout, toolchain)? != committed {
+    if build(checkout, toolchain, &[])? != committed {
         bail!("{OBJECT} is not what its source gives: run `cargo xtask ebpf` and commit the object");
     }
     println!("{OBJECT} is what its source gives");
@@ -81,13 +89,14 @@ fn check(checkout: &Path, toolchain: &Toolchain) -> Result<()> {
 }
 
 /// The bytes of the object that the source gives.
-fn build(checkout: &Path, toolchain: &Toolchain) -> Result<Vec<u8>> {
+fn build(checkout: &Path, toolchain: &Toolchain, features: &[&str]) -> Result<Vec<u8>> {
     let metadata = run::metadata(checkout, TARGET)?;
     let target_dir = metadata.target_directory.join("bpf").into_std_path_buf();
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(checkout)
         .args(["build", "--release", "--locked", "--package", PACKAGE, "--bin", PACKAGE])
+        .args(features)
         .args(["--target", TARGET, "-Zbuild-std=core", "--target-dir"])
         .arg(&target_dir)
         .args(PROFILE.iter().flat_map(|setting| ["--config", setting]))

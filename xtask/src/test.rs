@@ -35,7 +35,9 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut verdicts = Verdicts::new();
     part(&mut verdicts, "unit tests", || unit_tests(filter));
     if !args.no_ebpf {
-        part(&mut verdicts, "BPF object", || ebpf::run(&ebpf::Args { check: true, install }).map(drop));
+        part(&mut verdicts, "BPF object", || {
+            ebpf::run(&ebpf::Args { check: true, install, log: false }).map(drop)
+        });
     }
     if !args.no_e2e {
         part(&mut verdicts, "this kernel", || end_to_end_tests(filter));

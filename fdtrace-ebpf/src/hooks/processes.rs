@@ -10,6 +10,7 @@ use fdtrace_common::wire::{COMM_LEN, Exec, Exit, Fork, Tag};
 
 use crate::{
     config, events, filter,
+    log::debug,
     task::{now, read},
 };
 
@@ -27,6 +28,10 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
     }
     let parent = self::tgid(parent);
     filter::forked(parent, tgid);
+    if !filter::follows(tgid) {
+        return 0;
+    }
+    debug!(&ctx, "fork {} -> {}", parent, tgid);
     events::send(&Fork {
         tag: Tag::Fork as u8,
         reserved: [0; 3],
@@ -43,11 +48,16 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(ctx: RawTracePointContext) -> i32 {
     let (task, bprm) = (ctx.arg::<u64>(0), ctx.arg::<u64>(2));
+    let tgid = tgid(task);
+    if !filter::follows(tgid) {
+        return 0;
+    }
+    debug!(&ctx, "exec {}", tgid);
     let Some(record) = EXEC.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map's value is one `Exec`, used by this program only.
     let record = unsafe { &mut *record };
     record.tag = Tag::Exec as u8;
-    record.tgid = tgid(task);
+    record.tgid = tgid;
     record.time = now();
     record.comm = comm(task);
     record.path[0] = 0;
@@ -71,6 +81,10 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     let tgid = tgid(task);
+    if !filter::follows(tgid) {
+        return 0;
+    }
+    debug!(&ctx, "exit {}", tgid);
     filter::exited(tgid);
     let time = now();
     events::send(&Exit { tag: Tag::Exit as u8, reserved: [0; 3], tgid, time });

@@ -88,6 +88,9 @@ pub(super) struct TraceOptions {
     /// The most live handles that are traced [default: 262144, or 1.25 times file-nr if that is more]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_handles: Option<u32>,
+    /// Load another BPF object, and print what its programs log (built by `cargo xtask ebpf --log`)
+    #[arg(long, value_name = "OBJECT", hide_short_help = true)]
+    bpf_log: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -106,6 +109,9 @@ const DEFAULT_HANDLES: u64 = 262_144;
 impl TraceOptions {
     /// What the tracer is started with.
     pub(super) fn settings(&self, filters: Filters, failures: bool) -> Settings {
+        if self.bpf_log.is_some() {
+            log_to_stderr();
+        }
         Settings {
             backend: self.backend,
             filters,
@@ -117,7 +123,26 @@ impl TraceOptions {
             ring_bytes: self.ring_size,
             max_handles: self.max_handles.unwrap_or_else(default_handles),
             failures,
+            object: self.bpf_log.clone(),
         }
+    }
+}
+
+/// What the BPF programs and aya log goes to standard error.
+fn log_to_stderr() {
+    struct Stderr;
+    impl log::Log for Stderr {
+        fn enabled(&self, _: &log::Metadata<'_>) -> bool {
+            true
+        }
+        fn log(&self, record: &log::Record<'_>) {
+            eprintln!("{} {}: {}", record.level(), record.target(), record.args());
+        }
+        fn flush(&self) {}
+    }
+    // Somebody who has set a logger before gets the messages.
+    if log::set_logger(&Stderr).is_ok() {
+        log::set_max_level(log::LevelFilter::Debug);
     }
 }
 

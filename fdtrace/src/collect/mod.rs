@@ -31,6 +31,9 @@ const LOSS_CHECK: Duration = Duration::from_millis(100);
 /// Events that are decoded before they are applied together.
 const BATCH: usize = 128;
 
+/// How often a note about a handle is tried that has not come through the ring.
+const MOST_TRIES: u32 = 8;
+
 /// What a handle is, in the numbering of whoever asks.
 #[derive(Clone, Copy, Debug)]
 pub struct KindNote {
@@ -105,7 +108,8 @@ struct Worker {
     healer: heal::Healer,
     counters: Counters,
     batch: Vec<Event>,
-    early_kinds: Vec<KindNote>,
+    /// Notes for handles that have not come through the ring yet, and how often they were tried.
+    early_kinds: Vec<(KindNote, u32)>,
     /// Records that were no events.
     malformed: u64,
     next_check: Instant,
@@ -143,9 +147,9 @@ impl Worker {
     fn answer(&mut self, request: Request) {
         match request {
             Request::Snapshot(min_age_ns, reply) => {
-                self.drain();
                 self.next_check = Instant::now();
                 self.check_losses();
+                self.drain();
                 // Whoever asked may have gone.
                 let _ = reply.send(self.snapshot(min_age_ns));
             }
@@ -156,16 +160,18 @@ impl Worker {
         }
     }
 
-    /// The kernel's table has a handle a moment before its event is in the ring, so a note may come too early; it is
-    /// tried once more with the next ones.
+    /// The kernel's table has a handle before its event is in the ring, and long before if the event is lost: a note
+    /// that comes too early is kept for a while.
     fn note_kinds(&mut self, kinds: Vec<KindNote>) {
         self.drain();
         let fold = &mut self.fold;
-        for note in self.early_kinds.drain(..) {
-            fold.set_kind(note.handle, note.generation, note.kind);
-        }
-        self.early_kinds
-            .extend(kinds.into_iter().filter(|note| !fold.set_kind(note.handle, note.generation, note.kind)));
+        let mut early = std::mem::take(&mut self.early_kinds);
+        early.extend(kinds.into_iter().map(|note| (note, 0)));
+        early.retain_mut(|(note, tries)| {
+            *tries += 1;
+            *tries <= MOST_TRIES && !fold.set_kind(note.handle, note.generation, note.kind)
+        });
+        self.early_kinds = early;
     }
 
     /// Takes all that waits in the ring, but no more than it can hold, so that a storm cannot keep it here for ever.

@@ -2,13 +2,13 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use fdtrace_common::counters::Counters;
+use fdtrace_common::counters::{Counter, Counters};
 
 use super::Worker;
 use crate::{
     handles::{Counts, GroupId, Handle, Image, Loss},
     kernel::ProgramCost,
-    stream::{Call, Name},
+    stream::{Call, Cause, Name},
 };
 
 /// How many kinds of handles can be told apart.
@@ -34,7 +34,8 @@ pub struct Snapshot {
     pub malformed: u64,
     /// Call chains that events name and that did not come through.
     pub unknown_stacks: u64,
-    /// All that came and went, as far as events told.
+    /// All that came and went. Lives that were lost in the ring from beginning to end are among them, by the kernel
+    /// side's own counters; their cause is unknown.
     pub counts: Counts,
     /// Failed allocations, by error number.
     pub errors: BTreeMap<i32, u64>,
@@ -106,11 +107,25 @@ impl Worker {
             loss: self.fold.loss(),
             malformed: self.malformed,
             unknown_stacks: unknown_stacks as u64,
-            counts: self.fold.counts(),
+            counts: self.counts(),
             errors: self.fold.errors().clone(),
             groups,
             costs: self.tracer.costs(),
         }
+    }
+
+    /// One moment's sums, so that what lives is always what was allocated less what was released: they come from the
+    /// fold. What the fold cannot know, because both ends of a life were lost, is what the counters have beyond it; they
+    /// were read before the ring was drained.
+    fn counts(&self) -> Counts {
+        let mut counts = self.fold.counts();
+        if self.counters.get(Counter::LostEvents) > 0 {
+            let unseen = self.counters.get(Counter::Allocated).saturating_sub(counts.allocated);
+            counts.allocated += unseen;
+            counts.released_by[Cause::Unknown as usize] += unseen;
+            counts.never_opened = counts.never_opened.max(self.counters.get(Counter::NeverOpened));
+        }
+        counts
     }
 
     /// Handles allocated at `aged_before` or earlier count as aged.

@@ -71,6 +71,8 @@ pub struct Settings {
     pub max_handles: u32,
     /// Whether allocations that fail are watched.
     pub failures: bool,
+    /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
+    pub object: Option<PathBuf>,
 }
 
 /// The programs' configuration for one backend of this kernel.

@@ -484,6 +484,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         ring_bytes: 4096,
         max_handles: 1024,
         failures: true,
+        object: None,
     };
     let btf = btf::for_loader()?;
     Backend::ALL

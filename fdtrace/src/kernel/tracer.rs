@@ -1,6 +1,7 @@
 //! The attached programs and their maps.
 
 use std::{
+    borrow::Cow,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
@@ -10,6 +11,7 @@ use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
     maps::{HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
 };
+use aya_log::EbpfLogger;
 use fdtrace_common::{config::Config, counters::Counters, wire::Entry};
 
 use super::{
@@ -64,6 +66,7 @@ pub struct Tracer {
     pub report: BackendReport,
     statistics: Option<OwnedFd>,
     ring_bytes: usize,
+    logger: Option<EbpfLogger<&'static dyn log::Log>>,
 }
 
 impl Tracer {
@@ -103,6 +106,8 @@ impl Tracer {
         if let Some(reason) = report.failure() {
             return Ok(Err(reason));
         }
+        // The committed object has no messages.
+        let logger = settings.object.as_ref().and_then(|_| EbpfLogger::init(&mut ebpf).ok());
         Ok(Ok(Self {
             ring: RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
@@ -111,6 +116,7 @@ impl Tracer {
             report,
             statistics: None,
             ring_bytes: settings.ring_bytes as usize,
+            logger,
         }))
     }
 
@@ -160,6 +166,9 @@ impl Tracer {
 
     /// Hands every record that waits in the ring to `take`, at most `most` of them; says how many there were.
     pub fn drain(&mut self, most: usize, mut take: impl FnMut(&[u8])) -> usize {
+        if let Some(logger) = &mut self.logger {
+            logger.flush();
+        }
         let mut taken = 0;
         while taken < most
             && let Some(record) = self.ring.next()
@@ -206,7 +215,10 @@ impl Tracer {
     /// Runs that the kernel skipped of the programs at both ends of a handle's life: (allocation, release).
     #[must_use]
     pub fn skipped(&self) -> (u64, u64) {
-        let of = |role| self.costs().iter().filter(|cost| cost.role == role).map(|cost| cost.skipped).sum();
+        let of = |role| {
+            let hook = self.report.hooks.iter().find(|hook| hook.role == role);
+            hook.and_then(|hook| self.cost(hook)).map_or(0, |cost| cost.skipped)
+        };
         (of(Role::Allocation), of(Role::Release))
     }
 
@@ -246,8 +258,17 @@ pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, b
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
         .map_max_entries("HANDLES", settings.max_handles)
-        .load(OBJECT)
+        .load(&object_bytes(settings)?)
         .map_err(object)
+}
+
+fn object_bytes(settings: &Settings) -> Result<Cow<'static, [u8]>> {
+    match &settings.object {
+        None => Ok(OBJECT.into()),
+        Some(path) => std::fs::read(path)
+            .map(Cow::from)
+            .map_err(|error| Error::Object(format!("{}: {error}", path.display()))),
+    }
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where it cannot be raised, loading says what is missing.

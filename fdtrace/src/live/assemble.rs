@@ -211,7 +211,7 @@ impl View {
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     fn events(&mut self, snapshot: &Snapshot) -> Events {
         let count = |counter| snapshot.counters.get(counter);
-        let (allocated, released) = (count(Counter::Allocated), count(Counter::Released));
+        let (allocated, released) = (snapshot.counts.allocated, snapshot.counts.released());
         let (since, allocated_before, released_before) =
             self.before.replace((snapshot.now, allocated, released)).unwrap_or((self.session.start_ns, 0, 0));
         let seconds = (snapshot.now.saturating_sub(since) as f64 / 1e9).max(1e-6);
@@ -219,7 +219,7 @@ impl View {
             allocated,
             released,
             released_by: released_by(&snapshot.counts),
-            never_opened: count(Counter::NeverOpened),
+            never_opened: snapshot.counts.never_opened,
             untraced_releases: count(Counter::ReleasedUnknown),
             errors: snapshot.errors.iter().map(|(number, count)| (error_name(*number), *count)).collect(),
             allocated_per_second: allocated.saturating_sub(allocated_before) as f64 / seconds,

@@ -42,14 +42,14 @@ pub struct Trace {
     pub lost: Lost,
 }
 
-/// Sums over the trace, from the kernel side's own counters: exact also when events were lost.
+/// Sums over the trace; exact also when events were lost, for the kernel side counts for itself.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Events {
     /// Handles made, never-opened ones included.
     pub allocated: u64,
     /// Handles gone.
     pub released: u64,
-    /// Gone, by cause, as far as events told: fewer than `released` when events were lost.
+    /// Gone, by cause; `unknown` holds lives that were lost in the ring from beginning to end.
     pub released_by: BTreeMap<&'static str, u64>,
     /// Of those gone, the ones that no open completed.
     pub never_opened: u64,
