@@ -73,8 +73,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         named_sites: arguments.top.unwrap_or(if arguments.json { usize::MAX } else { TOP }),
     };
     let (looker, phantoms) = (tracer.looker()?, tracer.phantom_finder()?);
+    let preempts = kernel.preemption.preempts();
     let view = View::new(session, arguments.filters.selection(), Arc::new(kernel.into_symbols()), looker);
-    let collector = Collector::start(tracer, phantoms)?;
+    let collector = Collector::start(tracer, phantoms, preempts)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

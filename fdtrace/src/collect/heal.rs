@@ -31,13 +31,25 @@ pub(super) struct Healer {
     skipped: (u64, u64),
     /// Handles that had no reference left when they were looked at.
     suspects: Option<(Instant, Vec<Phantom>)>,
-    /// Allocations that were skipped; nothing tells which.
+    /// Whether a skipped run of the allocation's program can have been a handle's.
+    allocations_can_be_skipped: bool,
+    /// Allocations that may have been skipped; nothing tells which.
     pub(super) unhealed: u64,
 }
 
 impl Healer {
-    pub(super) const fn new(phantoms: PhantomFinder) -> Self {
-        Self { phantoms, lost_events: 0, released: None, skipped: (0, 0), suspects: None, unhealed: 0 }
+    /// A kernel that does not preempt itself skips a run only when an interrupt comes in the midst of one, and no handle
+    /// is made in an interrupt.
+    pub(super) const fn new(phantoms: PhantomFinder, kernel_preempts: bool) -> Self {
+        Self {
+            phantoms,
+            lost_events: 0,
+            released: None,
+            skipped: (0, 0),
+            suspects: None,
+            allocations_can_be_skipped: kernel_preempts,
+            unhealed: 0,
+        }
     }
 
     /// Whether events were lost since the last time that this was asked.
@@ -91,7 +103,9 @@ impl Healer {
     /// After skipped runs, looks for entries of the kernel's table whose handle is gone; twice, a second apart.
     pub(super) fn look_for_phantoms(&mut self, skipped: (u64, u64), tracer: &mut Tracer, fold: &mut Fold) {
         if skipped != self.skipped {
-            self.unhealed += skipped.0 - self.skipped.0;
+            if self.allocations_can_be_skipped {
+                self.unhealed += skipped.0.saturating_sub(self.skipped.0);
+            }
             self.skipped = skipped;
             self.suspects = self.phantoms.find().ok().flatten().map(|found| (Instant::now(), found));
         }

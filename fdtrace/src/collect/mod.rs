@@ -60,15 +60,15 @@ pub struct Collector {
 }
 
 impl Collector {
-    /// Starts the thread.
+    /// Starts the thread. On a kernel that preempts itself, skipped runs may have been allocations.
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(tracer: Tracer, phantoms: PhantomFinder) -> std::io::Result<Self> {
+    pub fn start(tracer: Tracer, phantoms: PhantomFinder, kernel_preempts: bool) -> std::io::Result<Self> {
         let (requests, inbox) = channel();
         let thread = std::thread::Builder::new()
             .name("fdtrace-drain".to_owned())
-            .spawn(move || Worker::new(tracer, phantoms).run(&inbox))?;
+            .spawn(move || Worker::new(tracer, phantoms, kernel_preempts).run(&inbox))?;
         Ok(Self { requests, thread: Some(thread) })
     }
 
@@ -116,9 +116,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(tracer: Tracer, phantoms: PhantomFinder) -> Self {
+    fn new(tracer: Tracer, phantoms: PhantomFinder, kernel_preempts: bool) -> Self {
         Self {
-            healer: heal::Healer::new(phantoms),
+            healer: heal::Healer::new(phantoms, kernel_preempts),
             tracer,
             fold: Fold::default(),
             counters: Counters::default(),

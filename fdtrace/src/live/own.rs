@@ -9,8 +9,8 @@ use crate::{
 
 /// Remembers the last measurement, to tell what was spent since.
 pub(super) struct Meter {
-    since: Instant,
-    cpu_seconds: f64,
+    /// When, and the CPU time then.
+    before: Option<(Instant, f64)>,
     costs: Vec<ProgramCost>,
     allocation_ns: Option<u64>,
     release_ns: Option<u64>,
@@ -18,21 +18,16 @@ pub(super) struct Meter {
 
 impl Meter {
     pub(super) fn new() -> Self {
-        Self {
-            since: Instant::now(),
-            cpu_seconds: cpu_seconds(),
-            costs: Vec::new(),
-            allocation_ns: None,
-            release_ns: None,
-        }
+        Self { before: None, costs: Vec::new(), allocation_ns: None, release_ns: None }
     }
 
     /// What was spent since the last call.
     pub(super) fn read(&mut self, costs: &[ProgramCost], allocations: u64) -> Own {
         let (now, cpu) = (Instant::now(), cpu_seconds());
-        let elapsed = (now - self.since).as_secs_f64().max(1e-6);
-        let cpu_percent = (cpu - self.cpu_seconds) / elapsed * 100.0;
-        (self.since, self.cpu_seconds) = (now, cpu);
+        let cpu_percent = self.before.replace((now, cpu)).map(|(since, cpu_before)| {
+            let elapsed = (now - since).as_secs_f64().max(1e-6);
+            (cpu - cpu_before) / elapsed * 100.0
+        });
         // A moment in which no handle came or went says nothing new.
         self.allocation_ns = self.per_run(costs, Role::Allocation).or(self.allocation_ns);
         self.release_ns = self.per_run(costs, Role::Release).or(self.release_ns);

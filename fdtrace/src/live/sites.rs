@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet},
+    ops::Range,
     sync::Arc,
 };
 
@@ -12,7 +13,7 @@ use crate::{
     handles::Counts,
     kernel::Symbols,
     kinds::Kind,
-    process::Identity,
+    process::{self, Identity},
     stacks::{KernelFrame, Origin, UserChain, UserFrame, UserStacks, kernel_chain},
 };
 
@@ -61,16 +62,25 @@ pub(super) struct Resolver {
     stacks: UserStacks,
     places: HashMap<u64, Place>,
     identities: HashMap<u64, Arc<Identity>>,
+    /// Where each process has code, during one look.
+    code: HashMap<u32, Option<Vec<Range<u64>>>>,
 }
 
 impl Resolver {
     pub(super) fn new(symbols: Arc<Symbols>) -> Self {
-        Self { symbols, stacks: UserStacks::default(), places: HashMap::new(), identities: HashMap::new() }
+        Self {
+            symbols,
+            stacks: UserStacks::default(),
+            places: HashMap::new(),
+            identities: HashMap::new(),
+            code: HashMap::new(),
+        }
     }
 
     /// The sites of a snapshot's groups.
     pub(super) fn sites(&mut self, groups: &[GroupSnapshot]) -> HashMap<u64, SiteGroups> {
         self.forget_all_but(groups);
+        self.code.clear();
         let mut sites: HashMap<u64, SiteGroups> = HashMap::new();
         for group in groups {
             let place = self.place(group);
@@ -94,7 +104,9 @@ impl Resolver {
         let kernel: Arc<[KernelFrame]> =
             kernel_chain(group.kernel.as_deref().unwrap_or_default(), &self.symbols).into();
         let origin = Origin::decide(&kernel, &group.call);
-        let user = self.stacks.resolve(group.tgid, group.user.as_deref().unwrap_or_default());
+        let code = self.code.entry(group.tgid).or_insert_with(|| process::code(group.tgid));
+        let addresses = group.user.as_deref().unwrap_or_default();
+        let user = self.stacks.resolve(group.tgid, addresses, code.as_deref());
         let place = Place { id: site_id(origin, &user, &kernel), origin, kernel, user };
         self.places.insert(group.serial, place.clone());
         place

@@ -1,6 +1,6 @@
 //! What `/proc` says of a process. A process that is gone, or that hides, leaves gaps, never errors.
 
-use std::{fs, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{fs, ops::Range, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 /// What a process is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -48,6 +48,23 @@ impl Descriptors {
         };
         Some(Self { used, limit: soft_limit(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)? })
     }
+}
+
+/// Where a process has executable code, sorted; `None` when it is gone.
+#[must_use]
+pub fn code(pid: u32) -> Option<Vec<Range<u64>>> {
+    Some(executable(&fs::read_to_string(format!("/proc/{pid}/maps")).ok()?))
+}
+
+/// `55d0-55e0 r-xp ...`
+fn executable(maps: &str) -> Vec<Range<u64>> {
+    let range = |line: &str| {
+        let (range, rest) = line.split_once(' ')?;
+        let (start, end) = range.split_once('-')?;
+        let hex = |text| u64::from_str_radix(text, 16).ok();
+        (rest.as_bytes().get(2) == Some(&b'x')).then(|| Some(hex(start)?..hex(end)?)).flatten()
+    };
+    maps.lines().filter_map(range).collect()
 }
 
 /// Whether there is such a process.
@@ -130,6 +147,13 @@ mod tests {
     fn hostile_names_do_not_shift_fields() {
         assert_eq!(parent_in_stat("7 (a) S 99 (b) S 3 7 7"), Some(3));
         assert_eq!(parent_in_stat("7 (a"), None);
+    }
+
+    #[test]
+    fn code_is_what_may_be_executed() {
+        let maps =
+            "5000-6000 r-xp 0 08:01 1 /bin/x\n6000-7000 rw-p 0 08:01 1 /bin/x\nbad\n7000-8000 r-xp 0 0:0 0\n";
+        assert_eq!(executable(maps), [0x5000..0x6000, 0x7000..0x8000]);
     }
 
     #[test]

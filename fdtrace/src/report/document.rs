@@ -235,8 +235,8 @@ pub struct Descriptors {
 /// What the tracer costs.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Own {
-    /// Of one core, in percent, since the last look.
-    pub cpu_percent: f64,
+    /// Of one core, in percent, since the last look; none at the first one.
+    pub cpu_percent: Option<f64>,
     /// Resident memory.
     pub resident_bytes: u64,
     /// Nanoseconds that one allocation's program takes; none where the kernel does not say.

@@ -21,6 +21,9 @@ pub struct Style {
 /// The most frames of a chain in the short form.
 const SHORT_CHAIN: usize = 6;
 
+/// Examples of so many characters go on one line.
+const SHORT_LINE: usize = 84;
+
 /// Writes a document as text.
 ///
 /// # Errors
@@ -87,7 +90,8 @@ fn write_site(out: &mut impl Write, site: &Site, style: Style) -> io::Result<()>
     }
     if !site.examples.is_empty() {
         let examples: Vec<String> = site.examples.iter().map(example).collect();
-        writeln!(out, "          e.g. {}", examples.join(", "))?;
+        let short = examples.iter().map(String::len).sum::<usize>() <= SHORT_LINE;
+        writeln!(out, "          e.g. {}", examples.join(if short { ", " } else { ",\n               " }))?;
     }
     Ok(())
 }
@@ -186,9 +190,9 @@ fn write_footer(out: &mut impl Write, document: &Document) -> io::Result<()> {
     };
     writeln!(
         out,
-        "lost: {}; fdtrace: {:.1}% of a core, {}, {cost}",
+        "lost: {}; fdtrace: {}{}, {cost}",
         losses(document),
-        own.cpu_percent,
+        own.cpu_percent.map(|percent| format!("{percent:.1}% of a core, ")).unwrap_or_default(),
         bytes(own.resident_bytes)
     )
 }

@@ -2,13 +2,14 @@
 
 use std::{
     collections::HashMap,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
 };
 
 use blazesym::{
     Pid,
-    normalize::{NormalizeOpts, Normalizer, Reason, UserMeta},
+    normalize::{NormalizeOpts, Normalizer, UserMeta},
     symbolize::{Input, Symbolized, Symbolizer, source},
 };
 
@@ -76,7 +77,11 @@ impl Default for UserStacks {
 
 impl UserStacks {
     /// Resolves a stack of a process. Of a process that is gone nothing but addresses is left.
-    pub fn resolve(&mut self, tgid: u32, addresses: &[u64]) -> Arc<UserChain> {
+    ///
+    /// `code` is where the process has code. Where functions keep no frame pointers, a chain leads astray sooner or later;
+    /// it is cut at the first address that is none of code.
+    pub fn resolve(&mut self, tgid: u32, addresses: &[u64], code: Option<&[Range<u64>]>) -> Arc<UserChain> {
+        let addresses = &addresses[..code.map_or(addresses.len(), |code| leads_astray(addresses, code))];
         // All but the innermost are return addresses: one less lies within the call.
         let calls: Vec<u64> = addresses
             .iter()
@@ -105,10 +110,6 @@ impl UserStacks {
                     build_id: elf.build_id.as_deref().map(hexadecimal),
                     offset: *offset,
                 }),
-                // What frame pointers lead to when code has none: the chain ends before it.
-                UserMeta::Unknown(unknown) if unknown.reason == Reason::Unmapped && !frames.is_empty() => {
-                    break;
-                }
                 _ => frames.push(UserFrame { offset: *offset, ..UserFrame::default() }),
             }
         }
@@ -140,6 +141,12 @@ impl UserStacks {
     }
 }
 
+/// How many frames lead through code; the innermost one, where the processor was, counts in any case.
+fn leads_astray(addresses: &[u64], code: &[Range<u64>]) -> usize {
+    let is_code = |address: &u64| code.iter().any(|range| range.contains(address));
+    addresses.iter().skip(1).position(|address| !is_code(address)).map_or(addresses.len(), |index| index + 1)
+}
+
 fn unresolved(calls: &[u64]) -> UserChain {
     let frames = calls.iter().map(|address| UserFrame { offset: *address, ..UserFrame::default() }).collect();
     UserChain { frames, complete: false }
@@ -161,7 +168,7 @@ mod tests {
     #[test]
     fn resolves_its_own_code() {
         let here = resolves_its_own_code as fn() as usize as u64;
-        let chain = UserStacks::default().resolve(std::process::id(), &[here]);
+        let chain = UserStacks::default().resolve(std::process::id(), &[here], None);
         let [frame] = chain.frames.as_slice() else { panic!("one frame") };
         assert!(
             frame.symbol.as_deref().is_some_and(|name| name.contains("resolves_its_own_code")),
@@ -171,8 +178,16 @@ mod tests {
     }
 
     #[test]
+    fn a_chain_is_cut_where_it_leaves_code() {
+        let code = [0x1000..0x2000, 0x5000..0x6000];
+        assert_eq!(leads_astray(&[0x1500, 0x1600, 0x3000, 0x1700], &code), 2);
+        assert_eq!(leads_astray(&[0x9000, 0x1600], &code), 2, "the innermost frame is where it was");
+        assert_eq!(leads_astray(&[], &code), 0);
+    }
+
+    #[test]
     fn a_process_that_is_gone_leaves_addresses() {
-        let chain = UserStacks::default().resolve(u32::MAX >> 1, &[0x1000, 0x2000]);
+        let chain = UserStacks::default().resolve(u32::MAX >> 1, &[0x1000, 0x2000], None);
         assert_eq!(chain.frames.iter().map(|frame| frame.offset).collect::<Vec<_>>(), [0x1000, 0x1fff]);
         assert!(!chain.complete && chain.frames.iter().all(|frame| frame.module.is_none()));
     }
