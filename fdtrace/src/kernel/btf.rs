@@ -1,6 +1,6 @@
 //! Offsets and prototypes from the running kernel's BTF.
 
-use std::{collections::HashMap, io, path::Path};
+use std::{collections::HashMap, fs::File, io, os::fd::FromRawFd as _, path::Path};
 
 use btf_rs::{Backend, Btf, BtfType, FuncProto, Struct, Type};
 
@@ -16,12 +16,12 @@ pub(super) struct KernelTypes {
 }
 
 impl KernelTypes {
-    /// Opens the kernel's BTF, by mapping where the kernel allows it (6.16), by parsing where not.
+    /// Opens the kernel's BTF, mapped: reading all of it into structures would take a second on a slow machine, and 40 MB.
     pub(super) fn open() -> Result<Self> {
         let path = Path::new(VMLINUX);
         std::fs::metadata(path).map_err(|source| Error::NoBtf { path: path.into(), source })?;
         let btf = Btf::from_file_with_backend(path, Backend::Mmap)
-            .or_else(|_| Btf::from_file(path))
+            .or_else(|_| from_copy(path))
             .map_err(|error| Error::Btf(error.to_string()))?;
         Ok(Self { btf, structs: HashMap::new() })
     }
@@ -123,6 +123,20 @@ impl KernelTypes {
     }
 }
 
+/// Kernels before 6.16 do not let their BTF be mapped, so a copy in memory is mapped in its stead.
+fn from_copy(path: &Path) -> std::result::Result<Btf, Box<dyn std::error::Error>> {
+    // SAFETY: a name that ends with a zero.
+    let descriptor = unsafe { libc::memfd_create(c"btf".as_ptr(), libc::MFD_CLOEXEC) };
+    if descriptor < 0 {
+        return Err(io::Error::last_os_error().into());
+    }
+    // SAFETY: the kernel has just made this descriptor for us.
+    let mut copy = unsafe { File::from_raw_fd(descriptor) };
+    io::copy(&mut File::open(path)?, &mut copy)?;
+    // The mapping keeps the memory when the descriptor is closed.
+    Ok(Btf::from_file_with_backend(format!("/proc/self/fd/{descriptor}"), Backend::Mmap)?)
+}
+
 /// The same BTF for aya, which needs its own reading of it to name attach targets.
 pub(super) fn for_loader() -> Result<aya::Btf> {
     aya::Btf::from_sys_fs()
@@ -143,5 +157,12 @@ mod tests {
         assert_eq!(types.offset("file", "no_such_field"), None);
         let exec = types.tracepoint("sched_process_exec").expect("a tracepoint of every kernel");
         assert_eq!(exec, ["task_struct", "", "linux_binprm"]);
+    }
+
+    #[test]
+    fn a_copy_says_the_same() {
+        let btf = from_copy(Path::new(VMLINUX)).expect("a copy in memory");
+        let mut types = KernelTypes { btf, structs: HashMap::new() };
+        assert_eq!(types.offset("sock", "__sk_common.skc_family"), Some(16));
     }
 }

@@ -57,6 +57,7 @@ pub struct View {
     processes: HashMap<(u64, u64), History>,
     meter: Meter,
     before: Option<(u64, u64, u64)>,
+    looks: u64,
 }
 
 impl View {
@@ -73,6 +74,7 @@ impl View {
             processes: HashMap::new(),
             meter: Meter::new(),
             before: None,
+            looks: 0,
         }
     }
 
@@ -80,7 +82,7 @@ impl View {
     ///
     /// # Errors
     /// When the kernel's iterator fails.
-    pub fn new_kinds(&self) -> io::Result<Vec<KindNote>> {
+    pub fn new_kinds(&mut self) -> io::Result<Vec<KindNote>> {
         self.names.new_kinds(&self.symbols)
     }
 
@@ -194,11 +196,13 @@ impl View {
     }
 
     fn trace(&mut self, snapshot: &Snapshot) -> Trace {
+        self.looks += 1;
         let lost = lost(snapshot);
         let incomplete = incomplete(snapshot, &lost);
         Trace {
             start: humantime::format_rfc3339_seconds(self.session.start).to_string(),
             duration_ns: snapshot.now.saturating_sub(self.session.start_ns),
+            looks: self.looks,
             backend: self.session.backend,
             kernel: self.session.kernel.clone(),
             complete: incomplete.is_empty(),

@@ -23,20 +23,19 @@ pub(super) struct Known {
 pub(super) struct Names {
     looker: Looker,
     known: HashMap<(u64, u64), Known>,
+    /// The kernel describes a handle once, whoever asks: what came along when names were asked for.
+    came_along: Vec<KindNote>,
 }
 
 impl Names {
     pub(super) fn new(looker: Looker) -> Self {
-        Self { looker, known: HashMap::new() }
+        Self { looker, known: HashMap::new(), came_along: Vec::new() }
     }
 
     /// What each handle is that nobody looked at before.
-    pub(super) fn new_kinds(&self, symbols: &Symbols) -> io::Result<Vec<KindNote>> {
-        let mut notes = Vec::new();
-        self.looker.describe_new(|found| {
-            let kind = kind(found, symbols) as u8;
-            notes.push(KindNote { handle: found.handle, generation: found.generation, kind });
-        })?;
+    pub(super) fn new_kinds(&mut self, symbols: &Symbols) -> io::Result<Vec<KindNote>> {
+        let mut notes = std::mem::take(&mut self.came_along);
+        self.looker.describe_new(|found| notes.push(note(found, symbols)))?;
         Ok(notes)
     }
 
@@ -56,6 +55,7 @@ impl Names {
         }
         let addresses: Vec<u64> = unknown.iter().map(|(handle, _)| *handle).collect();
         let (descriptions, descriptors) = self.looker.look_at(&addresses)?;
+        self.came_along.extend(descriptions.iter().map(|found| note(found, symbols)));
         for found in &descriptions {
             if unknown.contains(&(found.handle, found.generation)) {
                 let kind = kind(found, symbols);
@@ -89,6 +89,11 @@ impl Names {
             known.name = path;
         }
     }
+}
+
+fn note(found: &Description, symbols: &Symbols) -> KindNote {
+    let kind = kind(found, symbols) as u8;
+    KindNote { handle: found.handle, generation: found.generation, kind }
 }
 
 fn kind(found: &Description, symbols: &Symbols) -> Kind {

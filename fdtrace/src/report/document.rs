@@ -28,6 +28,8 @@ pub struct Trace {
     pub start: String,
     /// How long it has been running.
     pub duration_ns: u64,
+    /// How many looks were taken, this one included.
+    pub looks: u64,
     /// Which backend sees the handles.
     pub backend: &'static str,
     /// The kernel's release.

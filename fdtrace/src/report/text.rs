@@ -21,6 +21,9 @@ pub struct Style {
 /// The most frames of a chain in the short form.
 const SHORT_CHAIN: usize = 6;
 
+/// Looks before which no verdict is given.
+const LOOKS_TO_JUDGE: u64 = 3;
+
 /// Examples of so many characters go on one line.
 const SHORT_LINE: usize = 84;
 
@@ -227,6 +230,7 @@ fn losses(document: &Document) -> String {
 
 fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
     let line = match &document.fastest {
+        None if document.trace.looks < LOOKS_TO_JUDGE => "Too early to say what grows.".to_owned(),
         None => "Nothing grows.".to_owned(),
         Some(fastest) => paint(style, "1;31", &sentence(fastest)),
     };
