@@ -2,6 +2,7 @@
 
 mod apt;
 mod ebpf;
+mod kernels;
 mod lint;
 mod programs;
 mod run;
@@ -26,6 +27,8 @@ enum Verb {
     /// Runs all tests: of the units, of the BPF object, on this kernel, and on Debian's in virtual machines
     Test(test::Args),
     Vm(Box<vm::Args>),
+    /// Writes docs/kernels.md from the results of the end-to-end tests
+    Kernels(kernels::Args),
     /// Checks formatting and lints
     Lint,
 }
@@ -50,6 +53,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Ebpf(args)) => ebpf::run(&args),
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Vm(args)) => vm::run(&args),
+        Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),
     }
 }

@@ -43,7 +43,7 @@ const MACHINE: [&str; 13] = [
 ];
 
 /// Errors and worse are shown, an oops is a panic, and a panic ends the machine.
-const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic rdinit=/init";
+const KERNEL_COMMAND_LINE: &str = "console=ttyS0 loglevel=4 panic=-1 oops=panic no_timer_check rdinit=/init";
 
 /// After the first fatal message the kernel still says why.
 const LAST_WORDS: Duration = Duration::from_secs(5);
