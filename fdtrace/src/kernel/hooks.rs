@@ -139,6 +139,16 @@ impl fmt::Display for Target {
 struct Choice {
     program: &'static str,
     target: Target,
+    needs: Option<Need>,
+}
+
+/// Kernel functions without which a choice does harm.
+#[derive(Clone, Copy, Debug)]
+struct Need {
+    /// One of these is enough.
+    any_of: &'static [&'static str],
+    /// Why it is not taken without them.
+    without: &'static str,
 }
 
 /// A hook: its choices in order of preference, and what is lost without any of them.
@@ -151,8 +161,21 @@ struct Hook {
 }
 
 const fn choice(program: &'static str, target: Target) -> Choice {
-    Choice { program, target }
+    Choice { program, target, needs: None }
 }
+
+const FAILURE_FEXIT: Choice = choice("failure_fexit", Target::Fexit("alloc_empty_file"));
+
+/// A return probe puts its own return address on the stack of the very function that allocates. Before 5.16 the unwinder
+/// could not see through that, and every kernel stack ended there.
+const FAILURE_KRETPROBE: Choice = Choice {
+    program: "failure_kretprobe",
+    target: Target::Kretprobe("alloc_empty_file"),
+    needs: Some(Need {
+        any_of: &["kretprobe_find_ret_addr", "rethook_find_ret_addr"],
+        without: "it would hide the kernel stacks on this kernel",
+    }),
+};
 
 const NO_FAILURES: Option<&str> = Some("ENFILE and ENOMEM of allocations are not counted");
 
@@ -207,11 +230,7 @@ const KPROBE: &[Hook] = &[
         choices: &[choice("alloc_kprobe", Target::Kprobe("security_file_alloc"))],
         without: None,
     },
-    Hook {
-        role: Role::Failure,
-        choices: &[choice("failure_kretprobe", Target::Kretprobe("alloc_empty_file"))],
-        without: NO_FAILURES,
-    },
+    Hook { role: Role::Failure, choices: &[FAILURE_KRETPROBE, FAILURE_FEXIT], without: NO_FAILURES },
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
@@ -231,11 +250,7 @@ const FENTRY: &[Hook] = &[
         choices: &[choice("alloc_fentry", Target::Fentry("security_file_alloc"))],
         without: None,
     },
-    Hook {
-        role: Role::Failure,
-        choices: &[choice("failure_fexit", Target::Fexit("alloc_empty_file"))],
-        without: NO_FAILURES,
-    },
+    Hook { role: Role::Failure, choices: &[FAILURE_FEXIT], without: NO_FAILURES },
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
@@ -374,13 +389,19 @@ impl Kernel {
 }
 
 /// Attaches a backend's hooks; a hook that nothing works without ends it.
-pub(super) fn attach(ebpf: &mut Ebpf, btf: &aya::Btf, backend: Backend, failures: bool) -> Vec<HookReport> {
+pub(super) fn attach(
+    ebpf: &mut Ebpf,
+    btf: &aya::Btf,
+    symbols: &Symbols,
+    backend: Backend,
+    failures: bool,
+) -> Vec<HookReport> {
     let mut reports = Vec::new();
     for hook in backend.hooks() {
         let report = if hook.role == Role::Failure && !failures {
             HookReport { role: hook.role, state: State::Off, program: None }
         } else {
-            attach_hook(ebpf, btf, hook)
+            attach_hook(ebpf, btf, symbols, hook)
         };
         let fatal = matches!(report.state, State::Fatal(_));
         reports.push(report);
@@ -391,10 +412,10 @@ pub(super) fn attach(ebpf: &mut Ebpf, btf: &aya::Btf, backend: Backend, failures
     reports
 }
 
-fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, hook: &Hook) -> HookReport {
+fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, symbols: &Symbols, hook: &Hook) -> HookReport {
     let mut reasons = Vec::new();
     for choice in hook.choices {
-        match attach_choice(ebpf, btf, choice) {
+        match is_harmless(choice, symbols).and_then(|()| attach_choice(ebpf, btf, choice)) {
             Ok(()) => {
                 let target = choice.target.to_string();
                 let state = match reasons.is_empty() {
@@ -412,6 +433,15 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, hook: &Hook) -> HookReport {
         None => State::Fatal(reason),
     };
     HookReport { role: hook.role, state, program: None }
+}
+
+fn is_harmless(choice: &Choice, symbols: &Symbols) -> std::result::Result<(), String> {
+    match choice.needs {
+        Some(need) if !need.any_of.iter().any(|function| symbols.contains(function)) => {
+            Err(need.without.to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::result::Result<(), String> {
@@ -491,7 +521,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         .into_iter()
         .map(|backend| {
             let mut ebpf = tracer::load(kernel, &settings, backend, &btf)?;
-            let hooks = attach(&mut ebpf, &btf, backend, true);
+            let hooks = attach(&mut ebpf, &btf, &kernel.symbols, backend, true);
             Ok(BackendReport { backend, hooks, remarks: kernel.remarks(backend) })
         })
         .collect()

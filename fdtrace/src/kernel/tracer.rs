@@ -101,7 +101,7 @@ impl Tracer {
     ) -> Result<std::result::Result<Self, String>> {
         let mut ebpf = load(kernel, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
-        let hooks = hooks::attach(&mut ebpf, btf, backend, settings.failures);
+        let hooks = hooks::attach(&mut ebpf, btf, &kernel.symbols, backend, settings.failures);
         let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend) };
         if let Some(reason) = report.failure() {
             return Ok(Err(reason));

@@ -1,0 +1,122 @@
+//! A program whose handles are known exactly, driven by lines on its standard input.
+//!
+//! It prints `{"pid":N,"ready":true}` when it will make no handle of its own accord any more, and then obeys:
+//! `go` runs the steps (again), with `--repeat` until the next line comes, and prints `{"truth":{...}}`;
+//! `close` lets go of every handle and prints the truth; `stop` does nothing; `end`, or the end of input, exits without
+//! closing anything, as a leaking program does.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use clap::Parser;
+use fdtrace_tests::workload::{Ledger, Place, Plan, Step};
+use rustix::{
+    event::{PollFd, PollFlags, Timespec, poll},
+    process::{Resource, Rlimit, getrlimit, setrlimit},
+};
+use serde_json::{Value, json};
+use std::{
+    io::{self, BufRead as _, Write as _},
+    path::PathBuf,
+    process::ExitCode,
+};
+
+/// Makes known numbers of handles.
+#[derive(Parser)]
+struct Options {
+    /// An existing directory to make files in, not on overlayfs
+    #[arg(long)]
+    dir: PathBuf,
+    /// How many threads share the count of each step
+    #[arg(long, default_value_t = 1)]
+    threads: u64,
+    /// Run the steps again and again until another line is on standard input
+    #[arg(long)]
+    repeat: bool,
+    /// Wait so many milliseconds between two repetitions
+    #[arg(long, default_value_t = 0)]
+    pause_ms: i64,
+    /// Steps, each written NAME=COUNT
+    #[arg(required = true)]
+    steps: Vec<Step>,
+}
+
+fn main() -> ExitCode {
+    match work(Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("workload: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn work(options: Options) -> Result<()> {
+    raise_descriptor_limit()?;
+    ensure!(limit_arenas(), "mallopt is refused");
+    let place = Place::new(&options.dir)?;
+    let plan = Plan { steps: options.steps, threads: options.threads.max(1) };
+    let mut ledger = Ledger::default();
+    let result = plan
+        .warm_up(&place)
+        .and_then(|()| obey(&plan, options.repeat.then_some(options.pause_ms), &place, &mut ledger));
+    place.remove();
+    ledger.abandon();
+    result
+}
+
+fn obey(plan: &Plan, repeat: Option<i64>, place: &Place, ledger: &mut Ledger) -> Result<()> {
+    tell(&json!({"pid": std::process::id(), "ready": true}))?;
+    for line in io::stdin().lock().lines() {
+        match line.context("cannot read standard input")?.as_str() {
+            "go" => {
+                go(plan, repeat, place, ledger)?;
+                tell(&json!({"truth": ledger.truth()}))?;
+            }
+            "close" => {
+                ledger.close();
+                tell(&json!({"truth": ledger.truth()}))?;
+            }
+            "stop" => {}
+            "end" => break,
+            other => bail!("what is {other:?}?"),
+        }
+    }
+    Ok(())
+}
+
+fn go(plan: &Plan, repeat: Option<i64>, place: &Place, ledger: &mut Ledger) -> Result<()> {
+    plan.run(place, ledger)?;
+    while let Some(pause_ms) = repeat
+        && !line_waits(pause_ms)?
+    {
+        plan.run(place, ledger)?;
+    }
+    Ok(())
+}
+
+/// Waits for the next line at most so long. Whoever writes it waits for our answer to the line before, so none is
+/// hidden in a buffer.
+fn line_waits(pause_ms: i64) -> Result<bool> {
+    let timeout = Timespec { tv_sec: pause_ms / 1000, tv_nsec: pause_ms % 1000 * 1_000_000 };
+    let stdin = io::stdin();
+    let mut sources = [PollFd::new(&stdin, PollFlags::IN)];
+    Ok(poll(&mut sources, Some(&timeout))? != 0)
+}
+
+/// The C library counts the processors, by opening a file, when many threads ask for memory at once; not so when it is
+/// told how many arenas to make.
+fn limit_arenas() -> bool {
+    // SAFETY: mallopt takes numbers, and no other thread runs yet.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, 2) == 1 }
+}
+
+/// A thousand kept files do not fit into the usual limit of 1,024 with everything else.
+fn raise_descriptor_limit() -> Result<()> {
+    let Rlimit { maximum, .. } = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum })
+        .context("cannot raise the descriptor limit")
+}
+
+fn tell(message: &Value) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    writeln!(stdout, "{message}").and_then(|()| stdout.flush()).context("cannot write to standard output")
+}

@@ -1,0 +1,172 @@
+//! The documents of `fdtrace live --json`, as far as the tests read them.
+
+use crate::truth::{Counts, add, without_zeros};
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+
+/// One document: everything from the start of tracing to one interval's end.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Document {
+    /// Name and version of the format.
+    pub schema: String,
+    /// How the tracing went.
+    pub trace: Trace,
+    /// All handles together.
+    pub handles: Handles,
+    /// The call sites with live handles.
+    pub sites: Vec<Site>,
+}
+
+/// How the tracing went.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Trace {
+    /// The kernel hooks in use.
+    pub backend: String,
+    /// Nothing was lost that was not found again.
+    pub complete: bool,
+    /// Counts of the kernel side.
+    pub events: Events,
+    /// What was missed.
+    pub lost: Lost,
+}
+
+/// Counts of the kernel side.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Events {
+    /// Handles created.
+    pub allocated: u64,
+    /// Handles gone.
+    pub released: u64,
+    /// Of those, never opened.
+    pub never_opened: u64,
+    /// Allocations that failed, by error name.
+    pub errors: Counts,
+    /// Handles gone, by cause.
+    #[serde(default)]
+    pub released_by: Counts,
+}
+
+/// What was missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub struct Lost {
+    /// Records that found the ring full.
+    pub events: u64,
+    /// Handles that found the table full.
+    pub handles: u64,
+    /// Stacks that could not be read.
+    pub stacks: u64,
+    /// Program runs that the kernel skipped.
+    pub skipped: u64,
+    /// Of all that, found again.
+    pub healed: u64,
+}
+
+/// All handles together.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct Handles {
+    /// Allocated since tracing began, and alive.
+    pub live: u64,
+    /// Alive before tracing began.
+    pub pre_existing: u64,
+}
+
+/// A call site.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Site {
+    /// Its name.
+    pub id: String,
+    /// Which kernel path allocates there.
+    pub origin: String,
+    /// Handles alive.
+    pub live: u64,
+    /// Handles created.
+    pub allocated: u64,
+    /// Handles gone.
+    pub released: u64,
+    /// Handles gone, by cause.
+    pub released_by: Counts,
+    /// Live handles by kind.
+    pub kinds: Counts,
+    /// Who allocates there.
+    pub processes: Vec<SiteProcess>,
+    /// The oldest handles.
+    pub examples: Vec<Example>,
+}
+
+/// A process with handles of a site.
+#[derive(Clone, Debug, Deserialize)]
+pub struct SiteProcess {
+    /// Its number.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Live handles that it allocated there.
+    pub live: u64,
+}
+
+/// One of the oldest handles of a site.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Example {
+    /// A path, a peer, or the kernel's word for it.
+    pub name: Option<String>,
+    /// What it is.
+    pub kind: String,
+    /// Who has it.
+    pub pid: Option<u32>,
+    /// The descriptor's number there.
+    pub fd: Option<u32>,
+}
+
+impl Document {
+    /// Reads one line, and checks what must hold for every document.
+    ///
+    /// # Errors
+    /// When it is not JSON of this form, or contradicts itself.
+    pub fn parse(line: &str) -> Result<Self> {
+        let document: Self = serde_json::from_str(line)?;
+        document.check()?;
+        Ok(document)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Events { allocated, released, .. } = self.trace.events;
+        let live = self.handles.live;
+        ensure!(self.schema == "fdtrace.live/1", "schema {:?}", self.schema);
+        ensure!(
+            allocated.checked_sub(released) == Some(live),
+            "live {live} is not allocated {allocated} - released {released}"
+        );
+        for site in &self.sites {
+            let Site { id, origin, live, allocated, released, .. } = site;
+            ensure!(
+                allocated.checked_sub(*released) == Some(*live),
+                "site {id} ({origin}): live {live} is not allocated {allocated} - released {released}"
+            );
+        }
+        Ok(())
+    }
+
+    /// Live handles by origin.
+    #[must_use]
+    pub fn origins(&self) -> Counts {
+        let mut counts = Counts::new();
+        self.sites.iter().for_each(|site| add(&mut counts, &site.origin, site.live));
+        counts
+    }
+
+    /// Live handles by kind.
+    #[must_use]
+    pub fn kinds(&self) -> Counts {
+        let mut counts = Counts::new();
+        for (kind, count) in self.sites.iter().flat_map(|site| &site.kinds) {
+            add(&mut counts, kind, *count);
+        }
+        counts
+    }
+
+    /// Released handles by cause, at all sites.
+    #[must_use]
+    pub fn released_by(&self) -> Counts {
+        without_zeros(self.trace.events.released_by.clone())
+    }
+}

@@ -1,0 +1,147 @@
+//! The workload from the outside.
+
+use super::{
+    NOBODY, binaries,
+    process::{Killed, lines},
+    scratch::Scratch,
+};
+use crate::truth::Truth;
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use std::{
+    io::Write as _,
+    os::unix::{fs::chown, process::CommandExt as _},
+    process::{ChildStdin, Command, Stdio},
+    sync::mpsc::Receiver,
+    time::Duration,
+};
+
+/// How long the slowest machine may take for the largest load.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+#[derive(Deserialize)]
+struct Answer {
+    truth: Truth,
+}
+
+/// A workload that makes no handle unless it is told to.
+#[derive(Debug)]
+pub struct Workload {
+    // Dropped in this order: the end of its input lets the workload clean up, before it is killed and its files go.
+    stdin: Option<ChildStdin>,
+    lines: Receiver<String>,
+    child: Patient,
+    _scratch: Scratch,
+}
+
+/// As [`Killed`], after a moment in which the process can end by itself.
+#[derive(Debug)]
+struct Patient(Killed);
+
+impl Drop for Patient {
+    fn drop(&mut self) {
+        if let Err(error) = self.0.wait(Duration::from_secs(10)) {
+            eprintln!("the workload is killed: {error:#}");
+        }
+    }
+}
+
+impl Workload {
+    /// Starts one and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let command = Command::new(binaries::workload()?);
+        Self::start_command(command, Scratch::new()?, arguments)
+    }
+
+    /// As [`Self::start`], as a user without any rights.
+    ///
+    /// # Errors
+    /// When it does not become ready.
+    pub fn start_unprivileged<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
+        let scratch = Scratch::new()?;
+        chown(scratch.path(), Some(NOBODY), Some(NOBODY))?;
+        let mut command = Command::new(scratch.copy(&binaries::workload()?)?);
+        command.uid(NOBODY).gid(NOBODY).current_dir("/");
+        Self::start_command(command, scratch, arguments)
+    }
+
+    fn start_command<'a>(
+        mut command: Command,
+        scratch: Scratch,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Self> {
+        command.arg("--dir").arg(scratch.path()).args(arguments);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = Killed(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
+        let stdin = child.0.stdin.take();
+        let lines = lines(child.0.stdout.take().context("no standard output")?);
+        lines.recv_timeout(PATIENCE).with_context(|| format!("{command:?} did not become ready"))?;
+        Ok(Self { stdin, lines, child: Patient(child), _scratch: scratch })
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.0.0.id()
+    }
+
+    /// Runs the steps (again).
+    ///
+    /// # Errors
+    /// When the workload fails.
+    pub fn go(&mut self) -> Result<Truth> {
+        self.send("go")?;
+        self.truth()
+    }
+
+    /// Begins to repeat the steps, until [`Self::stop`].
+    ///
+    /// # Errors
+    /// When the workload has ended.
+    pub fn repeat(&mut self) -> Result<()> {
+        self.send("go")
+    }
+
+    /// Ends the repetition.
+    ///
+    /// # Errors
+    /// When the workload failed.
+    pub fn stop(&mut self) -> Result<Truth> {
+        self.send("stop")?;
+        self.truth()
+    }
+
+    /// Lets go of every handle.
+    ///
+    /// # Errors
+    /// When the workload fails.
+    pub fn close(&mut self) -> Result<Truth> {
+        self.send("close")?;
+        self.truth()
+    }
+
+    /// Lets the process exit with its handles open.
+    ///
+    /// # Errors
+    /// When it fails or does not end.
+    pub fn end(mut self) -> Result<()> {
+        drop(self.stdin.take());
+        let status = self.child.0.wait(PATIENCE)?;
+        anyhow::ensure!(status.success(), "the workload ended with {status}");
+        Ok(())
+    }
+
+    fn send(&mut self, line: &str) -> Result<()> {
+        let stdin = self.stdin.as_mut().context("the workload has been told to end")?;
+        writeln!(stdin, "{line}").context("the workload has ended")
+    }
+
+    fn truth(&self) -> Result<Truth> {
+        let line = self.lines.recv_timeout(PATIENCE).context("no truth from the workload")?;
+        let answer: Answer = serde_json::from_str(&line).with_context(|| line.clone())?;
+        Ok(answer.truth)
+    }
+}

@@ -1,0 +1,54 @@
+//! Runs fdtrace and the workload beside each other, and compares what they say.
+
+mod binaries;
+pub mod bpf_ids;
+mod document;
+mod driver;
+mod judge;
+mod process;
+mod scratch;
+mod tracer;
+
+pub use binaries::{fdtrace, workload};
+pub use document::{Document, Lost, Site};
+pub use driver::Workload;
+pub use judge::{Verdict, judge};
+pub use process::{Finished, finish};
+pub use scratch::Scratch;
+pub use tracer::{Ended, PATIENCE, Tracer};
+
+use std::{
+    io::Write as _,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+/// A user without any rights.
+pub const NOBODY: u32 = 65_534;
+
+/// One tracer at a time: two would see each other's handles, and a small machine would measure the neighbour's load.
+///
+/// A test that failed must not make the others fail, so a poisoned lock is still a lock.
+pub fn turn() -> MutexGuard<'static, ()> {
+    static TURN: Mutex<()> = Mutex::new(());
+    TURN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Prints a line that the test runner does not swallow, not even for a test that passes.
+pub fn say(line: &str) {
+    // With one test thread the runner leaves its own line unfinished, hence the line break in front. Nobody can be told
+    // when standard output is gone.
+    let _ = writeln!(std::io::stdout(), "\n{line}");
+}
+
+/// The release of the running kernel.
+#[must_use]
+pub fn kernel_release() -> String {
+    rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Divides the counts of the large tests, for emulated machines.
+#[must_use]
+pub fn scaled(count: u64) -> u64 {
+    let scale = std::env::var("FDTRACE_SCALE").ok().and_then(|scale| scale.parse().ok()).unwrap_or(1);
+    (count / u64::max(scale, 1)).max(1)
+}

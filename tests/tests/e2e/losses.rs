@@ -1,0 +1,82 @@
+//! What is too small loses, says so, and is right again where that is possible.
+
+use crate::observe::Observation;
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::{
+    expected::Load,
+    harness::{Document, PATIENCE, Workload, say, turn},
+    truth::Truth,
+};
+use rustix::process::Signal;
+use std::fs;
+
+/// A tracer that gets no CPU time while much happens: the kernel's table stays right, and so does the view after it.
+#[test]
+fn ring_too_small_is_shown_and_healed() -> Result<()> {
+    let _turn = turn();
+    let steps = ["--threads", "8", "pairs=20000", "kept=1000", "exit-children=200"];
+    let mut observation = Observation::start(Workload::start(steps)?, Load::Storm, &["--ring-size", "4K"])?;
+    observation.tracer.signal(Signal::STOP)?;
+    let truth = observation.workload.go();
+    observation.tracer.signal(Signal::CONT)?;
+    let truth = truth?;
+    let healed = |document: &Document| {
+        let lost = document.trace.lost;
+        // Each handle that the ring lost is at a site again; skipped runs are another matter.
+        lost.events > 0 && lost.healed > 0 && near(&truth, document)
+    };
+    let document = observation.tracer.wait_for(PATIENCE / 4, healed)?;
+    let lost = document.trace.lost;
+    say(&format!(
+        "4K ring: live {} of {}, {lost:?}, complete {}",
+        document.handles.live, truth.live, document.trace.complete
+    ));
+    ensure!(lost.events > 0, "nothing was lost in a ring of 4K: {lost:?}");
+    ensure!(healed(&document), "live {} of {}, {lost:?}", document.handles.live, truth.live);
+    let truth = observation.workload.close()?;
+    let document = observation.tracer.wait_for(PATIENCE / 4, |document| near(&truth, document))?;
+    ensure!(near(&truth, &document), "live {} after all were closed", document.handles.live);
+    Ok(())
+}
+
+/// The live set is right, in total and over the sites, but for skipped program runs.
+fn near(truth: &Truth, document: &Document) -> bool {
+    let at_sites: u64 = document.sites.iter().map(|site| site.live).sum();
+    let skipped = document.trace.lost.skipped;
+    truth.live.abs_diff(at_sites) <= skipped && truth.live.abs_diff(document.handles.live) <= skipped
+}
+
+/// A table that is full makes every later figure a lower bound.
+#[test]
+fn handle_table_too_small_is_not_complete() -> Result<()> {
+    let _turn = turn();
+    // The table never gets smaller than what is alive on the machine, with a quarter more.
+    let count = 1_000 + file_nr()? * 5 / 4;
+    let mut observation = Observation::start(
+        Workload::start([format!("shm-attach={count}").as_str()])?,
+        Load::One,
+        &["--max-handles", "64"],
+    )?;
+    let truth = observation.workload.go()?;
+    // Those that found no room, and those that did, are all.
+    let counted = |document: &Document| document.handles.live + document.trace.lost.handles >= truth.live;
+    let document = observation.tracer.wait_for(PATIENCE / 4, counted)?;
+    let lost = document.trace.lost;
+    say(&format!(
+        "64 handles: live {} of {}, {lost:?}, complete {}",
+        document.handles.live, truth.live, document.trace.complete
+    ));
+    ensure!(lost.handles > 0, "{} handles found room for 64: {lost:?}", truth.live);
+    ensure!(!document.trace.complete, "complete, with {lost:?}");
+    ensure!(counted(&document), "lost without being counted: {lost:?}");
+    // And it stays incomplete when all is over.
+    let truth = observation.workload.close()?;
+    let last = observation.tracer.interrupt()?.last.context("no document after SIGINT")?;
+    ensure!(!last.trace.complete, "complete after a full table, {} released", truth.released);
+    Ok(())
+}
+
+fn file_nr() -> Result<u64> {
+    let text = fs::read_to_string("/proc/sys/fs/file-nr")?;
+    text.split_whitespace().next().context("file-nr")?.parse().context("file-nr")
+}

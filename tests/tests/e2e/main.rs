@@ -1,0 +1,16 @@
+//! End-to-end tests: fdtrace beside a program whose handles are known exactly.
+//!
+//! They need root, or the capabilities that `fdtrace doctor` names. Environment: `FDTRACE_BIN`, `WORKLOAD_BIN`,
+//! `FDTRACE_BACKEND` (default: fdtrace's own choice), `FDTRACE_SCALE` (divides the large counts),
+//! `FDTRACE_DISTURB` (permits a test that disturbs other programs). Lines that begin with
+//! `RESULT` go to standard output whatever the test runner does with it.
+
+mod backends;
+mod bad_input;
+mod counting;
+mod crowded;
+mod hunting;
+mod leaving;
+mod losses;
+mod observe;
+mod steps;

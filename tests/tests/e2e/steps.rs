@@ -1,0 +1,89 @@
+//! Each step of the workload alone: origin, kind, counts and causes, with the handles held and after they are let go.
+
+use crate::observe::Observation;
+use anyhow::Result;
+use fdtrace_tests::{
+    expected::Load,
+    harness::{Workload, turn},
+};
+
+fn alone(name: &str, step: &str) -> Result<()> {
+    let _turn = turn();
+    let mut observation = Observation::start(Workload::start([step])?, Load::One, &[])?;
+    let truth = observation.workload.go()?;
+    observation.settle(&truth)?.report(&format!("{name}, held"))?;
+    let truth = observation.workload.close()?;
+    observation.settle(&truth)?.report(&format!("{name}, let go"))?;
+    observation.last_words(&truth)?.0.report(&format!("{name}, last words"))
+}
+
+macro_rules! steps {
+    ($($test:ident: $step:literal,)*) => {
+        $(
+            #[test]
+            fn $test() -> Result<()> {
+                alone(stringify!($test), $step)
+            }
+        )*
+
+        /// A step that is in no test would be dead weight in the workload.
+        #[test]
+        fn every_step_has_a_test() {
+            let tested = [$($step),*].map(|step| step.split('=').next().unwrap_or_default());
+            let missing: Vec<_> =
+                fdtrace_tests::workload::names().filter(|name| !tested.contains(name)).collect();
+            assert!(missing.is_empty(), "{missing:?}");
+        }
+    };
+}
+
+steps! {
+    open_and_close: "pairs=500",
+    open_files: "kept=200",
+    failed_opens: "failed=300",
+    no_limit_met: "crowded=100",
+    directories: "directories=20",
+    character_devices: "char-devices=20",
+    temporary_files: "temporary=20",
+    duplicated_descriptors: "dups=50",
+    tcp_sockets: "tcp=20",
+    tcp_connections: "tcp-connections=20",
+    unix_sockets: "unix=20",
+    socketpairs: "socketpairs=20",
+    pipes: "pipes=20",
+    epoll_instances: "epoll=20",
+    eventfds: "eventfd=20",
+    memfds: "memfd=20",
+    mapped_files: "mapped=50",
+    shared_anonymous_memory: "shared-anonymous=20",
+    shm_attachments: "shm-attach=50",
+    shm_segments_nobody_attaches: "shm-segments=5",
+    files_in_flight: "scm-rights=300",
+    threads_that_open: "threads=20",
+    forked_children: "forks=20",
+    children_that_exit_without_closing: "exit-children=20",
+    children_that_exec: "exec-children=20",
+    running_programs: "running-programs=5",
+    closed_by_another_process: "other-process=20",
+    last_holder_exits: "last-holder-exits=20",
+}
+
+/// A process that ends with everything open: the cause says so, and nothing stays alive.
+#[test]
+fn exit_of_the_process() -> Result<()> {
+    let _turn = turn();
+    let workload = Workload::start(["kept=50", "socketpairs=20", "mapped=20", "shm-attach=20", "memfd=10"])?;
+    let Observation { mut workload, tracer, .. } = Observation::start(workload, Load::One, &[])?;
+    let truth = workload.go()?;
+    workload.end()?;
+    let gone =
+        |document: &fdtrace_tests::harness::Document| document.trace.events.released == truth.allocated;
+    let document = tracer.wait_for(fdtrace_tests::harness::PATIENCE / 4, gone)?;
+    let events = &document.trace.events;
+    anyhow::ensure!(gone(&document), "of {} handles {} are released", truth.allocated, events.released);
+    let causes = document.released_by();
+    // Where the kernel frees late, nobody can tell.
+    let known = causes.keys().all(|cause| cause == "exit") || causes.keys().all(|cause| cause == "unknown");
+    anyhow::ensure!(known, "released by {causes:?}");
+    Ok(())
+}
