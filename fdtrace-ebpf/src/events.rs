@@ -13,16 +13,30 @@ const BPF_RB_NO_WAKEUP: u64 = 1;
 const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
-/// Sends one record of fixed size; false, and counted, when the ring is full.
+/// One in so many frequent records looks how full the ring is. A power of two.
+const LOOK: u64 = 16;
+
+/// Sends one record of fixed size; counted when the ring is full.
 #[inline(always)]
-pub(crate) fn send<T: Copy + 'static>(record: &T) -> bool {
+pub(crate) fn send<T: Copy + 'static>(record: &T) {
+    submit(record, true);
+}
+
+/// The same for a record that is the `number`th of its kind on this CPU: looking how full the ring is costs as much as
+/// filling it, so only some do.
+#[inline(always)]
+pub(crate) fn send_often<T: Copy + 'static>(record: &T, number: u64) {
+    submit(record, number % LOOK == 0);
+}
+
+#[inline(always)]
+fn submit<T: Copy + 'static>(record: &T, look: bool) {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
         count(Counter::LostEvents);
-        return false;
+        return;
     };
     slot.write(*record);
-    slot.submit(wakeup());
-    true
+    slot.submit(if look { wakeup() } else { BPF_RB_NO_WAKEUP });
 }
 
 /// Sends `bytes` as one record; false when the ring is full. The caller counts the loss.

@@ -60,9 +60,9 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
         count(Counter::LostHandles);
         return;
     }
-    count(Counter::Allocated);
+    let allocations = count(Counter::Allocated);
     if config::get!(emit) == EMIT_STREAM {
-        events::send(&Alloc {
+        let record = Alloc {
             tag: Tag::Alloc as u8,
             flags,
             syscall,
@@ -73,7 +73,8 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
             kernel_stack: chain.kernel,
             tgid,
             detail,
-        });
+        };
+        events::send_often(&record, allocations);
     }
 }
 
@@ -101,7 +102,7 @@ pub(crate) fn released(handle: u64) {
     // First out of the table, then into the ring: a reader that finds the handle in the table may not have seen its
     // release yet, but one that has seen its release never finds it there.
     let _ = HANDLES.remove(handle);
-    count(Counter::Released);
+    let releases = count(Counter::Released);
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     let flags = mode_flags(handle);
     if flags & flag::NEVER_OPENED != 0 {
@@ -116,7 +117,7 @@ pub(crate) fn released(handle: u64) {
         count(Counter::Swallowed);
         return;
     }
-    events::send(&Release {
+    let record = Release {
         tag: Tag::Release as u8,
         cause: cause as u8,
         flags,
@@ -125,7 +126,8 @@ pub(crate) fn released(handle: u64) {
         handle,
         generation,
         time,
-    });
+    };
+    events::send_often(&record, releases);
 }
 
 /// What `f_mode` says of a handle at the end of its life.

@@ -7,7 +7,10 @@ use aya_ebpf::{
         bpf_task_pt_regs,
     },
 };
-use fdtrace_common::wire::{Cause, NO_SYSCALL};
+use fdtrace_common::{
+    config::ABSENT,
+    wire::{Cause, NO_SYSCALL},
+};
 
 use crate::config;
 
@@ -96,6 +99,10 @@ impl Task {
 
     #[inline(always)]
     fn in_exec(self) -> bool {
+        let word = config::get!(offsets.task_in_exec);
+        if word != ABSENT {
+            return self.field::<u32>(word) & config::get!(in_exec_mask) != 0;
+        }
         let Some(registers) = self.registers() else { return false };
         let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
         number == config::get!(syscalls.execve) || number == config::get!(syscalls.execveat)

@@ -133,13 +133,14 @@ fn number(field: Field, truth: u64, seen: u64) -> Comparison {
 
 fn words(field: Field, truth: &Counts, seen: &Counts) -> Comparison {
     let count = |counts: &Counts, word| counts.get(word).copied().unwrap_or_default();
-    let all = truth.keys().chain(seen.keys().filter(|word| !truth.contains_key(*word)));
-    let apart: u64 = all.map(|word| count(truth, word).abs_diff(count(seen, word))).sum();
+    let short: u64 = truth.keys().map(|word| count(truth, word).saturating_sub(count(seen, word))).sum();
+    let over: u64 = seen.keys().map(|word| count(seen, word).saturating_sub(count(truth, word))).sum();
     Comparison {
         field,
         truth: json!(truth),
         seen: json!(seen),
-        difference: apart,
+        // One handle with the wrong word is short in one place and over in another.
+        difference: short.max(over),
         // A handle about which nothing is known is counted as unknown.
         empty: seen.keys().all(|word| word == "unknown"),
     }
