@@ -1,6 +1,7 @@
 //! fdtrace's own chores. `cargo xtask` lists them.
 
 mod apt;
+mod bench;
 mod ebpf;
 mod kernels;
 mod lint;
@@ -27,6 +28,8 @@ enum Verb {
     /// Runs all tests: of the units, of the BPF object, on this kernel, and on Debian's in virtual machines
     Test(test::Args),
     Vm(Box<vm::Args>),
+    /// Measures what tracing costs, and compares it with what it may cost
+    Bench(bench::Args),
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
     /// Checks formatting and lints
@@ -53,6 +56,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Ebpf(args)) => ebpf::run(&args),
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Vm(args)) => vm::run(&args),
+        Some(Verb::Bench(args)) => bench::run(&args),
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),
     }

@@ -1,0 +1,53 @@
+//! What `cargo xtask bench` measures: loads for a tracer to look at, and the parts of the library that are timed on
+//! their own. A program apart from xtask, since it has to be optimized and must not share a process with what measures.
+//! Each verb writes one JSON object to its standard output.
+
+mod fold;
+mod loads;
+mod programs;
+mod sample;
+
+use std::io::Write as _;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "bench")]
+struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// Opens and closes one file, over and over
+    OpenClose(loads::Args),
+    /// Sends one byte to and fro between two threads; opens nothing
+    PingPong(loads::Args),
+    /// Starts processes that end at once
+    Spawn(loads::Args),
+    /// Does nothing; what `spawn` starts
+    Nothing,
+    /// Decodes and folds synthetic records
+    Fold,
+    /// Runs loads under the BPF programs and reads what these have cost
+    Programs(programs::Args),
+}
+
+fn main() -> anyhow::Result<()> {
+    match Cli::parse().verb {
+        Verb::OpenClose(args) => print(&loads::open_close(&args)?),
+        Verb::PingPong(args) => print(&loads::ping_pong(&args)?),
+        Verb::Spawn(args) => print(&loads::spawn(&args)?),
+        Verb::Nothing => Ok(()),
+        Verb::Fold => print(&fold::run()?),
+        Verb::Programs(args) => print(&programs::run(&args)?),
+    }
+}
+
+fn print(result: &impl serde::Serialize) -> anyhow::Result<()> {
+    let mut out = std::io::stdout().lock();
+    serde_json::to_writer(&mut out, result)?;
+    out.write_all(b"\n")?;
+    Ok(())
+}

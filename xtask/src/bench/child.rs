@@ -1,0 +1,89 @@
+//! Programs that run beside the measurement.
+
+use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
+use std::{
+    fs,
+    io::{BufRead as _, BufReader},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a program may take to say its first word, or to end when it is told to.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A program whose standard output is read line by line. It does not outlive its owner.
+pub(super) struct Background {
+    child: Child,
+    lines: Receiver<String>,
+}
+
+impl Background {
+    pub(super) fn start(command: &mut Command) -> Result<Self> {
+        let mut child = command
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .with_context(|| format!("cannot run {}", command.get_program().display()))?;
+        let output = BufReader::new(child.stdout.take().context("a child without standard output")?);
+        let (sender, lines) = channel();
+        // Somebody has to read all the time, or the program would wait for room in the pipe.
+        thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
+        Ok(Self { child, lines })
+    }
+
+    pub(super) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// The next line.
+    pub(super) fn line(&self) -> Result<String> {
+        self.lines.recv_timeout(PATIENCE).context("a program ended or hung before it said that it was ready")
+    }
+
+    /// Interrupts the program as a person would, waits for its end, and gives the last line that nobody has read.
+    pub(super) fn interrupt(mut self) -> Result<Option<String>> {
+        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        let deadline = Instant::now() + PATIENCE;
+        let mut last = None;
+        loop {
+            match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+                Ok(line) => last = Some(line),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => bail!("a program did not end when it was interrupted"),
+            }
+        }
+        self.child.wait()?;
+        Ok(last)
+    }
+
+    /// Processor time of all its threads.
+    pub(super) fn cpu_time(&self) -> Result<Duration> {
+        let mut sum = Duration::ZERO;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.id()))? {
+            // A thread that has just ended has no file any more.
+            let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+            let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+            sum += Duration::from_nanos(nanoseconds);
+        }
+        Ok(sum)
+    }
+
+    /// Resident memory in bytes.
+    pub(super) fn resident_bytes(&self) -> Result<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
+        Ok(kilobytes << 10)
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It may have ended, which is what is wanted.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

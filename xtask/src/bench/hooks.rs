@@ -1,0 +1,233 @@
+//! `cargo xtask bench hooks`
+
+use super::{
+    child::Background,
+    load::{Load, Sample},
+    numbers::{median, median_ratio},
+    peers,
+    programs::{self, Bench},
+    table::{Limit, Target, print, print_targets},
+    tracer::Tracer,
+};
+use anyhow::Result;
+use serde::Deserialize;
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    time::{Duration, Instant},
+};
+
+#[derive(clap::Args)]
+pub(super) struct Args {
+    /// How often each way of tracing has its turn
+    #[arg(long, default_value_t = 8)]
+    rounds: usize,
+    /// How long a load runs in each turn
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
+    time: u64,
+}
+
+pub(super) fn run(args: &Args) -> Result<()> {
+    let (fdtrace, bench) = (programs::fdtrace()?, Bench::build()?);
+    print_programs(&bench)?;
+    let ways = ways();
+    let mut results: Vec<Results> = ways.iter().map(|_| Results::default()).collect();
+    for _ in 0..args.rounds {
+        for (way, results) in ways.iter().zip(&mut results) {
+            way.take_turn(&fdtrace, &bench, args.time, results)?;
+        }
+    }
+    print_slow_downs(&ways, &results);
+    print_targets(&targets(&results));
+    Ok(())
+}
+
+/// What the hooks of a measurement do, as the example `bench` names it.
+const HOOKS: [&str; 4] = ["reject", "off", "user", "both"];
+
+/// Runs below this number tell more about the first run than about the others.
+const ENOUGH_RUNS: u64 = 100;
+
+#[derive(Deserialize)]
+struct Costs {
+    backend: String,
+    programs: Vec<Cost>,
+}
+
+#[derive(Deserialize)]
+struct Cost {
+    program: String,
+    runs: u64,
+    time_ns: u64,
+    verified: u32,
+}
+
+/// The programs one by one, by the kernel's own clock.
+fn print_programs(bench: &Bench) -> Result<()> {
+    let mut rows = Vec::new();
+    let mut backend = String::new();
+    for load in ["open-close", "ping-pong", "spawn"] {
+        let costs: Vec<Costs> =
+            HOOKS.iter().map(|hooks| bench.run(&["programs", hooks, load])).collect::<Result<_>>()?;
+        rows.extend((0..costs[0].programs.len()).filter_map(|index| program_row(load, index, &costs)));
+        backend.clone_from(&costs[0].backend);
+    }
+    println!("BPF programs of the {backend} backend, ns for a run, by the stacks that are taken");
+    print(&["", "rejecting", "off", "user", "both", "verified instructions"], &rows);
+    Ok(())
+}
+
+/// One program under one load; `None` when the load does not run it.
+#[expect(clippy::cast_precision_loss, reason = "counts of a second")]
+fn program_row(load: &str, index: usize, costs: &[Costs]) -> Option<Vec<String>> {
+    let costs: Vec<&Cost> = costs.iter().map(|costs| &costs.programs[index]).collect();
+    if costs.iter().any(|cost| cost.runs < ENOUGH_RUNS) {
+        return None;
+    }
+    let mut row = vec![format!("{}, {load}", costs[0].program)];
+    row.extend(costs.iter().map(|cost| format!("{:.0}", cost.time_ns as f64 / cost.runs as f64)));
+    row.push(costs[costs.len() - 1].verified.to_string());
+    Some(row)
+}
+
+/// A way of tracing.
+struct Way {
+    name: String,
+    tool: Tool,
+}
+
+enum Tool {
+    None,
+    Fdtrace(&'static [&'static str]),
+    Bpftrace,
+    Strace,
+}
+
+/// A user that no process runs as: the hooks look at every allocation and turn it away.
+const REJECT: [&str; 2] = ["--uid", "4294967294"];
+
+const UNTRACED: usize = 0;
+const REJECTING: usize = 1;
+const DEFAULT: usize = 4;
+
+/// All ways that this machine has. Those that targets speak of come first.
+fn ways() -> Vec<Way> {
+    let own: [(&str, Tool); 5] = [
+        ("untraced", Tool::None),
+        ("hooks that reject everything", Tool::Fdtrace(&REJECT)),
+        ("live --stacks off", Tool::Fdtrace(&["--stacks", "off"])),
+        ("live --stacks user", Tool::Fdtrace(&["--stacks", "user"])),
+        ("live", Tool::Fdtrace(&[])),
+    ];
+    let mut ways: Vec<Way> =
+        own.into_iter().map(|(name, tool)| Way { name: name.to_owned(), tool }).collect();
+    for (program, tool) in [("bpftrace", Tool::Bpftrace), ("strace", Tool::Strace)] {
+        match peers::version(program) {
+            Some(name) => ways.push(Way { name, tool }),
+            None => println!("{program} is not installed"),
+        }
+    }
+    ways
+}
+
+/// What has been measured of one way.
+#[derive(Default)]
+struct Results {
+    samples: BTreeMap<Load, Vec<Sample>>,
+    /// Processor time of the tracer, in percent of one core, during the open+close loop.
+    own_cpu: Vec<f64>,
+    losses: Vec<String>,
+}
+
+impl Results {
+    /// One number of each sample of a load.
+    fn of(&self, load: Load, number: fn(&Sample) -> f64) -> Vec<f64> {
+        self.samples.get(&load).into_iter().flatten().map(number).collect()
+    }
+
+    /// What a turn takes when nothing else disturbs the processor, in any round.
+    fn undisturbed(&self, load: Load) -> f64 {
+        self.of(load, |sample| sample.undisturbed_ns).into_iter().fold(f64::INFINITY, f64::min)
+    }
+}
+
+impl Way {
+    fn take_turn(&self, fdtrace: &Path, bench: &Bench, time: u64, results: &mut Results) -> Result<()> {
+        match &self.tool {
+            Tool::None => run_loads(bench, &[], time, results, &|| Ok(Duration::ZERO)),
+            Tool::Strace => run_loads(bench, &peers::STRACE, time, results, &|| Ok(Duration::ZERO)),
+            Tool::Bpftrace => {
+                let bpftrace: Background = peers::bpftrace()?;
+                run_loads(bench, &[], time, results, &|| bpftrace.cpu_time())?;
+                bpftrace.interrupt().map(drop)
+            }
+            Tool::Fdtrace(arguments) => {
+                let tracer = Tracer::start(fdtrace, arguments)?;
+                run_loads(bench, &[], time, results, &|| tracer.cpu_time())?;
+                results.losses.extend(tracer.stop()?.trace.losses());
+                Ok(())
+            }
+        }
+    }
+}
+
+fn run_loads(
+    bench: &Bench,
+    wrapper: &[&str],
+    time: u64,
+    results: &mut Results,
+    tracer_time: &dyn Fn() -> Result<Duration>,
+) -> Result<()> {
+    for load in Load::ALL {
+        let (start, before) = (Instant::now(), tracer_time()?);
+        let sample = load.run(bench, wrapper, time)?;
+        if load == Load::OpenClose {
+            let own = tracer_time()? - before;
+            results.own_cpu.push(own.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
+        }
+        results.samples.entry(load).or_default().push(sample);
+    }
+    Ok(())
+}
+
+fn print_slow_downs(ways: &[Way], results: &[Results]) {
+    println!();
+    println!(
+        "a turn of each load, by its processor time where nothing else disturbed it, and how much slower that is;"
+    );
+    println!(
+        "in brackets the medians of the ratios in each round: of all its processor time, and by the wall's clock"
+    );
+    let base = &results[UNTRACED];
+    let rows: Vec<Vec<String>> =
+        ways.iter().zip(results).map(|(way, results)| slow_down_row(way, results, base)).collect();
+    let heading =
+        ["", "open+close", "", "(cpu", "wall)", "ping-pong", "", "(cpu", "wall)", "own cpu", "lost"];
+    print(&heading, &rows);
+}
+
+fn slow_down_row(way: &Way, results: &Results, base: &Results) -> Vec<String> {
+    let mut row = vec![way.name.clone()];
+    for load in Load::ALL {
+        let ratio = |number| median_ratio(&results.of(load, number), &base.of(load, number));
+        row.push(format!("{:.0} ns", results.undisturbed(load)));
+        row.push(format!("{:.2}", results.undisturbed(load) / base.undisturbed(load)));
+        row.push(format!("({:.2}", ratio(|sample| sample.cpu_ns)));
+        row.push(format!("{:.2})", ratio(|sample| sample.wall_ns)));
+    }
+    row.push(format!("{:.1} %", median(&results.own_cpu)));
+    row.push(results.losses.join("; "));
+    row
+}
+
+fn targets(results: &[Results]) -> [Target; 3] {
+    let target = |what, load, base: usize, limit| {
+        let measured = results[DEFAULT].undisturbed(load) / results[base].undisturbed(load);
+        Target { what, measured, limit: Limit::AtMost(limit), unit: "" }
+    };
+    [
+        target("open+close: live to untraced", Load::OpenClose, UNTRACED, 1.5),
+        target("open+close: live to hooks that reject everything", Load::OpenClose, REJECTING, 1.3),
+        target("ping-pong: live to untraced", Load::PingPong, UNTRACED, 1.03),
+    ]
+}

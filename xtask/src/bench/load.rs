@@ -1,0 +1,52 @@
+//! The loads that are slowed down.
+
+use super::programs::{self, Bench};
+use anyhow::Result;
+use serde::Deserialize;
+use std::{path::Path, process::Command};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Load {
+    OpenClose,
+    PingPong,
+}
+
+impl Load {
+    pub(super) const ALL: [Self; 2] = [Self::OpenClose, Self::PingPong];
+
+    /// The verb of the example `bench`.
+    pub(super) const fn verb(self) -> &'static str {
+        match self {
+            Self::OpenClose => "open-close",
+            Self::PingPong => "ping-pong",
+        }
+    }
+
+    /// Runs it for so many milliseconds, below the command that `wrapper` begins with, if any.
+    pub(super) fn run(self, bench: &Bench, wrapper: &[&str], time: u64) -> Result<Sample> {
+        let time = time.to_string();
+        let words = [self.verb(), "--time", &time];
+        let mut command = match wrapper {
+            [] => Command::new(&bench.0),
+            [program, arguments @ ..] => wrapped(program, arguments, &bench.0),
+        };
+        programs::result(command.args(words))
+    }
+}
+
+fn wrapped(program: &str, arguments: &[&str], inner: &Path) -> Command {
+    let mut command = Command::new(program);
+    command.args(arguments).arg(inner);
+    command
+}
+
+/// What a turn of a load took, in nanoseconds.
+#[derive(Deserialize)]
+pub(super) struct Sample {
+    /// By the wall's clock.
+    pub(super) wall_ns: f64,
+    /// Processor time.
+    pub(super) cpu_ns: f64,
+    /// Processor time where nothing else disturbed the processor.
+    pub(super) undisturbed_ns: f64,
+}

@@ -1,0 +1,50 @@
+//! `cargo xtask bench`: what tracing costs, against what it may cost.
+//!
+//! What is measured lives in the example `bench`, which is optimized and holds the library; here is who starts it, in
+//! which order, and what the numbers are compared with.
+
+mod child;
+mod fold;
+mod hooks;
+mod load;
+mod numbers;
+mod peers;
+mod programs;
+mod quiet;
+mod table;
+mod tracer;
+
+use anyhow::{Result, bail};
+use clap::Subcommand;
+use std::process::ExitCode;
+
+use crate::run;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Subcommand)]
+enum What {
+    /// The BPF programs, and how much they slow others down; beside other tracers where they are installed (root)
+    Hooks(hooks::Args),
+    /// Decoding and the table of handles, with synthetic records
+    Fold,
+    /// `fdtrace live` while nothing happens (root)
+    Quiet,
+}
+
+/// A target that is missed is printed as that and is no failure: how fast a machine is says nothing about the source.
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if !matches!(args.what, What::Fold) && !run::is_root()? {
+        bail!("tracing needs root");
+    }
+    match &args.what {
+        What::Hooks(args) => hooks::run(args)?,
+        What::Fold => fold::run()?,
+        What::Quiet => quiet::run()?,
+    }
+    Ok(ExitCode::SUCCESS)
+}
