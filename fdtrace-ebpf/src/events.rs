@@ -26,7 +26,7 @@ pub(crate) fn send<T: Copy + 'static>(record: &T) {
 /// filling it, so only some do.
 #[inline(always)]
 pub(crate) fn send_often<T: Copy + 'static>(record: &T, number: u64) {
-    submit(record, number % LOOK == 0);
+    submit(record, number.is_multiple_of(LOOK));
 }
 
 #[inline(always)]

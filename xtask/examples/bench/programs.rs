@@ -49,6 +49,7 @@ impl Hooks {
             ring_bytes: RING_BYTES,
             max_handles: 262_144,
             failures: true,
+            object: None,
         }
     }
 }
