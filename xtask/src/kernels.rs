@@ -67,9 +67,18 @@ fn add(table: &mut Table, result: &Value) {
     seen.tests.insert(test);
     seen.skipped += result["lost"]["skipped"].as_u64().unwrap_or(0);
     for (field, found) in result["fields"].as_object().into_iter().flatten() {
-        let word = found["found"].as_str().unwrap_or_default().to_owned();
-        seen.fields.entry(field.clone()).or_default().insert(word);
+        seen.fields.entry(field.clone()).or_default().insert(word(found));
         seen.failed += usize::from(found["verdict"] != "pass");
+    }
+}
+
+/// What a field was found to be. What differs in a way that is expected is called what was expected.
+fn word(found: &Value) -> String {
+    let word = |key: &str| found[key].as_str().unwrap_or_default().to_owned();
+    match (word("found").as_str(), found["verdict"] == "pass") {
+        ("different", true) => word("expected"),
+        ("different", false) => "WRONG".to_owned(),
+        (other, _) => other.to_owned(),
     }
 }
 
@@ -86,7 +95,7 @@ fn document(table: &Table) -> String {
          that fdtrace shows, and `complete` is false or the loss is healed), or `not seen`. What is expected, with the reasons,\n\
          is in [tests/expected.toml](../tests/expected.toml); a difference fails the tests.\n\n",
     );
-    let _ = writeln!(text, "| kernel | backend | tests | {} | skipped runs |", FIELDS.join(" | "));
+    let _ = writeln!(text, "| kernel | backend | comparisons | {} | skipped runs |", FIELDS.join(" | "));
     let _ = writeln!(text, "|---|---|---|{}---|", "---|".repeat(FIELDS.len()));
     for ((_, kernel, backend), seen) in table {
         let _ = writeln!(text, "| {kernel} | {backend} | {} |", row(seen));
@@ -103,12 +112,14 @@ fn row(seen: &Seen) -> String {
         return format!("{} |{} -", seen.attach, " - |".repeat(FIELDS.len()));
     }
     let tests = match seen.failed {
-        0 => format!("{} passed", seen.tests.len()),
+        0 => format!("{} agree", seen.tests.len()),
         failed => format!("{failed} fields FAILED"),
     };
     let fields = FIELDS.map(|field| {
-        let found = seen.fields.get(field).cloned().unwrap_or_default();
-        found.into_iter().collect::<Vec<_>>().join(", ")
+        // Where a field is not always exact, how it is not is what matters.
+        let found = seen.fields.get(field).into_iter().flatten();
+        let others: Vec<_> = found.filter(|word| *word != "exact").cloned().collect();
+        if others.is_empty() { "exact".to_owned() } else { others.join(", ") }
     });
     format!("{tests} | {} | {}", fields.join(" | "), seen.skipped)
 }
@@ -126,17 +137,17 @@ mod tests {
     #[test]
     fn each_kernel_and_backend_has_a_row() {
         let text = table(&[
-            r#"RESULT {"kernel":"6.12.1","backend":"kprobe","test":"a","fields":{"live":{"found":"exact","verdict":"pass"}},"lost":{"skipped":2}}"#,
+            r#"RESULT {"kernel":"6.12.1","backend":"kprobe","test":"a","fields":{"live":{"found":"different","expected":"counted loss","verdict":"pass"}},"lost":{"skipped":2}}"#,
             r#"{"kernel":"6.1","backend":"kprobe","result":{"kernel":"6.1.0","backend":"kprobe","test":"attach","seen":"attached"}}"#,
-            r#"{"kernel":"6.1","backend":"kprobe","result":{"kernel":"6.1.0","backend":"kprobe","test":"a","fields":{"live":{"found":"exact","verdict":"FAIL"}}}}"#,
+            r#"{"kernel":"6.1","backend":"kprobe","result":{"kernel":"6.1.0","backend":"kprobe","test":"a","fields":{"live":{"found":"different","verdict":"FAIL"}}}}"#,
             "test a ... ok",
         ]);
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| 6")).collect();
         assert_eq!(
             rows,
             [
-                "| 6.1.0 | kprobe | 1 fields FAILED |  |  |  | exact |  |  |  |  | 0 |",
-                "| 6.12.1 | kprobe | 1 passed |  |  |  | exact |  |  |  |  | 2 |"
+                "| 6.1.0 | kprobe | 1 fields FAILED | exact | exact | exact | WRONG | exact | exact | exact | exact | 0 |",
+                "| 6.12.1 | kprobe | 1 agree | exact | exact | exact | counted loss | exact | exact | exact | exact | 2 |"
             ]
         );
     }
