@@ -34,8 +34,6 @@ pub struct Offsets {
     pub task_signal: u32,
     /// `task_struct.stack`
     pub task_stack: u32,
-    /// The word of `task_struct` with the bit `in_execve`
-    pub task_in_exec: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
     /// `linux_binprm.filename`
@@ -139,8 +137,6 @@ pub struct Config {
     pub tracer: u32,
     /// Only tasks of this uid, if `filter_uid`.
     pub uid: u32,
-    /// The bit `task_struct.in_execve` in its word.
-    pub in_exec_mask: u32,
     /// Depth of `cgroup` below the root.
     pub cgroup_level: u32,
     /// Ring bytes that wait to be read before the reader is woken.
@@ -204,7 +200,7 @@ const _: () = assert!(
     size_of::<Config>()
         == 4 * size_of::<Range>()
             + 3 * 8
-            + 7 * 4
+            + 6 * 4
             + size_of::<Syscalls>()
             + size_of::<Offsets>()
             + COMM_LEN

@@ -13,7 +13,6 @@ static CONFIG: Config = Config {
     unaccounted_modes: 0,
     tracer: 0,
     uid: 0,
-    in_exec_mask: 0,
     cgroup_level: 0,
     wakeup_bytes: 0,
     syscalls: Syscalls {
@@ -49,7 +48,6 @@ const NO_OFFSETS: Offsets = Offsets {
     task_comm: ABSENT,
     task_signal: ABSENT,
     task_stack: ABSENT,
-    task_in_exec: ABSENT,
     signal_live: ABSENT,
     bprm_filename: ABSENT,
     regs_syscall: ABSENT,

@@ -7,10 +7,7 @@ use aya_ebpf::{
         bpf_task_pt_regs,
     },
 };
-use fdtrace_common::{
-    config::ABSENT,
-    wire::{Cause, NO_SYSCALL},
-};
+use fdtrace_common::wire::{Cause, NO_SYSCALL};
 
 use crate::config;
 
@@ -97,12 +94,10 @@ impl Task {
         if tgid != owner { Cause::OtherProcess } else { Cause::Close }
     }
 
+    /// By the number of the system call: what exec closes is released on the way back to the process, when the kernel has
+    /// forgotten its own `in_execve`.
     #[inline(always)]
     fn in_exec(self) -> bool {
-        let word = config::get!(offsets.task_in_exec);
-        if word != ABSENT {
-            return self.field::<u32>(word) & config::get!(in_exec_mask) != 0;
-        }
         let Some(registers) = self.registers() else { return false };
         let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
         number == config::get!(syscalls.execve) || number == config::get!(syscalls.execveat)

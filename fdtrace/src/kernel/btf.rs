@@ -41,13 +41,6 @@ impl KernelTypes {
         Some(bits / 8)
     }
 
-    /// Where a bit field of one bit lies: the byte offset of its 4-byte word, and its mask in it.
-    pub(super) fn bit(&mut self, structure: &str, name: &str) -> Option<(u32, u32)> {
-        let structure = self.structure(structure)?;
-        let (bit, _) = self.member(&structure, name)?;
-        Some((bit / 32 * 4, 1 << (bit % 32)))
-    }
-
     /// The offset, or the sentence that it is missing.
     pub(super) fn require(&mut self, structure: &str, path: &str) -> Result<u32> {
         self.offset(structure, path).ok_or_else(|| Error::MissingField(format!("{structure}.{path}")))
@@ -162,8 +155,6 @@ mod tests {
         let named = types.offset("sock", "__sk_common.skc_family");
         assert_eq!(named, Some(16), "skc_family follows two pairs of addresses and ports on every kernel");
         assert_eq!(types.offset("file", "no_such_field"), None);
-        let (word, mask) = types.bit("task_struct", "in_iowait").expect("a bit of every kernel");
-        assert!(word > 0 && mask.is_power_of_two());
         let exec = types.tracepoint("sched_process_exec").expect("a tracepoint of every kernel");
         assert_eq!(exec, ["task_struct", "", "linux_binprm"]);
     }

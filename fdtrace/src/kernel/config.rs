@@ -78,7 +78,6 @@ pub struct Settings {
 /// The programs' configuration for one backend of this kernel.
 pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) -> Result<Config> {
     let offsets = offsets(&mut kernel.types)?;
-    let (task_in_exec, in_exec_mask) = kernel.types.bit("task_struct", "in_execve").unwrap_or((ABSENT, 0));
     let has_task_regs = kernel.symbols.contains("bpf_task_pt_regs");
     let cgroup = settings.filters.cgroup.as_deref().map(find_cgroup).transpose()?;
     let names_cache = |name: &str| {
@@ -105,8 +104,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         // Half of the ring is room for what comes while the reader wakes up.
         wakeup_bytes: settings.ring_bytes / 2,
         syscalls: syscalls(),
-        offsets: Offsets { task_in_exec, ..offsets },
-        in_exec_mask,
+        offsets,
         emit: EMIT_STREAM,
         stacks: match settings.stacks {
             Stacks::Off => STACKS_OFF,
