@@ -42,6 +42,14 @@ pub struct Offsets {
     pub regs_syscall: u32,
     /// The fields of `pt_regs` with its first three arguments.
     pub regs_arg: [u32; 3],
+    /// The fields of `pt_regs` with the instruction, stack and frame pointers.
+    pub regs_instruction: u32,
+    /// See above.
+    pub regs_stack: u32,
+    /// See above.
+    pub regs_frame: u32,
+    /// The field of `pt_regs` that tells 64-bit code by [`CODE_SEGMENT_64`]; absent where the kernel runs no other.
+    pub regs_code_segment: u32,
     /// `file.f_mode`
     pub file_mode: u32,
     /// `file.f_flags`
@@ -101,6 +109,9 @@ pub struct Offsets {
     /// `unix_address.name`
     pub unix_name: u32,
 }
+
+/// `__USER_CS` of x86: what `pt_regs.cs` is in 64-bit code.
+pub const CODE_SEGMENT_64: u64 = 0x33;
 
 /// An offset that this kernel does not have; what needs it is left out.
 pub const ABSENT: u32 = u32::MAX;

@@ -42,7 +42,7 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
     let task = Task::current();
     let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
     let (syscall, detail) = task.syscall();
-    let chain = stacks::take(ctx, tgid, kernel_task, syscall, detail);
+    let chain = stacks::take(ctx, task, tgid, kernel_task, syscall, detail);
     let flags = if kernel_task { flag::KERNEL_TASK } else { 0 };
     let generation = now();
     let entry = Entry {

@@ -22,6 +22,7 @@ mod log;
 mod look;
 mod stacks;
 mod task;
+mod unwind;
 
 /// GPL-only helpers (stacks, probe reads, iterators) ask for a compatible licence.
 #[unsafe(no_mangle)]

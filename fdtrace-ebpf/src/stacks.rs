@@ -17,7 +17,13 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, NO_SYSCALL, Side, StackHeader, Tag},
 };
 
-use crate::{config, counters::count, events};
+use crate::{
+    config,
+    counters::count,
+    events,
+    task::Task,
+    unwind::{self, Memory},
+};
 
 /// One in so many calls of a site has its kernel stack taken again, to catch variants. A power of two.
 const RESAMPLE: u32 = 64;
@@ -30,6 +36,7 @@ const BPF_ANY: u64 = 0;
 struct Scratch {
     header: StackHeader,
     frames: [u64; MAX_FRAMES],
+    memory: Memory,
 }
 
 /// What is remembered of a (user stack, system call, detail).
@@ -62,14 +69,21 @@ pub(crate) struct Chain {
 
 /// Names the current call chain, sending what user space has not seen.
 #[inline(always)]
-pub(crate) fn take(ctx: *mut c_void, tgid: u32, kernel_task: bool, syscall: i16, detail: u32) -> Chain {
+pub(crate) fn take(
+    ctx: *mut c_void,
+    task: Task,
+    tgid: u32,
+    kernel_task: bool,
+    syscall: i16,
+    detail: u32,
+) -> Chain {
     if config::get!(stacks) == STACKS_OFF {
         return Chain::default();
     }
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Chain::default() };
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
-    let user = if kernel_task { 0 } else { user_stack(ctx, scratch) };
+    let user = if kernel_task { 0 } else { user_stack(ctx, task, scratch) };
     let kernel_follows = !kernel_task && follows(syscall);
     let key = hash::finish(hash::mix(hash::mix(user, syscall as u64), u64::from(detail)));
     if kernel_follows && let Some(site) = SITES.get_ptr_mut(key) {
@@ -97,7 +111,12 @@ fn follows(syscall: i16) -> bool {
 }
 
 #[inline(always)]
-fn user_stack(ctx: *mut c_void, scratch: &mut Scratch) -> u64 {
+fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch) -> u64 {
+    if let Some(start) = task.user_stack() {
+        let (frames, name) = unwind::walk(start, &mut scratch.frames, &mut scratch.memory);
+        scratch.header.frames = frames;
+        return name;
+    }
     let frames = unwind(ctx, scratch, BPF_F_USER_STACK);
     if frames == 0 {
         count(Counter::LostStacks);

@@ -7,9 +7,12 @@ use aya_ebpf::{
         bpf_task_pt_regs,
     },
 };
-use fdtrace_common::wire::{Cause, NO_SYSCALL};
+use fdtrace_common::{
+    config::{ABSENT, CODE_SEGMENT_64},
+    wire::{Cause, NO_SYSCALL},
+};
 
-use crate::config;
+use crate::{config, unwind::Start};
 
 /// `PF_EXITING` (include/linux/sched.h; the same on all kernels with BTF).
 const PF_EXITING: u32 = 0x4;
@@ -70,6 +73,24 @@ impl Task {
             return (NO_SYSCALL, 0);
         }
         (number as i16, registers.detail(number))
+    }
+
+    /// Where the stack begins of the 64-bit code that entered the kernel.
+    #[inline(always)]
+    pub(crate) fn user_stack(self) -> Option<Start> {
+        if config::get!(offsets.regs_frame) == ABSENT {
+            return None;
+        }
+        let registers = self.registers()?;
+        let segment = config::get!(offsets.regs_code_segment);
+        if segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64 {
+            return None;
+        }
+        Some(Start {
+            instruction: registers.read(config::get!(offsets.regs_instruction)),
+            stack: registers.read(config::get!(offsets.regs_stack)),
+            frame: registers.read(config::get!(offsets.regs_frame)),
+        })
     }
 
     /// Why this task drops the last reference of a handle that `owner` allocated.

@@ -187,11 +187,21 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         let first = types.offset("pt_regs", "regs").unwrap_or(ABSENT);
         ("syscallno", [first, first.saturating_add(8), first.saturating_add(16)])
     };
+    let pointers = if cfg!(target_arch = "x86_64") { ["ip", "sp", "bp"] } else { ["pc", "sp", "regs"] };
+    let [regs_instruction, regs_stack, first] =
+        pointers.map(|name| types.offset("pt_regs", name).unwrap_or(ABSENT));
+    // x86 names the frame pointer; aarch64 keeps it in register 29.
+    let regs_frame = if cfg!(target_arch = "x86_64") { first } else { first.saturating_add(29 * 8) };
+    let regs_code_segment = types.offset("pt_regs", "cs").unwrap_or(ABSENT);
     let regs_syscall = types.require("pt_regs", number)?;
     let mut optional = |structure: &str, path: &str| types.offset(structure, path).unwrap_or(ABSENT);
     let described = Offsets {
         regs_syscall,
         regs_arg: arguments,
+        regs_instruction,
+        regs_stack,
+        regs_frame,
+        regs_code_segment,
         inode_rdev: optional("inode", "i_rdev"),
         inode_ino: optional("inode", "i_ino"),
         inode_sb: optional("inode", "i_sb"),
