@@ -180,8 +180,10 @@ pub struct Config {
     pub free_is_late: u8,
     /// `file_count` is a `file_ref_t`, which counts from 0 (6.13).
     pub count_from_zero: u8,
+    /// A release can be skipped: the kernel preempts programs, or frees handles in interrupts.
+    pub releases_can_be_missed: u8,
     /// Zero.
-    pub reserved: [u8; 9],
+    pub reserved: [u8; 8],
 }
 
 /// System call numbers that matter, by architecture.

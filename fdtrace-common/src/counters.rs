@@ -18,7 +18,7 @@ pub enum Counter {
     LostHandles = 5,
     /// Stacks that could not be read.
     LostStacks = 6,
-    /// Allocations at an address that HANDLES still held: the release of the former handle was missed.
+    /// Allocations at an address that HANDLES still held, traced or not: the release of the former handle was missed.
     Phantoms = 7,
     /// Allocations made by the tracer itself, which it does not trace.
     Own = 8,

@@ -38,7 +38,8 @@ static CONFIG: Config = Config {
     free_names_cache: 0,
     free_is_late: 0,
     count_from_zero: 0,
-    reserved: [0; 9],
+    releases_can_be_missed: 0,
+    reserved: [0; 8],
 };
 
 const NO_OFFSETS: Offsets = Offsets {

@@ -34,9 +34,11 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
     let (tgid, tid) = ((ids >> 32) as u32, ids as u32);
     if tgid == config::get!(tracer) {
         count(Counter::Own);
+        reused(handle);
         return;
     }
     if !filter::admits(tgid) {
+        reused(handle);
         return;
     }
     let task = Task::current();
@@ -88,6 +90,28 @@ fn insert(handle: u64, entry: &Entry) -> bool {
         }
         Err(_) => false,
     }
+}
+
+/// Somebody who is not traced gets the memory of a handle that seems to live: its release was missed.
+#[inline(always)]
+fn reused(handle: u64) {
+    if config::get!(releases_can_be_missed) == 0 {
+        return;
+    }
+    let Some(entry) = HANDLES.get_ptr(handle) else { return };
+    // SAFETY: the pointer is to a value of the map, not null.
+    let generation = unsafe { (*entry).generation };
+    let _ = HANDLES.remove(handle);
+    count(Counter::Phantoms);
+    count(Counter::Released);
+    events::send(&Release {
+        tag: Tag::Release as u8,
+        cause: Cause::Unknown as u8,
+        handle,
+        generation,
+        time: now(),
+        ..Release::default()
+    });
 }
 
 /// The memory of a handle is about to be given back, by the current task.

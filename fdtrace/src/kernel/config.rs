@@ -86,6 +86,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
     let free_names_cache = names_cache("kmem_cache_free") && names_cache("kmem_cache_alloc");
     let exit_arguments = kernel.types.tracepoint("sched_process_exit").map_or(1, |args| args.len());
     let registers = kernel.types.size("pt_regs").unwrap_or(0);
+    let free_is_late = backend == Backend::Tracepoint && kernel.symbols.contains("file_free_rcu");
     Ok(Config {
         slab_callers: slab_callers(kernel),
         min_age_ns: 0,
@@ -115,9 +116,10 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         has_task_regs: u8::from(has_task_regs),
         exit_tells_group: u8::from(exit_arguments >= 2),
         free_names_cache: u8::from(free_names_cache),
-        free_is_late: u8::from(backend == Backend::Tracepoint && kernel.symbols.contains("file_free_rcu")),
+        free_is_late: u8::from(free_is_late),
         count_from_zero: u8::from(kernel.types.offset("file", "f_count").is_none()),
-        reserved: [0; 9],
+        releases_can_be_missed: u8::from(free_is_late || kernel.preemption.preempts()),
+        reserved: [0; 8],
     })
 }
 

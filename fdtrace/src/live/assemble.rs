@@ -247,7 +247,7 @@ fn lost(snapshot: &Snapshot) -> Lost {
         stacks: count(Counter::LostStacks) + snapshot.unknown_stacks,
         skipped: snapshot.skipped.0 + snapshot.skipped.1,
         healed: snapshot.loss.healed,
-        phantoms: snapshot.loss.phantoms,
+        phantoms: count(Counter::Phantoms),
         malformed: snapshot.malformed,
     }
 }
