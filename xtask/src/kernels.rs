@@ -61,7 +61,8 @@ fn add(table: &mut Table, result: &Value) {
     let (kernel, backend, test) = (text("kernel"), text("backend"), text("test"));
     let seen = table.entry((numbers(&kernel), kernel, backend)).or_default();
     if test == "attach" {
-        seen.attach = text("seen");
+        // The tool's own words, without the command that got them.
+        seen.attach = text("seen").rsplit("fdtrace: ").next().unwrap_or_default().to_owned();
         return;
     }
     seen.tests.insert(test);

@@ -1,7 +1,8 @@
 //! Time that was taken, of the wall's clock and of the processor.
 
 use std::{
-    hint::black_box,
+    fs::File,
+    os::unix::fs::FileExt as _,
     time::{Duration, Instant},
 };
 
@@ -16,59 +17,74 @@ pub(crate) struct Sample {
     pub(crate) wall_ns: f64,
     /// Nanoseconds of processor time for a turn, of all threads.
     pub(crate) cpu_ns: f64,
-    /// The same where it went well: nine of ten chunks took longer. What other programs, and other guests of a virtual
-    /// machine's host, do to the processor at times is not in it.
-    pub(crate) undisturbed_ns: f64,
+    /// Processor time of a turn in units of a [`Control`] at the same moment: the median.
+    pub(crate) relative: f64,
 }
 
-/// Repeats `turn` for `time`, after a warm-up of a tenth of it. The clocks are looked at once in `chunk` turns.
-pub(crate) fn repeat(
+/// Turns between two looks at the clock: well below the time in which a processor changes its mood.
+const CHUNK: u32 = 100;
+
+/// Repeats `turn` for `time`, after a warm-up of a tenth of it.
+pub(crate) fn repeat(time: Duration, turn: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
+    let control = Control::new()?;
+    let _: Sample = measure(time / 10, &control, turn)?;
+    measure(time, &control, turn)
+}
+
+fn measure(
     time: Duration,
-    chunk: u32,
+    control: &Control,
     turn: &mut dyn FnMut() -> anyhow::Result<()>,
 ) -> anyhow::Result<Sample> {
-    let _: Sample = measure(time / 10, chunk, turn)?;
-    measure(time, chunk, turn)
+    let (mut wall, mut cpu, mut relative) = (Duration::ZERO, Duration::ZERO, Vec::with_capacity(1 << 16));
+    while wall < time {
+        let (start, before) = (Instant::now(), cpu_time());
+        for _ in 0..CHUNK {
+            turn()?;
+        }
+        let between = cpu_time();
+        wall += start.elapsed();
+        cpu += between - before;
+        control.run()?;
+        relative.push((between - before).as_secs_f64() / (cpu_time() - between).as_secs_f64());
+    }
+    relative.sort_unstable_by(f64::total_cmp);
+    let turns = relative.len() as u64 * u64::from(CHUNK);
+    Ok(Sample {
+        turns,
+        wall_ns: per(wall, turns),
+        cpu_ns: per(cpu, turns),
+        relative: relative[relative.len() / 2],
+    })
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts of a few seconds")]
-fn measure(
-    time: Duration,
-    chunk: u32,
-    turn: &mut dyn FnMut() -> anyhow::Result<()>,
-) -> anyhow::Result<Sample> {
-    let start = Instant::now();
-    let mut chunks = Vec::with_capacity(4096);
-    while start.elapsed() < time || chunks.is_empty() {
-        let before = cpu_time();
-        for _ in 0..chunk {
-            turn()?;
-        }
-        chunks.push(cpu_time() - before);
+fn per(time: Duration, turns: u64) -> f64 {
+    time.as_nanos() as f64 / turns as f64
+}
+
+/// Work in the kernel that no tracer of handles slows down, since it allocates nothing: reading a page of a file that is
+/// in memory. A processor that is slow for a while, because its other half or another guest of the host is busy, is slow
+/// at both.
+struct Control(File);
+
+impl Control {
+    fn new() -> anyhow::Result<Self> {
+        let file = tempfile::tempfile()?;
+        file.write_all_at(&[0; 4096], 0)?;
+        Ok(Self(file))
     }
-    let wall = start.elapsed();
-    chunks.sort_unstable();
-    let turns = chunks.len() as u64 * u64::from(chunk);
-    let per_turn = |time: Duration, turns: u64| time.as_nanos() as f64 / turns as f64;
-    Ok(Sample {
-        turns,
-        wall_ns: per_turn(wall, turns),
-        cpu_ns: per_turn(chunks.iter().sum(), turns),
-        undisturbed_ns: per_turn(chunks[chunks.len() / 10], chunk.into()),
-    })
+
+    fn run(&self) -> anyhow::Result<()> {
+        for _ in 0..CHUNK {
+            self.0.read_exact_at(&mut [0; 4096], 0)?;
+        }
+        Ok(())
+    }
 }
 
 /// Processor time of this process so far.
 pub(crate) fn cpu_time() -> Duration {
     let time = clock_gettime(ClockId::ProcessCPUTime);
     Duration::new(time.tv_sec.try_into().unwrap_or(0), time.tv_nsec.try_into().unwrap_or(0))
-}
-
-/// Runs `work` below `depth` frames, for a call chain as long as real programs have them.
-#[inline(never)]
-pub(crate) fn at_depth<T>(depth: u32, work: &mut dyn FnMut() -> T) -> T {
-    let result = if depth == 0 { work() } else { at_depth(depth - 1, work) };
-    // Without something left to do the call above would become a jump, which leaves no frame.
-    black_box(());
-    result
 }

@@ -103,6 +103,17 @@ enum Tool {
     Strace,
 }
 
+impl Tool {
+    /// A peer may be there and not be able to trace: bpftrace needs a mounted tracefs.
+    fn try_out(&self) -> Result<()> {
+        match self {
+            Self::None | Self::Fdtrace(_) => Ok(()),
+            Self::Bpftrace => peers::bpftrace()?.interrupt().map(drop),
+            Self::Strace => peers::try_strace(),
+        }
+    }
+}
+
 /// A user that no process runs as: the hooks look at every allocation and turn it away.
 const REJECT: [&str; 2] = ["--uid", "4294967294"];
 
@@ -122,9 +133,13 @@ fn ways() -> Vec<Way> {
     let mut ways: Vec<Way> =
         own.into_iter().map(|(name, tool)| Way { name: name.to_owned(), tool }).collect();
     for (program, tool) in [("bpftrace", Tool::Bpftrace), ("strace", Tool::Strace)] {
-        match peers::version(program) {
-            Some(name) => ways.push(Way { name, tool }),
-            None => println!("{program} is not installed"),
+        let Some(name) = peers::version(program) else {
+            println!("{program} is not installed");
+            continue;
+        };
+        match tool.try_out() {
+            Ok(()) => ways.push(Way { name, tool }),
+            Err(error) => println!("{name} does not work here: {error:#}"),
         }
     }
     ways
@@ -145,9 +160,9 @@ impl Results {
         self.samples.get(&load).into_iter().flatten().map(number).collect()
     }
 
-    /// What a turn takes when nothing else disturbs the processor, in any round.
-    fn undisturbed(&self, load: Load) -> f64 {
-        self.of(load, |sample| sample.undisturbed_ns).into_iter().fold(f64::INFINITY, f64::min)
+    /// How many times as long a turn took as one of `base`, by some clock: the median of the rounds.
+    fn ratio(&self, base: &Self, load: Load, clock: fn(&Sample) -> f64) -> f64 {
+        median_ratio(&self.of(load, clock), &base.of(load, clock))
     }
 }
 
@@ -190,14 +205,12 @@ fn run_loads(
     Ok(())
 }
 
+const SLOW_DOWNS: &str = "
+how much slower a load gets: first by its processor time, against work at the same moment that cannot be slowed down;
+in brackets by its processor time alone, and by the wall's clock, on which all others weigh";
+
 fn print_slow_downs(ways: &[Way], results: &[Results]) {
-    println!();
-    println!(
-        "a turn of each load, by its processor time where nothing else disturbed it, and how much slower that is;"
-    );
-    println!(
-        "in brackets the medians of the ratios in each round: of all its processor time, and by the wall's clock"
-    );
+    println!("{SLOW_DOWNS}");
     let base = &results[UNTRACED];
     let rows: Vec<Vec<String>> =
         ways.iter().zip(results).map(|(way, results)| slow_down_row(way, results, base)).collect();
@@ -209,11 +222,16 @@ fn print_slow_downs(ways: &[Way], results: &[Results]) {
 fn slow_down_row(way: &Way, results: &Results, base: &Results) -> Vec<String> {
     let mut row = vec![way.name.clone()];
     for load in Load::ALL {
-        let ratio = |number| median_ratio(&results.of(load, number), &base.of(load, number));
-        row.push(format!("{:.0} ns", results.undisturbed(load)));
-        row.push(format!("{:.2}", results.undisturbed(load) / base.undisturbed(load)));
-        row.push(format!("({:.2}", ratio(|sample| sample.cpu_ns)));
-        row.push(format!("{:.2})", ratio(|sample| sample.wall_ns)));
+        row.push(format!("{:.0} ns", median(&results.of(load, |sample| sample.cpu_ns))));
+        row.push(match way.tool {
+            // They stop every system call, the other work's too.
+            Tool::Bpftrace | Tool::Strace => "-".to_owned(),
+            Tool::None | Tool::Fdtrace(_) => {
+                format!("{:.2}", results.ratio(base, load, |sample| sample.relative))
+            }
+        });
+        row.push(format!("({:.2}", results.ratio(base, load, |sample| sample.cpu_ns)));
+        row.push(format!("{:.2})", results.ratio(base, load, |sample| sample.wall_ns)));
     }
     row.push(format!("{:.1} %", median(&results.own_cpu)));
     row.push(results.losses.join("; "));
@@ -222,7 +240,7 @@ fn slow_down_row(way: &Way, results: &Results, base: &Results) -> Vec<String> {
 
 fn targets(results: &[Results]) -> [Target; 3] {
     let target = |what, load, base: usize, limit| {
-        let measured = results[DEFAULT].undisturbed(load) / results[base].undisturbed(load);
+        let measured = results[DEFAULT].ratio(&results[base], load, |sample| sample.relative);
         Target { what, measured, limit: Limit::AtMost(limit), unit: "" }
     };
     [

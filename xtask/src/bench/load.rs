@@ -40,13 +40,13 @@ fn wrapped(program: &str, arguments: &[&str], inner: &Path) -> Command {
     command
 }
 
-/// What a turn of a load took, in nanoseconds.
+/// What a turn of a load took, in nanoseconds where nothing else is said.
 #[derive(Deserialize)]
 pub(super) struct Sample {
     /// By the wall's clock.
     pub(super) wall_ns: f64,
     /// Processor time.
     pub(super) cpu_ns: f64,
-    /// Processor time where nothing else disturbed the processor.
-    pub(super) undisturbed_ns: f64,
+    /// Processor time in units of other work that was done at the same moment and that no tracer of handles slows down.
+    pub(super) relative: f64,
 }

@@ -8,6 +8,12 @@ use std::process::Command;
 /// Writes each call down.
 pub(super) const STRACE: [&str; 7] = ["strace", "-f", "-qq", "-e", "trace=openat,close", "-o", "/dev/null"];
 
+/// Whether it may trace here.
+pub(super) fn try_strace() -> Result<()> {
+    let [program, arguments @ ..] = STRACE;
+    run::succeed(Command::new(program).args(arguments).arg("true"))
+}
+
 /// What is open, and from where it was opened.
 const BPFTRACE: &str = r#"
 BEGIN { printf("ready\n"); }
