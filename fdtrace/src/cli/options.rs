@@ -10,7 +10,7 @@ use crate::{
     kinds::Kind,
     live::Selection,
     process,
-    stacks::Origin,
+    stream::Origin,
 };
 
 /// What is traced and what is shown.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{kernel::Backend, kinds::Kind, stacks::Origin};
+use crate::{kernel::Backend, kinds::Kind, stream::Origin};
 
 /// `500ms`, `10s`, `5m`
 pub(super) fn duration(text: &str) -> Result<Duration, String> {

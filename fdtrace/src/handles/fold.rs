@@ -106,12 +106,15 @@ impl Fold {
                 self.end_image(child);
                 self.images.begin(child, Some(comm), None);
             }
-            Event::Exec { tgid, comm, path } => {
+            Event::Exec { tgid, comm, path, .. } => {
                 self.end_image(tgid);
                 self.images.begin(tgid, Some(comm), Some(path));
             }
-            Event::Exit { tgid } => self.end_image(tgid),
+            Event::Exit { tgid, .. } => self.end_image(tgid),
             Event::Failure { errno, .. } => *self.errors.entry(errno).or_default() += 1,
+            Event::FoundLive(alloc) => self.heal_live(&alloc),
+            Event::FoundGone { handle, generation, .. } => self.heal_gone(handle, generation),
+            Event::Mapped(_) | Event::Gap { .. } | Event::Swallowed(_) | Event::Fact(_) | Event::Look(_) => {}
         }
     }
 
@@ -392,7 +395,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_leaves_its_sums_and_no_group() {
-        let exit = Event::Exit { tgid: 5 };
+        let exit = Event::Exit { time: 9, tgid: 5 };
         let fold = folded([alloc(8, 1, 5), exit, release(8, 1)]);
         assert_eq!(fold.live_groups().count(), 0);
         assert_eq!(fold.retired.allocated, 1);
@@ -402,8 +405,8 @@ mod tests {
 
     #[test]
     fn handles_of_a_process_that_is_gone_stay_its_own() {
-        let fork = Event::Fork { parent: 1, child: 5, comm: *b"another\0\0\0\0\0\0\0\0\0" };
-        let fold = folded([alloc(8, 1, 5), Event::Exit { tgid: 5 }, fork, alloc(16, 2, 5)]);
+        let fork = Event::Fork { time: 9, parent: 1, child: 5, comm: *b"another\0\0\0\0\0\0\0\0\0" };
+        let fold = folded([alloc(8, 1, 5), Event::Exit { time: 9, tgid: 5 }, fork, alloc(16, 2, 5)]);
         let names: Vec<_> = fold.live_groups().map(|(_, group)| fold.image(group.image).comm).collect();
         assert_eq!(names.len(), 2, "the same pid, two processes");
         assert_eq!(names.iter().filter(|name| name.is_none()).count(), 1);
@@ -412,7 +415,7 @@ mod tests {
     #[test]
     fn an_exec_begins_a_new_image() {
         let exec =
-            Event::Exec { tgid: 5, comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", path: b"/bin/sh".to_vec() };
+            Event::Exec { time: 9, tgid: 5, comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", path: b"/bin/sh".to_vec() };
         let fold = folded([alloc(8, 1, 5), exec, alloc(16, 2, 5)]);
         assert_eq!(fold.live_groups().count(), 2);
     }

@@ -24,8 +24,7 @@ use crate::{
         Descriptors, Document, Events, Example, Fastest, Handles, KernelFrame, Lost, Process, Site, Trace,
         UserFrame, Verdict,
     },
-    stacks::Origin,
-    stream::Cause,
+    stream::{self, Cause, Origin},
 };
 
 /// What does not change while a trace runs.
@@ -286,7 +285,7 @@ fn released_by(counts: &Counts) -> BTreeMap<&'static str, u64> {
 }
 
 fn kernel_stack(site: &SiteGroups) -> Vec<KernelFrame> {
-    let frame = |frame: &crate::stacks::KernelFrame| KernelFrame {
+    let frame = |frame: &stream::KernelFrame| KernelFrame {
         symbol: frame.symbol.clone(),
         offset: frame.offset,
     };
@@ -294,7 +293,7 @@ fn kernel_stack(site: &SiteGroups) -> Vec<KernelFrame> {
 }
 
 fn user_stack(site: &SiteGroups) -> Vec<UserFrame> {
-    let frame = |frame: &crate::stacks::UserFrame| UserFrame {
+    let frame = |frame: &stream::UserFrame| UserFrame {
         symbol: frame.symbol.clone(),
         module: frame.module.clone(),
         file: None,

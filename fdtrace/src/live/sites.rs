@@ -13,8 +13,9 @@ use crate::{
     handles::Counts,
     kernel::Symbols,
     kinds::Kind,
-    process::{self, Identity},
-    stacks::{KernelFrame, Origin, UserChain, UserFrame, UserStacks, kernel_chain},
+    process,
+    stacks::{self, UserStacks, kernel_chain},
+    stream::{Identity, KernelFrame, Origin, UserChain, UserFrame},
 };
 
 /// Which sites are shown.
@@ -103,7 +104,7 @@ impl Resolver {
         }
         let kernel: Arc<[KernelFrame]> =
             kernel_chain(group.kernel.as_deref().unwrap_or_default(), &self.symbols).into();
-        let origin = Origin::decide(&kernel, &group.call);
+        let origin = stacks::origin(&kernel, &group.call);
         let code = self.code.entry(group.tgid).or_insert_with(|| process::code(group.tgid));
         let addresses = group.user.as_deref().unwrap_or_default();
         let user = self.stacks.resolve(group.tgid, addresses, code.as_deref());
@@ -126,7 +127,7 @@ impl Resolver {
 
 /// What the events said of the image comes first: the process may run something else by now.
 fn identify(group: &GroupSnapshot) -> Identity {
-    let mut identity = if group.ended { Identity::default() } else { Identity::of(group.tgid) };
+    let mut identity = if group.ended { Identity::default() } else { process::identity(group.tgid) };
     if identity.comm.is_empty()
         && let Some(comm) = &group.comm
     {
@@ -200,6 +201,7 @@ mod tests {
             module: Some(format!("/path/{offset}/x")),
             build_id: Some(build_id.to_owned()),
             offset,
+            ..UserFrame::default()
         };
         UserChain { frames: vec![frame], complete: true }
     }

@@ -2,28 +2,17 @@
 
 use std::{fs, ops::Range, os::unix::fs::MetadataExt as _, path::PathBuf};
 
-/// What a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Identity {
-    /// Its name; empty when it is gone.
-    pub comm: String,
-    /// The program it runs.
-    pub exe: String,
-    /// Its cgroup v2, or the first of its v1 cgroups.
-    pub cgroup: String,
-}
+use crate::stream::Identity;
 
-impl Identity {
-    /// Reads what there is to read.
-    #[must_use]
-    pub fn of(pid: u32) -> Self {
-        let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
-        let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| PathBuf::new());
-        Self {
-            comm: String::from_utf8_lossy(&read("comm")).trim_end_matches('\n').to_owned(),
-            exe: exe.to_string_lossy().into_owned(),
-            cgroup: cgroup(&String::from_utf8_lossy(&read("cgroup"))),
-        }
+/// Reads what a process is.
+#[must_use]
+pub fn identity(pid: u32) -> Identity {
+    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| PathBuf::new());
+    Identity {
+        comm: String::from_utf8_lossy(&read("comm")).trim_end_matches('\n').to_owned(),
+        exe: exe.to_string_lossy().into_owned(),
+        cgroup: cgroup(&String::from_utf8_lossy(&read("cgroup"))),
     }
 }
 
@@ -130,7 +119,7 @@ mod tests {
     #[test]
     fn this_process_has_a_name_and_a_limit() {
         let pid = std::process::id();
-        assert!(!Identity::of(pid).comm.is_empty() && !Identity::of(pid).exe.is_empty());
+        assert!(!identity(pid).comm.is_empty() && !identity(pid).exe.is_empty());
         let descriptors = Descriptors::of(pid).expect("its own descriptors");
         assert!(descriptors.used >= 3 && descriptors.limit >= descriptors.used);
         assert!(exists(pid));
@@ -139,7 +128,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_is_no_error() {
-        assert_eq!(Identity::of(u32::MAX >> 1), Identity::default());
+        assert_eq!(identity(u32::MAX >> 1), Identity::default());
         assert_eq!(Descriptors::of(u32::MAX >> 1), None);
     }
 

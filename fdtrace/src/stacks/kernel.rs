@@ -1,15 +1,6 @@
 //! The kernel's half of a call chain.
 
-use crate::kernel::Symbols;
-
-/// One frame of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct KernelFrame {
-    /// The function, or the bare address where kallsyms does not know it.
-    pub symbol: String,
-    /// Bytes from its beginning.
-    pub offset: u64,
-}
+use crate::{kernel::Symbols, stream::KernelFrame};
 
 /// Functions that every allocation passes through; what lies inside of them is the tracer and the slab allocator.
 const ALLOCATORS: [&str; 4] =

@@ -4,6 +4,6 @@ mod kernel;
 mod origin;
 mod user;
 
-pub use kernel::{KernelFrame, kernel_chain};
-pub use origin::Origin;
-pub use user::{UserChain, UserFrame, UserStacks};
+pub use kernel::kernel_chain;
+pub use origin::origin;
+pub use user::UserStacks;

@@ -1,34 +1,7 @@
 //! Which kernel path allocated a handle.
 
-use super::kernel::{KernelFrame, base};
-use crate::stream::Call;
-
-/// Which kernel path allocated a handle.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Origin {
-    /// The `open` family of system calls.
-    Open,
-    /// The same, asking for a directory.
-    OpenDir,
-    /// An attach of a SysV segment.
-    ShmAttach,
-    /// Shared memory without an attach: memfd, shared anonymous memory, a new SysV segment.
-    Shmem,
-    /// A socket.
-    Socket,
-    /// A pipe.
-    Pipe,
-    /// An anonymous inode.
-    AnonInode,
-    /// A program that is about to run.
-    Exec,
-    /// The lower file of an overlay.
-    Overlay,
-    /// The kernel for itself.
-    Kernel,
-    /// None of the table.
-    Unknown,
-}
+use super::kernel::base;
+use crate::stream::{Call, KernelFrame, Origin};
 
 /// The functions that decide, innermost match first. A chain passes several: `execve` opens a file too, and `memfd`
 /// makes a pseudo file as sockets do.
@@ -116,62 +89,21 @@ const SYSCALLS: &[(libc::c_long, Origin)] = &[
     (libc::SYS_execveat, Origin::Exec),
 ];
 
-impl Origin {
-    /// All origins.
-    pub const ALL: [Self; 11] = [
-        Self::Open,
-        Self::OpenDir,
-        Self::ShmAttach,
-        Self::Shmem,
-        Self::Socket,
-        Self::Pipe,
-        Self::AnonInode,
-        Self::Exec,
-        Self::Overlay,
-        Self::Kernel,
-        Self::Unknown,
-    ];
-
-    /// The word for it in help, JSON and documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Open => "open",
-            Self::OpenDir => "open_dir",
-            Self::ShmAttach => "shm_attach",
-            Self::Shmem => "shmem",
-            Self::Socket => "socket",
-            Self::Pipe => "pipe",
-            Self::AnonInode => "anon_inode",
-            Self::Exec => "exec",
-            Self::Overlay => "overlay",
-            Self::Kernel => "kernel",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The origin with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|origin| origin.name() == name)
-    }
-
-    /// Decides by the kernel stack, innermost frame first, and without one by the system call.
-    #[must_use]
-    pub fn decide(chain: &[KernelFrame], call: &Call) -> Self {
-        let by_function = chain.iter().find_map(|frame| {
-            DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol)).map(|(_, origin)| *origin)
-        });
-        let by_syscall = || {
-            let number = libc::c_long::from(call.syscall?);
-            SYSCALLS.iter().find(|(syscall, _)| *syscall == number).map(|(_, origin)| *origin)
-        };
-        match by_function.or_else(by_syscall) {
-            Some(Self::Open) if asks_for_directory(call) => Self::OpenDir,
-            Some(origin) => origin,
-            None if call.kernel_task => Self::Kernel,
-            None => Self::Unknown,
-        }
+/// Decides by the kernel stack, innermost frame first, and without one by the system call.
+#[must_use]
+pub fn origin(chain: &[KernelFrame], call: &Call) -> Origin {
+    let by_function = chain.iter().find_map(|frame| {
+        DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol)).map(|(_, origin)| *origin)
+    });
+    let by_syscall = || {
+        let number = libc::c_long::from(call.syscall?);
+        SYSCALLS.iter().find(|(syscall, _)| *syscall == number).map(|(_, origin)| *origin)
+    };
+    match by_function.or_else(by_syscall) {
+        Some(Origin::Open) if asks_for_directory(call) => Origin::OpenDir,
+        Some(origin) => origin,
+        None if call.kernel_task => Origin::Kernel,
+        None => Origin::Unknown,
     }
 }
 
@@ -195,7 +127,7 @@ mod tests {
             syscall: u16::try_from(syscall).ok(),
             kernel_task: false,
         };
-        Origin::decide(&chain, &call)
+        origin(&chain, &call)
     }
 
     #[test]

@@ -13,27 +13,7 @@ use blazesym::{
     symbolize::{Input, Symbolized, Symbolizer, source},
 };
 
-/// One frame of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserFrame {
-    /// The function, where the module has a symbol for it.
-    pub symbol: Option<String>,
-    /// The module's path as the process sees it; `None` where no file is mapped.
-    pub module: Option<String>,
-    /// The module's build-id in hexadecimal.
-    pub build_id: Option<String>,
-    /// Offset in the module's file; without a module the address in the process.
-    pub offset: u64,
-}
-
-/// A call chain, innermost frame first.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserChain {
-    /// The frames.
-    pub frames: Vec<UserFrame>,
-    /// Whether the chain reaches the function that every thread or process begins with.
-    pub complete: bool,
-}
+use crate::stream::{UserChain, UserFrame};
 
 /// Functions in which a thread begins.
 const ROOTS: [&str; 8] = [
@@ -105,10 +85,10 @@ impl UserStacks {
         for (offset, meta) in &output.outputs {
             match output.meta.get(*meta)? {
                 UserMeta::Elf(elf) => frames.push(UserFrame {
-                    symbol: None,
                     module: Some(elf.path.to_string_lossy().into_owned()),
                     build_id: elf.build_id.as_deref().map(hexadecimal),
                     offset: *offset,
+                    ..UserFrame::default()
                 }),
                 _ => frames.push(UserFrame { offset: *offset, ..UserFrame::default() }),
             }

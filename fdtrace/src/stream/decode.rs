@@ -136,28 +136,32 @@ fn fork(mut bytes: &[u8]) -> Event {
     bytes.advance(3);
     let parent = bytes.get_u32_ne();
     let child = bytes.get_u32_ne();
-    bytes.advance(4 + size_of::<u64>());
-    Event::Fork { parent, child, comm: name(&mut bytes) }
+    bytes.advance(4);
+    let time = bytes.get_u64_ne();
+    Event::Fork { time, parent, child, comm: name(&mut bytes) }
 }
 
 fn exec(mut bytes: &[u8]) -> Event {
     bytes.advance(3);
     let tgid = bytes.get_u32_ne();
-    bytes.advance(size_of::<u64>());
+    let time = bytes.get_u64_ne();
     let comm = name(&mut bytes);
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    Event::Exec { tgid, comm, path: bytes[..end].to_vec() }
+    Event::Exec { time, tgid, comm, path: bytes[..end].to_vec() }
 }
 
 fn exit(mut bytes: &[u8]) -> Event {
     bytes.advance(3);
-    Event::Exit { tgid: bytes.get_u32_ne() }
+    let tgid = bytes.get_u32_ne();
+    Event::Exit { time: bytes.get_u64_ne(), tgid }
 }
 
 fn failure(mut bytes: &[u8]) -> Event {
     bytes.advance(3);
     let tgid = bytes.get_u32_ne();
-    Event::Failure { tgid, errno: bytes.get_i32_ne() }
+    let errno = bytes.get_i32_ne();
+    bytes.advance(4);
+    Event::Failure { time: bytes.get_u64_ne(), tgid, errno }
 }
 
 fn name(bytes: &mut &[u8]) -> Name {

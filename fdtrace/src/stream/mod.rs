@@ -1,12 +1,17 @@
-//! The event stream: what the kernel side says, as values.
+//! The event stream: what happened, and what was found out about it, as values.
 //!
-//! [`decode()`] is the only way from bytes to events, so every length and every tag is checked there. Nothing behind it
-//! knows a kernel.
+//! [`decode()`] is the only way from the ring's bytes to events, so every length and every tag is checked there. What
+//! the kernel's events cannot say (names, programs, functions) is found out beside the stream and put into it as
+//! [`Fact`]s. Whoever has the stream has everything: a view of it needs no kernel, live or years later.
 
 mod decode;
+mod facts;
+mod origin;
 
 pub use decode::{Malformed, decode, entry_call};
+pub use facts::{Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, UserChain, UserFrame, Vitals};
 pub use fdtrace_common::wire::{Cause, Side};
+pub use origin::Origin;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,8 +22,12 @@ pub enum Event {
     Release(Release),
     /// A stack that later events name by its hash.
     Stack(Stack),
+    /// A handle was mapped into memory.
+    Mapped(Mapped),
     /// A process was made.
     Fork {
+        /// When, `CLOCK_MONOTONIC` in ns; the child's image begins then.
+        time: u64,
         /// The parent.
         parent: u32,
         /// The child.
@@ -28,6 +37,8 @@ pub enum Event {
     },
     /// A process began to run another program.
     Exec {
+        /// When, `CLOCK_MONOTONIC` in ns; the new image begins then.
+        time: u64,
         /// The process.
         tgid: u32,
         /// Its new name.
@@ -37,16 +48,76 @@ pub enum Event {
     },
     /// A process ended; its handles are released after this.
     Exit {
+        /// When, `CLOCK_MONOTONIC` in ns.
+        time: u64,
         /// The process.
         tgid: u32,
     },
     /// An allocation failed.
     Failure {
+        /// When, `CLOCK_MONOTONIC` in ns.
+        time: u64,
         /// The process that got the error.
         tgid: u32,
         /// The error number, positive.
         errno: i32,
     },
+    /// Events were lost before this one.
+    Gap {
+        /// When that was noticed, `CLOCK_MONOTONIC` in ns.
+        time: u64,
+        /// How many.
+        events: u64,
+    },
+    /// The kernel's table has a handle whose allocation was not seen.
+    FoundLive(Alloc),
+    /// The kernel's table has no longer a handle whose release was not seen.
+    FoundGone {
+        /// When that was noticed, `CLOCK_MONOTONIC` in ns.
+        time: u64,
+        /// Its address.
+        handle: u64,
+        /// Its generation.
+        generation: u64,
+    },
+    /// Handles that came and went without an event of their own, as survivors mode has it.
+    Swallowed(Swallowed),
+    /// Something that was found out beside the stream.
+    Fact(Box<Fact>),
+    /// Somebody looked: the moment, and what the kernel side had counted by then.
+    Look(Box<Vitals>),
+}
+
+/// Short lives that were only counted: made, and closed by the process that made them before they were old enough.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swallowed {
+    /// The site that made them; `None` when it cannot be told.
+    pub site: Option<u64>,
+    /// How many, since the last event of this kind for that site.
+    pub handles: u64,
+    /// Of those, the ones that no open completed.
+    pub never_opened: u64,
+}
+
+/// A handle was mapped into memory: that keeps it alive after its descriptors are closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapped {
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// When, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// Who mapped it.
+    pub tgid: u32,
+    /// Which of its threads.
+    pub tid: u32,
+    /// Where in the process's memory; 0 when the kernel had not decided yet.
+    pub address: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// From where, and by what call.
+    pub call: Call,
 }
 
 /// A handle was allocated.
@@ -65,7 +136,7 @@ pub struct Alloc {
 }
 
 /// From where and by what system call a handle was allocated.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Call {
     /// Name of the user stack; 0 for none.
     pub user_stack: u64,

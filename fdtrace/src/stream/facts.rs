@@ -1,0 +1,161 @@
+//! What is found out beside the stream and becomes part of it.
+
+use std::sync::Arc;
+
+use super::{Call, Origin};
+use crate::kinds::Kind;
+
+/// One program in one process: the process, and when it began to run that program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ImageKey {
+    /// The process.
+    pub tgid: u32,
+    /// The time of the fork or exec that began it, `CLOCK_MONOTONIC` in ns; 0 when it was there before tracing.
+    pub since: u64,
+}
+
+/// Something that was found out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Fact {
+    /// What an image is.
+    Identity(ImageKey, Arc<Identity>),
+    /// A call site.
+    Site(Arc<Site>),
+    /// Handles that an image allocates by a call are of a site.
+    Belongs {
+        /// The image.
+        image: ImageKey,
+        /// The call.
+        call: Call,
+        /// The site's id.
+        site: u64,
+    },
+    /// What a handle is.
+    Described(Described),
+    /// A handle that is older than the trace.
+    Existing(Existing),
+}
+
+/// What a process is.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Identity {
+    /// Its name; empty when it is gone.
+    pub comm: String,
+    /// The program it runs.
+    pub exe: String,
+    /// Its cgroup v2, or the first of its v1 cgroups.
+    pub cgroup: String,
+}
+
+/// A place in programs that allocates handles.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Hash of the origin and the user chain by build-id and offset.
+    pub id: u64,
+    /// Which kernel path allocates.
+    pub origin: Origin,
+    /// The kernel's half of the chain, as it was first seen; innermost frame first.
+    pub kernel: Vec<KernelFrame>,
+    /// The process's half.
+    pub user: UserChain,
+}
+
+/// One frame of the kernel.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct KernelFrame {
+    /// The function, or the bare address where kallsyms does not know it.
+    pub symbol: String,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// One frame of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct UserFrame {
+    /// The function, where the module has a symbol for it.
+    pub symbol: Option<String>,
+    /// The module's path as the process sees it; `None` where no file is mapped.
+    pub module: Option<String>,
+    /// The module's build-id in hexadecimal.
+    pub build_id: Option<String>,
+    /// Offset in the module's file; without a module the address in the process.
+    pub offset: u64,
+    /// The source file, where debug information names it.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// The function was inlined into the next frame.
+    pub inlined: bool,
+}
+
+/// A call chain of a process, innermost frame first.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UserChain {
+    /// The frames.
+    pub frames: Vec<UserFrame>,
+    /// Whether the chain reaches the function that every thread or process begins with.
+    pub complete: bool,
+}
+
+/// What a handle is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Described {
+    /// Its address.
+    pub handle: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// What it is.
+    pub kind: Kind,
+    /// Its path, its peer, or what it is; `None` leaves what was said before.
+    pub name: Option<Arc<str>>,
+    /// A process with a descriptor for it, and the descriptor; `None` leaves what was said before.
+    pub descriptor: Option<(u32, u32)>,
+}
+
+/// A handle that is older than the trace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Existing {
+    /// Its address.
+    pub handle: u64,
+    /// A process that holds it.
+    pub tgid: u32,
+    /// The holder's descriptor; `None` when a mapping holds it.
+    pub fd: Option<u32>,
+}
+
+/// What the kernel side had counted at a moment, and the machine's own figures then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Vitals {
+    /// When, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// Handles that the kernel side let into its table.
+    pub allocated: u64,
+    /// Of those gone, the ones that no open completed.
+    pub never_opened: u64,
+    /// Releases of handles that are not in the table.
+    pub untraced_releases: u64,
+    /// Handles that the tracer itself allocated.
+    pub own_allocations: u64,
+    /// Records that found no room in the ring.
+    pub lost_events: u64,
+    /// Handles that found no room in the table.
+    pub lost_handles: u64,
+    /// Stacks that could not be taken.
+    pub lost_stacks: u64,
+    /// Runs of the allocation's program that the kernel skipped.
+    pub skipped_allocations: u64,
+    /// Runs of the release's program that the kernel skipped.
+    pub skipped_releases: u64,
+    /// Skipped runs after which an allocation may be missing.
+    pub unhealed: u64,
+    /// Addresses that were used again although no release was seen.
+    pub phantoms: u64,
+    /// Records that were no events.
+    pub malformed: u64,
+    /// `/proc/sys/fs/file-nr`: all handles of the system that are counted there.
+    pub file_nr: u64,
+    /// Descriptors of the tracer, which are among those.
+    pub own_descriptors: u64,
+    /// Traced handles that are alive and too young for survivors mode to speak of.
+    pub young: u64,
+}
