@@ -414,8 +414,12 @@ mod tests {
 
     #[test]
     fn an_exec_begins_a_new_image() {
-        let exec =
-            Event::Exec { time: 9, tgid: 5, comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0", path: b"/bin/sh".to_vec() };
+        let exec = Event::Exec {
+            time: 9,
+            tgid: 5,
+            comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+            path: b"/bin/sh".to_vec(),
+        };
         let fold = folded([alloc(8, 1, 5), exec, alloc(16, 2, 5)]);
         assert_eq!(fold.live_groups().count(), 2);
     }

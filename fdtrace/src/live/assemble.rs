@@ -285,15 +285,13 @@ fn released_by(counts: &Counts) -> BTreeMap<&'static str, u64> {
 }
 
 fn kernel_stack(site: &SiteGroups) -> Vec<KernelFrame> {
-    let frame = |frame: &stream::KernelFrame| KernelFrame {
-        symbol: frame.symbol.clone(),
-        offset: frame.offset,
-    };
+    let frame =
+        |frame: &stream::KernelFrame| KernelFrame { symbol: frame.symbol.clone(), offset: frame.offset };
     site.place.kernel.iter().map(frame).collect()
 }
 
 fn user_stack(site: &SiteGroups) -> Vec<UserFrame> {
-    let frame = |frame: &stream::UserFrame| UserFrame {
+    let frame = |frame: &Arc<stream::UserFrame>| UserFrame {
         symbol: frame.symbol.clone(),
         module: frame.module.clone(),
         file: None,

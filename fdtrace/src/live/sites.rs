@@ -145,7 +145,7 @@ fn site_id(origin: Origin, user: &UserChain, kernel: &[KernelFrame]) -> u64 {
     let text = |hash: u64, text: &str| {
         text.bytes().fold(hash::mix(hash, 1), |hash, byte| hash::mix(hash, byte.into()))
     };
-    let frame = |hash: u64, frame: &UserFrame| {
+    let frame = |hash: u64, frame: &Arc<UserFrame>| {
         let module = frame.build_id.as_deref().or(frame.module.as_deref()).unwrap_or_default();
         hash::mix(text(hash, module), frame.offset)
     };
@@ -203,7 +203,7 @@ mod tests {
             offset,
             ..UserFrame::default()
         };
-        UserChain { frames: vec![frame], complete: true }
+        UserChain { frames: vec![Arc::new(frame)], complete: true }
     }
 
     #[test]

@@ -69,16 +69,17 @@ impl UserStacks {
             .map(|(index, address)| address.saturating_sub(u64::from(index > 0)))
             .collect();
         let mut chain = self.normalize(tgid, &calls).unwrap_or_else(|| unresolved(&calls));
-        for frame in &mut chain.frames {
+        for frame in &mut chain {
             frame.symbol = self.symbol(tgid, frame);
         }
+        let mut chain = UserChain { frames: chain.into_iter().map(Arc::new).collect(), complete: false };
         let outermost = chain.frames.last().and_then(|frame| frame.symbol.as_deref());
         chain.complete = outermost.is_some_and(|symbol| ROOTS.contains(&symbol));
         Arc::new(chain)
     }
 
     /// `None` when the process is gone.
-    fn normalize(&self, tgid: u32, calls: &[u64]) -> Option<UserChain> {
+    fn normalize(&self, tgid: u32, calls: &[u64]) -> Option<Vec<UserFrame>> {
         let options = NormalizeOpts { sorted_addrs: false, ..NormalizeOpts::default() };
         let output = self.normalizer.normalize_user_addrs_opts(Pid::from(tgid), calls, &options).ok()?;
         let mut frames = Vec::with_capacity(calls.len());
@@ -93,7 +94,7 @@ impl UserStacks {
                 _ => frames.push(UserFrame { offset: *offset, ..UserFrame::default() }),
             }
         }
-        Some(UserChain { frames, complete: false })
+        Some(frames)
     }
 
     fn symbol(&mut self, tgid: u32, frame: &UserFrame) -> Option<String> {
@@ -127,9 +128,8 @@ fn leads_astray(addresses: &[u64], code: &[Range<u64>]) -> usize {
     addresses.iter().skip(1).position(|address| !is_code(address)).map_or(addresses.len(), |index| index + 1)
 }
 
-fn unresolved(calls: &[u64]) -> UserChain {
-    let frames = calls.iter().map(|address| UserFrame { offset: *address, ..UserFrame::default() }).collect();
-    UserChain { frames, complete: false }
+fn unresolved(calls: &[u64]) -> Vec<UserFrame> {
+    calls.iter().map(|address| UserFrame { offset: *address, ..UserFrame::default() }).collect()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {

@@ -91,8 +91,8 @@ pub struct UserFrame {
 /// A call chain of a process, innermost frame first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UserChain {
-    /// The frames.
-    pub frames: Vec<UserFrame>,
+    /// The frames; chains share them.
+    pub frames: Vec<Arc<UserFrame>>,
     /// Whether the chain reaches the function that every thread or process begins with.
     pub complete: bool,
 }

@@ -9,7 +9,9 @@ mod facts;
 mod origin;
 
 pub use decode::{Malformed, decode, entry_call};
-pub use facts::{Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, UserChain, UserFrame, Vitals};
+pub use facts::{
+    Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, UserChain, UserFrame, Vitals,
+};
 pub use fdtrace_common::wire::{Cause, Side};
 pub use origin::Origin;
 
