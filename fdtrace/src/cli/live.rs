@@ -1,25 +1,22 @@
 use std::{
     io::{self, Write as _},
     process::ExitCode,
-    sync::Arc,
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use tokio::{
-    signal::unix::{Signal, SignalKind, signal},
-    time::{Instant, MissedTickBehavior, interval_at, sleep},
-};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     options::{Color, FilterOptions, TraceOptions},
+    stop::Stop,
+    tracing::{Attached, Tracing, WITNESS},
     values,
 };
 use crate::{
-    collect::{Collector, Snapshot},
-    kernel::{Kernel, Tracer},
-    live::{Selection, Session, View},
+    collect::Collector,
     report::{self, Document, Style},
+    view::View,
 };
 
 /// Show call sites by the live handles that they made since tracing began
@@ -57,68 +54,49 @@ const TIMED: Duration = Duration::from_millis(50);
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let settings = arguments.trace.settings(arguments.filters.filters()?, true);
-    let mut kernel = Kernel::inspect()?;
-    let start = SystemTime::now();
-    let start_ns = crate::collect::monotonic_ns();
-    let mut tracer = Tracer::start(&mut kernel, &settings)?;
-    for remark in &tracer.report.remarks {
-        eprintln!("fdtrace: {} backend: {remark}", tracer.report.backend);
-    }
-    let session = Session {
-        start,
-        start_ns,
-        backend: tracer.report.backend.name(),
-        kernel: kernel.release.clone(),
-        schema: "fdtrace.live/1",
-        named_sites: arguments.top.unwrap_or(if arguments.json { usize::MAX } else { TOP }),
-    };
-    let (looker, phantoms) = (tracer.looker()?, tracer.phantom_finder()?);
-    let preempts = kernel.preemption.preempts();
-    let view = View::new(session, arguments.filters.selection(), Arc::new(kernel.into_symbols()), looker);
-    let collector = Collector::start(tracer, phantoms, preempts)?;
+    let attached = Attached::attach(&settings)?;
+    let view = View::new(attached.session.clone(), arguments.filters.selection());
+    let tracing = attached.begin(None)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
-        .block_on(watch(arguments, &collector, view))
+        .block_on(watch(arguments, tracing, view))
 }
 
-async fn watch(arguments: &Arguments, collector: &Collector, mut view: View) -> Outcome {
-    let mut interrupts = signal(SignalKind::interrupt())?;
-    let mut terminations = signal(SignalKind::terminate())?;
+async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View) -> Outcome {
+    let mut stop = Stop::new()?;
     let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let selection = arguments.filters.selection();
+    let mut witness = interval(WITNESS);
+    witness.set_missed_tick_behavior(MissedTickBehavior::Delay);
     // The first look tells that tracing has begun.
-    look(arguments, collector, &mut view, &selection).await?;
+    look(arguments, &mut tracing, &mut view).await?;
     let mut looks = 0;
     while arguments.count.is_none_or(|most| looks < most) {
         tokio::select! {
+            _ = witness.tick() => {
+                tracing.witness().await?;
+                continue;
+            }
             _ = ticks.tick() => {}
-            () = either(&mut interrupts, &mut terminations) => {
-                stop_at_the_second_signal(interrupts, terminations);
-                look(arguments, collector, &mut view, &selection).await?;
+            () = stop.wait() => {
+                stop.at_the_second_signal();
+                look(arguments, &mut tracing, &mut view).await?;
                 break;
             }
         }
         looks += 1;
-        look(arguments, collector, &mut view, &selection).await?;
-        time_programs(collector).await;
+        look(arguments, &mut tracing, &mut view).await?;
+        time_programs(tracing.collector()).await;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-async fn look(
-    arguments: &Arguments,
-    collector: &Collector,
-    view: &mut View,
-    selection: &Selection,
-) -> Result<(), Failure> {
-    collector.note_kinds(view.new_kinds()?);
-    let gone = || anyhow::anyhow!("the collector's thread has ended; this is a defect of fdtrace");
-    let snapshot: Snapshot = collector.snapshot(selection.min_age_ns).await.ok_or_else(gone)?;
-    let document = view.look(&snapshot)?;
-    print(arguments, document)?;
-    Ok(())
+async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> io::Result<()> {
+    let look = tracing.look(view).await?;
+    let named = arguments.top.unwrap_or(if arguments.json { usize::MAX } else { TOP });
+    let document = tracing.document(view, look, named)?;
+    print(arguments, document)
 }
 
 fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {
@@ -131,6 +109,7 @@ fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {
         color: arguments.color.for_stdout(),
         top: arguments.top.unwrap_or(TOP),
         verbose: arguments.verbose,
+        finished: false,
     };
     report::write_text(&mut out, &document, style)?;
     out.flush()
@@ -141,19 +120,4 @@ async fn time_programs(collector: &Collector) {
     collector.time_programs(true);
     sleep(TIMED).await;
     collector.time_programs(false);
-}
-
-async fn either(interrupts: &mut Signal, terminations: &mut Signal) {
-    tokio::select! {
-        _ = interrupts.recv() => {}
-        _ = terminations.recv() => {}
-    }
-}
-
-/// The work in hand is finished after the first signal; whoever sends a second one has no more patience.
-fn stop_at_the_second_signal(mut interrupts: Signal, mut terminations: Signal) {
-    tokio::spawn(async move {
-        either(&mut interrupts, &mut terminations).await;
-        std::process::exit(130);
-    });
 }

@@ -3,6 +3,8 @@
 mod doctor;
 mod live;
 mod options;
+mod stop;
+mod tracing;
 mod values;
 
 use std::{io, process::ExitCode};

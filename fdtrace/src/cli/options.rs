@@ -8,9 +8,9 @@ use super::{Failure, values};
 use crate::{
     kernel::{Backend, FileNr, Filters, Settings, Stacks},
     kinds::Kind,
-    live::Selection,
     process,
     stream::Origin,
+    view::Selection,
 };
 
 /// What is traced and what is shown.
@@ -65,6 +65,7 @@ impl FilterOptions {
             kind: self.kind,
             origin: self.origin,
             min_age_ns: self.min_age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
+            closed_too: false,
         }
     }
 }

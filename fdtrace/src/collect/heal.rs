@@ -7,6 +7,7 @@ use std::{
 
 use fdtrace_common::{look::Phantom, wire::Entry};
 
+use super::monotonic_ns;
 use crate::{
     handles::Fold,
     kernel::{PhantomFinder, Tracer},
@@ -52,9 +53,9 @@ impl Healer {
         }
     }
 
-    /// Whether events were lost since the last time that this was asked.
-    pub(super) fn events_were_lost(&mut self, lost: u64) -> bool {
-        std::mem::replace(&mut self.lost_events, lost) != lost
+    /// How many events were lost since the last time that this was asked.
+    pub(super) fn events_lost_since(&mut self, lost: u64) -> u64 {
+        lost.saturating_sub(std::mem::replace(&mut self.lost_events, lost))
     }
 
     /// Remembers releases, while a resync is under way.
@@ -87,21 +88,25 @@ impl Healer {
         Difference { absent, gone }
     }
 
-    /// Applies the difference, after the events that came meanwhile.
-    pub(super) fn finish(&mut self, difference: Difference, fold: &mut Fold) {
+    /// What the difference amounts to, after the events that came meanwhile.
+    pub(super) fn finish(&mut self, difference: Difference) -> Vec<Event> {
         let released = self.released.take().unwrap_or_default();
-        for (handle, generation) in difference.gone {
-            fold.heal_gone(handle, generation);
-        }
-        for alloc in difference.absent {
-            if !released.contains(&(alloc.handle, alloc.generation)) {
-                fold.heal_live(&alloc);
-            }
-        }
+        let time = monotonic_ns();
+        let gone = difference.gone.into_iter();
+        let gone = gone.map(|(handle, generation)| Event::FoundGone { time, handle, generation });
+        let absent = difference.absent.into_iter();
+        let live = absent.filter(|alloc| !released.contains(&(alloc.handle, alloc.generation)));
+        gone.chain(live.map(Event::FoundLive)).collect()
     }
 
-    /// After skipped runs, looks for entries of the kernel's table whose handle is gone; twice, a second apart.
-    pub(super) fn look_for_phantoms(&mut self, skipped: (u64, u64), tracer: &mut Tracer, fold: &mut Fold) {
+    /// After skipped runs, looks for entries of the kernel's table whose handle is gone; twice, a second apart. What is
+    /// confirmed is taken out of the kernel's table.
+    pub(super) fn find_phantoms(
+        &mut self,
+        skipped: (u64, u64),
+        tracer: &mut Tracer,
+        fold: &Fold,
+    ) -> Vec<Event> {
         if skipped != self.skipped {
             if self.allocations_can_be_skipped {
                 self.unhealed += skipped.0.saturating_sub(self.skipped.0);
@@ -110,21 +115,27 @@ impl Healer {
             self.suspects = self.phantoms.find().ok().flatten().map(|found| (Instant::now(), found));
         }
         if self.suspects.as_ref().is_some_and(|(since, _)| since.elapsed() >= PHANTOM_AGE) {
-            self.confirm(tracer, fold);
+            return self.confirm(tracer, fold);
         }
+        Vec::new()
     }
 
-    fn confirm(&mut self, tracer: &mut Tracer, fold: &mut Fold) {
-        let Some((_, suspects)) = self.suspects.take() else { return };
-        let Ok(Some(still)) = self.phantoms.find() else { return };
+    fn confirm(&mut self, tracer: &mut Tracer, fold: &Fold) -> Vec<Event> {
+        let Some((_, suspects)) = self.suspects.take() else { return Vec::new() };
+        let Ok(Some(still)) = self.phantoms.find() else { return Vec::new() };
         let still: HashSet<(u64, u64)> =
             still.into_iter().map(|phantom| (phantom.handle, phantom.generation)).collect();
+        let time = monotonic_ns();
+        let mut gone = Vec::new();
         for Phantom { handle, generation } in suspects {
             if still.contains(&(handle, generation)) {
                 tracer.forget(handle, generation);
-                fold.heal_gone(handle, generation);
+                if fold.table().get(handle).is_some_and(|known| known.generation == generation) {
+                    gone.push(Event::FoundGone { time, handle, generation });
+                }
             }
         }
+        gone
     }
 }
 

@@ -2,54 +2,29 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
-    hash::{BuildHasherDefault, Hasher},
-    sync::Arc,
+    hash::BuildHasherDefault,
+    mem::take,
 };
-
-use fdtrace_common::{hash, wire::CAUSES};
 
 use super::{
+    counts::Counts,
+    details::{Details, Mapping},
+    fresh::{Fresh, FreshGroup},
+    hasher::CallHasher,
     images::{Image, ImageId, Images},
+    sites::Sites,
+    stacks::Stacks,
     table::{Handle, Table},
 };
-use crate::stream::{Alloc, Call, Cause, Event, Release, Stack};
+use crate::stream::{
+    Alloc, Call, Cause, Described, Event, Existing, Fact, ImageKey, Mapped, Release, Stack, Vitals,
+};
 
 /// Index of a group.
 pub type GroupId = u32;
 
-/// How many handles came and went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
-    /// Handles made.
-    pub allocated: u64,
-    /// Handles gone, by [`Cause`].
-    pub released_by: [u64; CAUSES],
-    /// Of those gone, the ones that no open ever completed.
-    pub never_opened: u64,
-}
-
-impl Counts {
-    /// Handles gone.
-    #[must_use]
-    pub fn released(&self) -> u64 {
-        self.released_by.iter().sum()
-    }
-
-    /// Handles alive.
-    #[must_use]
-    pub fn live(&self) -> u64 {
-        self.allocated.saturating_sub(self.released())
-    }
-
-    /// Adds others to these.
-    pub fn add(&mut self, other: &Self) {
-        self.allocated += other.allocated;
-        self.never_opened += other.never_opened;
-        for (sum, more) in self.released_by.iter_mut().zip(other.released_by) {
-            *sum += more;
-        }
-    }
-}
+/// The generation of a handle that is older than the trace.
+const EXISTING: u64 = 1;
 
 /// Handles that one image allocated by one call chain and one system call.
 #[derive(Clone, Debug)]
@@ -60,6 +35,10 @@ pub struct Group {
     pub serial: u64,
     /// The call.
     pub call: Call,
+    /// Handles that are older than the trace, and that the image held when it began; nobody knows who made them.
+    pub existing: bool,
+    /// The call site, when it was found out.
+    pub site: Option<u64>,
     /// What came and went.
     pub counts: Counts,
 }
@@ -73,48 +52,62 @@ pub struct Loss {
     pub phantoms: u64,
     /// Releases of handles whose allocation did not come through.
     pub unmatched: u64,
+    /// Gaps in the stream, where events were lost.
+    pub gaps: u64,
 }
 
-/// Live handles, and who made them.
+/// Live handles, who made them, and what was found out about them.
 #[derive(Default)]
 pub struct Fold {
     table: Table,
     images: Images,
     groups: Vec<Group>,
     free_groups: Vec<GroupId>,
-    by_call: HashMap<(ImageId, Call), GroupId, BuildHasherDefault<CallHasher>>,
+    by_call: HashMap<(ImageId, Call, bool), GroupId, BuildHasherDefault<CallHasher>>,
     /// Most allocations repeat the one before.
     last: Option<((u32, Call), GroupId)>,
-    stacks: HashMap<u64, Arc<[u64]>, BuildHasherDefault<CallHasher>>,
+    stacks: Stacks,
+    sites: Sites,
+    details: Details,
+    fresh: Fresh,
     errors: BTreeMap<i32, u64>,
-    /// Groups of images that are gone, with nothing alive.
-    retired: Counts,
+    /// Handles older than the trace, of images that are gone.
+    existing: Counts,
+    vitals: Vitals,
     loss: Loss,
     serial: u64,
 }
 
 impl Fold {
+    /// A fold that remembers which groups are new, for somebody who finds out about them ([`Self::take_fresh`]).
+    #[must_use]
+    pub fn watched() -> Self {
+        Self { fresh: Fresh::remembered(), ..Self::default() }
+    }
+
     /// Applies one event.
     pub fn apply(&mut self, event: Event) {
         match event {
             Event::Alloc(alloc) => self.allocate(&alloc),
             Event::Release(release) => self.release(&release),
-            Event::Stack(Stack { hash, frames, .. }) => {
-                self.stacks.insert(hash, frames.into());
-            }
-            Event::Fork { child, comm, .. } => {
+            Event::Stack(Stack { hash, frames, .. }) => self.stacks.insert(hash, frames),
+            Event::Mapped(mapped) => self.map(&mapped),
+            Event::Fork { time, parent, child, comm } => {
                 self.end_image(child);
-                self.images.begin(child, Some(comm), None);
+                self.images.fork(parent, ImageKey { tgid: child, since: time }, comm);
             }
-            Event::Exec { tgid, comm, path, .. } => {
+            Event::Exec { time, tgid, comm, path } => {
                 self.end_image(tgid);
-                self.images.begin(tgid, Some(comm), Some(path));
+                self.images.begin(ImageKey { tgid, since: time }, Some(comm), Some(path));
             }
             Event::Exit { tgid, .. } => self.end_image(tgid),
             Event::Failure { errno, .. } => *self.errors.entry(errno).or_default() += 1,
-            Event::FoundLive(alloc) => self.heal_live(&alloc),
-            Event::FoundGone { handle, generation, .. } => self.heal_gone(handle, generation),
-            Event::Mapped(_) | Event::Gap { .. } | Event::Swallowed(_) | Event::Fact(_) | Event::Look(_) => {}
+            Event::Gap { .. } => self.loss.gaps += 1,
+            Event::FoundLive(alloc) => self.found_live(&alloc),
+            Event::FoundGone { handle, generation, .. } => self.found_gone(handle, generation),
+            Event::Swallowed(swallowed) => self.sites.swallow(&swallowed),
+            Event::Fact(fact) => self.learn(*fact),
+            Event::Look(vitals) => self.vitals = *vitals,
         }
     }
 
@@ -165,8 +158,30 @@ impl Fold {
         group.counts.released_by[cause as usize] += 1;
         group.counts.never_opened += u64::from(never_opened);
         let image = group.image;
+        self.unpin(image);
+        if let Some(mapping) = self.details.forget(address) {
+            self.unpin(self.groups[mapping.group as usize].image);
+        }
+    }
+
+    fn unpin(&mut self, image: ImageId) {
         self.images.get_mut(image).live -= 1;
         self.retire(image);
+    }
+
+    /// Who mapped a handle first is remembered, and how often it was mapped.
+    fn map(&mut self, mapped: &Mapped) {
+        if self.table.get(mapped.handle).is_none_or(|handle| handle.generation != mapped.generation) {
+            self.loss.unmatched += 1;
+            return;
+        }
+        if self.details.mapped_again(mapped.handle) {
+            return;
+        }
+        let group = self.group(mapped.tgid, mapped.call);
+        self.images.get_mut(self.groups[group as usize].image).live += 1;
+        let Mapped { tgid, address, length, .. } = *mapped;
+        self.details.map(mapped.handle, Mapping { group, tgid, address, length, times: 1 });
     }
 
     fn end_image(&mut self, tgid: u32) {
@@ -182,11 +197,17 @@ impl Fold {
         if !image.ended || image.live > 0 {
             return;
         }
-        for group in std::mem::take(&mut image.groups) {
+        let key = image.key;
+        for group in take(&mut image.groups) {
             let gone = &mut self.groups[group as usize];
-            self.retired.add(&std::mem::take(&mut gone.counts));
-            self.by_call.remove(&(id, gone.call));
+            let counts = take(&mut gone.counts);
+            self.by_call.remove(&(id, gone.call, gone.existing));
             self.free_groups.push(group);
+            if gone.existing {
+                self.existing.add(&counts);
+            } else {
+                self.sites.close(gone.site, (key, gone.call), &counts);
+            }
         }
         self.last = None;
         self.images.forget(id);
@@ -200,17 +221,18 @@ impl Fold {
             return group;
         }
         let image = self.images.current(tgid);
-        let group = match self.by_call.get(&(image, call)) {
+        let group = match self.by_call.get(&(image, call, false)) {
             Some(group) => *group,
-            None => self.add_group(image, call),
+            None => self.add_group(image, call, false),
         };
         self.last = Some(((tgid, call), group));
         group
     }
 
-    fn add_group(&mut self, image: ImageId, call: Call) -> GroupId {
+    fn add_group(&mut self, image: ImageId, call: Call, existing: bool) -> GroupId {
         self.serial += 1;
-        let group = Group { image, serial: self.serial, call, counts: Counts::default() };
+        let group =
+            Group { image, serial: self.serial, call, existing, site: None, counts: Counts::default() };
         let id = if let Some(id) = self.free_groups.pop() {
             self.groups[id as usize] = group;
             id
@@ -218,13 +240,16 @@ impl Fold {
             self.groups.push(group);
             GroupId::try_from(self.groups.len() - 1).unwrap_or(GroupId::MAX)
         };
-        self.by_call.insert((image, call), id);
-        self.images.get_mut(image).groups.push(id);
+        self.by_call.insert((image, call, existing), id);
+        let image = self.images.get_mut(image);
+        image.groups.push(id);
+        if !existing {
+            self.fresh.add(image.key, call);
+        }
         id
     }
 
-    /// Puts in a handle that the kernel's table has and whose allocation never came through.
-    pub fn heal_live(&mut self, alloc: &Alloc) {
+    fn found_live(&mut self, alloc: &Alloc) {
         match self.table.get(alloc.handle) {
             Some(known) if known.generation >= alloc.generation => {}
             _ => {
@@ -234,17 +259,79 @@ impl Fold {
         }
     }
 
-    /// Takes out a handle that the kernel's table no longer has and whose release never came through.
-    pub fn heal_gone(&mut self, address: u64, generation: u64) {
+    fn found_gone(&mut self, address: u64, generation: u64) {
         if self.table.get(address).is_some_and(|handle| handle.generation == generation) {
             self.drop_handle(address, Cause::Unknown, false);
             self.loss.healed += 1;
         }
     }
 
-    /// Says what a handle is, by the caller's numbering; false when there is no such handle.
-    pub fn set_kind(&mut self, address: u64, generation: u64, kind: u8) -> bool {
-        self.table.set_kind(address, generation, kind)
+    fn learn(&mut self, fact: Fact) {
+        match fact {
+            Fact::Identity(key, identity) => {
+                if let Some(image) = self.images.find(key) {
+                    self.images.get_mut(image).identity = Some(identity);
+                }
+            }
+            Fact::Site(site) => self.sites.define(site),
+            Fact::Belongs { image, call, site } => self.place(image, call, site),
+            Fact::Described(described) => self.describe(described),
+            Fact::Existing(existing) => self.add_existing(&existing),
+        }
+    }
+
+    fn place(&mut self, key: ImageKey, call: Call, site: u64) {
+        let group = self.images.find(key).and_then(|image| self.by_call.get(&(image, call, false)));
+        match group {
+            Some(group) => self.groups[*group as usize].site = Some(site),
+            None => self.sites.place_closed((key, call), site),
+        }
+    }
+
+    fn describe(&mut self, found: Described) {
+        if self.table.set_kind(found.handle, found.generation, found.kind as u8) {
+            self.details.describe(found.handle, found.name, found.descriptor);
+        }
+    }
+
+    fn add_existing(&mut self, existing: &Existing) {
+        if self.table.get(existing.handle).is_some() {
+            return;
+        }
+        let image = self.images.current(existing.tgid);
+        let call = Call::default();
+        let group = match self.by_call.get(&(image, call, true)) {
+            Some(group) => *group,
+            None => self.add_group(image, call, true),
+        };
+        self.groups[group as usize].counts.allocated += 1;
+        self.images.get_mut(image).live += 1;
+        let handle = Handle { generation: EXISTING, group, tid: existing.tgid, kind: 0 };
+        self.table.insert(existing.handle, handle);
+    }
+
+    /// Groups that are new since the last time that this was asked, with their stacks.
+    pub fn take_fresh(&mut self) -> Vec<FreshGroup> {
+        let (images, stacks) = (&self.images, &self.stacks);
+        self.fresh.take(|name| stacks.get(name), |key| images.find(key).map(|id| images.get(id)))
+    }
+
+    /// Says that the kernel side will send every stack anew: those that are known are dropped, but not before all that
+    /// may still name them has come through, which is when this is called again.
+    pub fn forget_stacks(&mut self) {
+        self.stacks.turn();
+    }
+
+    /// How many stacks are remembered.
+    #[must_use]
+    pub fn stacks(&self) -> usize {
+        self.stacks.len()
+    }
+
+    /// Stacks that were named and never came through.
+    #[must_use]
+    pub const fn unknown_stacks(&self) -> u64 {
+        self.fresh.unknown
     }
 
     /// The live handles.
@@ -253,9 +340,21 @@ impl Fold {
         &self.table
     }
 
-    /// Groups with live handles.
+    /// All groups of images that still matter.
+    pub fn groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
+        // A group in the list of free ones has no counts.
+        (0..).zip(&self.groups).filter(|(_, group)| group.counts.allocated > 0)
+    }
+
+    /// Groups with live handles that were made since tracing began.
     pub fn live_groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
-        (0..).zip(&self.groups).filter(|(_, group)| group.counts.live() > 0)
+        self.groups().filter(|(_, group)| !group.existing && group.counts.live() > 0)
+    }
+
+    /// A group, by its index.
+    #[must_use]
+    pub fn group_at(&self, id: GroupId) -> &Group {
+        &self.groups[id as usize]
     }
 
     /// An image that has groups.
@@ -264,17 +363,31 @@ impl Fold {
         self.images.get(id)
     }
 
-    /// The frames of a stack, innermost first.
+    /// What is known of single handles.
     #[must_use]
-    pub fn stack(&self, name: u64) -> Option<Arc<[u64]>> {
-        self.stacks.get(&name).cloned()
+    pub const fn details(&self) -> &Details {
+        &self.details
     }
 
-    /// All that came and went, as far as events told.
+    /// What is known of call sites.
+    #[must_use]
+    pub const fn sites(&self) -> &Sites {
+        &self.sites
+    }
+
+    /// All that came and went, as far as events told; without what is older than the trace.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let mut sum = self.retired;
-        self.groups.iter().for_each(|group| sum.add(&group.counts));
+        let mut sum = self.sites.closed();
+        self.groups.iter().filter(|group| !group.existing).for_each(|group| sum.add(&group.counts));
+        sum
+    }
+
+    /// Handles that are older than the trace: how many there were, and how many of them are gone.
+    #[must_use]
+    pub fn existing(&self) -> Counts {
+        let mut sum = self.existing;
+        self.groups.iter().filter(|group| group.existing).for_each(|group| sum.add(&group.counts));
         sum
     }
 
@@ -284,42 +397,16 @@ impl Fold {
         &self.errors
     }
 
+    /// What the kernel side had counted at the last look.
+    #[must_use]
+    pub const fn vitals(&self) -> &Vitals {
+        &self.vitals
+    }
+
     /// What was wrong, and what was put right.
     #[must_use]
     pub const fn loss(&self) -> Loss {
         self.loss
-    }
-}
-
-/// Hashes keys that are hashes already.
-#[derive(Default)]
-pub(super) struct CallHasher(u64);
-
-impl Hasher for CallHasher {
-    fn finish(&self) -> u64 {
-        hash::finish(self.0)
-    }
-
-    fn write(&mut self, bytes: &[u8]) {
-        for byte in bytes {
-            self.write_u64((*byte).into());
-        }
-    }
-
-    fn write_u64(&mut self, word: u64) {
-        self.0 = hash::mix(self.0, word);
-    }
-
-    fn write_u32(&mut self, word: u32) {
-        self.write_u64(word.into());
-    }
-
-    fn write_u16(&mut self, word: u16) {
-        self.write_u64(word.into());
-    }
-
-    fn write_usize(&mut self, word: usize) {
-        self.write_u64(word as u64);
     }
 }
 
@@ -344,6 +431,10 @@ mod tests {
             never_opened: false,
             unaccounted: false,
         })
+    }
+
+    fn gone(handle: u64, generation: u64) -> Event {
+        Event::FoundGone { time: 99, handle, generation }
     }
 
     fn folded(events: impl IntoIterator<Item = Event>) -> Fold {
@@ -382,14 +473,14 @@ mod tests {
     fn healing_is_done_once_however_the_events_arrive() {
         let mut fold = Fold::default();
         let Event::Alloc(lost) = alloc(8, 3, 5) else { unreachable!() };
-        fold.heal_live(&lost);
-        fold.heal_live(&lost);
+        fold.apply(Event::FoundLive(lost));
+        fold.apply(Event::FoundLive(lost));
         fold.apply(alloc(8, 3, 5));
         assert_eq!((fold.counts().allocated, fold.loss().healed), (1, 1));
-        fold.heal_gone(8, 2);
+        fold.apply(gone(8, 2));
         assert_eq!(fold.table().len(), 1, "another generation");
-        fold.heal_gone(8, 3);
-        fold.heal_gone(8, 3);
+        fold.apply(gone(8, 3));
+        fold.apply(gone(8, 3));
         assert_eq!((fold.counts().live(), fold.loss().healed), (0, 2));
     }
 
@@ -398,7 +489,7 @@ mod tests {
         let exit = Event::Exit { time: 9, tgid: 5 };
         let fold = folded([alloc(8, 1, 5), exit, release(8, 1)]);
         assert_eq!(fold.live_groups().count(), 0);
-        assert_eq!(fold.retired.allocated, 1);
+        assert_eq!(fold.counts().allocated, 1);
         assert_eq!(fold.counts().released(), 1);
         assert_eq!((fold.free_groups.len(), fold.by_call.len()), (1, 0));
     }
@@ -436,5 +527,99 @@ mod tests {
         }
         assert_eq!(one.counts(), other.counts());
         assert_eq!(one.table().len(), other.table().len());
+    }
+
+    const SITE: u64 = 77;
+
+    fn belongs(tgid: u32, since: u64) -> Event {
+        Event::Fact(Box::new(Fact::Belongs { image: ImageKey { tgid, since }, call: CALL, site: SITE }))
+    }
+
+    #[test]
+    fn a_site_keeps_the_sums_of_processes_that_are_gone() {
+        let exit = Event::Exit { time: 9, tgid: 5 };
+        let early = folded([alloc(8, 1, 5), belongs(5, 0), exit.clone(), release(8, 1)]);
+        let late = folded([alloc(8, 1, 5), exit, release(8, 1), belongs(5, 0)]);
+        for fold in [early, late] {
+            let closed = fold.sites().get(SITE).expect("a site").closed;
+            assert_eq!((closed.allocated, closed.released()), (1, 1));
+            assert_eq!(fold.counts().allocated, 1);
+        }
+    }
+
+    #[test]
+    fn what_is_older_than_the_trace_is_counted_apart() {
+        let existing =
+            |handle| Event::Fact(Box::new(Fact::Existing(Existing { handle, tgid: 5, fd: Some(3) })));
+        let fold = folded([existing(8), existing(16), existing(8), alloc(24, 2, 5), release(8, 1)]);
+        assert_eq!((fold.existing().allocated, fold.existing().live()), (2, 1));
+        assert_eq!((fold.counts().allocated, fold.counts().live()), (1, 1));
+        assert_eq!(fold.live_groups().count(), 1);
+    }
+
+    #[test]
+    fn a_mapping_is_remembered_as_long_as_its_handle() {
+        let mapped = |handle, generation, tgid| {
+            let call = Call { user_stack: 21, ..CALL };
+            Event::Mapped(Mapped {
+                handle,
+                generation,
+                time: 5,
+                tgid,
+                tid: tgid,
+                address: 0x1000,
+                length: 4096,
+                call,
+            })
+        };
+        let mut fold = folded([alloc(8, 1, 5), mapped(8, 1, 6), mapped(8, 1, 7), mapped(16, 1, 7)]);
+        let mapping = *fold.details().get(8).and_then(|detail| detail.mapping.as_ref()).expect("a mapping");
+        assert_eq!((mapping.tgid, mapping.times), (6, 2));
+        assert_eq!(fold.loss().unmatched, 1, "a mapping of a handle that nobody knows");
+        fold.apply(Event::Exit { time: 9, tgid: 6 });
+        assert_eq!(fold.image(fold.group_at(mapping.group).image).key.tgid, 6, "pinned by the mapping");
+        fold.apply(release(8, 1));
+        assert!(fold.details().get(8).is_none());
+        assert_eq!(fold.free_groups.len(), 1, "the image of process 6 is forgotten");
+    }
+
+    #[test]
+    fn a_forked_process_has_the_memory_of_its_parent() {
+        let fork = |parent, child, time| Event::Fork {
+            time,
+            parent,
+            child,
+            comm: *b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        };
+        let mut fold = Fold::watched();
+        [alloc(8, 1, 5), fork(5, 6, 2), alloc(16, 3, 6), fork(6, 7, 4), alloc(24, 5, 7)]
+            .into_iter()
+            .for_each(|event| fold.apply(event));
+        fold.apply(Event::Stack(Stack {
+            hash: 11,
+            side: crate::stream::Side::User,
+            tgid: 5,
+            frames: [1, 2].into(),
+        }));
+        fold.apply(Event::Stack(Stack {
+            hash: 12,
+            side: crate::stream::Side::Kernel,
+            tgid: 5,
+            frames: [3].into(),
+        }));
+        let fresh = fold.take_fresh();
+        let spaces: Vec<_> = fresh.iter().map(|group| (group.image.tgid, group.space.tgid)).collect();
+        assert_eq!(spaces, [(5, 5), (6, 5), (7, 5)]);
+        assert_eq!(fresh[0].user.as_deref(), Some([1, 2].as_slice()));
+        assert!(fold.take_fresh().is_empty(), "once");
+    }
+
+    #[test]
+    fn a_group_waits_for_its_stacks_but_not_for_ever() {
+        let mut fold = Fold::watched();
+        fold.apply(alloc(8, 1, 5));
+        let tries = (0..100).take_while(|_| fold.take_fresh().is_empty()).count();
+        assert!((2..50).contains(&tries), "{tries}");
+        assert_eq!(fold.unknown_stacks(), 2);
     }
 }

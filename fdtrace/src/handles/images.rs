@@ -1,8 +1,8 @@
 //! Images: one program in one process.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, sync::Arc};
 
-use crate::stream::Name;
+use crate::stream::{Identity, ImageKey, Name};
 
 /// Index of an image in [`Images`].
 pub type ImageId = u32;
@@ -10,17 +10,19 @@ pub type ImageId = u32;
 /// One program in one process.
 #[derive(Clone, Debug)]
 pub struct Image {
-    /// The process.
-    pub tgid: u32,
-    /// Distinguishes it from every other image of this trace.
-    pub serial: u64,
+    /// The process, and when it began to run this program.
+    pub key: ImageKey,
+    /// The image whose memory this one has: itself, or the one that it was forked from.
+    pub space: ImageKey,
     /// Its name, as the last fork or exec said; `None` when it was there before tracing.
     pub comm: Option<Name>,
     /// The path given to `execve`, when that was seen.
     pub path: Option<Vec<u8>>,
+    /// What was found out about it.
+    pub identity: Option<Arc<Identity>>,
     /// It runs no longer: another program took its place, or the process ended.
     pub ended: bool,
-    /// Live handles that it allocated.
+    /// What keeps it from being forgotten: live handles that it allocated or mapped.
     pub live: u64,
     /// Its groups.
     pub(super) groups: Vec<u32>,
@@ -32,7 +34,7 @@ pub(super) struct Images {
     images: Vec<Image>,
     free: Vec<ImageId>,
     current: HashMap<u32, ImageId>,
-    serial: u64,
+    by_key: HashMap<ImageKey, ImageId>,
 }
 
 impl Images {
@@ -44,19 +46,28 @@ impl Images {
         &mut self.images[id as usize]
     }
 
+    pub(super) fn find(&self, key: ImageKey) -> Option<ImageId> {
+        self.by_key.get(&key).copied()
+    }
+
     /// The image that a process runs now; a process that was never announced was there before.
     pub(super) fn current(&mut self, tgid: u32) -> ImageId {
         match self.current.get(&tgid) {
             Some(id) => *id,
-            None => self.begin(tgid, None, None),
+            None => self.begin(ImageKey { tgid, since: 0 }, None, None),
         }
     }
 
     /// A process runs a new image.
-    pub(super) fn begin(&mut self, tgid: u32, comm: Option<Name>, path: Option<Vec<u8>>) -> ImageId {
-        self.serial += 1;
+    pub(super) fn begin(&mut self, key: ImageKey, comm: Option<Name>, path: Option<Vec<u8>>) -> ImageId {
+        // The same image twice: its announcement was lost, and it was taken for one that was there before.
+        if let Some(id) = self.find(key) {
+            self.images[id as usize].ended = false;
+            self.current.insert(key.tgid, id);
+            return id;
+        }
         let image =
-            Image { tgid, serial: self.serial, comm, path, ended: false, live: 0, groups: Vec::new() };
+            Image { key, space: key, comm, path, identity: None, ended: false, live: 0, groups: Vec::new() };
         let id = if let Some(id) = self.free.pop() {
             self.images[id as usize] = image;
             id
@@ -64,8 +75,22 @@ impl Images {
             self.images.push(image);
             ImageId::try_from(self.images.len() - 1).unwrap_or(ImageId::MAX)
         };
-        self.current.insert(tgid, id);
+        self.current.insert(key.tgid, id);
+        self.by_key.insert(key, id);
         id
+    }
+
+    /// A process was made, with a copy of its parent's memory.
+    pub(super) fn fork(&mut self, parent: u32, child: ImageKey, comm: Name) {
+        let space = self.current.get(&parent).map(|id| {
+            let parent = self.get(*id);
+            (parent.space, parent.path.clone(), parent.identity.clone())
+        });
+        let id = self.begin(child, Some(comm), None);
+        if let Some((space, path, identity)) = space {
+            let image = self.get_mut(id);
+            (image.space, image.path, image.identity) = (space, path, identity);
+        }
     }
 
     /// What a process runs now ends; says which image that was.
@@ -77,6 +102,7 @@ impl Images {
 
     /// Forgets an image that ended and of which nothing lives.
     pub(super) fn forget(&mut self, id: ImageId) {
+        self.by_key.remove(&self.images[id as usize].key);
         self.free.push(id);
     }
 }

@@ -3,10 +3,22 @@
 //! Plain data in, plain data out; it knows neither a kernel nor a clock, so it is the same for a live trace and for a
 //! recorded one.
 
+mod counts;
+mod details;
 mod fold;
+mod fresh;
+mod hasher;
 mod images;
+mod sites;
+mod snapshot;
+mod stacks;
 mod table;
 
-pub use fold::{Counts, Fold, Group, GroupId, Loss};
+pub use counts::Counts;
+pub use details::{Detail, Details, Mapping};
+pub use fold::{Fold, Group, GroupId, Loss};
+pub use fresh::FreshGroup;
 pub use images::{Image, ImageId};
+pub use sites::{SiteSums, Sites};
+pub use snapshot::{GroupSnapshot, KIND_SLOTS, MappedBy, OldHandle, Snapshot};
 pub use table::{Handle, Table};

@@ -12,9 +12,6 @@ use fdtrace_common::look::{Description, Descriptor, Phantom};
 
 use super::bpf;
 
-/// The most handles whose descriptors are looked for at once (the size of the WANTED map).
-const MOST_WANTED: usize = 1024;
-
 /// The two iterators. Reading them does not disturb tracing, so this may live in another thread than the tracer.
 pub struct Looker {
     pub(super) describe: Option<OwnedFd>,
@@ -24,6 +21,9 @@ pub struct Looker {
 }
 
 impl Looker {
+    /// The most handles whose descriptors are looked for at once (the size of the WANTED map).
+    pub const MOST_WANTED: usize = 1024;
+
     /// Calls `each` for every live handle that was not described before, or that is wanted by name again; does nothing
     /// where the kernel has no such iterator.
     ///
@@ -40,7 +40,7 @@ impl Looker {
     /// # Errors
     /// What the kernel answers.
     pub fn look_at(&mut self, handles: &[u64]) -> io::Result<(Vec<Description>, Vec<Descriptor>)> {
-        let handles = &handles[..handles.len().min(MOST_WANTED)];
+        let handles = &handles[..handles.len().min(Self::MOST_WANTED)];
         for handle in handles {
             self.wanted.insert(handle, 1, 0).map_err(io::Error::other)?;
         }

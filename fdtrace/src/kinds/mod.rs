@@ -182,7 +182,7 @@ pub(crate) mod tests {
         for (number, kind) in (0..).zip(Kind::ALL) {
             assert_eq!(Kind::from_number(number), kind);
             assert_eq!(Kind::from_name(kind.name()), Some(kind));
-            assert!(usize::from(number) < crate::collect::KIND_SLOTS);
+            assert!(usize::from(number) < crate::handles::KIND_SLOTS);
         }
         assert_eq!(Kind::from_number(200), Kind::Unknown);
         assert_eq!(Kind::from_name("file"), None);

@@ -17,8 +17,8 @@ pub struct Document {
     pub sites: Vec<Site>,
     /// What grows fastest, if anything grows.
     pub fastest: Option<Fastest>,
-    /// What the tracer itself costs.
-    pub own: Own,
+    /// What the tracer itself costs; none of a trace that has ended.
+    pub own: Option<Own>,
 }
 
 /// The trace as a whole.
@@ -30,8 +30,8 @@ pub struct Trace {
     pub duration_ns: u64,
     /// How many looks were taken, this one included.
     pub looks: u64,
-    /// Which backend sees the handles.
-    pub backend: &'static str,
+    /// Which backend saw the handles.
+    pub backend: String,
     /// The kernel's release.
     pub kernel: String,
     /// Nothing was lost that was not put right again.
@@ -87,10 +87,32 @@ pub struct Lost {
 /// The whole of the handles.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Handles {
-    /// Allocated since tracing began, and alive.
+    /// Allocated since tracing began, and alive; in survivors mode only those that are old enough.
     pub live: u64,
-    /// All others of the system: older than tracing, or filtered out (file-nr less `live`).
+    /// Alive and too young for survivors mode to speak of.
+    pub young: u64,
+    /// The age from which survivors mode speaks of a handle; 0 when it speaks of all.
+    pub min_age_ns: u64,
+    /// Older than tracing, found in descriptors and mappings when it began, and still alive.
     pub pre_existing: u64,
+    /// Of those found then, the ones that are gone.
+    pub pre_existing_released: u64,
+    /// Who held those that are alive when tracing began, most first.
+    pub pre_existing_by: Vec<ExistingBy>,
+    /// All others of the system (file-nr less all of the above): filtered out, or held by something that the census of
+    /// descriptors and mappings does not see.
+    pub others: u64,
+}
+
+/// A process that held handles when tracing began.
+#[derive(Clone, Debug, Serialize)]
+pub struct ExistingBy {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Handles that it held then, and that are alive.
+    pub live: u64,
 }
 
 /// One call site.
@@ -118,6 +140,10 @@ pub struct Site {
     pub verdict: Verdict,
     /// Alive, by kind.
     pub kinds: BTreeMap<&'static str, u64>,
+    /// Alive, by what holds them, as far as is known.
+    pub holders: BTreeMap<&'static str, u64>,
+    /// Call sites that mapped these handles, most first.
+    pub mapped_by: Vec<MappedAt>,
     /// Who made them, most first.
     pub processes: Vec<Process>,
     /// The oldest ones.
@@ -128,6 +154,32 @@ pub struct Site {
     pub user_stack: Vec<UserFrame>,
     /// Whether the user stack reaches the function that the thread began with.
     pub user_stack_complete: bool,
+}
+
+/// A call site that mapped handles of another one.
+#[derive(Clone, Debug, Serialize)]
+pub struct MappedAt {
+    /// Live handles that it mapped.
+    pub handles: u64,
+    /// Its id.
+    pub site: String,
+    /// Which kernel path allocated what it mapped.
+    pub origin: &'static str,
+    /// Innermost frame first.
+    pub user_stack: Vec<UserFrame>,
+    /// One of the mappings.
+    pub example: Option<MappingExample>,
+}
+
+/// One mapping of a file.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct MappingExample {
+    /// The process that has it.
+    pub pid: u32,
+    /// Where it begins.
+    pub address: u64,
+    /// Its length in bytes.
+    pub length: u64,
 }
 
 /// How the number of a site's live handles develops.
@@ -159,6 +211,8 @@ pub struct Process {
     pub cgroup: String,
     /// Its live handles of this site.
     pub live: u64,
+    /// Handles that it made at this site; none where they were not counted by process.
+    pub allocated: Option<u64>,
 }
 
 /// One live handle.
@@ -219,6 +273,9 @@ pub struct Fastest {
     pub live: u64,
     /// How many more a second.
     pub per_second: f64,
+    /// Whether handles of this kind take descriptors.
+    #[serde(skip)]
+    pub takes_descriptors: bool,
     /// How near the process is to its limit of descriptors.
     pub descriptors: Option<Descriptors>,
     /// Seconds until the limit at this rate; none when the handles take no descriptors.

@@ -3,8 +3,8 @@
 use std::io::{self, Write};
 
 use super::{
-    Document, Example, Fastest, Site, UserFrame, Verdict,
-    words::{bytes, change, harmless, number, rate, seconds, span},
+    Document, Example, Fastest, Handles, Own, Process, Site, Trace, Verdict, chain,
+    words::{bytes, change, counted, harmless, number, rate, seconds, span},
 };
 
 /// How the text looks.
@@ -16,13 +16,18 @@ pub struct Style {
     pub top: usize,
     /// Whole stacks, with modules and kernel frames.
     pub verbose: bool,
+    /// The trace has ended: nothing is said of now, and nothing of what may come.
+    pub finished: bool,
 }
-
-/// The most frames of a chain in the short form.
-const SHORT_CHAIN: usize = 6;
 
 /// Looks before which no verdict is given.
 const LOOKS_TO_JUDGE: u64 = 3;
+
+/// The most processes that are named for what is older than the trace.
+const EXISTING_HOLDERS: usize = 3;
+
+/// The most call sites that mapped a site's handles and are shown.
+const MAPPED_BY: usize = 3;
 
 /// Examples of so many characters go on one line.
 const SHORT_LINE: usize = 84;
@@ -32,27 +37,13 @@ const SHORT_LINE: usize = 84;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
-    let trace = &document.trace;
-    writeln!(
-        out,
-        "{}",
-        paint(
-            style,
-            "1",
-            &format!(
-                "{} live handles made in the last {} ({} backend, Linux {})",
-                number(document.handles.live),
-                span(trace.duration_ns),
-                trace.backend,
-                harmless(&trace.kernel)
-            )
-        )
-    )?;
+    writeln!(out, "{}", paint(style, "1", &headline(document, style)))?;
     if !document.sites.is_empty() {
+        let second = if style.finished { "ALLOCATED" } else { "CHANGE" };
         writeln!(
             out,
-            "{:>9} {:>8} {:>8}  {:<8} {:<11} {:<22} PROCESS",
-            "LIVE", "CHANGE", "OLDEST", "TREND", "ORIGIN", "KIND"
+            "{:>9} {second:>9} {:>8}  {:<8} {:<11} {:<22} PROCESS",
+            "LIVE", "OLDEST", "TREND", "ORIGIN", "KIND"
         )?;
     }
     for site in document.sites.iter().take(style.top) {
@@ -67,36 +58,80 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Res
     out.flush()
 }
 
+/// What a document is about.
+pub(super) fn headline(document: &Document, style: Style) -> String {
+    let (trace, handles) = (&document.trace, &document.handles);
+    if style.finished {
+        return at_the_end(trace, handles);
+    }
+    let age = span(trace.duration_ns);
+    format!("{} live handles made in the last {age} {}", number(handles.live), where_from(trace))
+}
+
+/// The headline of a trace that has ended.
+pub(super) fn at_the_end(trace: &Trace, handles: &Handles) -> String {
+    let length = span(trace.duration_ns);
+    format!("{} live handles at the end of a trace of {length} {}", number(handles.live), where_from(trace))
+}
+
+fn where_from(trace: &Trace) -> String {
+    format!("({} backend, Linux {})", trace.backend, harmless(&trace.kernel))
+}
+
 fn write_site(out: &mut impl Write, site: &Site, style: Style) -> io::Result<()> {
-    let kinds = site.kinds.iter().map(|(kind, count)| match site.kinds.len() {
-        1 => (*kind).to_owned(),
-        _ => format!("{kind} {}", number(*count)),
-    });
-    let mut kinds: Vec<String> = kinds.collect();
-    kinds.truncate(2);
     let line = format!(
-        "{:>9} {:>8} {:>8}  {:<8} {:<11} {:<22} {}",
+        "{:>9} {:>9} {:>8}  {:<8} {:<11} {:<22} {}",
         number(site.aged),
-        change(site.change),
-        span(site.oldest_age_ns),
+        if style.finished { number(site.allocated) } else { change(site.change) },
+        if site.live == 0 { String::new() } else { span(site.oldest_age_ns) },
         trend(site.verdict),
         site.origin,
-        kinds.join(", "),
-        processes(site)
+        kinds(site),
+        processes(&site.processes)
     );
     let growing = site.verdict == Verdict::Growing;
     writeln!(out, "{}", if growing { paint(style, "31", &line) } else { line })?;
     if style.verbose {
-        write_whole_chain(out, site)?;
+        chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete)?;
     } else {
-        writeln!(out, "          at {}", short_chain(site))?;
+        let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
+        writeln!(out, "          at {chain}")?;
     }
-    if !site.examples.is_empty() {
-        let examples: Vec<String> = site.examples.iter().map(example).collect();
-        let short = examples.iter().map(String::len).sum::<usize>() <= SHORT_LINE;
-        writeln!(out, "          e.g. {}", examples.join(if short { ", " } else { ",\n               " }))?;
+    write_mappings(out, site)?;
+    write_examples(out, site)
+}
+
+fn kinds(site: &Site) -> String {
+    let kinds = site.kinds.iter().map(|(kind, count)| match site.kinds.len() {
+        1 => (*kind).to_owned(),
+        _ => format!("{kind} {}", number(*count)),
+    });
+    kinds.take(2).collect::<Vec<_>>().join(", ")
+}
+
+fn write_mappings(out: &mut impl Write, site: &Site) -> io::Result<()> {
+    for mapped in site.mapped_by.iter().take(MAPPED_BY) {
+        let chain = chain::short(&mapped.user_stack, &[], true);
+        let example = mapped.example.map(|found| {
+            format!(", e.g. pid {} at {:#x}, {}", found.pid, found.address, bytes(found.length))
+        });
+        let example = example.unwrap_or_default();
+        writeln!(out, "          mapped by {chain} ({}{example})", counted(mapped.handles, "handle"))?;
+    }
+    let hidden = site.mapped_by.len().saturating_sub(MAPPED_BY);
+    if hidden > 0 {
+        writeln!(out, "          mapped by {} more", counted(hidden as u64, "call site"))?;
     }
     Ok(())
+}
+
+fn write_examples(out: &mut impl Write, site: &Site) -> io::Result<()> {
+    if site.examples.is_empty() {
+        return Ok(());
+    }
+    let examples: Vec<String> = site.examples.iter().map(example).collect();
+    let short = examples.iter().map(String::len).sum::<usize>() <= SHORT_LINE;
+    writeln!(out, "          e.g. {}", examples.join(if short { ", " } else { ",\n               " }))
 }
 
 fn example(example: &Example) -> String {
@@ -117,87 +152,63 @@ fn trend(verdict: Verdict) -> &'static str {
     }
 }
 
-fn processes(site: &Site) -> String {
-    let Some(first) = site.processes.first() else { return String::new() };
+/// The first process, and how many more there are.
+pub(super) fn processes(processes: &[Process]) -> String {
+    let Some(first) = processes.first() else { return String::new() };
     let name = format!("{} ({})", harmless(&first.comm), first.pid);
-    match site.processes.len() - 1 {
+    match processes.len() - 1 {
         0 => name,
         more => format!("{name} and {} more", number(more as u64)),
     }
 }
 
-/// The innermost frames that tell something, outwards.
-fn short_chain(site: &Site) -> String {
-    if site.user_stack.is_empty() {
-        let kernel: Vec<_> =
-            site.kernel_stack.iter().skip(1).take(SHORT_CHAIN).map(|frame| harmless(&frame.symbol)).collect();
-        return if kernel.is_empty() {
-            "no stack".to_owned()
-        } else {
-            format!("kernel: {}", kernel.join(" < "))
-        };
-    }
-    let mut names: Vec<_> = site.user_stack.iter().take(SHORT_CHAIN).map(frame_name).collect();
-    if site.user_stack.len() > SHORT_CHAIN {
-        names.push("...".to_owned());
-    } else if !site.user_stack_complete {
-        names.push("?".to_owned());
-    }
-    names.join(" < ")
-}
-
-fn frame_name(frame: &UserFrame) -> String {
-    match (&frame.symbol, &frame.module) {
-        (Some(symbol), _) => harmless(symbol),
-        (None, Some(module)) => {
-            let file = module.rsplit('/').next().unwrap_or(module);
-            format!("{}+{:#x}", harmless(file), frame.offset)
-        }
-        (None, None) => format!("{:#x}", frame.offset),
-    }
-}
-
-fn write_whole_chain(out: &mut impl Write, site: &Site) -> io::Result<()> {
-    for frame in &site.kernel_stack {
-        writeln!(out, "          [kernel] {}+{:#x}", harmless(&frame.symbol), frame.offset)?;
-    }
-    for frame in &site.user_stack {
-        let module = frame.module.as_deref().unwrap_or("[anonymous memory]");
-        writeln!(out, "          {}  {}+{:#x}", frame_name(frame), harmless(module), frame.offset)?;
-    }
-    if !site.user_stack.is_empty() && !site.user_stack_complete {
-        writeln!(out, "          ? the chain ends before the thread's first function")?;
-    }
-    Ok(())
-}
-
 fn write_footer(out: &mut impl Write, document: &Document) -> io::Result<()> {
-    let (events, own) = (&document.trace.events, &document.own);
+    let events = &document.trace.events;
     writeln!(
         out,
-        "allocated {} ({}), released {} ({}), never opened {}; others in the system: {} (older than this trace, or \
-         filtered out)",
+        "allocated {} ({}), released {} ({}), never opened {}",
         number(events.allocated),
         rate(events.allocated_per_second),
         number(events.released),
         rate(events.released_per_second),
         number(events.never_opened),
-        number(document.handles.pre_existing),
     )?;
+    write_others(out, &document.handles)?;
     for (name, count) in &events.errors {
         writeln!(out, "{} allocations failed with {name}", number(*count))?;
     }
+    let own = document.own.as_ref().map(own_cost).unwrap_or_default();
+    writeln!(out, "lost: {}{own}", losses(document))
+}
+
+/// Handles that the table above does not speak of.
+fn write_others(out: &mut impl Write, handles: &Handles) -> io::Result<()> {
+    if handles.min_age_ns > 0 {
+        let age = span(handles.min_age_ns);
+        writeln!(out, "younger than {age} and not shown: {}", number(handles.young))?;
+    }
+    let found = handles.pre_existing + handles.pre_existing_released;
+    let holders = handles.pre_existing_by.iter().take(EXISTING_HOLDERS);
+    let holders: Vec<String> = holders
+        .map(|holder| format!("{} ({}) {}", harmless(&holder.comm), holder.pid, number(holder.live)))
+        .collect();
+    let holders = if holders.is_empty() { String::new() } else { format!(": {}", holders.join(", ")) };
+    writeln!(
+        out,
+        "older than the trace: {} alive of {} found{holders}; others in the system: {}",
+        number(handles.pre_existing),
+        number(found),
+        number(handles.others),
+    )
+}
+
+fn own_cost(own: &Own) -> String {
     let cost = match (own.allocation_ns, own.release_ns) {
         (Some(allocation), Some(release)) => format!("{allocation} ns an allocation, {release} ns a release"),
         _ => "cost per event unknown".to_owned(),
     };
-    writeln!(
-        out,
-        "lost: {}; fdtrace: {}{}, {cost}",
-        losses(document),
-        own.cpu_percent.map(|percent| format!("{percent:.1}% of a core, ")).unwrap_or_default(),
-        bytes(own.resident_bytes)
-    )
+    let cpu = own.cpu_percent.map(|percent| format!("{percent:.1}% of a core, ")).unwrap_or_default();
+    format!("; fdtrace: {cpu}{}, {cost}", bytes(own.resident_bytes))
 }
 
 fn losses(document: &Document) -> String {
@@ -230,16 +241,35 @@ fn losses(document: &Document) -> String {
 
 fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
     let line = match &document.fastest {
+        Some(fastest) => paint(style, "1;31", &sentence(fastest, style)),
+        None if style.finished => where_most_are(document),
         None if document.trace.looks < LOOKS_TO_JUDGE => "Too early to say what grows.".to_owned(),
         None => "Nothing grows.".to_owned(),
-        Some(fastest) => paint(style, "1;31", &sentence(fastest)),
     };
-    writeln!(out, "{line}\n")
+    // A live view is a sequence of documents, with an empty line between them.
+    writeln!(out, "{line}{}", if style.finished { "" } else { "\n" })
 }
 
-fn sentence(fastest: &Fastest) -> String {
+/// The last line of a trace that has ended and does not say what grew: where to look first.
+fn where_most_are(document: &Document) -> String {
+    let Some(first) = document.sites.first().filter(|site| site.aged > 0) else {
+        return "No live handles to show.".to_owned();
+    };
+    let maker = first
+        .processes
+        .first()
+        .map_or_else(String::new, |process| format!(" by {}", harmless(&process.comm)));
+    format!(
+        "Most come from {}: {}, made{maker}.",
+        harmless(&chain::place(&first.user_stack, &first.kernel_stack)),
+        counted(first.aged, "live handle"),
+    )
+}
+
+fn sentence(fastest: &Fastest, style: Style) -> String {
+    let (grows, uses) = if style.finished { ("grew", "used") } else { ("grows", "uses") };
     let mut text = format!(
-        "{} ({}) grows fastest: {} live handles from {}, {} more",
+        "{} ({}) {grows} fastest: {} live handles from {}, {} more",
         harmless(&fastest.comm),
         fastest.pid,
         number(fastest.live),
@@ -249,14 +279,130 @@ fn sentence(fastest: &Fastest) -> String {
     if let Some(descriptors) = fastest.descriptors {
         let limit =
             if descriptors.limit == u64::MAX { "unlimited".to_owned() } else { number(descriptors.limit) };
-        text += &format!("; it uses {} of {limit} descriptors", number(descriptors.used));
+        text += &format!("; it {uses} {} of {limit} descriptors", number(descriptors.used));
     }
     if let Some(left) = fastest.seconds_to_limit {
-        text += &format!(", EMFILE in {}", seconds(left));
+        let when = if style.finished { " later at this rate" } else { "" };
+        text += &format!(", EMFILE in {}{when}", seconds(left));
     }
     text + "."
 }
 
-fn paint(style: Style, code: &str, text: &str) -> String {
+/// Colours a line, if colours are wanted.
+pub(super) fn paint(style: Style, code: &str, text: &str) -> String {
     if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, super::*, *};
+
+    const FINISHED: Style = Style { color: false, top: 10, verbose: false, finished: true };
+    const LIVE: Style = Style { finished: false, ..FINISHED };
+
+    fn text(document: &Document, style: Style) -> String {
+        written(|out| write(out, document, style))
+    }
+
+    #[test]
+    fn a_finished_trace() {
+        let text = text(&document(vec![site("a", 1200)]), FINISHED);
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines[0], "1,200 live handles at the end of a trace of 12s (kprobe backend, Linux 6.1.0)");
+        assert!(lines[1].starts_with("     LIVE ALLOCATED   OLDEST  TREND "), "{text}");
+        assert!(lines[2].starts_with("    1,200     1,205     9.0s "), "{text}");
+        assert_eq!(lines[lines.len() - 2], "lost: nothing");
+        assert_eq!(lines[lines.len() - 1], "Most come from leak: 1,200 live handles, made by app.");
+    }
+
+    #[test]
+    fn a_finished_trace_without_handles() {
+        let gone = Site { live: 0, aged: 0, oldest_age_ns: 0, ..site("a", 0) };
+        let text = text(&document(vec![gone]), FINISHED);
+        assert!(text.ends_with("\nlost: nothing\nNo live handles to show.\n"), "{text}");
+        assert!(!text.contains("0ms"), "{text}");
+    }
+
+    #[test]
+    fn a_live_view() {
+        let mut document = document(vec![Site { change: 3, ..site("a", 9) }]);
+        document.own = Some(Own { resident_bytes: 18_000_000, ..Own::default() });
+        let early = text(&document, LIVE);
+        assert!(early.starts_with("9 live handles made in the last 12s (kprobe"), "{early}");
+        assert!(early.contains("CHANGE") && early.contains(" +3 "), "{early}");
+        assert!(early.contains("\nlost: nothing; fdtrace: 18 MB, cost per event unknown\n"), "{early}");
+        assert!(early.ends_with("\nToo early to say what grows.\n\n"), "{early}");
+        document.trace.looks = LOOKS_TO_JUDGE;
+        assert!(text(&document, LIVE).ends_with("\nNothing grows.\n\n"));
+    }
+
+    #[test]
+    fn the_fastest() {
+        let mut document = document(vec![site("a", 9)]);
+        document.fastest = Some(Fastest {
+            site: "a".to_owned(),
+            place: "leak".to_owned(),
+            pid: 7,
+            comm: "app".to_owned(),
+            live: 9,
+            per_second: 0.5,
+            takes_descriptors: true,
+            descriptors: Some(Descriptors { used: 24, limit: 1024 }),
+            seconds_to_limit: Some(2000.0),
+        });
+        let start = "app (7) grows fastest: 9 live handles from leak, 0.5/s more; it uses 24 of 1,024 descriptors, \
+                     EMFILE in 33.3m.\n\n";
+        assert!(text(&document, LIVE).ends_with(start));
+        let end = "it used 24 of 1,024 descriptors, EMFILE in 33.3m later at this rate.\n";
+        assert!(text(&document, FINISHED).ends_with(end));
+    }
+
+    #[test]
+    fn who_mapped_them() {
+        let mapped = |handles, example| MappedAt {
+            handles,
+            site: "b".to_owned(),
+            origin: "shm_attach",
+            user_stack: vec![frame("mmap\x1b", "/usr/lib/libc.so.6", 1), frame("load", "/opt/app", 2)],
+            example,
+        };
+        let example = MappingExample { pid: 7, address: 0x7f00_0000_1000, length: 4096 };
+        let mut site = site("a", 9);
+        site.mapped_by = vec![mapped(5, Some(example)), mapped(1, None), mapped(1, None), mapped(1, None)];
+        let text = text(&document(vec![site]), FINISHED);
+        let lines: Vec<&str> = text.lines().filter(|line| line.contains("mapped by")).collect();
+        assert_eq!(
+            lines,
+            [
+                "          mapped by mmap\\u{1b} < load (5 handles, e.g. pid 7 at 0x7f0000001000, 4 kB)",
+                "          mapped by mmap\\u{1b} < load (1 handle)",
+                "          mapped by mmap\\u{1b} < load (1 handle)",
+                "          mapped by 1 call site more",
+            ]
+        );
+    }
+
+    #[test]
+    fn hostile_names_do_no_harm() {
+        let mut site = site("a", 9);
+        site.processes[0].comm = "x\r\x1b]0;".to_owned();
+        site.user_stack[1].symbol = None;
+        site.user_stack[1].module = Some("/opt/\u{202e}gpj\n".to_owned());
+        site.kernel_stack[0].symbol = "k\x07".to_owned();
+        site.examples.push(Example {
+            name: "/tmp/\x1b[31m\n".to_owned(),
+            kind: "regular",
+            pid: 7,
+            fd: Some(3),
+            age_ns: 1,
+        });
+        let document = document(vec![site]);
+        for verbose in [false, true] {
+            let text = text(&document, Style { verbose, ..FINISHED });
+            let steers =
+                |character: char| character != '\n' && (character.is_control() || character == '\u{202e}');
+            assert!(!text.contains(steers), "{text:?}");
+            assert_eq!(text.lines().count(), if verbose { 12 } else { 8 }, "{text}");
+        }
+    }
 }

@@ -14,7 +14,13 @@ pub fn number(value: u64) -> String {
     text
 }
 
-/// The same with its sign; an empty text for 0.
+/// A number of things: `1 site`, `1,200 sites`.
+#[must_use]
+pub fn counted(value: u64, thing: &str) -> String {
+    format!("{} {thing}{}", number(value), if value == 1 { "" } else { "s" })
+}
+
+/// A number with its sign; an empty text for 0.
 #[must_use]
 pub fn change(value: i64) -> String {
     match value {
@@ -90,6 +96,7 @@ mod tests {
             [0, 999, 1000, 61_230, 1_234_567].map(number),
             ["0", "999", "1,000", "61,230", "1,234,567"]
         );
+        assert_eq!([1, 1200].map(|count| counted(count, "site")), ["1 site", "1,200 sites"]);
         assert_eq!([0, 5, -1200].map(change), ["", "+5", "-1,200"]);
         assert_eq!(bytes(18_400_000), "18 MB");
     }

@@ -1,7 +1,7 @@
 //! The process's half of a call chain: from addresses to modules and offsets, while the process is there.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
@@ -31,11 +31,18 @@ const ROOTS: [&str; 8] = [
 pub struct UserStacks {
     normalizer: Normalizer,
     symbolizer: Symbolizer,
-    symbols: HashMap<(PathBuf, u64), Option<String>>,
+    /// Frames by their module's path, its build-id, and the offset in it.
+    frames: HashMap<Location, Arc<UserFrame>>,
+    modules: HashSet<Arc<str>>,
 }
 
-/// The most symbols that are remembered; then the memory is emptied and filled again.
-const MOST_SYMBOLS: usize = 50_000;
+type Location = (Option<Arc<str>>, Option<String>, u64);
+
+/// The most frames that are remembered; then the memory is emptied and filled again.
+const MOST_FRAMES: usize = 50_000;
+
+/// The most modules whose symbols are kept in memory at once.
+const MOST_MODULES: usize = 128;
 
 impl Default for UserStacks {
     fn default() -> Self {
@@ -45,72 +52,86 @@ impl Default for UserStacks {
                 .enable_build_ids(true)
                 .enable_build_id_caching(true)
                 .build(),
-            symbolizer: Symbolizer::builder()
-                .enable_code_info(false)
-                .enable_inlined_fns(false)
-                .enable_demangling(true)
-                .build(),
-            symbols: HashMap::new(),
+            symbolizer: symbolizer(),
+            frames: HashMap::new(),
+            modules: HashSet::new(),
         }
     }
 }
 
+fn symbolizer() -> Symbolizer {
+    Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).enable_demangling(true).build()
+}
+
 impl UserStacks {
-    /// Resolves a stack of a process. Of a process that is gone nothing but addresses is left.
+    /// Resolves stacks of one process, innermost frame first. Of a process that is gone nothing is left: its chains are
+    /// empty.
     ///
     /// `code` is where the process has code. Where functions keep no frame pointers, a chain leads astray sooner or later;
     /// it is cut at the first address that is none of code.
-    pub fn resolve(&mut self, tgid: u32, addresses: &[u64], code: Option<&[Range<u64>]>) -> Arc<UserChain> {
-        let addresses = &addresses[..code.map_or(addresses.len(), |code| leads_astray(addresses, code))];
-        // All but the innermost are return addresses: one less lies within the call.
-        let calls: Vec<u64> = addresses
-            .iter()
-            .enumerate()
-            .map(|(index, address)| address.saturating_sub(u64::from(index > 0)))
-            .collect();
-        let mut chain = self.normalize(tgid, &calls).unwrap_or_else(|| unresolved(&calls));
-        for frame in &mut chain {
-            frame.symbol = self.symbol(tgid, frame);
-        }
-        let mut chain = UserChain { frames: chain.into_iter().map(Arc::new).collect(), complete: false };
-        let outermost = chain.frames.last().and_then(|frame| frame.symbol.as_deref());
-        chain.complete = outermost.is_some_and(|symbol| ROOTS.contains(&symbol));
-        Arc::new(chain)
+    pub fn resolve(&mut self, tgid: u32, stacks: &[&[u64]], code: &[Range<u64>]) -> Vec<UserChain> {
+        let calls: Vec<Vec<u64>> =
+            stacks.iter().map(|stack| calls(&stack[..leads_astray(stack, code)])).collect();
+        let mut all = calls.concat();
+        all.sort_unstable();
+        all.dedup();
+        let Some(frames) = self.normalize(tgid, &all) else {
+            return stacks.iter().map(|_| UserChain::default()).collect();
+        };
+        let frame =
+            |address: &u64| all.binary_search(address).ok().and_then(|index| frames.get(index).cloned());
+        calls.iter().map(|calls| chain(calls.iter().filter_map(frame).collect())).collect()
     }
 
-    /// `None` when the process is gone.
-    fn normalize(&self, tgid: u32, calls: &[u64]) -> Option<Vec<UserFrame>> {
-        let options = NormalizeOpts { sorted_addrs: false, ..NormalizeOpts::default() };
-        let output = self.normalizer.normalize_user_addrs_opts(Pid::from(tgid), calls, &options).ok()?;
-        let mut frames = Vec::with_capacity(calls.len());
+    /// The frames of sorted addresses; `None` when the process is gone.
+    fn normalize(&mut self, tgid: u32, sorted: &[u64]) -> Option<Vec<Arc<UserFrame>>> {
+        let options = NormalizeOpts { sorted_addrs: true, ..NormalizeOpts::default() };
+        let output = self.normalizer.normalize_user_addrs_opts(Pid::from(tgid), sorted, &options).ok()?;
+        let modules: Vec<(Option<Arc<str>>, Option<String>)> = output
+            .meta
+            .iter()
+            .map(|meta| match meta {
+                UserMeta::Elf(elf) => {
+                    (Some(elf.path.to_string_lossy().into()), elf.build_id.as_deref().map(hexadecimal))
+                }
+                _ => (None, None),
+            })
+            .collect();
+        let mut frames = Vec::with_capacity(sorted.len());
         for (offset, meta) in &output.outputs {
-            match output.meta.get(*meta)? {
-                UserMeta::Elf(elf) => frames.push(UserFrame {
-                    module: Some(elf.path.to_string_lossy().into_owned()),
-                    build_id: elf.build_id.as_deref().map(hexadecimal),
-                    offset: *offset,
-                    ..UserFrame::default()
-                }),
-                _ => frames.push(UserFrame { offset: *offset, ..UserFrame::default() }),
-            }
+            let (module, build_id) = modules.get(*meta)?.clone();
+            frames.push(self.frame(tgid, (module, build_id, *offset)));
         }
         Some(frames)
     }
 
-    fn symbol(&mut self, tgid: u32, frame: &UserFrame) -> Option<String> {
-        let module = frame.module.as_deref()?;
-        let key = (PathBuf::from(module), frame.offset);
-        if let Some(known) = self.symbols.get(&key) {
-            return known.clone();
+    fn frame(&mut self, tgid: u32, location: Location) -> Arc<UserFrame> {
+        if let Some(known) = self.frames.get(&location) {
+            return Arc::clone(known);
+        }
+        let (module, build_id, offset) = &location;
+        let frame = Arc::new(UserFrame {
+            symbol: module.as_ref().and_then(|module| self.symbol(tgid, module, *offset)),
+            module: module.as_deref().map(str::to_owned),
+            build_id: build_id.clone(),
+            offset: *offset,
+            ..UserFrame::default()
+        });
+        if self.frames.len() >= MOST_FRAMES {
+            self.frames.clear();
+        }
+        self.frames.insert(location, Arc::clone(&frame));
+        frame
+    }
+
+    fn symbol(&mut self, tgid: u32, module: &Arc<str>, offset: u64) -> Option<String> {
+        if self.modules.insert(Arc::clone(module)) && self.modules.len() > MOST_MODULES {
+            self.modules.clear();
+            self.symbolizer = symbolizer();
         }
         // The process may live in another root; its own view of the path is behind its `root`.
         let inside = PathBuf::from(format!("/proc/{tgid}/root{module}"));
-        let found = self.look_up(&inside, frame.offset).or_else(|| self.look_up(&key.0, frame.offset));
-        if self.symbols.len() >= MOST_SYMBOLS {
-            self.symbols.clear();
-        }
-        self.symbols.insert(key, found.clone());
-        found
+        self.look_up(Path::new(&**module), offset).or_else(|| self.look_up(&inside, offset))
     }
 
     fn look_up(&self, module: &Path, offset: u64) -> Option<String> {
@@ -122,14 +143,22 @@ impl UserStacks {
     }
 }
 
+/// All but the innermost are return addresses: one less lies within the call.
+fn calls(stack: &[u64]) -> Vec<u64> {
+    let before = |(index, address): (usize, &u64)| address.saturating_sub(u64::from(index > 0));
+    stack.iter().enumerate().map(before).collect()
+}
+
+fn chain(frames: Vec<Arc<UserFrame>>) -> UserChain {
+    let outermost = frames.last().and_then(|frame| frame.symbol.as_deref());
+    let complete = outermost.is_some_and(|symbol| ROOTS.contains(&symbol));
+    UserChain { frames, complete }
+}
+
 /// How many frames lead through code; the innermost one, where the processor was, counts in any case.
 fn leads_astray(addresses: &[u64], code: &[Range<u64>]) -> usize {
     let is_code = |address: &u64| code.iter().any(|range| range.contains(address));
     addresses.iter().skip(1).position(|address| !is_code(address)).map_or(addresses.len(), |index| index + 1)
-}
-
-fn unresolved(calls: &[u64]) -> Vec<UserFrame> {
-    calls.iter().map(|address| UserFrame { offset: *address, ..UserFrame::default() }).collect()
 }
 
 fn hexadecimal(bytes: &[u8]) -> String {
@@ -148,13 +177,16 @@ mod tests {
     #[test]
     fn resolves_its_own_code() {
         let here = resolves_its_own_code as fn() as usize as u64;
-        let chain = UserStacks::default().resolve(std::process::id(), &[here], None);
-        let [frame] = chain.frames.as_slice() else { panic!("one frame") };
-        assert!(
-            frame.symbol.as_deref().is_some_and(|name| name.contains("resolves_its_own_code")),
-            "{frame:?}"
-        );
-        assert!(frame.module.is_some() && frame.build_id.is_some());
+        let pid = std::process::id();
+        let code = crate::process::code(pid).expect("its own maps");
+        let chains = UserStacks::default().resolve(pid, &[&[here], &[], &[here, here + 2]], &code);
+        let lengths: Vec<_> = chains.iter().map(|chain| chain.frames.len()).collect();
+        assert_eq!(lengths, [1, 0, 2]);
+        for frame in [&chains[0].frames[0], &chains[2].frames[0], &chains[2].frames[1]] {
+            let name = frame.symbol.as_deref().expect("a symbol");
+            assert!(name.contains("resolves_its_own_code"), "{frame:?}");
+            assert!(frame.module.is_some() && frame.build_id.is_some());
+        }
     }
 
     #[test]
@@ -166,9 +198,9 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_is_gone_leaves_addresses() {
-        let chain = UserStacks::default().resolve(u32::MAX >> 1, &[0x1000, 0x2000], None);
-        assert_eq!(chain.frames.iter().map(|frame| frame.offset).collect::<Vec<_>>(), [0x1000, 0x1fff]);
-        assert!(!chain.complete && chain.frames.iter().all(|frame| frame.module.is_none()));
+    fn a_process_that_is_gone_leaves_nothing() {
+        let code = std::slice::from_ref(&(0x1000..0x3000));
+        let chains = UserStacks::default().resolve(u32::MAX >> 1, &[&[0x1000, 0x2000]], code);
+        assert_eq!(chains, [UserChain::default()]);
     }
 }

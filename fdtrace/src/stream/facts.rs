@@ -106,9 +106,9 @@ pub struct Described {
     pub generation: u64,
     /// What it is.
     pub kind: Kind,
-    /// Its path, its peer, or what it is; `None` leaves what was said before.
+    /// Its path, its peer, or what it is. Without a name and a descriptor, what was said before stays true.
     pub name: Option<Arc<str>>,
-    /// A process with a descriptor for it, and the descriptor; `None` leaves what was said before.
+    /// A process with a descriptor for it, and the descriptor.
     pub descriptor: Option<(u32, u32)>,
 }
 

@@ -8,7 +8,8 @@ use crate::{
 };
 
 /// Remembers the last measurement, to tell what was spent since.
-pub(super) struct Meter {
+#[derive(Default)]
+pub struct Meter {
     /// When, and the CPU time then.
     before: Option<(Instant, f64)>,
     costs: Vec<ProgramCost>,
@@ -17,12 +18,8 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    pub(super) fn new() -> Self {
-        Self { before: None, costs: Vec::new(), allocation_ns: None, release_ns: None }
-    }
-
     /// What was spent since the last call.
-    pub(super) fn read(&mut self, costs: &[ProgramCost], allocations: u64) -> Own {
+    pub fn read(&mut self, costs: &[ProgramCost], allocations: u64) -> Own {
         let (now, cpu) = (Instant::now(), cpu_seconds());
         let cpu_percent = self.before.replace((now, cpu)).map(|(since, cpu_before)| {
             let elapsed = (now - since).as_secs_f64().max(1e-6);

@@ -1,0 +1,138 @@
+//! A running trace, as the verbs use it: tracer, collector and witness together.
+
+use std::{
+    io,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
+
+use super::Failure;
+use crate::{
+    collect::{Collector, Look, Setup, Sink, monotonic_ns},
+    handles::Snapshot,
+    kernel::{Kernel, Settings, Tracer},
+    process,
+    report::{Descriptors, Document, Own},
+    stream::Fact,
+    view::{Session, View, seconds_left},
+    witness::{Meter, Witness},
+};
+
+/// How often the witness looks for groups that are new. A process that lives for less may leave no names.
+pub(super) const WITNESS: Duration = Duration::from_millis(50);
+
+/// The most handles whose names and descriptors are looked up at the end of a recording.
+const MOST_NAMED: usize = 1 << 14;
+
+/// A running trace.
+pub(super) struct Tracing {
+    collector: Collector,
+    witness: Witness,
+    meter: Meter,
+    /// Every handle that is described gets its name, not only those that are shown.
+    names_all: bool,
+}
+
+/// A tracer that is attached, before its events are read.
+pub(super) struct Attached {
+    pub(super) session: Session,
+    pub(super) tracer: Tracer,
+    kernel: Kernel,
+}
+
+impl Attached {
+    /// Attaches the programs; what the backend does badly on this kernel goes to standard error.
+    pub(super) fn attach(settings: &Settings) -> Result<Self, Failure> {
+        let mut kernel = Kernel::inspect()?;
+        let (start, start_ns) = (SystemTime::now(), monotonic_ns());
+        let tracer = Tracer::start(&mut kernel, settings)?;
+        for remark in &tracer.report.remarks {
+            eprintln!("fdtrace: {} backend: {remark}", tracer.report.backend);
+        }
+        let session = Session {
+            start,
+            start_ns,
+            backend: tracer.report.backend.name().to_owned(),
+            kernel: kernel.release.clone(),
+            survivors_ns: 0,
+        };
+        Ok(Self { session, tracer, kernel })
+    }
+
+    /// Begins to read events; they go to `sink` as well, if there is one.
+    pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>) -> Result<Tracing, Failure> {
+        let (looker, phantoms) = (self.tracer.looker()?, self.tracer.phantom_finder()?);
+        let kernel_preempts = self.kernel.preemption.preempts();
+        let witness = Witness::new(Arc::new(self.kernel.into_symbols()), looker);
+        let names_all = sink.is_some();
+        let setup = Setup { tracer: self.tracer, phantoms, kernel_preempts, sink };
+        let collector = Collector::start(setup)?;
+        Ok(Tracing { collector, witness, meter: Meter::default(), names_all })
+    }
+}
+
+impl Tracing {
+    /// Finds out about what is new since the last call.
+    pub(super) async fn witness(&mut self) -> io::Result<()> {
+        let fresh = self.collector.fresh().await?;
+        if !fresh.is_empty() {
+            self.collector.tell(self.witness.find_out(&fresh));
+        }
+        Ok(())
+    }
+
+    /// Looks: what is known now becomes part of the view's history.
+    pub(super) async fn look(&mut self, view: &mut View) -> io::Result<Look> {
+        self.witness().await?;
+        self.collector.tell(self.witness.describe_new(self.names_all)?);
+        let look = self.collector.look(view.selection().min_age_ns).await?;
+        view.look(&look.snapshot);
+        Ok(look)
+    }
+
+    /// The document of a look, with names for its first `named` sites.
+    pub(super) fn document(&mut self, view: &View, mut look: Look, named: usize) -> io::Result<Document> {
+        let unnamed = view.unnamed(&look.snapshot, named);
+        if !unnamed.is_empty() {
+            let facts = self.witness.learn_names(&unnamed)?;
+            look.snapshot.learn(&facts);
+            self.collector.tell(facts);
+        }
+        let mut document = view.document("fdtrace.live/1", &look.snapshot);
+        document.own = Some(self.own(&look));
+        add_limit(&mut document);
+        Ok(document)
+    }
+
+    fn own(&mut self, look: &Look) -> Own {
+        self.meter.read(&look.costs, look.snapshot.vitals.own_allocations)
+    }
+
+    /// Names and descriptors of the oldest live handles of each group: the last that is said of them.
+    pub(super) fn name_survivors(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+        let mut handles: Vec<(u64, u64)> = snapshot
+            .groups
+            .iter()
+            .flat_map(|group| group.oldest.iter().map(|old| (old.handle, old.generation)))
+            .collect();
+        handles.truncate(MOST_NAMED);
+        let facts: Vec<Fact> = self.witness.learn_names(&handles)?;
+        self.collector.tell(facts);
+        Ok(())
+    }
+
+    pub(super) const fn collector(&self) -> &Collector {
+        &self.collector
+    }
+}
+
+/// How near the process that grows fastest is to its limit; only a live process tells.
+fn add_limit(document: &mut Document) {
+    let Some(fastest) = &mut document.fastest else { return };
+    fastest.descriptors = process::Descriptors::of(fastest.pid)
+        .map(|found| Descriptors { used: found.used, limit: found.limit });
+    fastest.seconds_to_limit = fastest
+        .descriptors
+        .filter(|_| fastest.takes_descriptors)
+        .and_then(|found| seconds_left(found, fastest.per_second));
+}

@@ -1,0 +1,149 @@
+//! What others can ask of the collector.
+
+use std::{
+    io,
+    sync::mpsc::{Sender, channel},
+    thread::JoinHandle,
+};
+
+use tokio::sync::oneshot;
+
+use super::worker::{Setup, Worker};
+use crate::{
+    handles::{Fold, FreshGroup, Snapshot},
+    kernel::ProgramCost,
+    stream::{Event, Fact},
+};
+
+/// Where the stream goes besides the fold: a trace file.
+pub trait Sink: Send {
+    /// Takes events, in the order of the stream.
+    ///
+    /// # Errors
+    /// When they cannot be written; nothing more is given to it then.
+    fn write(&mut self, events: &[Event]) -> io::Result<()>;
+
+    /// Makes all that was taken readable, and says how many bytes the file has. The fold is what all events amount to,
+    /// for a sink that has to begin a new file.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn flush(&mut self, fold: &Fold) -> io::Result<Written>;
+
+    /// The stream has ended as it should.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    fn finish(&mut self) -> io::Result<()>;
+}
+
+/// How far a sink is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Bytes in the file.
+    pub bytes: u64,
+    /// The file has reached the size that it may have.
+    pub full: bool,
+}
+
+/// What a look gives.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// All that is known.
+    pub snapshot: Snapshot,
+    /// What the programs have cost.
+    pub costs: Vec<ProgramCost>,
+}
+
+pub(super) enum Request {
+    /// The age from which handles count as aged, in ns.
+    Look(u64, oneshot::Sender<Look>),
+    Fresh(oneshot::Sender<Vec<FreshGroup>>),
+    Tell(Vec<Fact>),
+    Flush(oneshot::Sender<io::Result<Written>>),
+    Finish(oneshot::Sender<io::Result<()>>),
+    TimePrograms(bool),
+    Stop,
+}
+
+/// A running collector.
+pub struct Collector {
+    requests: Sender<Request>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Collector {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(setup: Setup) -> io::Result<Self> {
+        let (requests, inbox) = channel();
+        let thread = std::thread::Builder::new()
+            .name("fdtrace-drain".to_owned())
+            .spawn(move || Worker::new(setup).run(&inbox))?;
+        Ok(Self { requests, thread: Some(thread) })
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> io::Result<T> {
+        let gone = || io::Error::other("the collector's thread has ended; this is a defect of fdtrace");
+        let (reply, answer) = oneshot::channel();
+        self.requests.send(request(reply)).map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// All that is known now. Handles of at least `min_age_ns` are counted apart.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn look(&self, min_age_ns: u64) -> io::Result<Look> {
+        self.ask(|reply| Request::Look(min_age_ns, reply)).await
+    }
+
+    /// Groups that are new since the last time that this was asked.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn fresh(&self) -> io::Result<Vec<FreshGroup>> {
+        self.ask(Request::Fresh).await
+    }
+
+    /// Tells what was found out; it becomes part of the stream.
+    pub fn tell(&self, facts: Vec<Fact>) {
+        if !facts.is_empty() {
+            // A collector that is gone needs to know nothing.
+            let _ = self.requests.send(Request::Tell(facts));
+        }
+    }
+
+    /// Makes the trace file readable up to now, and says how large it is.
+    ///
+    /// # Errors
+    /// When the trace file could not be written, now or before; or the collector is gone.
+    pub async fn flush(&self) -> io::Result<Written> {
+        self.ask(Request::Flush).await?
+    }
+
+    /// Ends the trace file.
+    ///
+    /// # Errors
+    /// When the trace file could not be written, now or before; or the collector is gone.
+    pub async fn finish(&self) -> io::Result<()> {
+        self.ask(Request::Finish).await?
+    }
+
+    /// Turns the timing of BPF programs on or off.
+    pub fn time_programs(&self, on: bool) {
+        let _ = self.requests.send(Request::TimePrograms(on));
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        let _ = self.requests.send(Request::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic of the thread has been printed.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,257 @@
+//! The collector's thread.
+
+use std::{
+    io,
+    sync::mpsc::{Receiver, TryRecvError},
+    time::{Duration, Instant},
+};
+
+use fdtrace_common::counters::{Counter, Counters};
+
+use super::{
+    heal::Healer,
+    monotonic_ns,
+    requests::{Look, Request, Sink, Written},
+};
+use crate::{
+    handles::{Fold, Snapshot},
+    kernel::{FileNr, PhantomFinder, Tracer},
+    stream::{Event, Fact, Vitals, decode},
+};
+
+/// How long the ring may fill before somebody looks; the kernel wakes the collector earlier when half of it is full.
+const PATIENCE: Duration = Duration::from_millis(40);
+
+/// How often the counters are read for losses.
+const LOSS_CHECK: Duration = Duration::from_millis(100);
+
+/// Events that are decoded before they are applied together.
+const BATCH: usize = 128;
+
+/// How often a fact about a handle is tried that has not come through the ring.
+const MOST_TRIES: u32 = 8;
+
+/// Stacks that are remembered before the kernel side is told to send all anew.
+const MOST_STACKS: usize = 32_768;
+
+/// What the thread is started with.
+pub struct Setup {
+    /// The attached programs.
+    pub tracer: Tracer,
+    /// Finds what skipped releases leave behind.
+    pub phantoms: PhantomFinder,
+    /// The kernel preempts itself: skipped runs may have been allocations.
+    pub kernel_preempts: bool,
+    /// The trace file, if there is one.
+    pub sink: Option<Box<dyn Sink>>,
+}
+
+/// The thread's state.
+pub(super) struct Worker {
+    tracer: Tracer,
+    fold: Fold,
+    healer: Healer,
+    counters: Counters,
+    batch: Vec<Event>,
+    sink: Option<Box<dyn Sink>>,
+    /// Why the trace file is not written any more.
+    sink_error: Option<io::Error>,
+    /// Facts about handles that have not come through the ring yet, and how often they were tried.
+    early: Vec<(Fact, u32)>,
+    /// Records that were no events.
+    malformed: u64,
+    next_check: Instant,
+}
+
+impl Worker {
+    pub(super) fn new(setup: Setup) -> Self {
+        Self {
+            healer: Healer::new(setup.phantoms, setup.kernel_preempts),
+            tracer: setup.tracer,
+            fold: Fold::watched(),
+            counters: Counters::default(),
+            batch: Vec::with_capacity(BATCH),
+            sink: setup.sink,
+            sink_error: None,
+            early: Vec::new(),
+            malformed: 0,
+            next_check: Instant::now(),
+        }
+    }
+
+    pub(super) fn run(mut self, inbox: &Receiver<Request>) {
+        loop {
+            self.tracer.wait(PATIENCE);
+            self.drain();
+            self.check_losses();
+            loop {
+                match inbox.try_recv() {
+                    Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return,
+                    Ok(request) => self.answer(request),
+                    Err(TryRecvError::Empty) => break,
+                }
+            }
+        }
+    }
+
+    fn answer(&mut self, request: Request) {
+        // Whoever asked may have gone.
+        match request {
+            Request::Look(min_age_ns, reply) => drop(reply.send(self.look(min_age_ns))),
+            Request::Fresh(reply) => drop(reply.send(self.fresh())),
+            Request::Tell(facts) => self.hear(facts),
+            Request::Flush(reply) => drop(reply.send(self.flush())),
+            Request::Finish(reply) => drop(reply.send(self.finish())),
+            // Without CAP_SYS_ADMIN the cost stays unknown, and is shown as that.
+            Request::TimePrograms(on) => drop(self.tracer.time_programs(on)),
+            Request::Stop => {}
+        }
+    }
+
+    fn look(&mut self, min_age_ns: u64) -> Look {
+        self.next_check = Instant::now();
+        self.check_losses();
+        self.drain();
+        let vitals = self.vitals();
+        self.feed(vec![Event::Look(Box::new(vitals))]);
+        Look { snapshot: Snapshot::of(&self.fold, vitals.time, min_age_ns), costs: self.tracer.costs() }
+    }
+
+    fn vitals(&self) -> Vitals {
+        let count = |counter| self.counters.get(counter);
+        let (skipped_allocations, skipped_releases) = self.tracer.skipped();
+        Vitals {
+            time: monotonic_ns(),
+            allocated: count(Counter::Allocated),
+            never_opened: count(Counter::NeverOpened),
+            untraced_releases: count(Counter::ReleasedUnknown),
+            own_allocations: count(Counter::Own),
+            lost_events: count(Counter::LostEvents),
+            lost_handles: count(Counter::LostHandles),
+            lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks(),
+            skipped_allocations,
+            skipped_releases,
+            unhealed: self.healer.unhealed,
+            phantoms: count(Counter::Phantoms),
+            malformed: self.malformed,
+            file_nr: FileNr::read().map_or(0, |file_nr| file_nr.allocated),
+            own_descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) as u64,
+            young: 0,
+        }
+    }
+
+    fn fresh(&mut self) -> Vec<crate::handles::FreshGroup> {
+        self.drain();
+        let fresh = self.fold.take_fresh();
+        if self.fold.stacks() > MOST_STACKS && self.tracer.forget_stacks().is_ok() {
+            self.fold.forget_stacks();
+        }
+        fresh
+    }
+
+    /// The kernel's table has a handle before its event is in the ring, and long before if the event is lost: a fact
+    /// that comes too early is kept for a while.
+    fn hear(&mut self, facts: Vec<Fact>) {
+        self.drain();
+        let mut heard = std::mem::take(&mut self.early);
+        heard.extend(facts.into_iter().map(|fact| (fact, 0)));
+        let mut events = Vec::with_capacity(heard.len());
+        for (fact, tries) in heard {
+            if self.is_early(&fact) {
+                if tries < MOST_TRIES {
+                    self.early.push((fact, tries + 1));
+                }
+            } else {
+                events.push(Event::Fact(Box::new(fact)));
+            }
+        }
+        self.feed(events);
+    }
+
+    fn is_early(&self, fact: &Fact) -> bool {
+        let Fact::Described(found) = fact else { return false };
+        self.fold.table().get(found.handle).is_none_or(|handle| handle.generation != found.generation)
+    }
+
+    /// Takes all that waits in the ring, but no more than it can hold, so that a storm cannot keep it here for ever.
+    fn drain(&mut self) {
+        let mut left = self.tracer.ring_bytes() / 24;
+        while left > 0 {
+            let taken = self.drain_batch();
+            if taken < BATCH {
+                return;
+            }
+            left = left.saturating_sub(taken);
+        }
+    }
+
+    fn drain_batch(&mut self) -> usize {
+        let (batch, malformed) = (&mut self.batch, &mut self.malformed);
+        let taken = self.tracer.drain(BATCH, |record| match decode(record) {
+            Ok(event) => batch.push(event),
+            Err(_) => *malformed += 1,
+        });
+        let mut batch = std::mem::take(&mut self.batch);
+        self.apply(&mut batch);
+        self.batch = batch;
+        taken
+    }
+
+    fn feed(&mut self, mut events: Vec<Event>) {
+        self.apply(&mut events);
+    }
+
+    /// The one way of all events: to the trace file, and into the fold.
+    fn apply(&mut self, events: &mut Vec<Event>) {
+        if let Some(sink) = &mut self.sink
+            && let Err(error) = sink.write(events)
+        {
+            self.sink_error = Some(error);
+            self.sink = None;
+        }
+        self.healer.note_releases(events);
+        self.fold.apply_all(events);
+    }
+
+    fn flush(&mut self) -> io::Result<Written> {
+        if let Some(error) = self.sink_error.take() {
+            return Err(error);
+        }
+        self.sink.as_mut().map_or(Ok(Written::default()), |sink| sink.flush(&self.fold))
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        if let Some(error) = self.sink_error.take() {
+            return Err(error);
+        }
+        self.sink.take().map_or(Ok(()), |mut sink| sink.finish())
+    }
+
+    fn check_losses(&mut self) {
+        let now = Instant::now();
+        if now < self.next_check {
+            return;
+        }
+        self.next_check = now + LOSS_CHECK;
+        // A map that cannot be read now is read the next time.
+        if let Ok(counters) = self.tracer.counters() {
+            self.counters = counters;
+        }
+        let lost = self.healer.events_lost_since(self.counters.get(Counter::LostEvents));
+        if lost > 0 {
+            self.feed(vec![Event::Gap { time: monotonic_ns(), events: lost }]);
+            self.resync();
+        }
+        let gone = self.healer.find_phantoms(self.tracer.skipped(), &mut self.tracer, &self.fold);
+        self.feed(gone);
+    }
+
+    /// Makes the fold equal to the kernel's table: what came and went unseen is put right.
+    fn resync(&mut self) {
+        let Ok(truth) = self.tracer.handles() else { return };
+        let difference = self.healer.compare(&truth, &self.fold);
+        self.drain();
+        let found = self.healer.finish(difference);
+        self.feed(found);
+    }
+}

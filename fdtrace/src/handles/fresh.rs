@@ -1,0 +1,90 @@
+//! Groups that nobody has found out about yet.
+
+use std::sync::Arc;
+
+use super::images::Image;
+use crate::stream::{Call, ImageKey, Name};
+
+/// How often a group is kept back because a stack of it has not come through. A stack that found no room in the ring is
+/// sent again with the next allocation of its kind.
+const MOST_TRIES: u8 = 10;
+
+/// More than this are not remembered: nobody asks.
+const MOST: usize = 1 << 18;
+
+/// A group, as somebody needs it who has to find out what it is.
+#[derive(Clone, Debug)]
+pub struct FreshGroup {
+    /// Its image.
+    pub image: ImageKey,
+    /// The image whose memory it has.
+    pub space: ImageKey,
+    /// The image's name, when it was seen to begin.
+    pub comm: Option<Name>,
+    /// The path given to `execve`, when that was seen.
+    pub path: Option<Vec<u8>>,
+    /// Somebody has found out what the image is.
+    pub identified: bool,
+    /// The image runs no longer.
+    pub ended: bool,
+    /// The call.
+    pub call: Call,
+    /// Its user stack, innermost frame first, as addresses in the process.
+    pub user: Option<Arc<[u64]>>,
+    /// Its kernel stack, as kernel addresses.
+    pub kernel: Option<Arc<[u64]>>,
+}
+
+#[derive(Default)]
+pub(super) struct Fresh {
+    remember: bool,
+    waiting: Vec<(ImageKey, Call, u8)>,
+    /// Stacks that never came through.
+    pub(super) unknown: u64,
+}
+
+impl Fresh {
+    pub(super) fn remembered() -> Self {
+        Self { remember: true, ..Self::default() }
+    }
+
+    pub(super) fn add(&mut self, image: ImageKey, call: Call) {
+        if self.remember && self.waiting.len() < MOST {
+            self.waiting.push((image, call, 0));
+        }
+    }
+
+    pub(super) fn take<'a>(
+        &mut self,
+        stack: impl Fn(u64) -> Option<Arc<[u64]>>,
+        image: impl Fn(ImageKey) -> Option<&'a Image>,
+    ) -> Vec<FreshGroup> {
+        let mut ready = Vec::with_capacity(self.waiting.len());
+        let unknown = &mut self.unknown;
+        self.waiting.retain_mut(|(key, call, tries)| {
+            let (user, kernel) = (stack(call.user_stack), stack(call.kernel_stack));
+            let missing = u64::from(call.user_stack != 0 && user.is_none())
+                + u64::from(call.kernel_stack != 0 && kernel.is_none());
+            let image = image(*key);
+            *tries += 1;
+            // Of a process that is gone no stack will come any more.
+            if missing > 0 && *tries < MOST_TRIES && image.is_some_and(|image| !image.ended) {
+                return true;
+            }
+            *unknown += missing;
+            ready.push(FreshGroup {
+                image: *key,
+                space: image.map_or(*key, |image| image.space),
+                comm: image.and_then(|image| image.comm),
+                path: image.and_then(|image| image.path.clone()),
+                identified: image.is_some_and(|image| image.identity.is_some()),
+                ended: image.is_none_or(|image| image.ended),
+                call: *call,
+                user,
+                kernel,
+            });
+            false
+        });
+        ready
+    }
+}

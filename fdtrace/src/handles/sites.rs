@@ -1,0 +1,85 @@
+//! What is known of call sites, and what happened at them that no live group tells.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::counts::Counts;
+use crate::stream::{Call, Cause, ImageKey, Site, Swallowed};
+
+/// Groups that ended before their site was found out; the sums of more than this are kept, but not their site.
+const MOST_PENDING: usize = 1 << 16;
+
+/// One call site.
+#[derive(Clone, Debug, Default)]
+pub struct SiteSums {
+    /// Where it is; `None` when that was not said.
+    pub site: Option<Arc<Site>>,
+    /// Handles of groups that are gone, and of lives that were only counted.
+    pub closed: Counts,
+}
+
+/// All call sites.
+#[derive(Default)]
+pub struct Sites {
+    sites: HashMap<u64, SiteSums>,
+    pending: HashMap<(ImageKey, Call), Counts>,
+    /// What belongs to no site.
+    unplaced: Counts,
+}
+
+impl Sites {
+    /// A site by its id.
+    #[must_use]
+    pub fn get(&self, id: u64) -> Option<&SiteSums> {
+        self.sites.get(&id)
+    }
+
+    /// All sites, in no order.
+    pub fn iter(&self) -> impl Iterator<Item = (u64, &SiteSums)> {
+        self.sites.iter().map(|(id, sums)| (*id, sums))
+    }
+
+    /// Sums over all that belongs to no group any more.
+    #[must_use]
+    pub fn closed(&self) -> Counts {
+        let mut sum = self.unplaced;
+        self.pending
+            .values()
+            .chain(self.sites.values().map(|site| &site.closed))
+            .for_each(|more| sum.add(more));
+        sum
+    }
+
+    pub(super) fn define(&mut self, site: Arc<Site>) {
+        let id = site.id;
+        self.sites.entry(id).or_default().site = Some(site);
+    }
+
+    pub(super) fn close(&mut self, site: Option<u64>, group: (ImageKey, Call), counts: &Counts) {
+        if counts.allocated == 0 {
+            return;
+        }
+        let sums = match site {
+            Some(site) => &mut self.sites.entry(site).or_default().closed,
+            None if self.pending.len() < MOST_PENDING => self.pending.entry(group).or_default(),
+            None => &mut self.unplaced,
+        };
+        sums.add(counts);
+    }
+
+    /// Says to which site the sums of a group belong that is gone.
+    pub(super) fn place_closed(&mut self, group: (ImageKey, Call), site: u64) {
+        if let Some(counts) = self.pending.remove(&group) {
+            self.sites.entry(site).or_default().closed.add(&counts);
+        }
+    }
+
+    pub(super) fn swallow(&mut self, swallowed: &Swallowed) {
+        let sums = match swallowed.site {
+            Some(id) => &mut self.sites.entry(id).or_default().closed,
+            None => &mut self.unplaced,
+        };
+        sums.allocated += swallowed.handles;
+        sums.released_by[Cause::Close as usize] += swallowed.handles;
+        sums.never_opened += swallowed.never_opened;
+    }
+}

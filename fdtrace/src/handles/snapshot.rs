@@ -1,0 +1,271 @@
+//! All that is known at one moment, as plain data that can be given away.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use super::{Counts, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
+use crate::stream::{Call, Cause, Described, Fact, Identity, ImageKey, Vitals};
+
+/// How many kinds of handles can be told apart.
+pub const KIND_SLOTS: usize = 16;
+
+/// The oldest handles of a group that are named.
+const OLDEST: usize = 3;
+
+/// All that is known at one moment.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// When, `CLOCK_MONOTONIC` in ns.
+    pub now: u64,
+    /// What the kernel side had counted by then.
+    pub vitals: Vitals,
+    /// What the fold found to be wrong.
+    pub loss: Loss,
+    /// All that came and went. Lives that were lost in the ring from beginning to end are among them, by the kernel
+    /// side's own counters; their cause is unknown.
+    pub counts: Counts,
+    /// Failed allocations, by error number.
+    pub errors: BTreeMap<i32, u64>,
+    /// Groups with live handles.
+    pub groups: Vec<GroupSnapshot>,
+    /// All call sites, with what came and went there; live groups included.
+    pub sites: HashMap<u64, SiteSums>,
+    /// Handles that are older than the trace.
+    pub existing: Counts,
+    /// Who held those of them that are alive, when tracing began.
+    pub existing_by: Vec<(ImageKey, Arc<Identity>, u64)>,
+}
+
+/// Live handles that one image allocated by one call chain.
+#[derive(Clone, Debug)]
+pub struct GroupSnapshot {
+    /// The image.
+    pub image: ImageKey,
+    /// What it is.
+    pub identity: Arc<Identity>,
+    /// The call site, when it was found out.
+    pub site: Option<u64>,
+    /// The call that made the handles.
+    pub call: Call,
+    /// What came and went.
+    pub counts: Counts,
+    /// Live handles of at least the age that was asked for.
+    pub aged: u64,
+    /// Live handles by kind.
+    pub kinds: [u64; KIND_SLOTS],
+    /// Live handles to which a descriptor was seen to point.
+    pub described_by_descriptor: u64,
+    /// Live handles that were seen to be mapped, without those above.
+    pub only_mapped: u64,
+    /// The call sites that mapped live handles of this group.
+    pub mapped_by: Vec<MappedBy>,
+    /// The oldest live handles, oldest first.
+    pub oldest: Vec<OldHandle>,
+}
+
+/// A call site that mapped handles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MappedBy {
+    /// The site, when it was found out.
+    pub site: Option<u64>,
+    /// The call.
+    pub call: Call,
+    /// How many live handles.
+    pub handles: u64,
+    /// One of the processes that mapped one.
+    pub tgid: u32,
+    /// Where it is in that process's memory; 0 for not known.
+    pub address: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// One of the oldest handles of a group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OldHandle {
+    /// Its address.
+    pub handle: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// The thread that allocated it.
+    pub tid: u32,
+    /// Its kind, 0 for not known.
+    pub kind: u8,
+    /// Its path, its peer, or what it is.
+    pub name: Option<Arc<str>>,
+    /// A process with a descriptor for it, and the descriptor.
+    pub descriptor: Option<(u32, u32)>,
+}
+
+impl Snapshot {
+    /// What a fold knows at a moment; handles of at least `min_age_ns` are counted apart.
+    #[must_use]
+    pub fn of(fold: &Fold, now: u64, min_age_ns: u64) -> Self {
+        Self {
+            now,
+            vitals: *fold.vitals(),
+            loss: fold.loss(),
+            counts: counts(fold),
+            errors: fold.errors().clone(),
+            groups: groups(fold, now.saturating_sub(min_age_ns)),
+            sites: sites(fold),
+            existing: fold.existing(),
+            existing_by: existing_by(fold),
+        }
+    }
+}
+
+impl Snapshot {
+    /// Adds what was found out about single handles since.
+    pub fn learn(&mut self, facts: &[Fact]) {
+        let described: HashMap<(u64, u64), &Described> = facts
+            .iter()
+            .filter_map(|fact| match fact {
+                Fact::Described(found) => Some(((found.handle, found.generation), found)),
+                _ => None,
+            })
+            .collect();
+        for old in self.groups.iter_mut().flat_map(|group| &mut group.oldest) {
+            if let Some(found) = described.get(&(old.handle, old.generation)) {
+                (old.name, old.descriptor) = (found.name.clone(), found.descriptor);
+            }
+        }
+    }
+}
+
+/// One moment's sums, so that what lives is always what was allocated less what was released: they come from the fold.
+/// What the fold cannot know, because both ends of a life were lost, is what the kernel side has counted beyond it.
+fn counts(fold: &Fold) -> Counts {
+    let (mut counts, vitals) = (fold.counts(), fold.vitals());
+    if vitals.lost_events > 0 {
+        let unseen = vitals.allocated.saturating_sub(counts.allocated).saturating_sub(vitals.young);
+        counts.allocated += unseen;
+        counts.released_by[Cause::Unknown as usize] += unseen;
+        counts.never_opened = counts.never_opened.max(vitals.never_opened);
+    }
+    counts
+}
+
+/// Handles allocated at `aged_before` or earlier count as aged.
+fn groups(fold: &Fold, aged_before: u64) -> Vec<GroupSnapshot> {
+    let mut groups: BTreeMap<GroupId, GroupSnapshot> =
+        fold.live_groups().map(|(id, group)| (id, snapshot(fold, group))).collect();
+    // One pass over the table: a slot per group is cheaper than a search per handle.
+    let mut slots: Vec<Option<&mut GroupSnapshot>> = Vec::new();
+    for (id, group) in &mut groups {
+        slots.resize_with(*id as usize + 1, || None);
+        slots[*id as usize] = Some(group);
+    }
+    for (address, handle) in fold.table().iter() {
+        if let Some(Some(group)) = slots.get_mut(handle.group as usize) {
+            group.aged += u64::from(handle.generation <= aged_before);
+            group.count(fold, address, handle);
+        }
+    }
+    groups.into_values().collect()
+}
+
+fn snapshot(fold: &Fold, group: &Group) -> GroupSnapshot {
+    let image = fold.image(group.image);
+    GroupSnapshot {
+        image: image.key,
+        identity: identity(image),
+        site: group.site,
+        call: group.call,
+        counts: group.counts,
+        aged: 0,
+        kinds: [0; KIND_SLOTS],
+        described_by_descriptor: 0,
+        only_mapped: 0,
+        mapped_by: Vec::new(),
+        oldest: Vec::new(),
+    }
+}
+
+/// What was found out of an image, or else what its events said.
+fn identity(image: &Image) -> Arc<Identity> {
+    if let Some(known) = &image.identity {
+        return Arc::clone(known);
+    }
+    let comm = image.comm.unwrap_or_default();
+    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
+    Arc::new(Identity {
+        comm: String::from_utf8_lossy(&comm[..end]).into_owned(),
+        exe: String::from_utf8_lossy(image.path.as_deref().unwrap_or_default()).into_owned(),
+        cgroup: String::new(),
+    })
+}
+
+fn sites(fold: &Fold) -> HashMap<u64, SiteSums> {
+    let mut sites: HashMap<u64, SiteSums> =
+        fold.sites().iter().map(|(id, sums)| (id, sums.clone())).collect();
+    for (_, group) in fold.groups().filter(|(_, group)| !group.existing) {
+        if let Some(site) = group.site {
+            sites.entry(site).or_default().closed.add(&group.counts);
+        }
+    }
+    sites
+}
+
+fn existing_by(fold: &Fold) -> Vec<(ImageKey, Arc<Identity>, u64)> {
+    fold.groups()
+        .filter(|(_, group)| group.existing && group.counts.live() > 0)
+        .map(|(_, group)| {
+            let image = fold.image(group.image);
+            (image.key, identity(image), group.counts.live())
+        })
+        .collect()
+}
+
+impl GroupSnapshot {
+    fn count(&mut self, fold: &Fold, address: u64, handle: Handle) {
+        if let Some(slot) = self.kinds.get_mut(usize::from(handle.kind)) {
+            *slot += 1;
+        }
+        let detail = fold.details().get(address);
+        if let Some(detail) = detail {
+            let has_descriptor = detail.descriptor.is_some();
+            self.described_by_descriptor += u64::from(has_descriptor);
+            self.only_mapped += u64::from(!has_descriptor && detail.mapping.is_some());
+            if let Some(mapping) = &detail.mapping {
+                self.count_mapping(fold, mapping);
+            }
+        }
+        let generation = handle.generation;
+        if self.oldest.len() == OLDEST && self.oldest[OLDEST - 1].generation <= generation {
+            return;
+        }
+        let place = self.oldest.partition_point(|old| old.generation <= generation);
+        let old = OldHandle {
+            handle: address,
+            generation,
+            tid: handle.tid,
+            kind: handle.kind,
+            name: detail.and_then(|detail| detail.name.clone()),
+            descriptor: detail.and_then(|detail| detail.descriptor),
+        };
+        self.oldest.insert(place, old);
+        self.oldest.truncate(OLDEST);
+    }
+
+    fn count_mapping(&mut self, fold: &Fold, mapping: &super::Mapping) {
+        let group = fold.group_at(mapping.group);
+        let same = |known: &&mut MappedBy| {
+            known.site == group.site && (known.site.is_some() || known.call == group.call)
+        };
+        if let Some(known) = self.mapped_by.iter_mut().find(same) {
+            known.handles += 1;
+            return;
+        }
+        self.mapped_by.push(MappedBy {
+            site: group.site,
+            call: group.call,
+            handles: 1,
+            tgid: mapping.tgid,
+            address: mapping.address,
+            length: mapping.length,
+        });
+    }
+}

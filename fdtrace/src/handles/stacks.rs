@@ -1,0 +1,33 @@
+//! Stacks by name, in bounded memory.
+
+use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
+
+use super::hasher::CallHasher;
+
+type Named = HashMap<u64, Arc<[u64]>, BuildHasherDefault<CallHasher>>;
+
+/// Stacks by name, in two generations: the kernel side sends each name once until it is told to forget, and what was
+/// sent before that may be named by events that are still on their way.
+#[derive(Default)]
+pub(super) struct Stacks {
+    new: Named,
+    old: Named,
+}
+
+impl Stacks {
+    pub(super) fn insert(&mut self, name: u64, frames: Box<[u64]>) {
+        self.new.insert(name, frames.into());
+    }
+
+    pub(super) fn get(&self, name: u64) -> Option<Arc<[u64]>> {
+        self.new.get(&name).or_else(|| self.old.get(&name)).cloned()
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.new.len()
+    }
+
+    pub(super) fn turn(&mut self) {
+        self.old = std::mem::take(&mut self.new);
+    }
+}

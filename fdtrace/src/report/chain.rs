@@ -1,0 +1,136 @@
+//! Call chains in a few words.
+
+use std::io::{self, Write};
+
+use super::{KernelFrame, UserFrame, words::harmless};
+
+/// The most frames of a chain in the short form.
+const SHORT: usize = 6;
+
+/// The innermost frames that tell something, outwards; harmless for a terminal.
+pub(super) fn short(user: &[UserFrame], kernel: &[KernelFrame], complete: bool) -> String {
+    if user.is_empty() {
+        // The innermost kernel function is the allocation itself, which tells nothing.
+        let names: Vec<_> = kernel.iter().skip(1).take(SHORT).map(|frame| harmless(&frame.symbol)).collect();
+        return if names.is_empty() {
+            "no stack".to_owned()
+        } else {
+            format!("kernel: {}", names.join(" < "))
+        };
+    }
+    let mut names: Vec<_> = user.iter().take(SHORT).map(|frame| harmless(&name(frame))).collect();
+    if user.len() > SHORT {
+        names.push("...".to_owned());
+    } else if !complete {
+        names.push("?".to_owned());
+    }
+    names.join(" < ")
+}
+
+/// A frame's function, else its place in its module, as it is: not escaped.
+pub(super) fn name(frame: &UserFrame) -> String {
+    match (&frame.symbol, &frame.module) {
+        (Some(symbol), _) => symbol.clone(),
+        (None, Some(module)) => format!("{}+{:#x}", file_name(module), frame.offset),
+        (None, None) => format!("{:#x}", frame.offset),
+    }
+}
+
+/// All frames, one on each line, the kernel's first.
+pub(super) fn write_whole(
+    out: &mut impl Write,
+    user: &[UserFrame],
+    kernel: &[KernelFrame],
+    complete: bool,
+) -> io::Result<()> {
+    for frame in kernel {
+        writeln!(out, "          [kernel] {}+{:#x}", harmless(&frame.symbol), frame.offset)?;
+    }
+    for frame in user {
+        let module = frame.module.as_deref().unwrap_or("[anonymous memory]");
+        let source = harmless(&source(frame));
+        writeln!(
+            out,
+            "          {}  {}+{:#x}{source}",
+            harmless(&name(frame)),
+            harmless(module),
+            frame.offset
+        )?;
+    }
+    if !user.is_empty() && !complete {
+        writeln!(out, "          ? the chain ends before the thread's first function")?;
+    }
+    Ok(())
+}
+
+fn source(frame: &UserFrame) -> String {
+    let inlined = if frame.inlined { "  (inlined)" } else { "" };
+    match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("  {file}:{line}{inlined}"),
+        (Some(file), None) => format!("  {file}{inlined}"),
+        (None, _) => inlined.to_owned(),
+    }
+}
+
+/// Where a chain is, in one name, not escaped: the first frame outside of libc, or the innermost one.
+#[must_use]
+pub fn place(user: &[UserFrame], kernel: &[KernelFrame]) -> String {
+    let outside = user.iter().find(|frame| frame.module.as_deref().is_some_and(|module| !is_wrapper(module)));
+    match outside.or_else(|| user.first()) {
+        Some(frame) => name(frame),
+        None => kernel.get(1).map_or_else(|| "the kernel".to_owned(), |frame| frame.symbol.clone()),
+    }
+}
+
+fn file_name(module: &str) -> &str {
+    module.rsplit('/').next().unwrap_or(module)
+}
+
+/// Functions of these modules say nothing of who called.
+fn is_wrapper(module: &str) -> bool {
+    ["libc.so", "libc-2", "libc.musl", "ld-", "libpthread"]
+        .iter()
+        .any(|prefix| file_name(module).starts_with(prefix))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+
+    #[test]
+    fn the_place_is_outside_of_libc() {
+        let user = [frame("open64", "/usr/lib/libc.so.6", 1), frame("leak", "/app", 2)];
+        assert_eq!(place(&user, &[]), "leak");
+        assert_eq!(place(&user[..1], &[]), "open64");
+        assert_eq!(place(&[], &kernel(&["alloc_empty_file", "path_openat"])), "path_openat");
+        assert_eq!(place(&[], &[]), "the kernel");
+    }
+
+    #[test]
+    fn whole_chains() {
+        let inner = UserFrame {
+            file: Some("src/a.c".to_owned()),
+            line: Some(12),
+            inlined: true,
+            ..frame("a", "/app", 1)
+        };
+        let user = [inner, frame("b", "/app", 1)];
+        assert_eq!(
+            written(|out| write_whole(out, &user, &kernel(&["k"]), false)),
+            "          [kernel] k+0x10\n          a  /app+0x1  src/a.c:12  (inlined)\n          b  /app+0x1\n          \
+             ? the chain ends before the thread's first function\n"
+        );
+    }
+
+    #[test]
+    fn short_chains() {
+        let nameless = UserFrame { symbol: None, ..frame("", "/opt/app", 0x2a) };
+        let user = [frame("a\x1bb", "/app", 1), nameless];
+        assert_eq!(short(&user, &[], true), "a\\u{1b}b < app+0x2a");
+        assert_eq!(short(&user, &[], false), "a\\u{1b}b < app+0x2a < ?");
+        assert_eq!(short(&[], &kernel(&["alloc_empty_file", "do_shmat"]), true), "kernel: do_shmat");
+        assert_eq!(short(&[], &[], true), "no stack");
+        let long: Vec<_> = (0..9).map(|offset| frame("f", "/app", offset)).collect();
+        assert_eq!(short(&long, &[], true), "f < f < f < f < f < f < ...");
+    }
+}

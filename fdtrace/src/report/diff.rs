@@ -1,0 +1,430 @@
+//! Two documents compared: what lives at the end of the second trace and did not in the first.
+
+use std::{
+    cmp::Reverse,
+    collections::{HashMap, HashSet},
+    io::{self, Write},
+};
+
+use serde::Serialize;
+
+use super::{
+    Document, Handles, KernelFrame, Process, Site, Style, Trace, UserFrame,
+    chain::{self, place},
+    text::{at_the_end, paint, processes},
+    words::{change, counted, harmless, number},
+};
+
+/// Name and version of the shape.
+const SCHEMA: &str = "fdtrace.diff/1";
+
+/// Two documents compared.
+#[derive(Clone, Debug, Serialize)]
+pub struct Difference {
+    /// Name and version of this shape.
+    pub schema: &'static str,
+    /// The first trace.
+    pub before: Side,
+    /// The second trace.
+    pub after: Side,
+    /// What grew, most first; then what shrank, most first; then the rest.
+    pub sites: Vec<SiteDifference>,
+}
+
+/// One of the two traces.
+#[derive(Clone, Debug, Serialize)]
+pub struct Side {
+    /// The trace as a whole.
+    #[serde(flatten)]
+    pub trace: Trace,
+    /// The whole of its handles.
+    pub handles: Handles,
+}
+
+/// One call site in both traces.
+#[derive(Clone, Debug, Serialize)]
+pub struct SiteDifference {
+    /// Its id, of the second trace if it is there.
+    pub id: String,
+    /// `id`, or `functions` when only the names of the functions agree; none when it is in one trace only.
+    pub matched_by: Option<&'static str>,
+    /// Which kernel path.
+    pub origin: &'static str,
+    /// Alive at the end of the first trace.
+    pub before: u64,
+    /// Alive at the end of the second trace.
+    pub after: u64,
+    /// How many more.
+    pub change: i64,
+    /// Who made them, most first; of the second trace if the site is there.
+    pub processes: Vec<Process>,
+    /// Innermost frame first.
+    pub kernel_stack: Vec<KernelFrame>,
+    /// Innermost frame first.
+    pub user_stack: Vec<UserFrame>,
+    /// Whether the user stack reaches the function that the thread began with.
+    pub user_stack_complete: bool,
+}
+
+/// What a rebuilt program keeps of a site: its origin and the names in its chain.
+type Functions = (&'static str, Vec<String>);
+
+/// Compares two documents site by site.
+#[must_use]
+pub fn diff(before: &Document, after: &Document) -> Difference {
+    let mut sites = matched(&before.sites, &after.sites);
+    sites.sort_by_key(|site| (site.change <= 0, Reverse(site.change.unsigned_abs()), site.id.clone()));
+    Difference { schema: SCHEMA, before: side(before), after: side(after), sites }
+}
+
+fn side(document: &Document) -> Side {
+    Side { trace: document.trace.clone(), handles: document.handles.clone() }
+}
+
+fn matched(before: &[Site], after: &[Site]) -> Vec<SiteDifference> {
+    let by_id: HashMap<&str, &Site> = before.iter().map(|site| (site.id.as_str(), site)).collect();
+    let known: HashSet<&str> = after.iter().map(|site| site.id.as_str()).collect();
+    let mut by_functions = by_functions(before.iter().filter(|site| !known.contains(site.id.as_str())));
+    let (same, mut other): (Vec<&Site>, Vec<&Site>) =
+        after.iter().partition(|site| by_id.contains_key(site.id.as_str()));
+    // Sites of the same functions are paired in the order of their offsets, which a rebuild seldom changes.
+    other.sort_by_key(|site| offsets(site));
+    let same = same.iter().map(|site| compared(by_id.get(site.id.as_str()).copied(), site, "id"));
+    let mut rows: Vec<SiteDifference> = same.collect();
+    for site in other {
+        let old = functions(site).and_then(|key| by_functions.get_mut(&key)?.pop());
+        rows.push(compared(old, site, "functions"));
+    }
+    let unpaired: HashSet<&str> = by_functions.values().flatten().map(|site| site.id.as_str()).collect();
+    let gone = before.iter().filter(|site| {
+        let id = site.id.as_str();
+        !known.contains(id) && (unpaired.contains(id) || functions(site).is_none())
+    });
+    rows.extend(gone.map(gone_row));
+    rows
+}
+
+/// Sites by their functions, the lowest offsets last.
+fn by_functions<'a>(sites: impl Iterator<Item = &'a Site>) -> HashMap<Functions, Vec<&'a Site>> {
+    let mut map: HashMap<Functions, Vec<&Site>> = HashMap::new();
+    for site in sites {
+        if let Some(key) = functions(site) {
+            map.entry(key).or_default().push(site);
+        }
+    }
+    for sites in map.values_mut() {
+        sites.sort_by_key(|site| Reverse(offsets(site)));
+    }
+    map
+}
+
+/// A frame without a function counts by its offset: two stripped programs do not match by chance. The kernel's chain
+/// counts where there is no other, as in the id.
+fn functions(site: &Site) -> Option<Functions> {
+    let names: Vec<String> = if site.user_stack.is_empty() {
+        site.kernel_stack.iter().map(|frame| frame.symbol.clone()).collect()
+    } else {
+        site.user_stack.iter().map(chain::name).collect()
+    };
+    (!names.is_empty()).then_some((site.origin, names))
+}
+
+fn offsets(site: &Site) -> (Vec<u64>, Vec<u64>) {
+    let user = site.user_stack.iter().map(|frame| frame.offset).collect();
+    let kernel = site.kernel_stack.iter().map(|frame| frame.offset).collect();
+    (user, kernel)
+}
+
+fn compared(before: Option<&Site>, after: &Site, matched_by: &'static str) -> SiteDifference {
+    let matched_by = before.map(|_| matched_by);
+    row(after, matched_by, before.map_or(0, |site| site.aged), after.aged)
+}
+
+fn gone_row(before: &Site) -> SiteDifference {
+    row(before, None, before.aged, 0)
+}
+
+fn row(site: &Site, matched_by: Option<&'static str>, before: u64, after: u64) -> SiteDifference {
+    SiteDifference {
+        id: site.id.clone(),
+        matched_by,
+        origin: site.origin,
+        before,
+        after,
+        change: signed(after).saturating_sub(signed(before)),
+        processes: site.processes.clone(),
+        kernel_stack: site.kernel_stack.clone(),
+        user_stack: site.user_stack.clone(),
+        user_stack_complete: site.user_stack_complete,
+    }
+}
+
+fn signed(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// Writes a difference as one line of JSON.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write_json(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
+    serde_json::to_writer(&mut *out, difference)?;
+    out.write_all(b"\n")?;
+    out.flush()
+}
+
+/// Writes a difference as text: what grew most comes first, and is named once more at the end.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write_text(out: &mut impl Write, difference: &Difference, style: Style) -> io::Result<()> {
+    for (word, side) in [("before:", &difference.before), ("after: ", &difference.after)] {
+        writeln!(
+            out,
+            "{}",
+            paint(style, "1", &format!("{word} {}", at_the_end(&side.trace, &side.handles)))
+        )?;
+    }
+    let changed: Vec<&SiteDifference> = difference.sites.iter().filter(|site| site.change != 0).collect();
+    if !changed.is_empty() {
+        writeln!(
+            out,
+            "{:>9} {:>9} {:>9}  {:<7} {:<11} PROCESS",
+            "CHANGE", "BEFORE", "AFTER", "SITE", "ORIGIN"
+        )?;
+    }
+    for site in changed.iter().take(style.top) {
+        write_site(out, site, style)?;
+    }
+    write_rest(out, difference, changed.len(), style)?;
+    write_doubts(out, difference)?;
+    writeln!(out, "{}", last_line(difference, style))?;
+    out.flush()
+}
+
+fn write_site(out: &mut impl Write, site: &SiteDifference, style: Style) -> io::Result<()> {
+    let line = format!(
+        "{:>9} {:>9} {:>9}  {:<7} {:<11} {}",
+        change(site.change),
+        number(site.before),
+        number(site.after),
+        state(site),
+        site.origin,
+        processes(&site.processes)
+    );
+    writeln!(out, "{}", if site.change > 0 { paint(style, "31", &line) } else { line })?;
+    if style.verbose {
+        return chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete);
+    }
+    let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
+    writeln!(out, "          at {chain}")
+}
+
+fn state(site: &SiteDifference) -> &'static str {
+    match (site.matched_by, site.before, site.after) {
+        (Some("functions"), ..) => "rebuilt",
+        (Some(_), ..) => "",
+        (None, 0, _) => "new",
+        (None, ..) => "gone",
+    }
+}
+
+fn write_rest(out: &mut impl Write, difference: &Difference, changed: usize, style: Style) -> io::Result<()> {
+    let hidden = changed.saturating_sub(style.top);
+    if hidden > 0 {
+        writeln!(out, "          and {} more that changed (--top)", counted(hidden as u64, "site"))?;
+    }
+    let same = difference.sites.len() - changed;
+    if same > 0 {
+        writeln!(out, "{} with as many live handles as before", counted(same as u64, "site"))?;
+    }
+    if difference.sites.iter().any(|site| site.matched_by == Some("functions")) {
+        writeln!(out, "rebuilt: other code in the second trace, matched by the names of its functions")?;
+    }
+    Ok(())
+}
+
+fn write_doubts(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
+    for (word, side) in [("first", &difference.before), ("second", &difference.after)] {
+        if !side.trace.complete {
+            let reasons = side.trace.incomplete.iter().map(|reason| harmless(reason));
+            let reasons = reasons.collect::<Vec<_>>().join(", ");
+            writeln!(out, "The {word} trace is NOT COMPLETE: {reasons}. A change may come from that alone.")?;
+        }
+    }
+    Ok(())
+}
+
+fn last_line(difference: &Difference, style: Style) -> String {
+    let Some(most) = difference.sites.first().filter(|site| site.change > 0) else {
+        return "Nothing grew: no call site has more live handles than before.".to_owned();
+    };
+    let by = most.processes.first().map_or_else(String::new, |process| harmless(&process.comm) + ", ");
+    let text = format!(
+        "What grew most: {by}{}, {} live handles more ({} before, {} after).",
+        harmless(&place(&most.user_stack, &most.kernel_stack)),
+        number(most.change.unsigned_abs()),
+        number(most.before),
+        number(most.after)
+    );
+    paint(style, "1;31", &text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+
+    const STYLE: Style = Style { color: false, top: 10, verbose: false, finished: true };
+
+    fn rows<'a>(difference: &'a Difference) -> Vec<(&'a str, Option<&'a str>, u64, u64, i64)> {
+        let row = |site: &'a SiteDifference| {
+            (site.id.as_str(), site.matched_by, site.before, site.after, site.change)
+        };
+        difference.sites.iter().map(row).collect()
+    }
+
+    fn moved(mut site: Site, by: u64) -> Site {
+        for frame in &mut site.user_stack {
+            frame.offset += by;
+        }
+        site
+    }
+
+    fn named(mut site: Site, function: &str) -> Site {
+        site.user_stack[1].symbol = Some(function.to_owned());
+        site
+    }
+
+    #[test]
+    fn the_leak_comes_first() {
+        let before = document(vec![
+            named(site("same", 4), "same"),
+            named(site("less", 9), "less"),
+            named(site("leak", 10), "leak"),
+            named(site("gone", 3), "gone"),
+        ]);
+        let after = document(vec![
+            named(site("new", 7), "new"),
+            named(site("same", 4), "same"),
+            named(site("less", 1), "less"),
+            named(site("leak", 1000), "leak"),
+        ]);
+        let difference = diff(&before, &after);
+        assert_eq!(
+            rows(&difference),
+            [
+                ("leak", Some("id"), 10, 1000, 990),
+                ("new", None, 0, 7, 7),
+                ("less", Some("id"), 9, 1, -8),
+                ("gone", None, 3, 0, -3),
+                ("same", Some("id"), 4, 4, 0),
+            ]
+        );
+        let text = written(|out| write_text(out, &difference, STYLE));
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(
+            lines[0],
+            "before: 26 live handles at the end of a trace of 12s (kprobe backend, Linux 6.1.0)"
+        );
+        assert_eq!(lines[3], "     +990        10     1,000          open        app (7)");
+        assert_eq!(lines[4], "          at open64 < leak < main");
+        assert!(lines[5].contains(" new "), "{text}");
+        assert_eq!(
+            lines[lines.len() - 1],
+            "What grew most: app, leak, 990 live handles more (10 before, 1,000 after)."
+        );
+        assert!(text.contains("\n1 site with as many live handles as before\n"), "{text}");
+    }
+
+    #[test]
+    fn a_rebuilt_program_is_matched_by_its_functions() {
+        // Two sites of the same functions, which differ by their offsets only.
+        let before = document(vec![moved(site("a2", 50), 0x40), site("a1", 10)]);
+        let after = document(vec![moved(site("b2", 51), 0x1040), moved(site("b1", 10), 0x1000)]);
+        let difference = diff(&before, &after);
+        assert_eq!(
+            rows(&difference),
+            [("b2", Some("functions"), 50, 51, 1), ("b1", Some("functions"), 10, 10, 0)]
+        );
+        assert!(written(|out| write_text(out, &difference, STYLE)).contains("  rebuilt "));
+    }
+
+    #[test]
+    fn an_id_goes_before_functions() {
+        let before = document(vec![site("a", 10), moved(site("b", 20), 8)]);
+        let after = document(vec![moved(site("b", 20), 8), moved(site("c", 11), 16)]);
+        assert_eq!(
+            rows(&diff(&before, &after)),
+            [("c", Some("functions"), 10, 11, 1), ("b", Some("id"), 20, 20, 0)]
+        );
+    }
+
+    #[test]
+    fn nameless_code_matches_by_its_offset_only() {
+        let stripped = |mut site: Site| {
+            site.user_stack.iter_mut().for_each(|frame| frame.symbol = None);
+            site
+        };
+        let before = document(vec![stripped(site("a", 10))]);
+        let other = document(vec![stripped(moved(site("b", 10), 8))]);
+        assert_eq!(rows(&diff(&before, &other)), [("b", None, 0, 10, 10), ("a", None, 10, 0, -10)]);
+        let same = document(vec![stripped(site("b", 10))]);
+        assert_eq!(rows(&diff(&before, &same)), [("b", Some("functions"), 10, 10, 0)]);
+    }
+
+    #[test]
+    fn sites_without_any_chain_are_not_lost() {
+        let bare =
+            |id: &str, live| Site { user_stack: Vec::new(), kernel_stack: Vec::new(), ..site(id, live) };
+        let difference = diff(&document(vec![bare("a", 2)]), &document(vec![bare("b", 3)]));
+        assert_eq!(rows(&difference), [("b", None, 0, 3, 3), ("a", None, 2, 0, -2)]);
+    }
+
+    #[test]
+    fn nothing_grew() {
+        let difference = diff(&document(vec![site("a", 2)]), &document(vec![site("a", 2)]));
+        let text = written(|out| write_text(out, &difference, STYLE));
+        assert!(
+            text.ends_with("\nNothing grew: no call site has more live handles than before.\n"),
+            "{text}"
+        );
+        let empty = diff(&document(Vec::new()), &document(Vec::new()));
+        assert!(written(|out| write_text(out, &empty, STYLE)).ends_with("than before.\n"));
+    }
+
+    #[test]
+    fn doubts_are_told() {
+        let mut after = document(vec![site("a", 9)]);
+        after.trace.complete = false;
+        after.trace.incomplete = vec!["records could not be read".to_owned()];
+        let text = written(|out| write_text(out, &diff(&document(Vec::new()), &after), STYLE));
+        assert!(text.contains("The second trace is NOT COMPLETE: records could not be read."), "{text}");
+        assert!(!text.contains("first trace"), "{text}");
+    }
+
+    #[test]
+    fn hostile_names_do_no_harm() {
+        let mut hostile = named(site("a", 9), "f\x1b[2J\n");
+        hostile.processes[0].comm = "x\r\x1b]0;".to_owned();
+        let difference = diff(&document(Vec::new()), &document(vec![hostile]));
+        let text = written(|out| write_text(out, &difference, STYLE));
+        assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
+        assert_eq!(text.lines().count(), 6, "{text}");
+    }
+
+    #[test]
+    fn json_has_the_keys_that_others_read() {
+        let difference = diff(&document(vec![site("a", 2)]), &document(vec![site("a", 5)]));
+        let json: serde_json::Value =
+            serde_json::from_str(&written(|out| write_json(out, &difference))).expect("it is JSON");
+        assert_eq!(json["schema"], "fdtrace.diff/1");
+        assert_eq!(json["before"]["backend"], "kprobe");
+        assert_eq!(json["after"]["complete"], true);
+        assert_eq!(json["after"]["handles"]["live"], 5);
+        let site = &json["sites"][0];
+        assert_eq!((&site["before"], &site["after"], &site["change"]), (&2.into(), &5.into(), &3.into()));
+        assert_eq!((&site["matched_by"], &site["origin"]), (&"id".into(), &"open".into()));
+        assert_eq!(site["processes"][0]["pid"], 7);
+        assert_eq!(site["user_stack"][1]["symbol"], "leak");
+    }
+}

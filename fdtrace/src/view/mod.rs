@@ -1,0 +1,8 @@
+//! What is shown of a stream: the live handles by call site, and how they grow. It knows no kernel.
+
+mod assemble;
+mod growth;
+mod sites;
+
+pub use assemble::{Session, View, seconds_left};
+pub use sites::Selection;

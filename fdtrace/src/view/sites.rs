@@ -1,0 +1,162 @@
+//! From groups of handles to call sites.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use fdtrace_common::hash;
+
+use crate::{
+    handles::{Counts, GroupSnapshot, MappedBy, OldHandle, Snapshot},
+    kinds::Kind,
+    stacks,
+    stream::{Call, Identity, ImageKey, Origin, Site, UserChain},
+};
+
+/// Which sites are shown.
+#[derive(Clone, Debug, Default)]
+pub struct Selection {
+    /// Only sites with live handles of this kind.
+    pub kind: Option<Kind>,
+    /// Only sites of this origin.
+    pub origin: Option<Origin>,
+    /// Only sites with a live handle at least as old, in ns; and only such handles count.
+    pub min_age_ns: u64,
+    /// Also sites of which nothing lives.
+    pub closed_too: bool,
+}
+
+/// Handles of one site.
+pub(super) struct SiteGroups {
+    pub(super) site: Arc<Site>,
+    pub(super) counts: Counts,
+    pub(super) live: u64,
+    pub(super) aged: u64,
+    pub(super) kinds: BTreeMap<Kind, u64>,
+    pub(super) holders: BTreeMap<&'static str, u64>,
+    pub(super) mapped_by: Vec<MappedBy>,
+    pub(super) oldest: Vec<(u32, OldHandle)>,
+    pub(super) processes: HashMap<ImageKey, SiteProcess>,
+}
+
+/// A process with handles of a site.
+#[derive(Clone)]
+pub(super) struct SiteProcess {
+    pub(super) pid: u32,
+    pub(super) identity: Arc<Identity>,
+    pub(super) live: u64,
+    /// Handles that it made in groups with live ones.
+    pub(super) allocated: u64,
+}
+
+/// The sites of a snapshot: those with live handles, and those that ever had any.
+pub(super) fn sites(snapshot: &Snapshot) -> HashMap<u64, SiteGroups> {
+    let mut sites: HashMap<u64, SiteGroups> = snapshot
+        .sites
+        .iter()
+        .filter_map(|(id, sums)| Some((*id, SiteGroups::new(Arc::clone(sums.site.as_ref()?), sums.closed))))
+        .collect();
+    for group in &snapshot.groups {
+        let id = group.site.filter(|id| sites.contains_key(id)).unwrap_or_else(|| unplaced_id(&group.call));
+        let site =
+            sites.entry(id).or_insert_with(|| SiteGroups::new(unplaced(id, &group.call), Counts::default()));
+        site.add(group);
+    }
+    sites
+}
+
+/// Who mapped handles, when their site is not known: by the call alone.
+pub(super) fn site_of(snapshot: &Snapshot, site: Option<u64>, call: &Call) -> Arc<Site> {
+    site.and_then(|id| snapshot.sites.get(&id)?.site.clone())
+        .unwrap_or_else(|| unplaced(unplaced_id(call), call))
+}
+
+/// The site of groups of which nothing was found out: the trace ended too early, or the stack was lost.
+fn unplaced(id: u64, call: &Call) -> Arc<Site> {
+    Arc::new(Site { id, origin: stacks::origin(&[], call), kernel: Vec::new(), user: UserChain::default() })
+}
+
+fn unplaced_id(call: &Call) -> u64 {
+    let text = stacks::origin(&[], call).name().bytes();
+    hash::finish(text.fold(hash::mix(hash::SEED, 2), |hash, byte| hash::mix(hash, byte.into())))
+}
+
+impl SiteGroups {
+    fn new(site: Arc<Site>, counts: Counts) -> Self {
+        Self {
+            site,
+            counts,
+            live: 0,
+            aged: 0,
+            kinds: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            mapped_by: Vec::new(),
+            oldest: Vec::new(),
+            processes: HashMap::new(),
+        }
+    }
+
+    fn add(&mut self, group: &GroupSnapshot) {
+        if group.site.is_none_or(|id| id != self.site.id) {
+            self.counts.add(&group.counts);
+        }
+        self.live += group.counts.live();
+        self.aged += group.aged;
+        for (number, count) in (0..).zip(group.kinds).filter(|(_, count)| *count > 0) {
+            *self.kinds.entry(Kind::from_number(number)).or_default() += count;
+        }
+        self.add_holders(group);
+        self.add_mappings(&group.mapped_by);
+        self.oldest.extend(group.oldest.iter().map(|old| (group.image.tgid, old.clone())));
+        self.oldest.sort_by_key(|(_, old)| (old.generation, old.handle));
+        self.oldest.truncate(3);
+        let identity = Arc::clone(&group.identity);
+        let process = self.processes.entry(group.image).or_insert(SiteProcess {
+            pid: group.image.tgid,
+            identity,
+            live: 0,
+            allocated: 0,
+        });
+        process.live += group.counts.live();
+        process.allocated += group.counts.allocated;
+    }
+
+    /// An attach of a segment lives as long as it is attached, and nobody can have a descriptor for it.
+    fn add_holders(&mut self, group: &GroupSnapshot) {
+        let live = group.counts.live();
+        if self.site.origin == Origin::ShmAttach {
+            *self.holders.entry("shm_attach").or_default() += live;
+            return;
+        }
+        let known = group.described_by_descriptor + group.only_mapped;
+        let counts = [
+            ("descriptor", group.described_by_descriptor),
+            ("mapping", group.only_mapped),
+            ("unknown", live.saturating_sub(known)),
+        ];
+        for (holder, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
+            *self.holders.entry(holder).or_default() += count;
+        }
+    }
+
+    fn add_mappings(&mut self, mappings: &[MappedBy]) {
+        for mapping in mappings {
+            let same = |known: &&mut MappedBy| {
+                known.site == mapping.site && (known.site.is_some() || known.call == mapping.call)
+            };
+            match self.mapped_by.iter_mut().find(same) {
+                Some(known) => known.handles += mapping.handles,
+                None => self.mapped_by.push(*mapping),
+            }
+        }
+        self.mapped_by.sort_by_key(|mapping| std::cmp::Reverse(mapping.handles));
+    }
+
+    /// Whether the site is to be shown.
+    pub(super) fn is_selected(&self, selection: &Selection) -> bool {
+        selection.origin.is_none_or(|origin| origin == self.site.origin)
+            && selection.kind.is_none_or(|kind| self.kinds.contains_key(&kind))
+            && (self.aged > 0 || selection.closed_too)
+    }
+}

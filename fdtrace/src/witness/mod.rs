@@ -1,0 +1,64 @@
+//! Finds out, beside the stream, what its events cannot say: call sites, programs, names. What it finds becomes part of
+//! the stream, so that a view needs neither the kernel nor the processes.
+
+mod names;
+mod own;
+mod places;
+
+use std::{collections::HashSet, io, sync::Arc};
+
+pub use own::Meter;
+
+use crate::{
+    handles::FreshGroup,
+    kernel::{Looker, Symbols},
+    process,
+    stream::Fact,
+};
+
+/// Finds out what handles, groups and images are.
+pub struct Witness {
+    places: places::Places,
+    names: names::Names,
+}
+
+impl Witness {
+    /// A witness of a trace that has just begun.
+    #[must_use]
+    pub fn new(symbols: Arc<Symbols>, looker: Looker) -> Self {
+        Self { places: places::Places::new(Arc::clone(&symbols)), names: names::Names::new(looker, symbols) }
+    }
+
+    /// What new groups and their images are.
+    pub fn find_out(&mut self, fresh: &[FreshGroup]) -> Vec<Fact> {
+        let mut facts = Vec::with_capacity(fresh.len() * 2);
+        let mut asked = HashSet::new();
+        for group in fresh.iter().filter(|group| !group.identified && !group.ended) {
+            if asked.insert(group.image) {
+                let identity = process::identity(group.image.tgid);
+                // A process that has just gone leaves what its events said.
+                if !identity.comm.is_empty() {
+                    facts.push(Fact::Identity(group.image, Arc::new(identity)));
+                }
+            }
+        }
+        self.places.find(fresh, &mut facts);
+        facts
+    }
+
+    /// What each handle is that nobody looked at before; with its name, if that is wanted.
+    ///
+    /// # Errors
+    /// When the kernel's iterator fails.
+    pub fn describe_new(&mut self, named: bool) -> io::Result<Vec<Fact>> {
+        self.names.describe_new(named)
+    }
+
+    /// Names and descriptors of handles, by address and generation.
+    ///
+    /// # Errors
+    /// When the kernel's iterators fail.
+    pub fn learn_names(&mut self, handles: &[(u64, u64)]) -> io::Result<Vec<Fact>> {
+        self.names.learn(handles)
+    }
+}

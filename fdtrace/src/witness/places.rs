@@ -1,0 +1,131 @@
+//! From stacks to call sites: stacks that name the same code are one site.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use fdtrace_common::hash;
+
+use crate::{
+    handles::FreshGroup,
+    kernel::Symbols,
+    process,
+    stacks::{self, UserStacks, kernel_chain},
+    stream::{Call, Fact, ImageKey, KernelFrame, Origin, Site, UserChain, UserFrame},
+};
+
+/// So many results are remembered; then the memory is emptied and filled again.
+const MOST: usize = 1 << 16;
+
+/// Finds out to which sites groups belong.
+pub(super) struct Places {
+    symbols: Arc<Symbols>,
+    stacks: UserStacks,
+    /// Sites by whose memory it is, and the call.
+    known: HashMap<(ImageKey, Call), u64>,
+    /// Sites that the stream knows.
+    defined: HashSet<u64>,
+}
+
+impl Places {
+    pub(super) fn new(symbols: Arc<Symbols>) -> Self {
+        Self { symbols, stacks: UserStacks::default(), known: HashMap::new(), defined: HashSet::new() }
+    }
+
+    /// To which site each group belongs, and each site that was not spoken of before.
+    pub(super) fn find(&mut self, fresh: &[FreshGroup], facts: &mut Vec<Fact>) {
+        if self.known.len() > MOST {
+            self.known.clear();
+        }
+        let mut by_process: HashMap<u32, Vec<&FreshGroup>> = HashMap::new();
+        for group in fresh {
+            match self.known.get(&(group.space, group.call)) {
+                Some(site) => facts.push(belongs(group, *site)),
+                None => by_process.entry(group.image.tgid).or_default().push(group),
+            }
+        }
+        for (tgid, groups) in by_process {
+            let chains = self.chains(tgid, &groups);
+            for (group, user) in groups.into_iter().zip(chains) {
+                self.define(group, user, facts);
+            }
+        }
+    }
+
+    /// The user chains of groups of one process, in their order.
+    fn chains(&mut self, tgid: u32, groups: &[&FreshGroup]) -> Vec<UserChain> {
+        // The process runs something else by now: its addresses mean nothing any more.
+        let code = groups.iter().all(|group| !group.ended).then(|| process::code(tgid)).flatten();
+        let Some(code) = code else { return groups.iter().map(|_| UserChain::default()).collect() };
+        let stacks: Vec<&[u64]> =
+            groups.iter().map(|group| group.user.as_deref().unwrap_or_default()).collect();
+        self.stacks.resolve(tgid, &stacks, &code)
+    }
+
+    fn define(&mut self, group: &FreshGroup, user: UserChain, facts: &mut Vec<Fact>) {
+        let kernel = kernel_chain(group.kernel.as_deref().unwrap_or_default(), &self.symbols);
+        let origin = stacks::origin(&kernel, &group.call);
+        let id = site_id(origin, &user, &kernel);
+        if self.defined.insert(id) {
+            facts.push(Fact::Site(Arc::new(Site { id, origin, kernel, user })));
+        }
+        self.known.insert((group.space, group.call), id);
+        facts.push(belongs(group, id));
+    }
+}
+
+fn belongs(group: &FreshGroup, site: u64) -> Fact {
+    Fact::Belongs { image: group.image, call: group.call, site }
+}
+
+/// Origin and user chain, by build-id and offset; the kernel's chain only where there is no other.
+fn site_id(origin: Origin, user: &UserChain, kernel: &[KernelFrame]) -> u64 {
+    let text = |hash: u64, text: &str| {
+        text.bytes().fold(hash::mix(hash, 1), |hash, byte| hash::mix(hash, byte.into()))
+    };
+    let frame = |hash: u64, frame: &Arc<UserFrame>| {
+        let module = frame.build_id.as_deref().or(frame.module.as_deref()).unwrap_or_default();
+        hash::mix(text(hash, module), frame.offset)
+    };
+    let mut id = text(hash::SEED, origin.name());
+    id = user.frames.iter().fold(id, frame);
+    if user.frames.is_empty() {
+        id = kernel.iter().fold(id, |hash, frame| hash::mix(text(hash, &frame.symbol), frame.offset));
+    }
+    hash::finish(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chain(build_id: &str, offset: u64) -> UserChain {
+        let frame = UserFrame {
+            symbol: Some("f".to_owned()),
+            module: Some(format!("/path/{offset}/x")),
+            build_id: Some(build_id.to_owned()),
+            offset,
+            ..UserFrame::default()
+        };
+        UserChain { frames: vec![Arc::new(frame)], complete: true }
+    }
+
+    #[test]
+    fn a_site_is_its_origin_and_its_code() {
+        let id = |origin, chain: &UserChain| site_id(origin, chain, &[]);
+        assert_eq!(id(Origin::Open, &chain("aa", 1)), id(Origin::Open, &chain("aa", 1)));
+        assert_ne!(id(Origin::Open, &chain("aa", 1)), id(Origin::Open, &chain("ab", 1)));
+        assert_ne!(id(Origin::Open, &chain("aa", 1)), id(Origin::Open, &chain("aa", 2)));
+        assert_ne!(id(Origin::Open, &chain("aa", 1)), id(Origin::Socket, &chain("aa", 1)));
+    }
+
+    #[test]
+    fn the_kernel_chain_counts_only_without_a_user_chain() {
+        let kernel = [KernelFrame { symbol: "k".to_owned(), offset: 3 }];
+        let user = chain("aa", 1);
+        assert_eq!(site_id(Origin::Open, &user, &kernel), site_id(Origin::Open, &user, &[]));
+        let none = UserChain::default();
+        assert_ne!(site_id(Origin::Kernel, &none, &kernel), site_id(Origin::Kernel, &none, &[]));
+    }
+}
