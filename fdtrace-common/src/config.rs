@@ -34,14 +34,24 @@ pub struct Offsets {
     pub task_signal: u32,
     /// `task_struct.stack`
     pub task_stack: u32,
+    /// `task_struct.files`
+    pub task_files: u32,
+    /// `files_struct.fdt`
+    pub files_table: u32,
+    /// `fdtable.max_fds`
+    pub table_length: u32,
+    /// `fdtable.fd`
+    pub table_files: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
     /// `linux_binprm.filename`
     pub bprm_filename: u32,
     /// The field of `pt_regs` with the system call's number (`orig_ax`, `syscallno`).
     pub regs_syscall: u32,
-    /// The fields of `pt_regs` with its first three arguments.
-    pub regs_arg: [u32; 3],
+    /// The fields of `pt_regs` with its first five arguments.
+    pub regs_arg: [u32; 5],
+    /// The field of `pt_regs` with what it returns (`ax`, register 0).
+    pub regs_return: u32,
     /// The fields of `pt_regs` with the instruction, stack and frame pointers.
     pub regs_instruction: u32,
     /// See above.
@@ -50,6 +60,26 @@ pub struct Offsets {
     pub regs_frame: u32,
     /// The field of `pt_regs` that tells 64-bit code by [`CODE_SEGMENT_64`]; absent where the kernel runs no other.
     pub regs_code_segment: u32,
+    /// `vm_area_struct.vm_file`
+    pub vma_file: u32,
+    /// `task_struct.cred`
+    pub task_cred: u32,
+    /// `cred.uid`
+    pub cred_uid: u32,
+    /// `task_struct.cgroups`
+    pub task_cgroups: u32,
+    /// `css_set.dfl_cgrp`
+    pub css_cgroup: u32,
+    /// `cgroup.level`
+    pub cgroup_level: u32,
+    /// `cgroup.ancestors` (6.1), an array of addresses
+    pub cgroup_ancestors: u32,
+    /// `cgroup.ancestor_ids` (before)
+    pub cgroup_ancestor_ids: u32,
+    /// `cgroup.kn`
+    pub cgroup_node: u32,
+    /// `kernfs_node.id`
+    pub node_id: u32,
     /// `file.f_mode`
     pub file_mode: u32,
     /// `file.f_flags`
@@ -74,6 +104,8 @@ pub struct Offsets {
     pub inode_rdev: u32,
     /// `inode.i_ino`
     pub inode_ino: u32,
+    /// `inode.i_size`
+    pub inode_size: u32,
     /// `inode.i_sb`
     pub inode_sb: u32,
     /// `super_block.s_magic`
@@ -182,8 +214,10 @@ pub struct Config {
     pub count_from_zero: u8,
     /// A release can be skipped: the kernel preempts programs, or frees handles in interrupts.
     pub releases_can_be_missed: u8,
+    /// The handle of an attach of a SysV segment is remembered until the system call returns (tracepoint backend).
+    pub note_attach: u8,
     /// Zero.
-    pub reserved: [u8; 8],
+    pub reserved: [u8; 7],
 }
 
 /// System call numbers that matter, by architecture.
@@ -204,6 +238,10 @@ pub struct Syscalls {
     pub execveat: i32,
     /// `io_uring_enter`
     pub io_uring_enter: i32,
+    /// `mmap`
+    pub mmap: i32,
+    /// `shmat`
+    pub shmat: i32,
     /// Zero.
     pub reserved: i32,
 }

@@ -26,10 +26,12 @@ pub enum Counter {
     Failed = 9,
     /// Releases swallowed in survivors mode.
     Swallowed = 10,
+    /// Of those swallowed, the ones that no `open` ever completed.
+    SwallowedNeverOpened = 11,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 11;
+pub const COUNTERS: usize = 12;
 
 /// One CPU's counters, indexed by [`Counter`].
 #[repr(C)]
@@ -48,6 +50,24 @@ impl Counters {
         for (sum, value) in self.0.iter_mut().zip(other.0) {
             *sum = sum.wrapping_add(value);
         }
+    }
+}
+
+/// What was swallowed of one call ([`crate::hash::call_key`]): value of the SWALLOWED map, on each CPU.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Swallow {
+    /// Handles that came and went unreported.
+    pub handles: u64,
+    /// Of those, the ones that no `open` ever completed.
+    pub never_opened: u64,
+}
+
+impl Swallow {
+    /// Adds another CPU's count to this one.
+    pub const fn add(&mut self, other: Self) {
+        self.handles = self.handles.wrapping_add(other.handles);
+        self.never_opened = self.never_opened.wrapping_add(other.never_opened);
     }
 }
 

@@ -31,6 +31,14 @@ pub fn stack(frames: &[u64]) -> u64 {
     finish(frames.iter().fold(SEED, |hash, frame| mix(hash, *frame)))
 }
 
+/// The name of a call: from where, by which system call, and what was asked of it. What is counted for each call, and
+/// not for each handle, is found by this name.
+#[inline(always)]
+#[must_use]
+pub const fn call_key(user_stack: u64, syscall: i16, detail: u32) -> u64 {
+    finish(mix(mix(user_stack, syscall.cast_unsigned() as u64), detail as u64))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -40,6 +48,14 @@ mod tests {
         assert_ne!(stack(&[1, 2]), stack(&[2, 1]));
         assert_ne!(stack(&[1]), stack(&[1, 0]));
         assert_ne!(stack(&[]), 0);
+    }
+
+    #[test]
+    fn every_part_of_a_call_matters() {
+        let key = call_key(1, 2, 3);
+        assert_ne!(key, call_key(2, 2, 3));
+        assert_ne!(key, call_key(1, -1, 3));
+        assert_ne!(key, call_key(1, 2, 4));
     }
 
     #[test]

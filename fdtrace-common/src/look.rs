@@ -2,6 +2,8 @@
 
 use core::mem::size_of;
 
+use crate::wire::Entry;
+
 /// The longest file name that is read from a directory entry.
 pub const NAME_LEN: usize = 64;
 
@@ -84,7 +86,45 @@ pub struct Phantom {
     pub generation: u64,
 }
 
+/// A handle that is older than the trace, now in HANDLES with the generation [`crate::wire::PREEXISTING`].
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Existing {
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// A process that holds it.
+    pub tgid: u32,
+    /// The holder's descriptor, or [`NO_DESCRIPTOR`].
+    pub fd: u32,
+}
+
+/// `Existing::fd` of a handle that a mapping holds.
+pub const NO_DESCRIPTOR: u32 = u32::MAX;
+
+/// An entry of HANDLES that is old enough to be told.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// What the kernel side knows of it.
+    pub entry: Entry,
+}
+
+/// Which survivors are wanted: allocated after the one time and not after the other, `CLOCK_MONOTONIC` in ns.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Span {
+    /// Not these any more.
+    pub after: u64,
+    /// These still.
+    pub until: u64,
+}
+
 const _: () = {
+    assert!(size_of::<Existing>() == 16);
+    assert!(size_of::<Survivor>() == 8 + size_of::<Entry>());
+    assert!(size_of::<Span>() == 16);
     assert!(size_of::<Phantom>() == 16);
     assert!(size_of::<Description>() == 8 * 6 + 4 * 4 + 16 + 32 + NAME_LEN);
     assert!(size_of::<Descriptor>() == 24 + LOOK_PATH_LEN);

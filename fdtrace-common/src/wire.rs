@@ -31,10 +31,15 @@ pub enum Tag {
     Exit = 6,
     /// [`Failure`]
     Failure = 7,
+    /// [`Mapped`]
+    Mapped = 8,
 }
 
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.
 pub const NO_SYSCALL: i16 = -1;
+
+/// `Entry::generation` of a handle that is older than the trace: no clock says 1 when a process can run.
+pub const PREEXISTING: u64 = 1;
 
 /// A handle was allocated. Reserved in the ring before anyone but the allocator has the pointer.
 #[repr(C)]
@@ -147,6 +152,36 @@ pub struct Release {
     pub generation: u64,
     /// When it was released, `CLOCK_MONOTONIC` in ns.
     pub time: u64,
+}
+
+/// A handle was mapped into memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mapped {
+    /// [`Tag::Mapped`]
+    pub tag: u8,
+    /// [`flag`] bits.
+    pub flags: u8,
+    /// Number of the system call in progress, or [`NO_SYSCALL`].
+    pub syscall: i16,
+    /// Thread that mapped it.
+    pub tid: u32,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Generation of the handle: when it was allocated.
+    pub generation: u64,
+    /// Name of the user stack ([`crate::hash::stack`]), 0 for none.
+    pub user_stack: u64,
+    /// Where in the process's memory.
+    pub address: u64,
+    /// How many bytes.
+    pub length: u64,
+    /// When, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// Process that mapped it.
+    pub tgid: u32,
+    /// The protection that `mmap` was asked for (`PROT_*`); 0 for other system calls.
+    pub detail: u32,
 }
 
 /// Which half of a call chain a stack record holds.
@@ -275,11 +310,15 @@ pub struct Entry {
 pub mod state {
     /// What the handle is has been told to user space.
     pub const DESCRIBED: u8 = 1;
+    /// It was mapped into memory since. The bits have two writers on two CPUs and no lock, so that one of them can
+    /// take another's back; what must not be missed is in the ring.
+    pub const MAPPED: u8 = 2;
 }
 
 // Layout: both sides are little-endian 64-bit, but one wrong field order would be a wrong answer, not a crash.
 const _: () = {
     assert!(size_of::<Alloc>() == 48 && offset_of!(Alloc, handle) == 8 && offset_of!(Alloc, detail) == 44);
+    assert!(size_of::<Mapped>() == 64 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
     assert!(size_of::<StackHeader>() == 16 && offset_of!(StackHeader, hash) == 8);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);

@@ -5,9 +5,9 @@ use aya_ebpf::{
     macros::map,
     maps::HashMap,
 };
-use fdtrace_common::wire::COMM_LEN;
+use fdtrace_common::{config::ABSENT, wire::COMM_LEN};
 
-use crate::config;
+use crate::{config, task::read};
 
 /// Process ids that are traced, when the tree filter is on.
 #[map]
@@ -51,9 +51,49 @@ pub(crate) fn exited(tgid: u32) {
     }
 }
 
+/// Whether a task would be admitted that is not the current one.
+#[inline(always)]
+pub(crate) fn admits_other(task: u64, tgid: u32) -> bool {
+    if config::get!(filter_tree) != 0 && TREE.get_ptr(tgid).is_none() {
+        return false;
+    }
+    let credentials: u64 = read(task, config::get!(offsets.task_cred));
+    if config::get!(filter_uid) != 0
+        && read::<u32>(credentials, config::get!(offsets.cred_uid)) != config::get!(uid)
+    {
+        return false;
+    }
+    if config::get!(comm[0]) != 0 && !equals(read(task, config::get!(offsets.task_comm))) {
+        return false;
+    }
+    config::get!(cgroup) == 0 || ancestor_of(task) == config::get!(cgroup)
+}
+
+/// The id of the cgroup that a task is in or below, at the depth of the wanted one; 0 for none.
+#[inline(always)]
+fn ancestor_of(task: u64) -> u64 {
+    let set: u64 = read(task, config::get!(offsets.task_cgroups));
+    let cgroup: u64 = read(set, config::get!(offsets.css_cgroup));
+    let level = config::get!(cgroup_level);
+    if read::<u32>(cgroup, config::get!(offsets.cgroup_level)) < level {
+        return 0;
+    }
+    let slot = cgroup.wrapping_add(u64::from(level) * 8);
+    if config::get!(offsets.cgroup_ancestors) == ABSENT {
+        return read(slot, config::get!(offsets.cgroup_ancestor_ids));
+    }
+    let ancestor: u64 = read(slot, config::get!(offsets.cgroup_ancestors));
+    let node: u64 = read(ancestor, config::get!(offsets.cgroup_node));
+    read(node, config::get!(offsets.node_id))
+}
+
 #[inline(always)]
 fn is_named() -> bool {
-    let Ok(comm) = bpf_get_current_comm() else { return false };
+    bpf_get_current_comm().is_ok_and(equals)
+}
+
+#[inline(always)]
+fn equals(comm: [u8; COMM_LEN]) -> bool {
     let mut index = 0;
     while index < COMM_LEN {
         let wanted = config::get!(comm[index]);

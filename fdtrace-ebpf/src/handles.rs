@@ -11,7 +11,7 @@ use fdtrace_common::{
 use crate::{
     config,
     counters::count,
-    events, filter, stacks,
+    events, filter, mappings, stacks, survivors,
     task::{Task, now, read},
 };
 
@@ -20,12 +20,12 @@ const FMODE_OPENED: u32 = 1 << 19;
 
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
-const EEXIST: i32 = -17;
+pub(crate) const EEXIST: i32 = -17;
 
 /// Live handles by the address of their `struct file`. Sized by the loader; preallocated, since an element that is
 /// allocated on demand can fail in bursts.
 #[map]
-static HANDLES: HashMap<u64, Entry> = HashMap::with_max_entries(262_144, 0);
+pub(crate) static HANDLES: HashMap<u64, Entry> = HashMap::with_max_entries(262_144, 0);
 
 /// A handle was allocated by the current task.
 #[inline(always)]
@@ -62,21 +62,10 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
         count(Counter::LostHandles);
         return;
     }
+    mappings::note_attach(syscall, tid, handle);
     let allocations = count(Counter::Allocated);
     if config::get!(emit) == EMIT_STREAM {
-        let record = Alloc {
-            tag: Tag::Alloc as u8,
-            flags,
-            syscall,
-            tid,
-            handle,
-            generation,
-            user_stack: chain.user,
-            kernel_stack: chain.kernel,
-            tgid,
-            detail,
-        };
-        events::send_often(&record, allocations);
+        events::send_often(&birth(handle, &entry), allocations);
     }
 }
 
@@ -86,9 +75,34 @@ fn insert(handle: u64, entry: &Entry) -> bool {
         Ok(()) => true,
         Err(EEXIST) => {
             count(Counter::Phantoms);
+            // The event of the new one tells that the former one is gone, where there is such an event.
+            if config::get!(emit) == EMIT_SURVIVORS
+                && let Some(former) = HANDLES.get_ptr(handle)
+            {
+                // SAFETY: the pointer is to a value of the map, not null.
+                let former = unsafe { *former };
+                survivors::gone(&former, &missed(handle, former.generation), 0);
+            }
             HANDLES.insert(handle, entry, BPF_ANY).is_ok()
         }
         Err(_) => false,
+    }
+}
+
+/// The record of a handle that is in the table.
+#[inline(always)]
+pub(crate) fn birth(handle: u64, entry: &Entry) -> Alloc {
+    Alloc {
+        tag: Tag::Alloc as u8,
+        flags: entry.flags,
+        syscall: entry.syscall,
+        tid: entry.tid,
+        handle,
+        generation: entry.generation,
+        user_stack: entry.user_stack,
+        kernel_stack: entry.kernel_stack,
+        tgid: entry.tgid,
+        detail: entry.detail,
     }
 }
 
@@ -98,20 +112,31 @@ fn reused(handle: u64) {
     if config::get!(releases_can_be_missed) == 0 {
         return;
     }
-    let Some(entry) = HANDLES.get_ptr(handle) else { return };
+    let Some(former) = HANDLES.get_ptr(handle) else { return };
     // SAFETY: the pointer is to a value of the map, not null.
-    let generation = unsafe { (*entry).generation };
+    let former = unsafe { *former };
     let _ = HANDLES.remove(handle);
     count(Counter::Phantoms);
     count(Counter::Released);
-    events::send(&Release {
+    let release = missed(handle, former.generation);
+    if config::get!(emit) == EMIT_SURVIVORS {
+        survivors::gone(&former, &release, 0);
+    } else {
+        events::send(&release);
+    }
+}
+
+/// The release of a handle that was not seen when it happened.
+#[inline(always)]
+fn missed(handle: u64, generation: u64) -> Release {
+    Release {
         tag: Tag::Release as u8,
         cause: Cause::Unknown as u8,
         handle,
         generation,
         time: now(),
         ..Release::default()
-    });
+    }
 }
 
 /// The memory of a handle is about to be given back, by the current task.
@@ -121,8 +146,22 @@ pub(crate) fn released(handle: u64) {
         count(Counter::ReleasedUnknown);
         return;
     };
-    // SAFETY: the pointer is to a value of the map, not null; nobody else can release the same handle.
-    let (generation, owner) = unsafe { ((*entry).generation, (*entry).tgid) };
+    if config::get!(emit) == EMIT_SURVIVORS {
+        // SAFETY: the pointer is to a value of the map, not null; nobody else can release the same handle.
+        let entry = unsafe { *entry };
+        let (release, number) = leave(handle, entry.generation, entry.tgid);
+        survivors::released(&entry, &release, number);
+    } else {
+        // SAFETY: as above.
+        let (generation, owner) = unsafe { ((*entry).generation, (*entry).tgid) };
+        let (release, number) = leave(handle, generation, owner);
+        events::send_often(&release, number);
+    }
+}
+
+/// Takes a handle out of the table and makes the record of its release; says as well how many there were on this CPU.
+#[inline(always)]
+fn leave(handle: u64, generation: u64, owner: u32) -> (Release, u64) {
     // First out of the table, then into the ring: a reader that finds the handle in the table may not have seen its
     // release yet, but one that has seen its release never finds it there.
     let _ = HANDLES.remove(handle);
@@ -132,26 +171,17 @@ pub(crate) fn released(handle: u64) {
     if flags & flag::NEVER_OPENED != 0 {
         count(Counter::NeverOpened);
     }
-    let cause = Task::current().cause(tgid, owner);
-    let time = now();
-    if config::get!(emit) == EMIT_SURVIVORS
-        && matches!(cause, Cause::Close)
-        && time.wrapping_sub(generation) < config::get!(min_age_ns)
-    {
-        count(Counter::Swallowed);
-        return;
-    }
-    let record = Release {
+    let release = Release {
         tag: Tag::Release as u8,
-        cause: cause as u8,
+        cause: Task::current().cause(tgid, owner) as u8,
         flags,
         reserved: 0,
         tgid,
         handle,
         generation,
-        time,
+        time: now(),
     };
-    events::send_often(&record, releases);
+    (release, releases)
 }
 
 /// What `f_mode` says of a handle at the end of its life.

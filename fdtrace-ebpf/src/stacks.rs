@@ -33,7 +33,7 @@ const BPF_ANY: u64 = 0;
 
 /// A stack record as it goes through the ring, in scratch memory.
 #[repr(C)]
-struct Scratch {
+pub(crate) struct Scratch {
     header: StackHeader,
     frames: [u64; MAX_FRAMES],
     memory: Memory,
@@ -85,7 +85,7 @@ pub(crate) fn take(
     let scratch = unsafe { &mut *scratch };
     let user = if kernel_task { 0 } else { user_stack(ctx, task, scratch) };
     let kernel_follows = !kernel_task && follows(syscall);
-    let key = hash::finish(hash::mix(hash::mix(user, syscall as u64), u64::from(detail)));
+    let key = hash::call_key(user, syscall, detail);
     if kernel_follows && let Some(site) = SITES.get_ptr_mut(key) {
         // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
         let site = unsafe { &mut *site };
@@ -102,6 +102,18 @@ pub(crate) fn take(
         let _ = SITES.insert(key, site, BPF_ANY);
     }
     Chain { user, kernel }
+}
+
+/// Names the user's half of the current call chain, in a program that is not the allocation's and that brings a scratch
+/// of its own: it may run while an allocation is interrupted.
+#[inline(always)]
+pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32, scratch: &mut Scratch) -> u64 {
+    if config::get!(stacks) == STACKS_OFF {
+        return 0;
+    }
+    let user = user_stack(ctx, task, scratch);
+    send_once(scratch, Side::User, tgid, user);
+    user
 }
 
 /// Whether the kernel's half follows from the user's half and the system call.

@@ -75,6 +75,30 @@ impl Task {
         (number as i16, registers.detail(number))
     }
 
+    /// An argument of the system call in progress.
+    #[inline(always)]
+    pub(crate) fn argument(self, number: usize) -> u64 {
+        self.registers().map_or(0, |registers| registers.read(config::get!(offsets.regs_arg[number])))
+    }
+
+    /// What the system call returns that is about to end.
+    #[inline(always)]
+    pub(crate) fn result(self) -> Option<u64> {
+        self.registers().map(|registers| registers.read(config::get!(offsets.regs_return)))
+    }
+
+    /// The file behind a descriptor; 0 for none.
+    #[inline(always)]
+    pub(crate) fn file(self, descriptor: u32) -> u64 {
+        let files: u64 = self.field(config::get!(offsets.task_files));
+        let table: u64 = read(files, config::get!(offsets.files_table));
+        if descriptor >= read::<u32>(table, config::get!(offsets.table_length)) {
+            return 0;
+        }
+        let slots: u64 = read(table, config::get!(offsets.table_files));
+        read(slots.wrapping_add(u64::from(descriptor) * 8), 0)
+    }
+
     /// Where the stack begins of the 64-bit code that entered the kernel.
     #[inline(always)]
     pub(crate) fn user_stack(self) -> Option<Start> {

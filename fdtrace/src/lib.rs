@@ -3,15 +3,19 @@
 //! The data flows in one direction. [`kernel`] attaches and reads; [`stream`] decodes; [`collect`] drains the ring and
 //! keeps [`handles`] true to the kernel's own table; [`witness`] finds out what events cannot say, with the help of
 //! [`stacks`], [`kinds`] and [`process`], and puts it into the stream; [`view`] turns what is known into documents;
-//! [`report`] writes them; [`cli`] is what a person types. Nothing below `cli` prints.
+//! [`report`] writes them. [`record`] keeps a stream as a [`trace`] file, and [`replay`] reads it back into the same views.
+//! [`cli`] is what a person types. Nothing below `cli` prints.
 pub mod cli;
 pub mod collect;
 pub mod handles;
 pub mod kernel;
 pub mod kinds;
 pub mod process;
+pub mod record;
+pub mod replay;
 pub mod report;
 pub mod stacks;
 pub mod stream;
+pub mod trace;
 pub mod view;
 pub mod witness;

@@ -3,7 +3,7 @@
 
 use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
 
-use crate::handles;
+use crate::{handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`
 #[fentry(function = "security_file_alloc")]
@@ -16,5 +16,12 @@ fn alloc_fentry(ctx: FEntryContext) -> i32 {
 #[fentry(function = "security_file_free")]
 fn release_fentry(ctx: FEntryContext) -> i32 {
     handles::released(ctx.arg::<u64>(0));
+    0
+}
+
+/// `unsigned long mmap_region(struct file *file, unsigned long addr, unsigned long len, ...)`
+#[fentry(function = "mmap_region")]
+fn mapping_fentry(ctx: FEntryContext) -> i32 {
+    mappings::mapped(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), ctx.arg(2));
     0
 }

@@ -2,7 +2,7 @@
 
 use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
 
-use crate::handles;
+use crate::{handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`: every allocator calls it once.
 #[kprobe]
@@ -18,6 +18,16 @@ fn alloc_kprobe(ctx: ProbeContext) -> u32 {
 fn release_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(file) = ctx.arg::<u64>(0) {
         handles::released(file);
+    }
+    0
+}
+
+/// `unsigned long mmap_region(struct file *file, unsigned long addr, unsigned long len, ...)`, where every mapping of a
+/// file is made, by whatever system call; the address is chosen by then. The loader checks the arguments' names.
+#[kprobe]
+fn mapping_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(file), Some(address), Some(length)) = (ctx.arg::<u64>(0), ctx.arg(1), ctx.arg(2)) {
+        mappings::mapped(ctx.as_ptr(), file, address, length);
     }
     0
 }

@@ -3,10 +3,14 @@
 //! They fire for every object of every cache, so what is no handle is turned away first, by the return address of an
 //! allocation and by the cache of a free.
 
-use aya_ebpf::{EbpfContext as _, macros::raw_tracepoint, programs::RawTracePointContext};
+use aya_ebpf::{
+    EbpfContext as _,
+    macros::{raw_tracepoint, tracepoint},
+    programs::{RawTracePointContext, TracePointContext},
+};
 use fdtrace_common::config::Range;
 
-use crate::{config, handles};
+use crate::{config, handles, mappings};
 
 /// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
 #[unsafe(no_mangle)]
@@ -44,6 +48,20 @@ fn release_slab(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     handles::released(ctx.arg::<u64>(1));
+    0
+}
+
+/// The end of `mmap`. The system call's own tracepoint: the raw one fires at the end of all of them.
+#[tracepoint]
+fn mapping_mmap(ctx: TracePointContext) -> u32 {
+    mappings::mmap_returns(ctx.as_ptr());
+    0
+}
+
+/// The end of `shmat`.
+#[tracepoint]
+fn mapping_shmat(ctx: TracePointContext) -> u32 {
+    mappings::shmat_returns(ctx.as_ptr());
     0
 }
 

@@ -10,12 +10,16 @@ use aya_ebpf::{
     maps::PerCpuArray,
 };
 use fdtrace_common::{
+    config::EMIT_SURVIVORS,
     look::{Description, NAME_LEN},
     wire::{Entry, state},
 };
 
 use super::descriptors::WANTED;
-use crate::{config, task::read};
+use crate::{
+    config,
+    task::{now, read},
+};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -54,7 +58,7 @@ extern "C" fn look_describe(ctx: *const Context) -> i32 {
     // SAFETY: not null; the kernel holds the element while the program runs.
     let (handle, generation, described) =
         unsafe { (*key, (*value).generation, (*value).state & state::DESCRIBED != 0) };
-    if described && WANTED.get_ptr(handle).is_none() {
+    if (described || is_young(generation)) && WANTED.get_ptr(handle).is_none() {
         return 0;
     }
     let Some(scratch) = DESCRIPTION.get_ptr_mut(0) else { return 0 };
@@ -80,6 +84,12 @@ extern "C" fn look_describe(ctx: *const Context) -> i32 {
         unsafe { (*value).state |= state::DESCRIBED };
     }
     0
+}
+
+/// User space has not heard of the handle yet, and may never.
+#[inline(always)]
+fn is_young(generation: u64) -> bool {
+    config::get!(emit) == EMIT_SURVIVORS && now().wrapping_sub(generation) < config::get!(min_age_ns)
 }
 
 #[inline(always)]

@@ -12,11 +12,11 @@ use crate::{config, task::read};
 
 /// `struct bpf_iter__task_file`
 #[repr(C)]
-struct Context {
-    meta: *const Meta,
-    task: u64,
-    fd: u32,
-    file: *mut u8,
+pub(super) struct Context {
+    pub(super) meta: *const Meta,
+    pub(super) task: u64,
+    pub(super) fd: u32,
+    pub(super) file: *mut u8,
 }
 
 /// Addresses of the handles to look for.

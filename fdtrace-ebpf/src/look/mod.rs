@@ -2,4 +2,6 @@
 
 mod describe;
 mod descriptors;
+mod existing;
 mod phantoms;
+mod survivors;

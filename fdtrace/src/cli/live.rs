@@ -1,5 +1,6 @@
 use std::{
     io::{self, Write as _},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -7,16 +8,18 @@ use std::{
 use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::{
-    Outcome,
-    options::{Color, FilterOptions, TraceOptions},
+    Failure, Outcome,
+    options::{Color, FilterOptions, TraceOptions, Watch},
+    recording::RecordingOptions,
     stop::Stop,
     tracing::{Attached, Tracing, WITNESS},
     values,
 };
 use crate::{
-    collect::Collector,
+    collect::{Collector, Sink},
+    kernel::Settings,
     report::{self, Document, Style},
-    view::View,
+    view::{Selection, View},
 };
 
 /// Show call sites by the live handles that they made since tracing began
@@ -34,6 +37,14 @@ pub(super) struct Arguments {
     /// One JSON document per look, one per line
     #[arg(long)]
     json: bool,
+    /// Also show which call sites mapped the handles
+    #[arg(long)]
+    mappings: bool,
+    /// Write a trace file as well
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(flatten)]
+    recording: RecordingOptions,
     /// Whole call chains, with modules and kernel frames
     #[arg(short, long)]
     verbose: bool,
@@ -49,14 +60,30 @@ pub(super) struct Arguments {
 /// Sites that are shown unless asked otherwise.
 const TOP: usize = 10;
 
+/// What lives for less is counted, and no more is said of it.
+const SURVIVORS: Duration = Duration::from_secs(1);
+
 /// BPF programs are timed for this long after each look.
 const TIMED: Duration = Duration::from_millis(50);
 
+impl Arguments {
+    fn sink(&self, attached: &Attached, settings: &Settings) -> Result<Option<Box<dyn Sink>>, Failure> {
+        let Some(path) = &self.record else { return Ok(None) };
+        let recording = self.recording.create(path, attached.header(settings, &[]))?;
+        Ok(Some(Box::new(recording)))
+    }
+}
+
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let settings = arguments.trace.settings(arguments.filters.filters()?, true);
+    let watched =
+        Watch { mappings: arguments.mappings, min_age: arguments.filters.min_age().unwrap_or(SURVIVORS) };
+    let settings = arguments.trace.settings(arguments.filters.filters()?, watched);
     let attached = Attached::attach(&settings)?;
-    let view = View::new(attached.session.clone(), arguments.filters.selection());
-    let tracing = attached.begin(None)?;
+    // All handles that survivors mode speaks of are old enough.
+    let selection = Selection { min_age_ns: 0, ..arguments.filters.selection() };
+    let view = View::new(attached.session.clone(), selection);
+    let sink = arguments.sink(&attached, &settings)?;
+    let tracing = attached.begin(sink)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?
@@ -89,6 +116,7 @@ async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View) -> O
         look(arguments, &mut tracing, &mut view).await?;
         time_programs(tracing.collector()).await;
     }
+    tracing.collector().finish().await?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -96,6 +124,7 @@ async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> 
     let look = tracing.look(view).await?;
     let named = arguments.top.unwrap_or(if arguments.json { usize::MAX } else { TOP });
     let document = tracing.document(view, look, named)?;
+    tracing.collector().flush().await?;
     print(arguments, document)
 }
 

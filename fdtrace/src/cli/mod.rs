@@ -1,8 +1,13 @@
 //! What a person types: one file per verb.
 
+mod diff;
 mod doctor;
 mod live;
 mod options;
+mod reading;
+mod record;
+mod recording;
+mod report;
 mod stop;
 mod tracing;
 mod values;
@@ -40,8 +45,14 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Doctor(doctor::Arguments),
-    Live(live::Arguments),
+    Live(Box<live::Arguments>),
+    Record(Box<record::Arguments>),
+    Report(Box<report::Arguments>),
+    Diff(diff::Arguments),
 }
+
+/// What `report --json` calls its documents.
+const REPORT_SCHEMA: &str = "fdtrace.report/1";
 
 /// Runs the command line of this process.
 #[must_use]
@@ -49,6 +60,9 @@ pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::Live(arguments) => live::run(&arguments),
+        Verb::Record(arguments) => record::run(&arguments),
+        Verb::Report(arguments) => report::run(&arguments),
+        Verb::Diff(arguments) => diff::run(&arguments),
     };
     match outcome {
         Ok(status) => status,

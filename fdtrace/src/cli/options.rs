@@ -32,6 +32,13 @@ pub(super) struct FilterOptions {
     /// Trace only tasks of this user id
     #[arg(long, value_name = "UID")]
     uid: Option<u32>,
+    #[command(flatten)]
+    selection: KindOptions,
+}
+
+/// What is shown of what was traced.
+#[derive(Args)]
+struct KindOptions {
     /// Show only sites with handles of this kind (regular, directory, socket, fifo, anon, memfd, shm, ...)
     #[arg(long, value_parser = values::kind)]
     kind: Option<Kind>,
@@ -61,13 +68,58 @@ impl FilterOptions {
 
     /// What the view selects.
     pub(super) fn selection(&self) -> Selection {
+        self.selection.selection()
+    }
+
+    /// The age from which handles are of interest.
+    pub(super) const fn min_age(&self) -> Option<Duration> {
+        self.selection.min_age
+    }
+}
+
+impl KindOptions {
+    fn selection(&self) -> Selection {
         Selection {
             kind: self.kind,
             origin: self.origin,
-            min_age_ns: self.min_age.map_or(0, |age| u64::try_from(age.as_nanos()).unwrap_or(u64::MAX)),
-            closed_too: false,
+            min_age_ns: self.min_age.map_or(0, nanoseconds),
+            ..Selection::default()
         }
     }
+}
+
+/// What is shown of a trace file.
+#[derive(Args)]
+#[command(next_help_heading = "Filters")]
+pub(super) struct SelectionOptions {
+    /// Show only handles that this process allocated (repeatable)
+    #[arg(short, long = "pid", value_name = "PID")]
+    pids: Vec<u32>,
+    /// Show only handles of processes of this name
+    #[arg(short, long, value_name = "NAME")]
+    comm: Option<String>,
+    /// Show only handles of processes in this cgroup or below it
+    #[arg(long, value_name = "PATH")]
+    cgroup: Option<String>,
+    #[command(flatten)]
+    selection: KindOptions,
+}
+
+impl SelectionOptions {
+    /// What the view selects.
+    pub(super) fn selection(&self) -> Selection {
+        Selection {
+            pids: self.pids.clone(),
+            comm: self.comm.clone(),
+            cgroup: self.cgroup.clone(),
+            ..self.selection.selection()
+        }
+    }
+}
+
+/// A duration in nanoseconds.
+pub(super) fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// `None` is `auto`. Under a name of its own, or clap takes the option for one that may be left out.
@@ -86,7 +138,7 @@ pub(super) struct TraceOptions {
     /// Size of the ring buffer: a power of two from 4K to 1G
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = values::ring_size)]
     ring_size: u32,
-    /// The most live handles that are traced [default: 262144, or 1.25 times file-nr if that is more]
+    /// The most live handles that are traced [default: 262144 and 1.25 times file-nr]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_handles: Option<u32>,
     /// Load another BPF object, and print what its programs log (built by `cargo xtask ebpf --log`)
@@ -104,12 +156,21 @@ enum StackOption {
     Both,
 }
 
+/// What is watched besides allocations and releases.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Watch {
+    /// Who maps handles.
+    pub(super) mappings: bool,
+    /// Survivors mode: handles that their own process closes before this age are only counted; zero for none.
+    pub(super) min_age: Duration,
+}
+
 /// Enough for nearly every machine; 110 bytes of kernel memory each.
 const DEFAULT_HANDLES: u64 = 262_144;
 
 impl TraceOptions {
     /// What the tracer is started with.
-    pub(super) fn settings(&self, filters: Filters, failures: bool) -> Settings {
+    pub(super) fn settings(&self, filters: Filters, watch: Watch) -> Settings {
         if self.bpf_log.is_some() {
             log_to_stderr();
         }
@@ -123,7 +184,9 @@ impl TraceOptions {
             },
             ring_bytes: self.ring_size,
             max_handles: self.max_handles.unwrap_or_else(default_handles),
-            failures,
+            failures: true,
+            mappings: watch.mappings,
+            min_age_ns: nanoseconds(watch.min_age),
             object: self.bpf_log.clone(),
         }
     }
@@ -147,10 +210,10 @@ fn log_to_stderr() {
     }
 }
 
-/// Room for all that there is, were it all allocated anew.
+/// Room for all that there is, and as much as on an idle machine for what is to come.
 pub(super) fn default_handles() -> u32 {
     let there = FileNr::read().map_or(0, |file_nr| file_nr.allocated);
-    u32::try_from((there + there / 4).max(DEFAULT_HANDLES)).unwrap_or(u32::MAX)
+    u32::try_from(there + there / 4 + DEFAULT_HANDLES).unwrap_or(u32::MAX)
 }
 
 /// When to use colours.

@@ -9,11 +9,10 @@ use std::{
 use super::Failure;
 use crate::{
     collect::{Collector, Look, Setup, Sink, monotonic_ns},
-    handles::Snapshot,
-    kernel::{Kernel, Settings, Tracer},
+    kernel::{HookReport, Kernel, Settings, State, Tracer},
     process,
     report::{Descriptors, Document, Own},
-    stream::Fact,
+    trace::{Header, HookState},
     view::{Session, View, seconds_left},
     witness::{Meter, Witness},
 };
@@ -54,18 +53,46 @@ impl Attached {
             start_ns,
             backend: tracer.report.backend.name().to_owned(),
             kernel: kernel.release.clone(),
-            survivors_ns: 0,
+            survivors_ns: settings.min_age_ns,
         };
         Ok(Self { session, tracer, kernel })
     }
 
+    /// What a trace file says about itself.
+    pub(super) fn header(&self, settings: &Settings, command: &[String]) -> Header {
+        let setting = |name: &str| {
+            let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
+            text.unwrap_or_default().trim().to_owned()
+        };
+        let report = &self.tracer.report;
+        Header {
+            fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
+            kernel: self.session.kernel.clone(),
+            machine: std::env::consts::ARCH.to_owned(),
+            host: setting("hostname"),
+            boot_id: setting("random/boot_id"),
+            backend: self.session.backend.clone(),
+            hooks: report.hooks.iter().map(hook_state).collect(),
+            remarks: report.remarks.iter().map(|remark| (*remark).to_owned()).collect(),
+            start: humantime::format_rfc3339_nanos(self.session.start).to_string(),
+            start_ns: self.session.start_ns,
+            filters: settings.filters.words(),
+            command: command.to_vec(),
+            min_age_ns: self.session.survivors_ns,
+            ring_bytes: settings.ring_bytes.into(),
+            max_handles: settings.max_handles.into(),
+            ..Header::default()
+        }
+    }
+
     /// Begins to read events; they go to `sink` as well, if there is one.
     pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>) -> Result<Tracing, Failure> {
-        let (looker, phantoms) = (self.tracer.looker()?, self.tracer.phantom_finder()?);
+        let looker = self.tracer.looker()?;
         let kernel_preempts = self.kernel.preemption.preempts();
         let witness = Witness::new(Arc::new(self.kernel.into_symbols()), looker);
         let names_all = sink.is_some();
-        let setup = Setup { tracer: self.tracer, phantoms, kernel_preempts, sink };
+        let min_age_ns = self.session.survivors_ns;
+        let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, sink };
         let collector = Collector::start(setup)?;
         Ok(Tracing { collector, witness, meter: Meter::default(), names_all })
     }
@@ -83,6 +110,7 @@ impl Tracing {
 
     /// Looks: what is known now becomes part of the view's history.
     pub(super) async fn look(&mut self, view: &mut View) -> io::Result<Look> {
+        self.collector.sweep();
         self.witness().await?;
         self.collector.tell(self.witness.describe_new(self.names_all)?);
         let look = self.collector.look(view.selection().min_age_ns).await?;
@@ -108,15 +136,10 @@ impl Tracing {
         self.meter.read(&look.costs, look.snapshot.vitals.own_allocations)
     }
 
-    /// Names and descriptors of the oldest live handles of each group: the last that is said of them.
-    pub(super) fn name_survivors(&mut self, snapshot: &Snapshot) -> io::Result<()> {
-        let mut handles: Vec<(u64, u64)> = snapshot
-            .groups
-            .iter()
-            .flat_map(|group| group.oldest.iter().map(|old| (old.handle, old.generation)))
-            .collect();
-        handles.truncate(MOST_NAMED);
-        let facts: Vec<Fact> = self.witness.learn_names(&handles)?;
+    /// Names and descriptors of the oldest live handles: the last that is said of them.
+    pub(super) async fn name_survivors(&mut self) -> io::Result<()> {
+        let handles = self.collector.oldest(MOST_NAMED).await?;
+        let facts = self.witness.learn_names(&handles)?;
         self.collector.tell(facts);
         Ok(())
     }
@@ -124,6 +147,20 @@ impl Tracing {
     pub(super) const fn collector(&self) -> &Collector {
         &self.collector
     }
+}
+
+fn hook_state(hook: &HookReport) -> HookState {
+    let role = hook.role.name().to_owned();
+    let (state, target, lost) = match &hook.state {
+        State::Attached(target) => ("attached".to_owned(), target.clone(), String::new()),
+        State::Alternative(target, reason) => {
+            (format!("alternative: {reason}"), target.clone(), String::new())
+        }
+        State::Missing(reason, lost) => (format!("missing: {reason}"), String::new(), (*lost).to_owned()),
+        State::Fatal(reason) => (format!("fatal: {reason}"), String::new(), String::new()),
+        State::Off => ("off".to_owned(), String::new(), String::new()),
+    };
+    HookState { role, state, target, lost }
 }
 
 /// How near the process that grows fastest is to its limit; only a live process tells.

@@ -19,14 +19,25 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
 
 /// `4K`, `8M`, and a power of two of at least a page, as the kernel wants ring buffers.
 pub(super) fn ring_size(text: &str) -> Result<u32, String> {
-    let bytes = parse_size::Config::new()
-        .with_binary()
-        .parse_size(text)
-        .map_err(|error| format!("{error}; write it as 4K or 8M"))?;
-    match u32::try_from(bytes) {
+    match u32::try_from(bytes(text)?) {
         Ok(bytes) if bytes >= 4096 && bytes.is_power_of_two() && bytes <= 1 << 30 => Ok(bytes),
         _ => Err("the ring's size is a power of two from 4K to 1G".to_owned()),
     }
+}
+
+/// `64K`, `10M`, `2G`; a trace file has its header, its end and something in between.
+pub(super) fn file_size(text: &str) -> Result<u64, String> {
+    match bytes(text)? {
+        size if size >= 64 << 10 => Ok(size),
+        _ => Err("a trace file needs 64K or more".to_owned()),
+    }
+}
+
+fn bytes(text: &str) -> Result<u64, String> {
+    parse_size::Config::new()
+        .with_binary()
+        .parse_size(text)
+        .map_err(|error| format!("{error}; write it as 4K or 8M"))
 }
 
 /// A backend's name; `auto` is none.

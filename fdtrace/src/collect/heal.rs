@@ -5,7 +5,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fdtrace_common::{look::Phantom, wire::Entry};
+use fdtrace_common::{
+    look::Phantom,
+    wire::{Entry, PREEXISTING},
+};
 
 use super::monotonic_ns;
 use crate::{
@@ -67,9 +70,34 @@ impl Healer {
         }));
     }
 
-    /// Compares the kernel's table, just read, with the fold, in which every event is that came before the reading.
-    pub(super) fn compare(&mut self, truth: &[(u64, Entry)], fold: &Fold) -> Difference {
+    /// From now on what is released is remembered, until [`Self::finish`].
+    pub(super) fn begin(&mut self) {
         self.released = Some(HashSet::new());
+    }
+
+    /// What a part of the kernel's table has and the fold has not, every event being in it that came before the reading.
+    pub(super) fn absent(truth: &[(u64, Entry)], fold: &Fold) -> Vec<Alloc> {
+        truth
+            .iter()
+            .filter(|(handle, entry)| {
+                entry.generation != PREEXISTING
+                    && fold.table().get(*handle).is_none_or(|known| known.generation != entry.generation)
+            })
+            .map(|(handle, entry)| alloc(*handle, entry))
+            .collect()
+    }
+
+    /// Those that have not been released since [`Self::begin`].
+    pub(super) fn still(&mut self, found: Vec<Alloc>) -> Vec<Alloc> {
+        let released = self.released.take().unwrap_or_default();
+        let mut still = found;
+        still.retain(|alloc| !released.contains(&(alloc.handle, alloc.generation)));
+        still
+    }
+
+    /// Compares the kernel's table, just read, with the fold. Handles younger than `young_after` are not missed: survivors
+    /// mode does not speak of them.
+    pub(super) fn compare(&self, truth: &[(u64, Entry)], fold: &Fold, young_after: u64) -> Difference {
         let known: HashSet<(u64, u64)> =
             truth.iter().map(|(handle, entry)| (*handle, entry.generation)).collect();
         let gone = fold
@@ -78,25 +106,18 @@ impl Healer {
             .map(|(handle, known)| (handle, known.generation))
             .filter(|identity| !known.contains(identity))
             .collect();
-        let absent = truth
-            .iter()
-            .filter(|(handle, entry)| {
-                fold.table().get(*handle).is_none_or(|known| known.generation != entry.generation)
-            })
-            .map(|(handle, entry)| alloc(*handle, entry))
-            .collect();
+        let old: Vec<(u64, Entry)> =
+            truth.iter().filter(|(_, entry)| entry.generation <= young_after).copied().collect();
+        let absent = Self::absent(&old, fold);
         Difference { absent, gone }
     }
 
     /// What the difference amounts to, after the events that came meanwhile.
     pub(super) fn finish(&mut self, difference: Difference) -> Vec<Event> {
-        let released = self.released.take().unwrap_or_default();
         let time = monotonic_ns();
         let gone = difference.gone.into_iter();
         let gone = gone.map(|(handle, generation)| Event::FoundGone { time, handle, generation });
-        let absent = difference.absent.into_iter();
-        let live = absent.filter(|alloc| !released.contains(&(alloc.handle, alloc.generation)));
-        gone.chain(live.map(Event::FoundLive)).collect()
+        gone.chain(self.still(difference.absent).into_iter().map(Event::FoundLive)).collect()
     }
 
     /// After skipped runs, looks for entries of the kernel's table whose handle is gone; twice, a second apart. What is

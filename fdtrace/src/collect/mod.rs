@@ -4,8 +4,10 @@
 //! It owns the tracer. Others ask it for a [`Snapshot`] and tell it what they found out; nothing is shared, so nothing is
 //! locked on the way from the ring to the table.
 
+mod census;
 mod heal;
 mod requests;
+mod survivors;
 mod worker;
 
 pub use requests::{Collector, Look, Sink, Written};

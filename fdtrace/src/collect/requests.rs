@@ -58,7 +58,9 @@ pub struct Look {
 pub(super) enum Request {
     /// The age from which handles count as aged, in ns.
     Look(u64, oneshot::Sender<Look>),
+    Sweep,
     Fresh(oneshot::Sender<Vec<FreshGroup>>),
+    Oldest(usize, oneshot::Sender<Vec<(u64, u64)>>),
     Tell(Vec<Fact>),
     Flush(oneshot::Sender<io::Result<Written>>),
     Finish(oneshot::Sender<io::Result<()>>),
@@ -76,12 +78,12 @@ impl Collector {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When no thread can be started.
+    /// When no thread can be started, or the programs' maps cannot be shared.
     pub fn start(setup: Setup) -> io::Result<Self> {
         let (requests, inbox) = channel();
-        let thread = std::thread::Builder::new()
-            .name("fdtrace-drain".to_owned())
-            .spawn(move || Worker::new(setup).run(&inbox))?;
+        let worker = Worker::new(setup).map_err(io::Error::other)?;
+        let thread =
+            std::thread::Builder::new().name("fdtrace-drain".to_owned()).spawn(move || worker.run(&inbox))?;
         Ok(Self { requests, thread: Some(thread) })
     }
 
@@ -100,12 +102,25 @@ impl Collector {
         self.ask(|reply| Request::Look(min_age_ns, reply)).await
     }
 
+    /// In survivors mode: takes in what has become old enough by now.
+    pub fn sweep(&self) {
+        let _ = self.requests.send(Request::Sweep);
+    }
+
     /// Groups that are new since the last time that this was asked.
     ///
     /// # Errors
     /// When the collector is gone.
     pub async fn fresh(&self) -> io::Result<Vec<FreshGroup>> {
         self.ask(Request::Fresh).await
+    }
+
+    /// The oldest live handles, at most so many, by address and generation.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn oldest(&self, most: usize) -> io::Result<Vec<(u64, u64)>> {
+        self.ask(|reply| Request::Oldest(most, reply)).await
     }
 
     /// Tells what was found out; it becomes part of the stream.

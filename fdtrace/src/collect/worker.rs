@@ -6,16 +6,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fdtrace_common::counters::{Counter, Counters};
+use fdtrace_common::counters::{Counter, Counters, Swallow};
 
 use super::{
+    census::Census,
     heal::Healer,
     monotonic_ns,
     requests::{Look, Request, Sink, Written},
+    survivors::Survivors,
 };
 use crate::{
-    handles::{Fold, Snapshot},
-    kernel::{FileNr, PhantomFinder, Tracer},
+    handles::{Fold, FreshGroup, Snapshot},
+    kernel::{self, FileNr, Tracer},
     stream::{Event, Fact, Vitals, decode},
 };
 
@@ -38,10 +40,10 @@ const MOST_STACKS: usize = 32_768;
 pub struct Setup {
     /// The attached programs.
     pub tracer: Tracer,
-    /// Finds what skipped releases leave behind.
-    pub phantoms: PhantomFinder,
     /// The kernel preempts itself: skipped runs may have been allocations.
     pub kernel_preempts: bool,
+    /// Survivors mode: the age from which handles are spoken of, in ns; 0 for all.
+    pub min_age_ns: u64,
     /// The trace file, if there is one.
     pub sink: Option<Box<dyn Sink>>,
 }
@@ -51,6 +53,8 @@ pub(super) struct Worker {
     tracer: Tracer,
     fold: Fold,
     healer: Healer,
+    census: Census,
+    survivors: Option<Survivors>,
     counters: Counters,
     batch: Vec<Event>,
     sink: Option<Box<dyn Sink>>,
@@ -64,9 +68,15 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(setup: Setup) -> Self {
-        Self {
-            healer: Healer::new(setup.phantoms, setup.kernel_preempts),
+    pub(super) fn new(mut setup: Setup) -> kernel::Result<Self> {
+        let survivors = match setup.min_age_ns {
+            0 => None,
+            age => Some(Survivors::new(setup.tracer.sweeper()?, age)),
+        };
+        Ok(Self {
+            healer: Healer::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
+            census: Census::start(setup.tracer.existing()),
+            survivors,
             tracer: setup.tracer,
             fold: Fold::watched(),
             counters: Counters::default(),
@@ -76,13 +86,14 @@ impl Worker {
             early: Vec::new(),
             malformed: 0,
             next_check: Instant::now(),
-        }
+        })
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Request>) {
         loop {
             self.tracer.wait(PATIENCE);
             self.drain();
+            self.count_existing();
             self.check_losses();
             loop {
                 match inbox.try_recv() {
@@ -98,7 +109,9 @@ impl Worker {
         // Whoever asked may have gone.
         match request {
             Request::Look(min_age_ns, reply) => drop(reply.send(self.look(min_age_ns))),
+            Request::Sweep => self.sweep(),
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
+            Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
             Request::Tell(facts) => self.hear(facts),
             Request::Flush(reply) => drop(reply.send(self.flush())),
             Request::Finish(reply) => drop(reply.send(self.finish())),
@@ -109,17 +122,54 @@ impl Worker {
     }
 
     fn look(&mut self, min_age_ns: u64) -> Look {
+        while self.census.is_pending() {
+            self.tracer.wait(PATIENCE / 8);
+            self.drain();
+            self.count_existing();
+        }
         self.next_check = Instant::now();
         self.check_losses();
         self.drain();
+        self.count_swallowed();
         let vitals = self.vitals();
         self.feed(vec![Event::Look(Box::new(vitals))]);
         Look { snapshot: Snapshot::of(&self.fold, vitals.time, min_age_ns), costs: self.tracer.costs() }
     }
 
+    /// Handles that are older than the trace, once they are counted.
+    fn count_existing(&mut self) {
+        let found = self.census.take();
+        self.feed(found);
+    }
+
+    /// In survivors mode: what has become old enough.
+    fn sweep(&mut self) {
+        let Some(mut survivors) = self.survivors.take() else { return };
+        self.healer.begin();
+        // What cannot be read now is read the next time.
+        if let Ok(found) = survivors.sweep() {
+            let absent = Healer::absent(&found, &self.fold);
+            self.drain();
+            let still = self.healer.still(absent);
+            self.feed(still.into_iter().map(Event::Alloc).collect());
+        }
+        self.survivors = Some(survivors);
+    }
+
+    /// In survivors mode: what was swallowed, and where.
+    fn count_swallowed(&mut self) {
+        if let Some(survivors) = &mut self.survivors
+            && let Ok(swallowed) = self.tracer.swallowed()
+        {
+            let told = survivors.tell(&swallowed);
+            self.feed(told);
+        }
+    }
+
     fn vitals(&self) -> Vitals {
         let count = |counter| self.counters.get(counter);
         let (skipped_allocations, skipped_releases) = self.tracer.skipped();
+        let told = self.survivors.as_ref().map_or(Swallow::default(), |survivors| survivors.sum);
         Vitals {
             time: monotonic_ns(),
             allocated: count(Counter::Allocated),
@@ -136,11 +186,23 @@ impl Worker {
             malformed: self.malformed,
             file_nr: FileNr::read().map_or(0, |file_nr| file_nr.allocated),
             own_descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) as u64,
-            young: 0,
+            swallowed: count(Counter::Swallowed).saturating_sub(told.handles),
+            swallowed_never_opened: count(Counter::SwallowedNeverOpened).saturating_sub(told.never_opened),
+            young: self.young(),
         }
     }
 
-    fn fresh(&mut self) -> Vec<crate::handles::FreshGroup> {
+    /// Handles in the kernel's table that survivors mode has not spoken of.
+    fn young(&self) -> u64 {
+        if self.survivors.is_none() {
+            return 0;
+        }
+        let count = |counter| self.counters.get(counter);
+        let live = count(Counter::Allocated).saturating_sub(count(Counter::Released));
+        live.saturating_sub(self.fold.counts().live())
+    }
+
+    fn fresh(&mut self) -> Vec<FreshGroup> {
         self.drain();
         let fresh = self.fold.take_fresh();
         if self.fold.stacks() > MOST_STACKS && self.tracer.forget_stacks().is_ok() {
@@ -149,10 +211,21 @@ impl Worker {
         fresh
     }
 
+    fn oldest(&self, most: usize) -> Vec<(u64, u64)> {
+        let mut handles: Vec<(u64, u64)> =
+            self.fold.table().iter().map(|(address, handle)| (address, handle.generation)).collect();
+        handles.sort_unstable_by_key(|(_, generation)| *generation);
+        handles.truncate(most);
+        handles
+    }
+
     /// The kernel's table has a handle before its event is in the ring, and long before if the event is lost: a fact
     /// that comes too early is kept for a while.
     fn hear(&mut self, facts: Vec<Fact>) {
         self.drain();
+        if let Some(survivors) = &mut self.survivors {
+            survivors.note_sites(&facts);
+        }
         let mut heard = std::mem::take(&mut self.early);
         heard.extend(facts.into_iter().map(|fact| (fact, 0)));
         let mut events = Vec::with_capacity(heard.len());
@@ -210,6 +283,7 @@ impl Worker {
             self.sink = None;
         }
         self.healer.note_releases(events);
+        self.census.note_releases(events);
         self.fold.apply_all(events);
     }
 
@@ -248,8 +322,10 @@ impl Worker {
 
     /// Makes the fold equal to the kernel's table: what came and went unseen is put right.
     fn resync(&mut self) {
+        let young_after = self.survivors.as_ref().map_or(u64::MAX, Survivors::young_after);
         let Ok(truth) = self.tracer.handles() else { return };
-        let difference = self.healer.compare(&truth, &self.fold);
+        let difference = self.healer.compare(&truth, &self.fold, young_after);
+        self.healer.begin();
         self.drain();
         let found = self.healer.finish(difference);
         self.feed(found);

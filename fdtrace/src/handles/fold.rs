@@ -243,9 +243,7 @@ impl Fold {
         self.by_call.insert((image, call, existing), id);
         let image = self.images.get_mut(image);
         image.groups.push(id);
-        if !existing {
-            self.fresh.add(image.key, call);
-        }
+        self.fresh.add(image.key, call, existing);
         id
     }
 

@@ -27,6 +27,8 @@ pub struct FreshGroup {
     pub identified: bool,
     /// The image runs no longer.
     pub ended: bool,
+    /// Its handles are older than the trace: there is no call, and no site.
+    pub existing: bool,
     /// The call.
     pub call: Call,
     /// Its user stack, innermost frame first, as addresses in the process.
@@ -35,10 +37,17 @@ pub struct FreshGroup {
     pub kernel: Option<Arc<[u64]>>,
 }
 
+struct Waiting {
+    image: ImageKey,
+    call: Call,
+    existing: bool,
+    tries: u8,
+}
+
 #[derive(Default)]
 pub(super) struct Fresh {
     remember: bool,
-    waiting: Vec<(ImageKey, Call, u8)>,
+    waiting: Vec<Waiting>,
     /// Stacks that never came through.
     pub(super) unknown: u64,
 }
@@ -48,9 +57,9 @@ impl Fresh {
         Self { remember: true, ..Self::default() }
     }
 
-    pub(super) fn add(&mut self, image: ImageKey, call: Call) {
+    pub(super) fn add(&mut self, image: ImageKey, call: Call, existing: bool) {
         if self.remember && self.waiting.len() < MOST {
-            self.waiting.push((image, call, 0));
+            self.waiting.push(Waiting { image, call, existing, tries: 0 });
         }
     }
 
@@ -61,7 +70,8 @@ impl Fresh {
     ) -> Vec<FreshGroup> {
         let mut ready = Vec::with_capacity(self.waiting.len());
         let unknown = &mut self.unknown;
-        self.waiting.retain_mut(|(key, call, tries)| {
+        self.waiting.retain_mut(|waiting| {
+            let Waiting { image: key, call, existing, tries } = waiting;
             let (user, kernel) = (stack(call.user_stack), stack(call.kernel_stack));
             let missing = u64::from(call.user_stack != 0 && user.is_none())
                 + u64::from(call.kernel_stack != 0 && kernel.is_none());
@@ -79,6 +89,7 @@ impl Fresh {
                 path: image.and_then(|image| image.path.clone()),
                 identified: image.is_some_and(|image| image.identity.is_some()),
                 ended: image.is_none_or(|image| image.ended),
+                existing: *existing,
                 call: *call,
                 user,
                 kernel,

@@ -9,6 +9,7 @@ mod fold;
 mod fresh;
 mod hasher;
 mod images;
+mod restate;
 mod sites;
 mod snapshot;
 mod stacks;

@@ -118,6 +118,22 @@ impl Snapshot {
 }
 
 impl Snapshot {
+    /// The same in brief, for a history: nothing of single handles, nothing of sites.
+    #[must_use]
+    pub fn brief(fold: &Fold, now: u64) -> Self {
+        Self {
+            now,
+            vitals: *fold.vitals(),
+            loss: fold.loss(),
+            counts: counts(fold),
+            errors: BTreeMap::new(),
+            groups: fold.live_groups().map(|(_, group)| snapshot(fold, group)).collect(),
+            sites: HashMap::new(),
+            existing: fold.existing(),
+            existing_by: Vec::new(),
+        }
+    }
+
     /// Adds what was found out about single handles since.
     pub fn learn(&mut self, facts: &[Fact]) {
         let described: HashMap<(u64, u64), &Described> = facts
@@ -139,6 +155,9 @@ impl Snapshot {
 /// What the fold cannot know, because both ends of a life were lost, is what the kernel side has counted beyond it.
 fn counts(fold: &Fold) -> Counts {
     let (mut counts, vitals) = (fold.counts(), fold.vitals());
+    counts.allocated += vitals.swallowed;
+    counts.released_by[Cause::Close as usize] += vitals.swallowed;
+    counts.never_opened += vitals.swallowed_never_opened;
     if vitals.lost_events > 0 {
         let unseen = vitals.allocated.saturating_sub(counts.allocated).saturating_sub(vitals.young);
         counts.allocated += unseen;

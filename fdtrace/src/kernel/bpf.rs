@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    mem::{MaybeUninit, size_of},
+    mem::size_of,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
@@ -19,27 +19,61 @@ const BATCH: usize = 4096;
 /// What the kernel answers.
 pub(super) fn elements<K: Copy, V: Copy>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
     let mut found = Vec::new();
+    visit(bpf_cmd::BPF_MAP_LOOKUP_BATCH, map, 1, |key, values: &[V]| found.push((key, values[0])))?;
+    Ok(found)
+}
+
+/// The same of a map with a value on each of `cpus` CPUs: all possible ones, as the kernel counts them.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn cpu_elements<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    cpus: usize,
+    each: impl FnMut(K, &[V]),
+) -> io::Result<()> {
+    visit(bpf_cmd::BPF_MAP_LOOKUP_BATCH, map, cpus, each)
+}
+
+/// Empties a hash map; what comes meanwhile may stay.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn clear<K: Copy, V: Copy>(map: BorrowedFd<'_>) -> io::Result<()> {
+    visit(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_BATCH, map, 1, |_: K, _: &[V]| ())
+}
+
+/// Calls `each` for every key and its `width` values, by one of the batch commands.
+fn visit<K: Copy, V: Copy>(
+    command: bpf_cmd,
+    map: BorrowedFd<'_>,
+    width: usize,
+    mut each: impl FnMut(K, &[V]),
+) -> io::Result<()> {
+    // The kernel pads the values of each CPU to 8 bytes.
+    debug_assert!(width == 1 || size_of::<V>().is_multiple_of(8));
     let mut room = BATCH;
     let mut position: Option<u32> = None;
     loop {
-        match batch::<K, V>(map, position, room, &mut found) {
+        match batch::<K, V>(command, map, position, (room, width), &mut each) {
             Ok(Some(next)) => position = Some(next),
-            Ok(None) => return Ok(found),
+            Ok(None) => return Ok(()),
             Err(error) if error.raw_os_error() == Some(libc::ENOSPC) && room < 1 << 24 => room *= 2,
             Err(error) => return Err(error),
         }
     }
 }
 
-/// One `BPF_MAP_LOOKUP_BATCH`: appends what it finds and says where to go on, `None` at the end.
+/// One batch of at most `room` elements: says where to go on, `None` at the end.
 fn batch<K: Copy, V: Copy>(
+    command: bpf_cmd,
     map: BorrowedFd<'_>,
     position: Option<u32>,
-    room: usize,
-    found: &mut Vec<(K, V)>,
+    (room, width): (usize, usize),
+    each: &mut impl FnMut(K, &[V]),
 ) -> io::Result<Option<u32>> {
-    let mut keys: Vec<MaybeUninit<K>> = vec![MaybeUninit::uninit(); room];
-    let mut values: Vec<MaybeUninit<V>> = vec![MaybeUninit::uninit(); room];
+    let mut keys: Vec<K> = Vec::with_capacity(room);
+    let mut values: Vec<V> = Vec::with_capacity(room * width);
     let mut next = 0u32;
     let mut attributes = empty_attributes();
     // SAFETY: all variants of the union are plain integers, and the union was zeroed.
@@ -50,20 +84,20 @@ fn batch<K: Copy, V: Copy>(
     request.values = values.as_mut_ptr() as u64;
     request.count = u32::try_from(room).unwrap_or(u32::MAX);
     request.map_fd = map.as_raw_fd().cast_unsigned();
-    let result = bpf(bpf_cmd::BPF_MAP_LOOKUP_BATCH, &mut attributes);
+    let result = bpf(command, &mut attributes);
     let ended = match &result {
         Ok(_) => false,
         Err(error) if error.raw_os_error() == Some(libc::ENOENT) => true,
         Err(_) => return result.map(|_| None),
     };
     // SAFETY: as above; the kernel wrote how many elements it filled in.
-    let count = unsafe { attributes.batch.count } as usize;
-    for (key, value) in keys.iter().zip(&values).take(count) {
-        // SAFETY: the kernel has filled the first `count` keys; a `K` is made of integers.
-        let key = unsafe { key.assume_init() };
-        // SAFETY: as above, of the values.
-        let value = unsafe { value.assume_init() };
-        found.push((key, value));
+    let count = (unsafe { attributes.batch.count } as usize).min(room);
+    // SAFETY: the kernel has filled the first `count` keys; a `K` is made of integers.
+    unsafe { keys.set_len(count) };
+    // SAFETY: as above, of the values, of which each key has `width`.
+    unsafe { values.set_len(count * width) };
+    for (key, values) in keys.into_iter().zip(values.chunks_exact(width)) {
+        each(key, values);
     }
     Ok((!ended).then_some(next))
 }

@@ -62,6 +62,19 @@ impl KernelTypes {
         Some(prototype.parameters.iter().skip(1).map(|parameter| self.pointee(parameter)).collect())
     }
 
+    /// The names of a function's arguments, in their order.
+    pub(super) fn arguments(&self, function: &str) -> Option<Vec<String>> {
+        let found = self.btf.resolve_types_by_name(function).ok()?;
+        let prototype = found.iter().find_map(|found| match found {
+            Type::Func(function) => match self.btf.resolve_chained_type(function).ok()? {
+                Type::FuncProto(prototype) => Some(prototype),
+                _ => None,
+            },
+            _ => None,
+        })?;
+        prototype.parameters.iter().map(|parameter| self.btf.resolve_name(parameter).ok()).collect()
+    }
+
     fn prototype(&self, typedef: &dyn BtfType) -> Option<FuncProto> {
         let Type::Ptr(pointer) = self.btf.resolve_chained_type(typedef).ok()? else { return None };
         match self.btf.resolve_chained_type(&pointer).ok()? {
@@ -157,6 +170,8 @@ mod tests {
         assert_eq!(types.offset("file", "no_such_field"), None);
         let exec = types.tracepoint("sched_process_exec").expect("a tracepoint of every kernel");
         assert_eq!(exec, ["task_struct", "", "linux_binprm"]);
+        assert_eq!(types.arguments("security_file_free"), Some(vec!["file".to_owned()]));
+        assert_eq!(types.arguments("no_such_function"), None);
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::{
 };
 
 use fdtrace_common::{
-    config::{ABSENT, Config, EMIT_STREAM, Offsets, Range, STACKS_BOTH, STACKS_OFF, STACKS_USER, Syscalls},
+    config::{
+        ABSENT, Config, EMIT_STREAM, EMIT_SURVIVORS, Offsets, Range, STACKS_BOTH, STACKS_OFF, STACKS_USER,
+        Syscalls,
+    },
     wire::COMM_LEN,
 };
 
@@ -56,6 +59,19 @@ pub struct Filters {
     pub uid: Option<u32>,
 }
 
+impl Filters {
+    /// The options that say the same, one for each filter.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        let mut words: Vec<String> = self.pids.iter().map(|pid| format!("--pid {pid}")).collect();
+        words.extend(self.follow.then(|| "--follow".to_owned()));
+        words.extend(self.comm.iter().map(|comm| format!("--comm {comm}")));
+        words.extend(self.cgroup.iter().map(|cgroup| format!("--cgroup {}", cgroup.display())));
+        words.extend(self.uid.iter().map(|uid| format!("--uid {uid}")));
+        words
+    }
+}
+
 /// Everything that is decided before the programs are loaded.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -71,6 +87,11 @@ pub struct Settings {
     pub max_handles: u32,
     /// Whether allocations that fail are watched.
     pub failures: bool,
+    /// Whether mappings of handles are watched.
+    pub mappings: bool,
+    /// Survivors mode: a handle that its own process closes before this age is counted, and not reported. 0 reports
+    /// every allocation and release.
+    pub min_age_ns: u64,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
     pub object: Option<PathBuf>,
 }
@@ -89,7 +110,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
     let free_is_late = backend == Backend::Tracepoint && kernel.symbols.contains("file_free_rcu");
     Ok(Config {
         slab_callers: slab_callers(kernel),
-        min_age_ns: 0,
+        min_age_ns: settings.min_age_ns,
         cgroup: cgroup.map_or(0, |(id, _)| id),
         cgroup_level: cgroup.map_or(0, |(_, level)| level),
         regs_offset: if THREAD_SIZE == 0 || registers == 0 { 0 } else { THREAD_SIZE - registers },
@@ -106,7 +127,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         wakeup_bytes: settings.ring_bytes / 2,
         syscalls: syscalls(),
         offsets,
-        emit: EMIT_STREAM,
+        emit: if settings.min_age_ns == 0 { EMIT_STREAM } else { EMIT_SURVIVORS },
         stacks: match settings.stacks {
             Stacks::Off => STACKS_OFF,
             Stacks::User => STACKS_USER,
@@ -119,7 +140,8 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         free_is_late: u8::from(free_is_late),
         count_from_zero: u8::from(kernel.types.offset("file", "f_count").is_none()),
         releases_can_be_missed: u8::from(free_is_late || kernel.preemption.preempts()),
-        reserved: [0; 8],
+        note_attach: u8::from(settings.mappings && backend == Backend::Tracepoint),
+        reserved: [0; 7],
     })
 }
 
@@ -153,6 +175,8 @@ fn syscalls() -> Syscalls {
         execve: number(libc::SYS_execve),
         execveat: number(libc::SYS_execveat),
         io_uring_enter: number(libc::SYS_io_uring_enter),
+        mmap: number(libc::SYS_mmap),
+        shmat: number(libc::SYS_shmat),
         reserved: 0,
     }
 }
@@ -184,10 +208,13 @@ fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
 
 fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
     let (number, arguments) = if cfg!(target_arch = "x86_64") {
-        ("orig_ax", ["di", "si", "dx"].map(|name| types.offset("pt_regs", name).unwrap_or(ABSENT)))
+        (
+            "orig_ax",
+            ["di", "si", "dx", "r10", "r8"].map(|name| types.offset("pt_regs", name).unwrap_or(ABSENT)),
+        )
     } else {
         let first = types.offset("pt_regs", "regs").unwrap_or(ABSENT);
-        ("syscallno", [first, first.saturating_add(8), first.saturating_add(16)])
+        ("syscallno", [0, 8, 16, 24, 32].map(|behind| first.saturating_add(behind)))
     };
     let pointers = if cfg!(target_arch = "x86_64") { ["ip", "sp", "bp"] } else { ["pc", "sp", "regs"] };
     let [regs_instruction, regs_stack, first] =
@@ -195,15 +222,32 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
     // x86 names the frame pointer; aarch64 keeps it in register 29.
     let regs_frame = if cfg!(target_arch = "x86_64") { first } else { first.saturating_add(29 * 8) };
     let regs_code_segment = types.offset("pt_regs", "cs").unwrap_or(ABSENT);
+    let result = if cfg!(target_arch = "x86_64") { "ax" } else { "regs" };
     let regs_syscall = types.require("pt_regs", number)?;
     let mut optional = |structure: &str, path: &str| types.offset(structure, path).unwrap_or(ABSENT);
     let described = Offsets {
         regs_syscall,
         regs_arg: arguments,
+        regs_return: optional("pt_regs", result),
+        task_files: optional("task_struct", "files"),
+        files_table: optional("files_struct", "fdt"),
+        table_length: optional("fdtable", "max_fds"),
+        table_files: optional("fdtable", "fd"),
+        inode_size: optional("inode", "i_size"),
         regs_instruction,
         regs_stack,
         regs_frame,
         regs_code_segment,
+        vma_file: optional("vm_area_struct", "vm_file"),
+        task_cred: optional("task_struct", "cred"),
+        cred_uid: optional("cred", "uid"),
+        task_cgroups: optional("task_struct", "cgroups"),
+        css_cgroup: optional("css_set", "dfl_cgrp"),
+        cgroup_level: optional("cgroup", "level"),
+        cgroup_ancestors: optional("cgroup", "ancestors"),
+        cgroup_ancestor_ids: optional("cgroup", "ancestor_ids"),
+        cgroup_node: optional("cgroup", "kn"),
+        node_id: optional("kernfs_node", "id"),
         inode_rdev: optional("inode", "i_rdev"),
         inode_ino: optional("inode", "i_ino"),
         inode_sb: optional("inode", "i_sb"),

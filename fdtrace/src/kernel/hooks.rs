@@ -4,7 +4,7 @@ use std::fmt;
 
 use aya::{
     Ebpf,
-    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint},
+    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint, TracePoint},
 };
 
 use super::{
@@ -14,7 +14,7 @@ use super::{
     error::{Error, Result},
     kallsyms::Symbols,
     preemption::Preemption,
-    tracer,
+    tracefs, tracer,
 };
 
 /// A way to see the two ends of a handle's life.
@@ -77,6 +77,8 @@ pub enum Role {
     Release,
     /// A handle could not be made.
     Failure,
+    /// A handle is mapped into memory.
+    Mapping,
     /// A process is made.
     Fork,
     /// A process runs another program.
@@ -89,6 +91,12 @@ pub enum Role {
     Descriptors,
     /// Which entries of the table are of handles that are gone.
     Phantoms,
+    /// Which handles are older than the trace, by descriptor.
+    ExistingFiles,
+    /// Which handles are older than the trace, by mapping.
+    ExistingMappings,
+    /// Which entries of the table are old enough to be told.
+    Survivors,
 }
 
 impl Role {
@@ -99,12 +107,16 @@ impl Role {
             Self::Allocation => "allocation",
             Self::Release => "release",
             Self::Failure => "failed allocation",
+            Self::Mapping => "mapping",
             Self::Fork => "fork",
             Self::Exec => "exec",
             Self::Exit => "exit",
             Self::Describe => "what a handle is",
             Self::Descriptors => "who points to it",
             Self::Phantoms => "missed releases",
+            Self::ExistingFiles => "older, by fd",
+            Self::ExistingMappings => "older, by mapping",
+            Self::Survivors => "survivors",
         }
     }
 }
@@ -117,12 +129,15 @@ enum Target {
     Fentry(&'static str),
     Fexit(&'static str),
     RawTracepoint(&'static str),
+    /// Category and name of an event in tracefs.
+    Tracepoint(&'static str, &'static str),
     Iterator(&'static str),
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, place) = match self {
+            Self::Tracepoint(category, name) => return write!(formatter, "tracepoint:{category}:{name}"),
             Self::Kprobe(place) => ("kprobe", place),
             Self::Kretprobe(place) => ("kretprobe", place),
             Self::Fentry(place) => ("fentry", place),
@@ -142,13 +157,39 @@ struct Choice {
     needs: Option<Need>,
 }
 
-/// Kernel functions without which a choice does harm.
+/// What the kernel must be like, or a choice does harm.
 #[derive(Clone, Copy, Debug)]
-struct Need {
-    /// One of these is enough.
-    any_of: &'static [&'static str],
-    /// Why it is not taken without them.
-    without: &'static str,
+enum Need {
+    /// It has one of these functions.
+    AnyOf {
+        /// Their names.
+        functions: &'static [&'static str],
+        /// Why the choice is not taken without them.
+        without: &'static str,
+    },
+    /// The function's first arguments have these names, or the program would take something else for them.
+    Arguments(&'static str, &'static [&'static str]),
+}
+
+impl Need {
+    /// Why the choice is not taken on this kernel.
+    fn unmet(&self, kernel: &Kernel) -> Option<String> {
+        match self {
+            Self::AnyOf { functions, without } => {
+                let met = functions.iter().any(|function| kernel.symbols.contains(function));
+                (!met).then(|| (*without).to_owned())
+            }
+            Self::Arguments(function, wanted) => {
+                let Some(found) = kernel.types.arguments(function) else {
+                    return Some(format!("this kernel has no function {function}"));
+                };
+                let met = found.len() >= wanted.len() && found.iter().zip(*wanted).all(|(a, b)| a == b);
+                (!met).then(|| {
+                    format!("its arguments are ({}) and not ({}, ...)", found.join(", "), wanted.join(", "))
+                })
+            }
+        }
+    }
 }
 
 /// A hook: its choices in order of preference, and what is lost without any of them.
@@ -171,11 +212,21 @@ const FAILURE_FEXIT: Choice = choice("failure_fexit", Target::Fexit("alloc_empty
 const FAILURE_KRETPROBE: Choice = Choice {
     program: "failure_kretprobe",
     target: Target::Kretprobe("alloc_empty_file"),
-    needs: Some(Need {
-        any_of: &["kretprobe_find_ret_addr", "rethook_find_ret_addr"],
+    needs: Some(Need::AnyOf {
+        functions: &["kretprobe_find_ret_addr", "rethook_find_ret_addr"],
         without: "it would hide the kernel stacks on this kernel",
     }),
 };
+
+const MMAP_REGION: Option<Need> = Some(Need::Arguments("mmap_region", &["file", "addr", "len"]));
+
+const MAPPING_KPROBE: Choice =
+    Choice { program: "mapping_kprobe", target: Target::Kprobe("mmap_region"), needs: MMAP_REGION };
+
+const MAPPING_FENTRY: Choice =
+    Choice { program: "mapping_fentry", target: Target::Fentry("mmap_region"), needs: MMAP_REGION };
+
+const NO_MAPPINGS: Option<&str> = Some("who mapped a handle is unknown");
 
 const NO_FAILURES: Option<&str> = Some("ENFILE and ENOMEM of allocations are not counted");
 
@@ -214,6 +265,26 @@ const PHANTOMS: Hook = Hook {
     without: Some("a release whose run was skipped leaves a handle that seems to live"),
 };
 
+const EXISTING_FILES: Hook = Hook {
+    role: Role::ExistingFiles,
+    choices: &[choice("look_existing_files", Target::Iterator("task_file"))],
+    without: Some("handles that are older than the trace are not found"),
+};
+
+const EXISTING_MAPPINGS: Hook = Hook {
+    role: Role::ExistingMappings,
+    choices: &[choice("look_existing_mappings", Target::Iterator("task_vma"))],
+    without: Some(
+        "of the handles that are older than the trace, those that only mappings hold are not found",
+    ),
+};
+
+const SURVIVORS: Hook = Hook {
+    role: Role::Survivors,
+    choices: &[choice("look_survivors", Target::Iterator("bpf_map_elem"))],
+    without: Some("the whole table is copied to find the handles that have become old"),
+};
+
 // Processes first: a handle's allocation must find its process known. Then the release, then the allocation: no handle
 // gets into the table whose release cannot be seen.
 const KPROBE: &[Hook] = &[
@@ -231,9 +302,13 @@ const KPROBE: &[Hook] = &[
         without: None,
     },
     Hook { role: Role::Failure, choices: &[FAILURE_KRETPROBE, FAILURE_FEXIT], without: NO_FAILURES },
+    Hook { role: Role::Mapping, choices: &[MAPPING_KPROBE, MAPPING_FENTRY], without: NO_MAPPINGS },
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
+    EXISTING_FILES,
+    EXISTING_MAPPINGS,
+    SURVIVORS,
 ];
 
 const FENTRY: &[Hook] = &[
@@ -251,9 +326,13 @@ const FENTRY: &[Hook] = &[
         without: None,
     },
     Hook { role: Role::Failure, choices: &[FAILURE_FEXIT], without: NO_FAILURES },
+    Hook { role: Role::Mapping, choices: &[MAPPING_FENTRY, MAPPING_KPROBE], without: NO_MAPPINGS },
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
+    EXISTING_FILES,
+    EXISTING_MAPPINGS,
+    SURVIVORS,
 ];
 
 const TRACEPOINT: &[Hook] = &[
@@ -271,9 +350,22 @@ const TRACEPOINT: &[Hook] = &[
         without: None,
     },
     Hook { role: Role::Failure, choices: &[], without: NO_FAILURES },
+    Hook {
+        role: Role::Mapping,
+        choices: &[choice("mapping_mmap", Target::Tracepoint("syscalls", "sys_exit_mmap"))],
+        without: NO_MAPPINGS,
+    },
+    Hook {
+        role: Role::Mapping,
+        choices: &[choice("mapping_shmat", Target::Tracepoint("syscalls", "sys_exit_shmat"))],
+        without: Some("who attached a SysV segment is told by the allocation alone"),
+    },
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
+    EXISTING_FILES,
+    EXISTING_MAPPINGS,
+    SURVIVORS,
 ];
 
 /// How a hook came out.
@@ -392,16 +484,21 @@ impl Kernel {
 pub(super) fn attach(
     ebpf: &mut Ebpf,
     btf: &aya::Btf,
-    symbols: &Symbols,
+    kernel: &Kernel,
     backend: Backend,
-    failures: bool,
+    settings: &Settings,
 ) -> Vec<HookReport> {
     let mut reports = Vec::new();
     for hook in backend.hooks() {
-        let report = if hook.role == Role::Failure && !failures {
-            HookReport { role: hook.role, state: State::Off, program: None }
+        let wanted = match hook.role {
+            Role::Failure => settings.failures,
+            Role::Mapping => settings.mappings,
+            _ => true,
+        };
+        let report = if wanted {
+            attach_hook(ebpf, btf, kernel, hook)
         } else {
-            attach_hook(ebpf, btf, symbols, hook)
+            HookReport { role: hook.role, state: State::Off, program: None }
         };
         let fatal = matches!(report.state, State::Fatal(_));
         reports.push(report);
@@ -412,10 +509,11 @@ pub(super) fn attach(
     reports
 }
 
-fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, symbols: &Symbols, hook: &Hook) -> HookReport {
+fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: &Kernel, hook: &Hook) -> HookReport {
     let mut reasons = Vec::new();
     for choice in hook.choices {
-        match is_harmless(choice, symbols).and_then(|()| attach_choice(ebpf, btf, choice)) {
+        let unmet = choice.needs.and_then(|need| need.unmet(kernel));
+        match unmet.map_or_else(|| attach_choice(ebpf, btf, choice), Err) {
             Ok(()) => {
                 let target = choice.target.to_string();
                 let state = match reasons.is_empty() {
@@ -433,15 +531,6 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, symbols: &Symbols, hook: &Hook) 
         None => State::Fatal(reason),
     };
     HookReport { role: hook.role, state, program: None }
-}
-
-fn is_harmless(choice: &Choice, symbols: &Symbols) -> std::result::Result<(), String> {
-    match choice.needs {
-        Some(need) if !need.any_of.iter().any(|function| symbols.contains(function)) => {
-            Err(need.without.to_owned())
-        }
-        _ => Ok(()),
-    }
 }
 
 fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::result::Result<(), String> {
@@ -467,6 +556,11 @@ fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::resul
                 let program: &mut RawTracePoint = program.try_into()?;
                 program.load()?;
                 program.attach(name)?;
+            }
+            Target::Tracepoint(category, name) => {
+                let program: &mut TracePoint = program.try_into()?;
+                program.load()?;
+                tracefs::mounted(|| program.attach(category, name))?;
             }
             // An iterator is attached each time that it is read.
             Target::Iterator(kind) => {
@@ -514,6 +608,8 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         ring_bytes: 4096,
         max_handles: 1024,
         failures: true,
+        mappings: true,
+        min_age_ns: 0,
         object: None,
     };
     let btf = btf::for_loader()?;
@@ -521,7 +617,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         .into_iter()
         .map(|backend| {
             let mut ebpf = tracer::load(kernel, &settings, backend, &btf)?;
-            let hooks = attach(&mut ebpf, &btf, &kernel.symbols, backend, true);
+            let hooks = attach(&mut ebpf, &btf, kernel, backend, &settings);
             Ok(BackendReport { backend, hooks, remarks: kernel.remarks(backend) })
         })
         .collect()

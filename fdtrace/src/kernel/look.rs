@@ -7,8 +7,14 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use aya::maps::{HashMap, MapData};
-use fdtrace_common::look::{Description, Descriptor, Phantom};
+use aya::{
+    Pod,
+    maps::{Array, HashMap, MapData},
+};
+use fdtrace_common::{
+    look::{Description, Descriptor, Existing, Phantom, Span, Survivor},
+    wire::{Entry, PREEXISTING},
+};
 
 use super::bpf;
 
@@ -80,6 +86,81 @@ impl PhantomFinder {
         let mut found = Vec::new();
         records(bpf::iterate(program.as_fd(), Some(self.handles.as_fd()))?, |phantom| found.push(*phantom))?;
         Ok(Some(found))
+    }
+}
+
+/// The two iterators that find the handles that are older than the trace. Made to be sent to a thread or a process of
+/// its own: memory of other processes can be locked for long.
+pub struct Census {
+    pub(super) files: Option<OwnedFd>,
+    pub(super) mappings: Option<OwnedFd>,
+}
+
+impl Census {
+    /// Puts every handle that a process holds, and that the kernel's table does not have, into that table with the
+    /// generation 1 ([`PREEXISTING`]), and says which they were: each once, those with a descriptor first. The tracer's
+    /// own are left out, and so is what the filters do not admit. Their releases come through the ring, possibly
+    /// before this returns.
+    ///
+    /// To be run once tracing has begun, or handles that are made meanwhile are in neither.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn run(&self) -> io::Result<Vec<Existing>> {
+        let mut found = Vec::new();
+        for program in [&self.files, &self.mappings].into_iter().flatten() {
+            records(bpf::iterate(program.as_fd(), None)?, |existing| found.push(*existing))?;
+        }
+        Ok(found)
+    }
+}
+
+/// The iterator that finds what has become old enough, for survivors mode.
+pub struct Sweeper {
+    pub(super) program: Option<OwnedFd>,
+    pub(super) handles: OwnedFd,
+    pub(super) span: Array<MapData, Wanted>,
+}
+
+/// Lets aya copy the span to its map.
+#[derive(Clone, Copy)]
+#[repr(transparent)]
+pub(super) struct Wanted(Span);
+
+// SAFETY: `Span` is `repr(C)`, made of two integers of the same size.
+unsafe impl Pod for Wanted {}
+
+impl Sweeper {
+    /// Handles of the kernel's table that were allocated at `time` or before (`CLOCK_MONOTONIC` in ns), but not the ones
+    /// that are older than the trace.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn sweep(&mut self, time: u64) -> io::Result<Vec<(u64, Entry)>> {
+        self.sweep_between(0, time)
+    }
+
+    /// The same of those that were allocated after `after`: what the sweep of that time has not found already.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn sweep_between(&mut self, after: u64, until: u64) -> io::Result<Vec<(u64, Entry)>> {
+        let Some(program) = &self.program else { return self.copy(after, until) };
+        self.span.set(0, Wanted(Span { after, until }), 0).map_err(io::Error::other)?;
+        let mut found = Vec::new();
+        records(bpf::iterate(program.as_fd(), Some(self.handles.as_fd()))?, |survivor: &Survivor| {
+            found.push((survivor.handle, survivor.entry));
+        })?;
+        Ok(found)
+    }
+
+    /// Copies the whole table, where the kernel has no such iterator.
+    fn copy(&self, after: u64, until: u64) -> io::Result<Vec<(u64, Entry)>> {
+        let mut all: Vec<(u64, Entry)> = bpf::elements(self.handles.as_fd())?;
+        all.retain(|(_, entry)| {
+            entry.generation != PREEXISTING && entry.generation > after && entry.generation <= until
+        });
+        Ok(all)
     }
 }
 

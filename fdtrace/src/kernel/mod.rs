@@ -12,6 +12,7 @@ mod hooks;
 mod kallsyms;
 mod look;
 mod preemption;
+mod tracefs;
 mod tracer;
 
 pub use capabilities::{Capabilities, Capability};
@@ -20,6 +21,6 @@ pub use error::{Error, Result};
 pub use file_nr::FileNr;
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
 pub use kallsyms::{Symbol, Symbols};
-pub use look::{Looker, PhantomFinder};
+pub use look::{Census, Looker, PhantomFinder, Sweeper};
 pub use preemption::Preemption;
 pub use tracer::{ProgramCost, Tracer};

@@ -9,10 +9,15 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
+    util::nr_cpus,
 };
 use aya_log::EbpfLogger;
-use fdtrace_common::{config::Config, counters::Counters, wire::Entry};
+use fdtrace_common::{
+    config::Config,
+    counters::{Counters, Swallow},
+    wire::Entry,
+};
 
 use super::{
     bpf::{self, RunCounts},
@@ -20,7 +25,7 @@ use super::{
     config::Settings,
     error::{Error, Result, system},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
-    look::{Looker, PhantomFinder},
+    look::{Census, Looker, PhantomFinder, Sweeper},
 };
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
@@ -101,7 +106,7 @@ impl Tracer {
     ) -> Result<std::result::Result<Self, String>> {
         let mut ebpf = load(kernel, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
-        let hooks = hooks::attach(&mut ebpf, btf, &kernel.symbols, backend, settings.failures);
+        let hooks = hooks::attach(&mut ebpf, btf, kernel, backend, settings);
         let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend) };
         if let Some(reason) = report.failure() {
             return Ok(Err(reason));
@@ -139,6 +144,27 @@ impl Tracer {
     /// When descriptors cannot be duplicated.
     pub fn phantom_finder(&self) -> Result<PhantomFinder> {
         Ok(PhantomFinder { program: self.program_descriptor(Role::Phantoms), handles: self.shared_table()? })
+    }
+
+    /// The iterators that find the handles that are older than the trace.
+    #[must_use]
+    pub fn existing(&self) -> Census {
+        Census {
+            files: self.program_descriptor(Role::ExistingFiles),
+            mappings: self.program_descriptor(Role::ExistingMappings),
+        }
+    }
+
+    /// The iterator that finds what has become old enough, for survivors mode. It can be had once.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated, or it was taken before.
+    pub fn sweeper(&mut self) -> Result<Sweeper> {
+        Ok(Sweeper {
+            program: self.program_descriptor(Role::Survivors),
+            handles: self.shared_table()?,
+            span: Array::try_from(take_map(&mut self.ebpf, "SPAN")?).map_err(object)?,
+        })
     }
 
     fn shared_table(&self) -> Result<OwnedFd> {
@@ -200,6 +226,43 @@ impl Tracer {
         bpf::elements(self.table()).map_err(system("the table of handles cannot be read"))
     }
 
+    /// What survivors mode has swallowed so far, by call ([`fdtrace_common::hash::call_key`]). The table of calls is
+    /// bounded, so the sum may be less than what the counters say.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn swallowed(&self) -> Result<Vec<(u64, Swallow)>> {
+        let cpus = nr_cpus().map_err(|(_, error)| system("the number of CPUs is unknown")(error))?;
+        let map = self.map("SWALLOWED")?;
+        let mut found = Vec::new();
+        bpf::cpu_elements(map, cpus, |key, values: &[Swallow]| {
+            let mut sum = Swallow::default();
+            values.iter().for_each(|value| sum.add(*value));
+            found.push((key, sum));
+        })
+        .map_err(system("the table of swallowed handles cannot be read"))?;
+        Ok(found)
+    }
+
+    /// Makes the kernel side forget which call chains it has sent: each is sent again when it is next seen.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn forget_stacks(&self) -> Result<()> {
+        let failed = || system("the tables of call chains cannot be emptied");
+        // In this order: a site is remembered only when its chain is known to have been sent.
+        bpf::clear::<u64, u8>(self.map("STACKS")?).map_err(failed())?;
+        bpf::clear::<u64, [u64; 2]>(self.map("SITES")?).map_err(failed())
+    }
+
+    /// One of the maps that stay with the programs.
+    fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
+        match self.ebpf.map(name) {
+            Some(Map::LruHashMap(map) | Map::PerCpuLruHashMap(map)) => Ok(map.fd().as_fd()),
+            _ => Err(Error::Object(format!("no map {name}"))),
+        }
+    }
+
     fn table(&self) -> BorrowedFd<'_> {
         self.handles.map().fd().as_fd()
     }
@@ -210,14 +273,6 @@ impl Tracer {
             // Gone already is gone.
             let _ = self.handles.remove(&handle);
         }
-    }
-
-    /// Makes the kernel side send every stack anew.
-    ///
-    /// # Errors
-    /// What the kernel answers.
-    pub fn forget_stacks(&mut self) -> Result<()> {
-        Ok(())
     }
 
     /// Runs that the kernel skipped of the programs at both ends of a handle's life: (allocation, release).

@@ -18,8 +18,21 @@ pub fn describe(description: &Description, kind: Kind) -> String {
     match kind {
         Kind::Socket => socket(description),
         Kind::Fifo if raw(description).is_empty() => format!("pipe:[{}]", description.ino),
-        _ => String::from_utf8_lossy(raw(description)).into_owned(),
+        Kind::Shm => segment(description).unwrap_or_else(|| entry(description)),
+        _ => entry(description),
     }
+}
+
+/// The name of the directory entry.
+fn entry(description: &Description) -> String {
+    String::from_utf8_lossy(raw(description)).into_owned()
+}
+
+/// A SysV segment or an attach of one: its key is the name of the directory entry, and its id is the number of the inode,
+/// which `newseg` (ipc/shm.c) sets because tools read it in `/proc/PID/maps`.
+fn segment(description: &Description) -> Option<String> {
+    let key = raw(description).strip_prefix(b"SYSV")?;
+    Some(format!("SysV segment {} (key 0x{})", description.ino, String::from_utf8_lossy(key)))
 }
 
 fn socket(description: &Description) -> String {
@@ -109,6 +122,13 @@ mod tests {
         found.remote_port = 0;
         found.socket_state = 10;
         assert_eq!(describe(&found, Kind::Socket), "tcp 127.0.0.1:80 LISTEN");
+    }
+
+    #[test]
+    fn segments_by_id_and_key() {
+        let found = description(0o100_600, 0, b"SYSV0000002a");
+        assert_eq!(describe(&found, Kind::Shm), "SysV segment 77 (key 0x0000002a)");
+        assert_eq!(describe(&description(0o100_600, 0, b"dev/zero"), Kind::Shm), "dev/zero");
     }
 
     #[test]

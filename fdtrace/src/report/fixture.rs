@@ -64,6 +64,7 @@ pub(super) fn process(pid: u32, comm: &str, live: u64) -> Process {
     }
 }
 
+/// Every module has a build-id of its own, as in life: readers take modules of one build-id for one.
 pub(super) fn frame(symbol: &str, module: &str, offset: u64) -> UserFrame {
     UserFrame {
         symbol: Some(symbol.to_owned()),
@@ -71,7 +72,7 @@ pub(super) fn frame(symbol: &str, module: &str, offset: u64) -> UserFrame {
         file: None,
         line: None,
         inlined: false,
-        build_id: Some("c0ffee".to_owned()),
+        build_id: Some(format!("b1d{:02x}", module.len())),
         offset,
     }
 }

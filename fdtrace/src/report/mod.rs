@@ -1,21 +1,30 @@
 //! Output: one document, one file per format. Nothing here reads a kernel or a clock.
 
+mod by;
 mod chain;
 mod diff;
 mod document;
 #[cfg(test)]
 mod fixture;
+mod flamegraph;
+mod folded;
 mod json;
+mod pprof;
+mod shares;
 mod text;
 pub mod words;
 
+pub use by::{By, Row, Table, table, write_json as write_table_json, write_text as write_table_text};
 pub use chain::place;
 pub use diff::{
     Difference, Side, SiteDifference, diff, write_json as write_diff_json, write_text as write_diff_text,
 };
 pub use document::{
-    Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt, MappingExample,
-    Own, Process, Site, Trace, UserFrame, Verdict,
+    Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt,
+    MappingExample, Own, Process, Site, Trace, UserFrame, Verdict,
 };
+pub use flamegraph::write as write_flamegraph;
+pub use folded::{Weight, write as write_folded};
 pub use json::write as write_json;
+pub use pprof::write as write_pprof;
 pub use text::{Style, write as write_text};

@@ -37,7 +37,7 @@ const SHORT_LINE: usize = 84;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
-    writeln!(out, "{}", paint(style, "1", &headline(document, style)))?;
+    writeln!(out, "{}", paint(style, "1", &headline(&document.trace, &document.handles, style)))?;
     if !document.sites.is_empty() {
         let second = if style.finished { "ALLOCATED" } else { "CHANGE" };
         writeln!(
@@ -59,8 +59,7 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Res
 }
 
 /// What a document is about.
-pub(super) fn headline(document: &Document, style: Style) -> String {
-    let (trace, handles) = (&document.trace, &document.handles);
+pub(super) fn headline(trace: &Trace, handles: &Handles, style: Style) -> String {
     if style.finished {
         return at_the_end(trace, handles);
     }
@@ -178,7 +177,7 @@ fn write_footer(out: &mut impl Write, document: &Document) -> io::Result<()> {
         writeln!(out, "{} allocations failed with {name}", number(*count))?;
     }
     let own = document.own.as_ref().map(own_cost).unwrap_or_default();
-    writeln!(out, "lost: {}{own}", losses(document))
+    writeln!(out, "lost: {}{own}", losses(&document.trace))
 }
 
 /// Handles that the table above does not speak of.
@@ -211,8 +210,9 @@ fn own_cost(own: &Own) -> String {
     format!("; fdtrace: {cpu}{}, {cost}", bytes(own.resident_bytes))
 }
 
-fn losses(document: &Document) -> String {
-    let lost = &document.trace.lost;
+/// What was lost, and whether the live handles are complete nevertheless.
+pub(super) fn losses(trace: &Trace) -> String {
+    let lost = &trace.lost;
     let parts = [
         (lost.events, "events"),
         (lost.handles, "handles"),
@@ -232,7 +232,7 @@ fn losses(document: &Document) -> String {
     if lost.healed > 0 {
         text.push(format!("{} handles put right", number(lost.healed)));
     }
-    let verdict = match document.trace.incomplete.as_slice() {
+    let verdict = match trace.incomplete.as_slice() {
         [] => "; the live handles are complete".to_owned(),
         reasons => format!("; NOT COMPLETE: {}", reasons.join(", ")),
     };
@@ -255,12 +255,12 @@ fn where_most_are(document: &Document) -> String {
     let Some(first) = document.sites.first().filter(|site| site.aged > 0) else {
         return "No live handles to show.".to_owned();
     };
-    let maker = first
-        .processes
-        .first()
-        .map_or_else(String::new, |process| format!(" by {}", harmless(&process.comm)));
+    let maker = match processes(&first.processes) {
+        nobody if nobody.is_empty() => nobody,
+        some => format!(", made by {some}"),
+    };
     format!(
-        "Most come from {}: {}, made{maker}.",
+        "Most come from {}: {}{maker}.",
         harmless(&chain::place(&first.user_stack, &first.kernel_stack)),
         counted(first.aged, "live handle"),
     )
@@ -312,7 +312,7 @@ mod tests {
         assert!(lines[1].starts_with("     LIVE ALLOCATED   OLDEST  TREND "), "{text}");
         assert!(lines[2].starts_with("    1,200     1,205     9.0s "), "{text}");
         assert_eq!(lines[lines.len() - 2], "lost: nothing");
-        assert_eq!(lines[lines.len() - 1], "Most come from leak: 1,200 live handles, made by app.");
+        assert_eq!(lines[lines.len() - 1], "Most come from leak: 1,200 live handles, made by app (7).");
     }
 
     #[test]
@@ -402,7 +402,7 @@ mod tests {
             let steers =
                 |character: char| character != '\n' && (character.is_control() || character == '\u{202e}');
             assert!(!text.contains(steers), "{text:?}");
-            assert_eq!(text.lines().count(), if verbose { 12 } else { 8 }, "{text}");
+            assert_eq!(text.lines().count(), if verbose { 13 } else { 9 }, "{text}");
         }
     }
 }

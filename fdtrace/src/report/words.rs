@@ -82,7 +82,7 @@ pub fn harmless(name: &str) -> String {
 }
 
 /// Characters that change the direction of writing, or take no room.
-const fn is_invisible(character: char) -> bool {
+pub(super) const fn is_invisible(character: char) -> bool {
     matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }
 

@@ -4,7 +4,7 @@ use fdtrace_common::{
     wire::{self, Cause, MAX_FRAMES, NO_SYSCALL, Side, Tag, flag},
 };
 
-use super::{Alloc, Call, Event, Name, Release, Stack};
+use super::{Alloc, Call, Event, Mapped, Name, Release, Stack};
 
 /// Bytes that are no record of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -50,6 +50,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         tag if tag == Tag::Exec as u8 => exactly(size_of::<wire::Exec>()).map(exec),
         tag if tag == Tag::Exit as u8 => exactly(size_of::<wire::Exit>()).map(exit),
         tag if tag == Tag::Failure as u8 => exactly(size_of::<wire::Failure>()).map(failure),
+        tag if tag == Tag::Mapped as u8 => exactly(size_of::<wire::Mapped>()).map(mapped),
         tag => Err(Malformed::Tag(tag)),
     }
 }
@@ -164,6 +165,22 @@ fn failure(mut bytes: &[u8]) -> Event {
     Event::Failure { time: bytes.get_u64_ne(), tgid, errno }
 }
 
+fn mapped(mut bytes: &[u8]) -> Event {
+    let flags = bytes.get_u8();
+    let syscall = bytes.get_i16_ne();
+    let tid = bytes.get_u32_ne();
+    let handle = bytes.get_u64_ne();
+    let generation = bytes.get_u64_ne();
+    let user_stack = bytes.get_u64_ne();
+    let address = bytes.get_u64_ne();
+    let length = bytes.get_u64_ne();
+    let time = bytes.get_u64_ne();
+    let tgid = bytes.get_u32_ne();
+    let detail = bytes.get_u32_ne();
+    let call = call(user_stack, 0, detail, syscall, flags);
+    Event::Mapped(Mapped { handle, generation, time, tgid, tid, address, length, call })
+}
+
 fn name(bytes: &mut &[u8]) -> Name {
     let mut name = Name::default();
     bytes.copy_to_slice(&mut name);
@@ -224,6 +241,28 @@ mod tests {
         let Ok(Event::Release(release)) = decode(&bytes_of(&record)) else { panic!("a release") };
         assert_eq!((release.cause, release.never_opened, release.unaccounted), (Cause::Exit, true, false));
         assert_eq!((release.tgid, release.handle, release.generation, release.time), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn decodes_a_mapping() {
+        let record = wire::Mapped {
+            tag: Tag::Mapped as u8,
+            flags: 0,
+            syscall: 9,
+            tid: 1,
+            handle: 2,
+            generation: 3,
+            user_stack: 4,
+            address: 5,
+            length: 6,
+            time: 7,
+            tgid: 8,
+            detail: 9,
+        };
+        let call = Call { user_stack: 4, kernel_stack: 0, detail: 9, syscall: Some(9), kernel_task: false };
+        let mapped =
+            Mapped { handle: 2, generation: 3, time: 7, tgid: 8, tid: 1, address: 5, length: 6, call };
+        assert_eq!(decode(&bytes_of(&record)), Ok(Event::Mapped(mapped)));
     }
 
     #[test]

@@ -156,6 +156,10 @@ pub struct Vitals {
     pub file_nr: u64,
     /// Descriptors of the tracer, which are among those.
     pub own_descriptors: u64,
+    /// Short lives that survivors mode has counted at sites of which nothing is known yet.
+    pub swallowed: u64,
+    /// Of those, the ones that no open completed.
+    pub swallowed_never_opened: u64,
     /// Traced handles that are alive and too young for survivors mode to speak of.
     pub young: u64,
 }

@@ -90,6 +90,26 @@ pub enum Event {
     Look(Box<Vitals>),
 }
 
+impl Event {
+    /// When it happened, `CLOCK_MONOTONIC` in ns; `None` for what has no moment of its own.
+    #[must_use]
+    pub const fn time(&self) -> Option<u64> {
+        match self {
+            Self::Alloc(alloc) => Some(alloc.generation),
+            Self::Release(release) => Some(release.time),
+            Self::Mapped(mapped) => Some(mapped.time),
+            Self::Look(vitals) => Some(vitals.time),
+            Self::Fork { time, .. }
+            | Self::Exec { time, .. }
+            | Self::Exit { time, .. }
+            | Self::Failure { time, .. }
+            | Self::Gap { time, .. }
+            | Self::FoundGone { time, .. } => Some(*time),
+            Self::Stack(_) | Self::FoundLive(_) | Self::Swallowed(_) | Self::Fact(_) => None,
+        }
+    }
+}
+
 /// Short lives that were only counted: made, and closed by the process that made them before they were old enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swallowed {

@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    hash::Hash,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -70,15 +71,24 @@ impl View {
 
     /// Remembers how many handles lived where at this moment.
     pub fn look(&mut self, snapshot: &Snapshot) {
-        let found = sites::sites(snapshot);
-        self.remember(snapshot, &found);
+        let mut sites: HashMap<u64, u64> = HashMap::new();
+        let mut processes: HashMap<(u64, ImageKey), u64> = HashMap::new();
+        for group in &snapshot.groups {
+            let (site, live) = (sites::site_id(group), group.counts.live());
+            *sites.entry(site).or_default() += live;
+            *processes.entry((site, group.image)).or_default() += live;
+        }
+        remember(&mut self.sites, sites, snapshot.now);
+        remember(&mut self.processes, processes, snapshot.now);
+        self.looks += 1;
+        self.remember_rates(snapshot);
     }
 
     /// Handles that a document of this moment would show and that have no name yet, by address and generation; of the
     /// first `most` sites.
     #[must_use]
     pub fn unnamed(&self, snapshot: &Snapshot, most: usize) -> Vec<(u64, u64)> {
-        let found = sites::sites(snapshot);
+        let found = sites::sites(snapshot, &self.selection);
         let old = |site: &SiteGroups| site.oldest.clone();
         let shown = self.shown(&found).into_iter().take(most).flat_map(|(_, site)| old(site));
         let unnamed = shown.filter(|(_, old)| old.name.is_none() && old.descriptor.is_none());
@@ -88,7 +98,7 @@ impl View {
     /// What is shown of this moment.
     #[must_use]
     pub fn document(&self, schema: &'static str, snapshot: &Snapshot) -> Document {
-        let found = sites::sites(snapshot);
+        let found = sites::sites(snapshot, &self.selection);
         let shown = self.shown(&found);
         Document {
             schema,
@@ -107,22 +117,6 @@ impl View {
             (std::cmp::Reverse(site.aged), std::cmp::Reverse(site.counts.allocated), *id)
         });
         shown
-    }
-
-    fn remember(&mut self, snapshot: &Snapshot, found: &HashMap<u64, SiteGroups>) {
-        let now = snapshot.now;
-        let lives = |id: &u64| found.get(id).filter(|site| site.live > 0);
-        self.sites.retain(|id, _| lives(id).is_some());
-        self.processes
-            .retain(|(id, image), _| lives(id).is_some_and(|site| site.processes.contains_key(image)));
-        for (id, site) in found.iter().filter(|(_, site)| site.live > 0) {
-            self.sites.entry(*id).or_default().push(now, site.live);
-            for (image, process) in &site.processes {
-                self.processes.entry((*id, *image)).or_default().push(now, process.live);
-            }
-        }
-        self.looks += 1;
-        self.remember_rates(snapshot);
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
@@ -247,6 +241,14 @@ impl View {
             allocated_per_second: self.rates.0,
             released_per_second: self.rates.1,
         }
+    }
+}
+
+/// One more look at each number; what lives no more is forgotten.
+fn remember<K: Eq + Hash>(histories: &mut HashMap<K, History>, live: HashMap<K, u64>, now: u64) {
+    histories.retain(|key, _| live.contains_key(key));
+    for (key, live) in live {
+        histories.entry(key).or_default().push(now, live);
     }
 }
 

@@ -1,41 +1,74 @@
 //! How a number of live handles develops from look to look.
 
-use std::collections::VecDeque;
-
 use crate::report::Verdict;
 
-/// How many looks are remembered.
-const MEMORY: usize = 12;
+/// How many looks are remembered, an even number; older ones are thinned out as more come.
+const MEMORY: usize = 24;
 
-/// The last looks at one number.
-#[derive(Clone, Debug, Default)]
+/// Looks at one number over its whole life, evenly spread, and the last two.
+#[derive(Clone, Debug)]
 pub(super) struct History {
-    looks: VecDeque<(u64, u64)>,
+    looks: Vec<(u64, u64)>,
+    /// One in so many looks is remembered.
+    stride: u64,
+    seen: u64,
+    latest: (u64, u64),
+    before: u64,
+}
+
+impl Default for History {
+    fn default() -> Self {
+        Self { looks: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0 }
+    }
 }
 
 impl History {
     /// One more look: when (ns), and how many.
     pub(super) fn push(&mut self, now: u64, live: u64) {
-        if self.looks.len() == MEMORY {
-            self.looks.pop_front();
+        self.before = self.latest.1;
+        self.latest = (now, live);
+        if self.seen.is_multiple_of(self.stride) {
+            if self.looks.len() == MEMORY {
+                self.thin_out();
+            }
+            self.looks.push(self.latest);
         }
-        self.looks.push_back((now, live));
+        self.seen += 1;
+    }
+
+    fn thin_out(&mut self) {
+        let mut index = 0;
+        self.looks.retain(|_| {
+            index += 1;
+            index % 2 == 1
+        });
+        self.stride *= 2;
     }
 
     /// The change since the look before.
     pub(super) fn change(&self) -> i64 {
-        let before = self.looks.iter().rev().nth(1).map_or(0, |(_, live)| *live);
-        let now = self.looks.back().map_or(0, |(_, live)| *live);
-        now.cast_signed().wrapping_sub(before.cast_signed())
+        self.latest.1.cast_signed().wrapping_sub(self.before.cast_signed())
     }
 
     /// How many more a second, over all looks that are remembered; 0 when there is but one.
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     pub(super) fn per_second(&self) -> f64 {
-        let (Some((since, before)), Some((now, live))) = (self.looks.front(), self.looks.back()) else {
-            return 0.0;
-        };
-        if now <= since { 0.0 } else { (*live as f64 - *before as f64) * 1e9 / (now - since) as f64 }
+        let (now, live) = self.latest;
+        match self.looks.first() {
+            Some((since, before)) if now > *since => {
+                (live as f64 - *before as f64) * 1e9 / (now - since) as f64
+            }
+            _ => 0.0,
+        }
+    }
+
+    /// What is remembered, and how it is now.
+    fn numbers(&self) -> Vec<u64> {
+        let mut numbers: Vec<u64> = self.looks.iter().map(|(_, live)| *live).collect();
+        if self.looks.last() != Some(&self.latest) {
+            numbers.push(self.latest.1);
+        }
+        numbers
     }
 
     /// Growing: it rose at least twice, fell at most once for every four rises, and is higher than it was in the first
@@ -44,10 +77,10 @@ impl History {
         if allocated == 1 {
             return Verdict::Single;
         }
-        if self.looks.len() < 3 {
+        let live = self.numbers();
+        if live.len() < 3 {
             return Verdict::Unknown;
         }
-        let live: Vec<u64> = self.looks.iter().map(|(_, live)| *live).collect();
         let rises = live.windows(2).filter(|pair| pair[1] > pair[0]).count();
         let falls = live.windows(2).filter(|pair| pair[1] < pair[0]).count();
         let first_half = live[..live.len().div_ceil(2)].iter().max().copied().unwrap_or(0);
@@ -97,8 +130,21 @@ mod tests {
     }
 
     #[test]
-    fn forgets_what_is_long_ago() {
-        let long: Vec<u64> = (0..100).collect();
-        assert_eq!(history(&long).looks.len(), MEMORY);
+    fn remembers_all_of_a_long_life_in_little_memory() {
+        let long: Vec<u64> = (0..10_000).collect();
+        let long = history(&long);
+        assert!(long.looks.len() <= MEMORY);
+        assert_eq!((long.looks[0].1, long.change()), (0, 1));
+        let gaps: Vec<_> = long.looks.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        assert!(gaps.iter().all(|gap| *gap == gaps[0]), "{gaps:?}");
+        assert_eq!(long.verdict(10_000), Verdict::Growing);
+        assert!((long.per_second() - 1.0).abs() < 1e-9);
+    }
+
+    #[test]
+    fn a_leak_that_begins_late_is_seen_soon() {
+        let flat = std::iter::repeat_n(10, 1000);
+        let numbers: Vec<u64> = flat.chain((1..200).map(|n| 10 + n)).collect();
+        assert_eq!(history(&numbers).verdict(5000), Verdict::Growing);
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use fdtrace_common::hash;
 
 use crate::{
-    handles::{Counts, GroupSnapshot, MappedBy, OldHandle, Snapshot},
+    handles::{Counts, GroupSnapshot, MappedBy, OldHandle, SiteSums, Snapshot},
     kinds::Kind,
     stacks,
     stream::{Call, Identity, ImageKey, Origin, Site, UserChain},
@@ -25,6 +25,31 @@ pub struct Selection {
     pub min_age_ns: u64,
     /// Also sites of which nothing lives.
     pub closed_too: bool,
+    /// Only handles that these processes allocated; empty for all.
+    pub pids: Vec<u32>,
+    /// Only handles of processes of this name.
+    pub comm: Option<String>,
+    /// Only handles of processes in this cgroup or below it.
+    pub cgroup: Option<String>,
+}
+
+impl Selection {
+    /// Whether handles of this process are wanted.
+    fn admits(&self, pid: u32, identity: &Identity) -> bool {
+        let below = |wanted: &String| {
+            identity
+                .cgroup
+                .strip_prefix(wanted.trim_end_matches('/'))
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        (self.pids.is_empty() || self.pids.contains(&pid))
+            && self.comm.as_ref().is_none_or(|comm| *comm == identity.comm)
+            && self.cgroup.as_ref().is_none_or(below)
+    }
+
+    fn is_by_process(&self) -> bool {
+        !self.pids.is_empty() || self.comm.is_some() || self.cgroup.is_some()
+    }
 }
 
 /// Handles of one site.
@@ -51,19 +76,28 @@ pub(super) struct SiteProcess {
 }
 
 /// The sites of a snapshot: those with live handles, and those that ever had any.
-pub(super) fn sites(snapshot: &Snapshot) -> HashMap<u64, SiteGroups> {
+pub(super) fn sites(snapshot: &Snapshot, selection: &Selection) -> HashMap<u64, SiteGroups> {
+    // What is gone is known by site, not by process.
+    let all = !selection.is_by_process();
+    let closed = |sums: &SiteSums| if all { sums.closed } else { Counts::default() };
     let mut sites: HashMap<u64, SiteGroups> = snapshot
         .sites
         .iter()
-        .filter_map(|(id, sums)| Some((*id, SiteGroups::new(Arc::clone(sums.site.as_ref()?), sums.closed))))
+        .filter_map(|(id, sums)| Some((*id, SiteGroups::new(Arc::clone(sums.site.as_ref()?), closed(sums)))))
         .collect();
-    for group in &snapshot.groups {
-        let id = group.site.filter(|id| sites.contains_key(id)).unwrap_or_else(|| unplaced_id(&group.call));
+    let admitted = |group: &&GroupSnapshot| all || selection.admits(group.image.tgid, &group.identity);
+    for group in snapshot.groups.iter().filter(admitted) {
+        let id = site_id(group);
         let site =
             sites.entry(id).or_insert_with(|| SiteGroups::new(unplaced(id, &group.call), Counts::default()));
-        site.add(group);
+        site.add(group, all);
     }
     sites
+}
+
+/// The site of a group, or one that stands for all of its origin of which nothing was found out.
+pub(super) fn site_id(group: &GroupSnapshot) -> u64 {
+    group.site.unwrap_or_else(|| unplaced_id(&group.call))
 }
 
 /// Who mapped handles, when their site is not known: by the call alone.
@@ -97,8 +131,8 @@ impl SiteGroups {
         }
     }
 
-    fn add(&mut self, group: &GroupSnapshot) {
-        if group.site.is_none_or(|id| id != self.site.id) {
+    fn add(&mut self, group: &GroupSnapshot, counted: bool) {
+        if !counted || group.site.is_none_or(|id| id != self.site.id) {
             self.counts.add(&group.counts);
         }
         self.live += group.counts.live();

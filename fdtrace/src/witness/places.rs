@@ -38,25 +38,26 @@ impl Places {
         if self.known.len() > MOST {
             self.known.clear();
         }
-        let mut by_process: HashMap<u32, Vec<&FreshGroup>> = HashMap::new();
-        for group in fresh {
+        let mut by_image: HashMap<ImageKey, Vec<&FreshGroup>> = HashMap::new();
+        for group in fresh.iter().filter(|group| !group.existing) {
             match self.known.get(&(group.space, group.call)) {
                 Some(site) => facts.push(belongs(group, *site)),
-                None => by_process.entry(group.image.tgid).or_default().push(group),
+                None => by_image.entry(group.image).or_default().push(group),
             }
         }
-        for (tgid, groups) in by_process {
-            let chains = self.chains(tgid, &groups);
+        for (image, groups) in by_image {
+            let chains = self.chains(image.tgid, &groups);
             for (group, user) in groups.into_iter().zip(chains) {
                 self.define(group, user, facts);
             }
         }
     }
 
-    /// The user chains of groups of one process, in their order.
+    /// The user chains of groups of one image, in their order.
     fn chains(&mut self, tgid: u32, groups: &[&FreshGroup]) -> Vec<UserChain> {
-        // The process runs something else by now: its addresses mean nothing any more.
-        let code = groups.iter().all(|group| !group.ended).then(|| process::code(tgid)).flatten();
+        // What has ended leaves addresses that mean nothing any more.
+        let runs = groups.iter().all(|group| !group.ended);
+        let code = runs.then(|| process::code(tgid)).flatten();
         let Some(code) = code else { return groups.iter().map(|_| UserChain::default()).collect() };
         let stacks: Vec<&[u64]> =
             groups.iter().map(|group| group.user.as_deref().unwrap_or_default()).collect();

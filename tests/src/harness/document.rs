@@ -66,8 +66,14 @@ pub struct Lost {
 pub struct Handles {
     /// Allocated since tracing began, and alive.
     pub live: u64,
-    /// Alive before tracing began.
+    /// Alive before tracing began, and still.
     pub pre_existing: u64,
+    /// Alive before tracing began, and not any more.
+    #[serde(default)]
+    pub pre_existing_released: u64,
+    /// Alive and too young to be spoken of.
+    #[serde(default)]
+    pub young: u64,
 }
 
 /// A call site.

@@ -59,6 +59,10 @@ impl Tracer {
         if !arguments.contains(&"--interval") {
             command.args(["--interval", "500ms"]);
         }
+        // Most tests ask for every handle at once.
+        if !arguments.contains(&"--min-age") {
+            command.args(["--min-age", "0s"]);
+        }
         if backend != "auto" {
             command.args(["--backend", backend]);
         }

@@ -6,6 +6,7 @@ mod fold;
 mod loads;
 mod programs;
 mod sample;
+mod trace;
 
 use std::io::Write as _;
 
@@ -30,6 +31,8 @@ enum Verb {
     Nothing,
     /// Decodes and folds synthetic records
     Fold,
+    /// Writes and reads synthetic traces
+    Trace,
     /// Runs loads under the BPF programs and reads what these have cost
     Programs(programs::Args),
 }
@@ -41,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Spawn(args) => print(&loads::spawn(&args)?),
         Verb::Nothing => Ok(()),
         Verb::Fold => print(&fold::run()?),
+        Verb::Trace => print(&trace::run()?),
         Verb::Programs(args) => print(&programs::run(&args)?),
     }
 }

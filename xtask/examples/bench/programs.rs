@@ -49,6 +49,8 @@ impl Hooks {
             ring_bytes: RING_BYTES,
             max_handles: 262_144,
             failures: true,
+            mappings: false,
+            min_age_ns: 0,
             object: None,
         }
     }

@@ -1,0 +1,119 @@
+//! Handles that are mapped into memory: a mapping keeps its file open after the descriptor is closed.
+
+use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
+};
+use core::ffi::c_void;
+use fdtrace_common::wire::{Entry, Mapped, Tag, flag, state};
+
+use crate::{
+    config, events,
+    handles::HANDLES,
+    stacks::{self, Scratch},
+    task::{Task, now, read},
+};
+
+const BPF_ANY: u64 = 0;
+/// `MAP_ANONYMOUS` (include/uapi/asm-generic/mman-common.h).
+const MAP_ANONYMOUS: u64 = 0x20;
+/// The largest error number that an address can hold (`IS_ERR_VALUE`).
+const MAX_ERRNO: i64 = 4095;
+
+/// Scratch of the programs that see mappings: one backend's, which run in a task and never inside each other.
+#[map]
+static MAPPING_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+/// The handle that a thread has allocated in `shmat`, until that returns.
+#[map]
+static ATTACHES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
+
+/// The current task maps a handle.
+#[inline(always)]
+pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
+    if handle == 0 {
+        return;
+    }
+    let Some(entry) = HANDLES.get_ptr_mut(handle) else { return };
+    let generation = note_mapped(entry);
+    let ids = bpf_get_current_pid_tgid();
+    let (tgid, tid) = ((ids >> 32) as u32, ids as u32);
+    let task = Task::current();
+    let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
+    let (syscall, _) = task.syscall();
+    let number = i32::from(syscall);
+    // A program that is about to run is mapped before its own registers are set: the stack that these name is gone.
+    let has_stack =
+        !kernel_task && number != config::get!(syscalls.execve) && number != config::get!(syscalls.execveat);
+    events::send(&Mapped {
+        tag: Tag::Mapped as u8,
+        flags: if kernel_task { flag::KERNEL_TASK } else { 0 },
+        syscall,
+        tid,
+        handle,
+        generation,
+        user_stack: if has_stack { user_stack(ctx, task, tgid) } else { 0 },
+        address,
+        length,
+        time: now(),
+        tgid,
+        detail: if number == config::get!(syscalls.mmap) { task.argument(2) as u32 } else { 0 },
+    });
+}
+
+#[inline(always)]
+fn note_mapped(entry: *mut Entry) -> u64 {
+    // SAFETY: the pointer is to a value of the map, not null; the state's other writer may take the bit back.
+    unsafe {
+        (*entry).state |= state::MAPPED;
+        (*entry).generation
+    }
+}
+
+#[inline(always)]
+fn user_stack(ctx: *mut c_void, task: Task, tgid: u32) -> u64 {
+    let Some(scratch) = MAPPING_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
+    stacks::take_user(ctx, task, tgid, unsafe { &mut *scratch })
+}
+
+/// `mmap` is about to return. Its arguments are still where the process put them; the descriptor could have become
+/// another file's meanwhile, if another thread of the process wants it so.
+#[inline(always)]
+pub(crate) fn mmap_returns(ctx: *mut c_void) {
+    let task = Task::current();
+    let Some(address) = address(task) else { return };
+    if task.argument(3) & MAP_ANONYMOUS != 0 {
+        return;
+    }
+    mapped(ctx, task.file(task.argument(4) as u32), address, task.argument(1));
+}
+
+/// `shmat` is about to return: what this thread has allocated in it is mapped, all of it.
+#[inline(always)]
+pub(crate) fn shmat_returns(ctx: *mut c_void) {
+    let tid = bpf_get_current_pid_tgid() as u32;
+    let Some(attach) = ATTACHES.get_ptr(tid) else { return };
+    // SAFETY: the pointer is to a value of the map, not null.
+    let handle = unsafe { *attach };
+    let _ = ATTACHES.remove(tid);
+    let Some(address) = address(Task::current()) else { return };
+    let inode: u64 = read(handle, config::get!(offsets.file_inode));
+    mapped(ctx, handle, address, read(inode, config::get!(offsets.inode_size)));
+}
+
+/// A thread allocates a handle that `shmat` will map before it returns.
+#[inline(always)]
+pub(crate) fn note_attach(syscall: i16, tid: u32, handle: u64) {
+    if config::get!(note_attach) != 0 && i32::from(syscall) == config::get!(syscalls.shmat) {
+        // Where there is no room, nobody is told who mapped it.
+        let _ = ATTACHES.insert(tid, handle, BPF_ANY);
+    }
+}
+
+/// The address that a system call returns, unless it failed.
+#[inline(always)]
+fn address(task: Task) -> Option<u64> {
+    task.result().filter(|result| !(-MAX_ERRNO..=0).contains(&(*result as i64)))
+}

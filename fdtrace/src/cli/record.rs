@@ -1,0 +1,168 @@
+use std::{
+    io,
+    os::unix::process::ExitStatusExt as _,
+    path::PathBuf,
+    process::{ExitCode, ExitStatus},
+    time::Duration,
+};
+
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, MissedTickBehavior, interval, sleep_until},
+};
+
+use super::{
+    Failure, Outcome,
+    options::{FilterOptions, TraceOptions, Watch},
+    recording::RecordingOptions,
+    stop::Stop,
+    tracing::{Attached, Tracing, WITNESS},
+    values,
+};
+use crate::{
+    collect::Written,
+    report::words,
+    view::{Selection, View},
+};
+
+/// Record every allocation and release of a handle into a file, for `fdtrace report`
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The file to write
+    #[arg(short, long, value_name = "FILE")]
+    output: PathBuf,
+    #[command(flatten)]
+    recording: RecordingOptions,
+    /// Stop after this time [default: with Ctrl-C, or when CMD ends]
+    #[arg(long, value_name = "DUR", value_parser = values::interval)]
+    duration: Option<Duration>,
+    /// With CMD: trace all processes, not only CMD and its descendants
+    #[arg(short, long, requires = "command")]
+    all_processes: bool,
+    #[command(flatten)]
+    filters: FilterOptions,
+    #[command(flatten)]
+    trace: TraceOptions,
+    /// A command to run; fdtrace ends with its exit status
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// How often the file is made readable up to now.
+const FLUSH: Duration = Duration::from_secs(1);
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(record(arguments))
+}
+
+async fn record(arguments: &Arguments) -> Outcome {
+    let mut filters = arguments.filters.filters()?;
+    if !arguments.command.is_empty() && !arguments.all_processes {
+        if !filters.pids.is_empty() {
+            return Err(Failure::Usage("--pid and a command to run exclude each other".to_owned()));
+        }
+        // The command is our child: whoever follows us follows it from its first moment, and we trace nothing of ours.
+        (filters.pids, filters.follow) = (vec![std::process::id()], true);
+    }
+    let settings = arguments.trace.settings(
+        filters,
+        Watch { mappings: true, min_age: arguments.filters.min_age().unwrap_or_default() },
+    );
+    let attached = Attached::attach(&settings)?;
+    let header = attached.header(&settings, &arguments.command);
+    let sink = arguments.recording.create(&arguments.output, header)?;
+    let mut view = View::new(attached.session.clone(), Selection::default());
+    let mut tracing = attached.begin(Some(Box::new(sink)))?;
+    let mut child = spawn(&arguments.command)?;
+    let stopped = watch(arguments, &mut tracing, &mut view, child.as_mut()).await?;
+    let written = end(&mut tracing, &mut view).await?;
+    eprintln!(
+        "fdtrace: {} in {}{}",
+        words::bytes(written.bytes),
+        arguments.output.display(),
+        if stopped == Stopped::Full { "; it has reached --max-size, and the recording ended" } else { "" }
+    );
+    match child {
+        Some(mut child) => Ok(status(child.wait().await?)),
+        None => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn spawn(command: &[String]) -> Result<Option<Child>, Failure> {
+    let Some((program, arguments)) = command.split_first() else { return Ok(None) };
+    let child = Command::new(program).args(arguments).spawn();
+    child.map(Some).map_err(|error| Failure::Failed(anyhow::anyhow!("{program}: {error}")))
+}
+
+/// Why a recording ended.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stopped {
+    /// The command, the time, or somebody's patience is over.
+    AsAsked,
+    /// The file has reached the size that it may have.
+    Full,
+}
+
+async fn watch(
+    arguments: &Arguments,
+    tracing: &mut Tracing,
+    view: &mut View,
+    mut child: Option<&mut Child>,
+) -> Result<Stopped, Failure> {
+    let mut stop = Stop::new()?;
+    let mut witness = interval(WITNESS);
+    witness.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut flush = interval(FLUSH);
+    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let end = arguments.duration.map(|duration| Instant::now() + duration);
+    loop {
+        tokio::select! {
+            _ = witness.tick() => tracing.witness().await?,
+            _ = flush.tick() => {
+                tracing.look(view).await?;
+                if tracing.collector().flush().await?.full && !arguments.recording.rotates() {
+                    return Ok(Stopped::Full);
+                }
+            }
+            () = stop.wait() => {
+                stop.at_the_second_signal();
+                // A command on the same terminal was interrupted as well; its end is what it was asked for.
+                if child.is_none() {
+                    return Ok(Stopped::AsAsked);
+                }
+            }
+            () = ended(&mut child) => return Ok(Stopped::AsAsked),
+            () = until(end) => return Ok(Stopped::AsAsked),
+        }
+    }
+}
+
+async fn ended(child: &mut Option<&mut Child>) {
+    match child {
+        // A child that cannot be waited for has ended.
+        Some(child) => drop(child.wait().await),
+        None => std::future::pending().await,
+    }
+}
+
+async fn until(end: Option<Instant>) {
+    match end {
+        Some(end) => sleep_until(end).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The last look, with the names of what is alive.
+async fn end(tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
+    tracing.look(view).await?;
+    tracing.name_survivors().await?;
+    let written = tracing.collector().flush().await?;
+    tracing.collector().finish().await?;
+    Ok(written)
+}
+
+/// The command's own status; 128 and the signal that killed it, as shells have it.
+fn status(status: ExitStatus) -> ExitCode {
+    let code = status.code().unwrap_or_else(|| 128 + status.signal().unwrap_or(0));
+    ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX))
+}

@@ -1,0 +1,198 @@
+use std::{
+    fs::File,
+    io::{self, BufWriter, Write},
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
+
+use clap::ValueEnum;
+
+use super::{
+    Failure, Outcome,
+    options::{Color, SelectionOptions},
+    reading::{Reading, read},
+    values,
+};
+use crate::report::{self, By, Document, Style, Weight};
+
+/// Show what a trace file holds: by default the call sites with live handles at its end
+#[derive(clap::Args)]
+pub(super) struct Arguments {
+    /// The trace file; FILE@5m reads its first five minutes
+    #[arg(value_name = "FILE")]
+    trace: PathBuf,
+    /// What a row is
+    #[arg(long, value_enum, default_value_t = ByOption::Site)]
+    by: ByOption,
+    /// Also sites of which nothing lives any more; weights are then what was allocated
+    #[arg(long)]
+    all: bool,
+    /// The same as --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+    /// The output
+    #[arg(long, value_enum, default_value_t = Format::Table)]
+    format: Format,
+    /// Write to this file instead of standard output
+    #[arg(short, long, value_name = "OUT")]
+    output: Option<PathBuf>,
+    /// Replace OUT if it is there already
+    #[arg(long, requires = "output")]
+    force: bool,
+    /// The most rows to show [default: 10; other formats all]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    /// With --format jsonl: time between two documents [default: all that were recorded]
+    #[arg(long, value_name = "DUR", value_parser = values::interval)]
+    interval: Option<Duration>,
+    /// Whole call chains, with modules and kernel frames
+    #[arg(short, long)]
+    verbose: bool,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+    #[command(flatten)]
+    selection: SelectionOptions,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum ByOption {
+    /// A call site
+    Site,
+    /// A process
+    Process,
+    /// What the handles are
+    Kind,
+    /// Which kernel path allocated them
+    Origin,
+    /// What holds them
+    Holder,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// Text
+    Table,
+    /// One document, as `live --json` prints it
+    Json,
+    /// A document for each look that was recorded, one per line
+    Jsonl,
+    /// Folded stacks: a line for each chain and program
+    Folded,
+    /// A flame graph (SVG)
+    Flamegraph,
+    /// A profile for pprof (gzipped profile.proto)
+    Pprof,
+}
+
+/// Rows that are shown unless asked otherwise.
+const TOP: usize = 10;
+
+pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let format = if arguments.json { Format::Json } else { arguments.format };
+    if arguments.by != ByOption::Site && !matches!(format, Format::Table | Format::Json) {
+        return Err(Failure::Usage("--by goes with tables and JSON".to_owned()));
+    }
+    let mut out = output(arguments)?;
+    let mut selection = arguments.selection.selection();
+    selection.closed_too = arguments.all;
+    let mut reading = Reading::open(&arguments.trace, selection)?;
+    if format == Format::Jsonl {
+        return lines(arguments, reading, &mut out);
+    }
+    let document = read(&mut reading, |_| Ok(()))?;
+    write(arguments, format, &document, &mut out)?;
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn output(arguments: &Arguments) -> Result<Box<dyn Write>, Failure> {
+    let Some(path) = &arguments.output else { return Ok(Box::new(BufWriter::new(io::stdout().lock()))) };
+    let file = if arguments.force { File::create(path) } else { File::create_new(path) };
+    let file = file.map_err(|error| cannot_write(path, &error))?;
+    Ok(Box::new(BufWriter::new(file)))
+}
+
+fn cannot_write(path: &Path, error: &io::Error) -> Failure {
+    let hint = if error.kind() == io::ErrorKind::AlreadyExists { " (--force replaces it)" } else { "" };
+    Failure::Failed(anyhow::anyhow!("cannot write {}: {error}{hint}", path.display()))
+}
+
+/// The documents that `live --json` would have printed.
+fn lines(arguments: &Arguments, mut reading: Reading, out: &mut impl Write) -> Outcome {
+    let interval =
+        arguments.interval.map_or(0, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+    let mut next = 0;
+    let last = read(&mut reading, |replay| {
+        let snapshot = replay.snapshot();
+        if snapshot.now < next {
+            return Ok(());
+        }
+        next = snapshot.now.saturating_add(interval);
+        let mut document = replay.view().document(super::REPORT_SCHEMA, &snapshot);
+        document.sites.truncate(arguments.top.unwrap_or(usize::MAX));
+        report::write_json(out, &document)
+    })?;
+    // A trace that was cut off ends between two looks.
+    if reading.is_cut() {
+        report::write_json(out, &last)?;
+    }
+    out.flush()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn write(
+    arguments: &Arguments,
+    format: Format,
+    document: &Document,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    let style = Style {
+        color: arguments.output.is_none() && arguments.color.for_stdout(),
+        top: arguments.top.unwrap_or(TOP),
+        verbose: arguments.verbose,
+        finished: true,
+    };
+    let weight = if arguments.all { Weight::Allocated } else { Weight::Live };
+    match (format, by(arguments.by)) {
+        (Format::Table, None) => report::write_text(&mut out, document, style),
+        (Format::Table, Some(by)) => report::write_table_text(&mut out, &report::table(document, by), style),
+        (Format::Json | Format::Jsonl, by) => write_json(arguments, document, by, out),
+        (Format::Folded, _) => report::write_folded(&mut out, document, weight),
+        (Format::Flamegraph, _) => report::write_flamegraph(&mut out, document, weight),
+        (Format::Pprof, _) => report::write_pprof(&mut out, document),
+    }
+}
+
+fn write_json(
+    arguments: &Arguments,
+    document: &Document,
+    by: Option<By>,
+    mut out: &mut dyn Write,
+) -> io::Result<()> {
+    let top = arguments.top.unwrap_or(usize::MAX);
+    match by {
+        None => {
+            let mut document = document.clone();
+            document.sites.truncate(top);
+            report::write_json(&mut out, &document)
+        }
+        Some(by) => {
+            let mut table = report::table(document, by);
+            table.rows.truncate(top);
+            report::write_table_json(&mut out, &table)
+        }
+    }
+}
+
+/// `None` is the table of sites, which is the document itself.
+const fn by(option: ByOption) -> Option<By> {
+    match option {
+        ByOption::Site => None,
+        ByOption::Process => Some(By::Process),
+        ByOption::Kind => Some(By::Kind),
+        ByOption::Origin => Some(By::Origin),
+        ByOption::Holder => Some(By::Holder),
+    }
+}

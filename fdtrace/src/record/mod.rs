@@ -1,0 +1,88 @@
+//! Keeps a stream as a trace file: by size, in parts, readable to the last second whatever happens.
+
+use std::{
+    fs::File,
+    io,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    collect::{Sink, Written},
+    handles::Fold,
+    stream::Event,
+    trace::{self, Header, Progress, Writer},
+};
+
+/// What a recording may take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one file.
+    pub max_size: Option<u64>,
+    /// How many files of that size; 0 when the recording ends with the first.
+    pub parts: u32,
+}
+
+/// A trace file that is being written.
+pub struct Recording {
+    writer: Option<Writer<File>>,
+    header: Header,
+    path: PathBuf,
+    limits: Limits,
+    /// The file is full, and what came since is not in it.
+    full: bool,
+}
+
+impl Recording {
+    /// Begins a trace file.
+    ///
+    /// # Errors
+    /// When there is a file already and `force` is not set, or it cannot be created or written.
+    pub fn create(path: &Path, force: bool, header: Header, limits: Limits) -> io::Result<Self> {
+        let mut writer = Writer::new(trace::create(path, force)?, &header)?;
+        writer.set_max_size(limits.max_size);
+        writer.flush()?;
+        Ok(Self { writer: Some(writer), header, path: path.to_owned(), limits, full: false })
+    }
+
+    fn writer(&mut self) -> io::Result<&mut Writer<File>> {
+        self.writer.as_mut().ok_or_else(|| io::Error::other("the trace has ended"))
+    }
+
+    /// Begins the next part with all that is known.
+    fn rotate(&mut self, fold: &Fold) -> io::Result<()> {
+        let file = trace::rotate(&self.path, self.limits.parts)?;
+        let header = self.header.clone();
+        self.writer()?.restart(file, &header)?;
+        self.full = self.writer()?.write(&fold.restate())? != Progress::All;
+        if self.full {
+            return Err(io::Error::other("what is alive does not fit into a file of --max-size"));
+        }
+        Ok(())
+    }
+}
+
+impl Sink for Recording {
+    fn write(&mut self, events: &[Event]) -> io::Result<()> {
+        if !self.full {
+            self.full = self.writer()?.write(events)? != Progress::All;
+        }
+        Ok(())
+    }
+
+    fn flush(&mut self, fold: &Fold) -> io::Result<Written> {
+        if self.full && self.limits.parts > 1 {
+            self.rotate(fold)?;
+        }
+        let full = self.full;
+        let writer = self.writer()?;
+        writer.flush()?;
+        Ok(Written { bytes: writer.written(), full })
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        match self.writer.take() {
+            Some(writer) => writer.finish().map(drop),
+            None => Ok(()),
+        }
+    }
+}
