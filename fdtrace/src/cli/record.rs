@@ -1,5 +1,5 @@
 use std::{
-    io,
+    io::{self, IsTerminal as _},
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
     process::{ExitCode, ExitStatus},
@@ -73,6 +73,9 @@ async fn record(arguments: &Arguments) -> Outcome {
     let sink = arguments.recording.create(&arguments.output, header)?;
     let mut view = View::new(attached.session.clone(), Selection::default());
     let mut tracing = attached.begin(Some(Box::new(sink)))?;
+    if io::stderr().is_terminal() && arguments.command.is_empty() {
+        eprintln!("fdtrace: recording into {}; Ctrl-C ends it", arguments.output.display());
+    }
     let mut child = spawn(&arguments.command)?;
     let stopped = watch(arguments, &mut tracing, &mut view, child.as_mut()).await?;
     let written = end(&mut tracing, &mut view).await?;

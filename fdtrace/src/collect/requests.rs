@@ -8,7 +8,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::worker::{Setup, Worker};
+use super::{
+    bell::{Ringer, bell},
+    worker::{Setup, Worker},
+};
 use crate::{
     handles::{Fold, FreshGroup, Snapshot},
     kernel::ProgramCost,
@@ -71,6 +74,7 @@ pub(super) enum Request {
 /// A running collector.
 pub struct Collector {
     requests: Sender<Request>,
+    ringer: Ringer,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -81,16 +85,18 @@ impl Collector {
     /// When no thread can be started, or the programs' maps cannot be shared.
     pub fn start(setup: Setup) -> io::Result<Self> {
         let (requests, inbox) = channel();
-        let worker = Worker::new(setup).map_err(io::Error::other)?;
+        let (ringer, bell) = bell()?;
+        let worker = Worker::new(setup, bell).map_err(io::Error::other)?;
         let thread =
             std::thread::Builder::new().name("fdtrace-drain".to_owned()).spawn(move || worker.run(&inbox))?;
-        Ok(Self { requests, thread: Some(thread) })
+        Ok(Self { requests, ringer, thread: Some(thread) })
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> io::Result<T> {
         let gone = || io::Error::other("the collector's thread has ended; this is a defect of fdtrace");
         let (reply, answer) = oneshot::channel();
         self.requests.send(request(reply)).map_err(|_| gone())?;
+        self.ringer.ring();
         answer.await.map_err(|_| gone())
     }
 
@@ -156,6 +162,7 @@ impl Collector {
 impl Drop for Collector {
     fn drop(&mut self) {
         let _ = self.requests.send(Request::Stop);
+        self.ringer.ring();
         if let Some(thread) = self.thread.take() {
             // A panic of the thread has been printed.
             let _ = thread.join();

@@ -9,6 +9,7 @@ use std::{
 use fdtrace_common::counters::{Counter, Counters, Swallow};
 
 use super::{
+    bell::Bell,
     census::Census,
     heal::Healer,
     monotonic_ns,
@@ -21,8 +22,12 @@ use crate::{
     stream::{Event, Fact, Vitals, decode},
 };
 
-/// How long the ring may fill before somebody looks; the kernel wakes the collector earlier when half of it is full.
-const PATIENCE: Duration = Duration::from_millis(40);
+/// How long the ring may fill before somebody looks; the kernel wakes the collector earlier when half of it is full, and
+/// so does everybody who asks it something.
+const PATIENCE: Duration = Duration::from_millis(100);
+
+/// The same while a census is under way that somebody waits for.
+const HASTE: Duration = Duration::from_millis(5);
 
 /// How often the counters are read for losses.
 const LOSS_CHECK: Duration = Duration::from_millis(100);
@@ -54,6 +59,7 @@ pub(super) struct Worker {
     fold: Fold,
     healer: Healer,
     census: Census,
+    bell: Bell,
     survivors: Option<Survivors>,
     counters: Counters,
     batch: Vec<Event>,
@@ -68,7 +74,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(mut setup: Setup) -> kernel::Result<Self> {
+    pub(super) fn new(mut setup: Setup, bell: Bell) -> kernel::Result<Self> {
         let survivors = match setup.min_age_ns {
             0 => None,
             age => Some(Survivors::new(setup.tracer.sweeper()?, age)),
@@ -77,6 +83,7 @@ impl Worker {
             healer: Healer::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
             census: Census::start(setup.tracer.existing()),
             survivors,
+            bell,
             tracer: setup.tracer,
             fold: Fold::watched(),
             counters: Counters::default(),
@@ -91,10 +98,11 @@ impl Worker {
 
     pub(super) fn run(mut self, inbox: &Receiver<Request>) {
         loop {
-            self.tracer.wait(PATIENCE);
+            self.tracer.wait(PATIENCE, Some(self.bell.as_fd()));
             self.drain();
             self.count_existing();
             self.check_losses();
+            self.bell.silence();
             loop {
                 match inbox.try_recv() {
                     Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return,
@@ -123,7 +131,7 @@ impl Worker {
 
     fn look(&mut self, min_age_ns: u64) -> Look {
         while self.census.is_pending() {
-            self.tracer.wait(PATIENCE / 8);
+            self.tracer.wait(HASTE, Some(self.bell.as_fd()));
             self.drain();
             self.count_existing();
         }
@@ -198,8 +206,9 @@ impl Worker {
             return 0;
         }
         let count = |counter| self.counters.get(counter);
-        let live = count(Counter::Allocated).saturating_sub(count(Counter::Released));
-        live.saturating_sub(self.fold.counts().live())
+        // What is older than the trace was released, and never allocated.
+        let made = count(Counter::Allocated) + self.fold.existing().released();
+        made.saturating_sub(count(Counter::Released)).saturating_sub(self.fold.counts().live())
     }
 
     fn fresh(&mut self) -> Vec<FreshGroup> {

@@ -182,12 +182,13 @@ impl Tracer {
         self.ring_bytes
     }
 
-    /// Waits until enough events wait in the ring, or the time is over.
-    pub fn wait(&self, timeout: Duration) {
-        let mut poll = libc::pollfd { fd: self.ring.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+    /// Waits until enough events wait in the ring, something can be read from `also`, or the time is over.
+    pub fn wait(&self, timeout: Duration, also: Option<BorrowedFd<'_>>) {
+        let wanted = |fd| libc::pollfd { fd, events: libc::POLLIN, revents: 0 };
+        let mut polls = [wanted(self.ring.as_raw_fd()), wanted(also.map_or(-1, |fd| fd.as_raw_fd()))];
         let timeout = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
-        // SAFETY: one valid structure; an interrupted wait is a short wait.
-        unsafe { libc::poll(&raw mut poll, 1, timeout) };
+        // SAFETY: two valid structures, of which the kernel skips one without a descriptor; an interrupted wait is a short wait.
+        unsafe { libc::poll(polls.as_mut_ptr(), 2, timeout) };
     }
 
     /// Hands every record that waits in the ring to `take`, at most `most` of them; says how many there were.

@@ -79,7 +79,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Costs> {
     let before = tracer.costs();
     let mut load = Load::start(args)?;
     while load.0.try_wait()?.is_none() {
-        tracer.wait(Duration::from_millis(10));
+        tracer.wait(Duration::from_millis(10), None);
         while tracer.drain(1024, |_| {}) > 0 {}
     }
     let after = tracer.costs();
