@@ -1,13 +1,16 @@
 //! Which allocations are traced. Releases are never filtered: they look only at HANDLES.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_ancestor_cgroup_id, bpf_get_current_comm, bpf_get_current_uid_gid},
+    helpers::{bpf_get_current_comm, bpf_get_current_uid_gid},
     macros::map,
     maps::HashMap,
 };
 use fdtrace_common::{config::ABSENT, wire::COMM_LEN};
 
-use crate::{config, task::read};
+use crate::{
+    config,
+    task::{Task, read},
+};
 
 /// Process ids that are traced, when the tree filter is on.
 #[map]
@@ -25,7 +28,7 @@ pub(crate) fn admits(tgid: u32) -> bool {
     if config::get!(comm[0]) != 0 && !is_named() {
         return false;
     }
-    in_cgroup()
+    in_cgroup(Task::current().address())
 }
 
 /// Whether the life of this process is of interest.
@@ -66,10 +69,17 @@ pub(crate) fn admits_other(task: u64, tgid: u32) -> bool {
     if config::get!(comm[0]) != 0 && !equals(read(task, config::get!(offsets.task_comm))) {
         return false;
     }
+    in_cgroup(task)
+}
+
+/// Whether a task is in the wanted cgroup or below it.
+#[inline(always)]
+fn in_cgroup(task: u64) -> bool {
     config::get!(cgroup) == 0 || ancestor_of(task) == config::get!(cgroup)
 }
 
-/// The id of the cgroup that a task is in or below, at the depth of the wanted one; 0 for none.
+/// The id of the cgroup that a task is in or below, at the depth of the wanted one; 0 for none. The kernel has a helper
+/// for that, but none for other tasks than the current one, and before 5.15 none for these programs.
 #[inline(always)]
 fn ancestor_of(task: u64) -> u64 {
     let set: u64 = read(task, config::get!(offsets.task_cgroups));
@@ -106,15 +116,4 @@ fn equals(comm: [u8; COMM_LEN]) -> bool {
         index += 1;
     }
     true
-}
-
-#[inline(always)]
-fn in_cgroup() -> bool {
-    let wanted = config::get!(cgroup);
-    if wanted == 0 {
-        return true;
-    }
-    let level = config::get!(cgroup_level) as i32;
-    // SAFETY: the helper takes a number and returns one.
-    unsafe { bpf_get_current_ancestor_cgroup_id(level) == wanted }
 }

@@ -33,6 +33,12 @@ impl Task {
         }
     }
 
+    /// Where the `task_struct` lies.
+    #[inline(always)]
+    pub(crate) fn address(self) -> u64 {
+        self.0 as u64
+    }
+
     #[inline(always)]
     pub(crate) fn flags(self) -> u32 {
         self.field(config::get!(offsets.task_flags))

@@ -99,6 +99,9 @@ pub struct Settings {
 /// The programs' configuration for one backend of this kernel.
 pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) -> Result<Config> {
     let offsets = offsets(&mut kernel.types)?;
+    if settings.filters.cgroup.is_some() {
+        require_cgroups(&mut kernel.types)?;
+    }
     let has_task_regs = kernel.symbols.contains("bpf_task_pt_regs");
     let cgroup = settings.filters.cgroup.as_deref().map(find_cgroup).transpose()?;
     let names_cache = |name: &str| {
@@ -143,6 +146,23 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         note_attach: u8::from(settings.mappings && backend == Backend::Tracepoint),
         reserved: [0; 7],
     })
+}
+
+/// What `--cgroup` cannot do without: a wrong offset would only look as if nothing were in the cgroup.
+fn require_cgroups(types: &mut KernelTypes) -> Result<()> {
+    for (structure, field) in [
+        ("task_struct", "cgroups"),
+        ("css_set", "dfl_cgrp"),
+        ("cgroup", "level"),
+        ("cgroup", "kn"),
+        ("kernfs_node", "id"),
+    ] {
+        types.require(structure, field)?;
+    }
+    match types.offset("cgroup", "ancestor_ids") {
+        Some(_) => Ok(()),
+        None => types.require("cgroup", "ancestors").map(|_| ()),
+    }
 }
 
 fn slab_callers(kernel: &Kernel) -> [Range; 4] {

@@ -58,6 +58,14 @@ pub(super) fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Eight bytes' lower seven bits, without what is between them.
+#[inline(always)]
+const fn squeeze(bytes: u64) -> u64 {
+    let pairs = (bytes & 0x007f_007f_007f_007f) | ((bytes & 0x7f00_7f00_7f00_7f00) >> 1);
+    let fours = (pairs & 0x0000_3fff_0000_3fff) | ((pairs & 0x3fff_0000_3fff_0000) >> 2);
+    (fours & 0x0fff_ffff) | ((fours & 0x0fff_ffff_0000_0000) >> 4)
+}
+
 /// Bytes that are read from the front.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Bytes<'a>(pub(super) &'a [u8]);
@@ -70,23 +78,19 @@ impl<'a> Bytes<'a> {
         Ok(*first)
     }
 
+    /// Lengths of numbers follow no pattern that a processor could foresee, so the usual ones are read without a branch.
     #[inline(always)]
     pub(super) fn number(&mut self) -> Result<u64, Damage> {
-        match *self.0 {
-            [low, ref rest @ ..] if low < 0x80 => {
-                self.0 = rest;
-                Ok(low.into())
-            }
-            [low, high, ref rest @ ..] if high < 0x80 => {
-                self.0 = rest;
-                Ok(u64::from(low & 0x7f) | (u64::from(high) << 7))
-            }
-            [low, middle, high, ref rest @ ..] if high < 0x80 => {
-                self.0 = rest;
-                Ok(u64::from(low & 0x7f) | (u64::from(middle & 0x7f) << 7) | (u64::from(high) << 14))
-            }
-            _ => self.long_number(),
+        let Some(word) = self.0.first_chunk().map(|word| u64::from_le_bytes(*word)) else {
+            return self.long_number();
+        };
+        let ends = !word & 0x8080_8080_8080_8080;
+        let length = (ends.trailing_zeros() as usize).wrapping_add(1) / 8;
+        if ends == 0 {
+            return self.long_number();
         }
+        self.0 = &self.0[length..];
+        Ok(squeeze(word & (ends ^ (ends - 1))))
     }
 
     #[cold]
@@ -165,6 +169,8 @@ mod tests {
             let mut out = Vec::new();
             put(&mut out, value);
             put_from(&mut out, 1 << 40, value);
+            let padded = [&out[..], &[0xff; 8]].concat();
+            assert_eq!(Bytes(&padded).number(), Ok(value));
             let mut bytes = Bytes(&out);
             assert_eq!(bytes.number(), Ok(value));
             assert_eq!(bytes.number_from(1 << 40), Ok(value));

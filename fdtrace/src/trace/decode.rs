@@ -163,14 +163,22 @@ struct Group {
     call: Call,
 }
 
+/// The slots of the last allocations.
+struct Recent(Box<[u32; RECENT]>);
+
+impl Default for Recent {
+    fn default() -> Self {
+        Self(Box::new([0; RECENT]))
+    }
+}
+
 /// What numbers stand for.
 #[derive(Default)]
 pub(super) struct Tables {
     slots: Vec<Slot>,
     groups: Vec<Group>,
     calls: Vec<Call>,
-    /// The slots of the last allocations.
-    recent: [u32; RECENT],
+    recent: Recent,
     allocations: usize,
 }
 
@@ -179,7 +187,6 @@ impl Tables {
         self.slots.clear();
         self.groups.clear();
         self.calls.clear();
-        self.recent = [0; RECENT];
         self.allocations = 0;
     }
 
@@ -263,7 +270,7 @@ impl Tables {
 
     #[inline(always)]
     fn remember(&mut self, slot: u64) {
-        self.recent[self.allocations % RECENT] = u32::try_from(slot).unwrap_or(u32::MAX);
+        self.recent.0[self.allocations % RECENT] = u32::try_from(slot).unwrap_or(u32::MAX);
         self.allocations = self.allocations.wrapping_add(1);
     }
 
@@ -297,7 +304,7 @@ impl Tables {
     fn recent(&self, age: u64) -> Result<u64, Damage> {
         let back = usize::try_from(age).map_err(|_| Damage::Range)? + 1;
         let index = self.allocations.checked_sub(back).ok_or(Damage::Undefined("handle"))?;
-        Ok(self.recent[index % RECENT].into())
+        Ok(self.recent.0[index % RECENT].into())
     }
 
     fn mapped(&self, mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {

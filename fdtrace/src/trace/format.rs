@@ -47,7 +47,7 @@ pub(super) const MAX_STRINGS: usize = 32 << 20;
 pub(super) const MAX_SPOKEN: usize = 64 << 20;
 
 /// How many of the last allocations a release can name by their age.
-pub(super) const RECENT: usize = 32;
+pub(super) const RECENT: usize = 1024;
 /// [`RECENT`], as it stands before a slot.
 pub(super) const RECENT_CODE: u64 = RECENT as u64;
 

@@ -1,7 +1,7 @@
 //! Writing and reading traces: two synthetic loads, through the writer into memory and back through the reader and the
 //! fold.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use fdtrace::{
     handles::Fold,
@@ -9,6 +9,8 @@ use fdtrace::{
     trace::{End, Header, Progress, Reader, Writer},
 };
 use serde::Serialize;
+
+use super::sample::cpu_time;
 
 /// Events that are generated before they are timed.
 const CHUNK: usize = 4096;
@@ -26,6 +28,7 @@ pub(crate) struct Result {
 struct Figures {
     events: usize,
     bytes_per_event: f64,
+    /// Nanoseconds of processor time for an event.
     write_ns: f64,
     read_ns: f64,
     read_and_fold_ns: f64,
@@ -47,9 +50,9 @@ fn measure(load: &mut dyn Load) -> anyhow::Result<Figures> {
         while events.len() < CHUNK {
             load.fill(&mut events);
         }
-        let start = Instant::now();
+        let start = cpu_time();
         anyhow::ensure!(writer.write(&events)? == Progress::All, "no limit was set");
-        time += start.elapsed();
+        time += cpu_time() - start;
         sum += events.len();
     }
     let bytes = writer.finish()?;
@@ -67,7 +70,7 @@ fn measure(load: &mut dyn Load) -> anyhow::Result<Figures> {
 }
 
 fn read(bytes: &[u8], expected: usize, take: &mut dyn FnMut(&mut Vec<Event>)) -> anyhow::Result<Duration> {
-    let start = Instant::now();
+    let start = cpu_time();
     let mut reader = Reader::new(bytes)?;
     let (mut events, mut sum) = (Vec::new(), 0);
     while reader.read_batch(&mut events)? {
@@ -75,7 +78,7 @@ fn read(bytes: &[u8], expected: usize, take: &mut dyn FnMut(&mut Vec<Event>)) ->
         take(&mut events);
     }
     anyhow::ensure!(reader.end() == Some(&End::Complete) && sum == expected, "the trace is not whole");
-    Ok(start.elapsed())
+    Ok(cpu_time() - start)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times and sizes of one run")]
