@@ -67,7 +67,7 @@ const SURVIVORS: Duration = Duration::from_secs(1);
 const TIMED: Duration = Duration::from_millis(50);
 
 impl Arguments {
-    fn sink(&self, attached: &Attached, settings: &Settings) -> Result<Option<Box<dyn Sink>>, Failure> {
+    fn sink(&self, attached: &mut Attached, settings: &Settings) -> Result<Option<Box<dyn Sink>>, Failure> {
         let Some(path) = &self.record else { return Ok(None) };
         let recording = self.recording.create(path, attached.header(settings, &[]))?;
         Ok(Some(Box::new(recording)))
@@ -78,11 +78,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let watched =
         Watch { mappings: arguments.mappings, min_age: arguments.filters.min_age().unwrap_or(SURVIVORS) };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched);
-    let attached = Attached::attach(&settings)?;
+    let mut attached = Attached::attach(&settings)?;
     // All handles that survivors mode speaks of are old enough.
     let selection = Selection { min_age_ns: 0, ..arguments.filters.selection() };
     let view = View::new(attached.session.clone(), selection);
-    let sink = arguments.sink(&attached, &settings)?;
+    let sink = arguments.sink(&mut attached, &settings)?;
     let tracing = attached.begin(sink)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -68,7 +68,7 @@ async fn record(arguments: &Arguments) -> Outcome {
         filters,
         Watch { mappings: true, min_age: arguments.filters.min_age().unwrap_or_default() },
     );
-    let attached = Attached::attach(&settings)?;
+    let mut attached = Attached::attach(&settings)?;
     let header = attached.header(&settings, &arguments.command);
     let sink = arguments.recording.create(&arguments.output, header)?;
     let mut view = View::new(attached.session.clone(), Selection::default());

@@ -59,7 +59,7 @@ impl Attached {
     }
 
     /// What a trace file says about itself.
-    pub(super) fn header(&self, settings: &Settings, command: &[String]) -> Header {
+    pub(super) fn header(&mut self, settings: &Settings, command: &[String]) -> Header {
         let setting = |name: &str| {
             let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
             text.unwrap_or_default().trim().to_owned()
@@ -73,6 +73,7 @@ impl Attached {
             boot_id: setting("random/boot_id"),
             backend: self.session.backend.clone(),
             hooks: report.hooks.iter().map(hook_state).collect(),
+            offsets: self.kernel.offsets().unwrap_or_default(),
             remarks: report.remarks.iter().map(|remark| (*remark).to_owned()).collect(),
             start: humantime::format_rfc3339_nanos(self.session.start).to_string(),
             start_ns: self.session.start_ns,

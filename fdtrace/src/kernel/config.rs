@@ -1,6 +1,7 @@
 //! From what the user asked for and what the kernel offers to the programs' configuration.
 
 use std::{
+    collections::BTreeMap,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
 };
@@ -314,6 +315,87 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         inode_mode: types.require("inode", "i_mode")?,
         ..described
     })
+}
+
+impl Kernel {
+    /// The offsets in kernel structures that the programs use, by name; those that the kernel does not have are left out.
+    ///
+    /// # Errors
+    /// When the kernel lacks one that is needed.
+    pub fn offsets(&mut self) -> Result<BTreeMap<String, u32>> {
+        offsets(&mut self.types).map(|offsets| named(&offsets))
+    }
+}
+
+fn named(offsets: &Offsets) -> BTreeMap<String, u32> {
+    macro_rules! pairs {
+        ($($field:ident),* $(,)?) => { [$((stringify!($field), offsets.$field)),*] };
+    }
+    let pairs = pairs![
+        task_flags,
+        task_pid,
+        task_tgid,
+        task_comm,
+        task_signal,
+        task_stack,
+        task_files,
+        files_table,
+        table_length,
+        table_files,
+        signal_live,
+        bprm_filename,
+        regs_syscall,
+        regs_return,
+        regs_instruction,
+        regs_stack,
+        regs_frame,
+        regs_code_segment,
+        vma_file,
+        task_cred,
+        cred_uid,
+        task_cgroups,
+        css_cgroup,
+        cgroup_level,
+        cgroup_ancestors,
+        cgroup_ancestor_ids,
+        cgroup_node,
+        node_id,
+        file_mode,
+        file_flags,
+        file_op,
+        file_inode,
+        file_dentry,
+        file_path,
+        file_private,
+        file_count,
+        op_release,
+        inode_mode,
+        inode_rdev,
+        inode_ino,
+        inode_size,
+        inode_sb,
+        sb_magic,
+        sb_dev,
+        dentry_name,
+        socket_sk,
+        socket_type,
+        sock_family,
+        sock_state,
+        sock_num,
+        sock_dport,
+        sock_saddr,
+        sock_daddr,
+        sock_saddr6,
+        sock_daddr6,
+        unix_addr,
+        unix_peer,
+        unix_name,
+    ];
+    pairs
+        .into_iter()
+        .filter(|(_, offset)| *offset != ABSENT)
+        .map(|(name, at)| (name.to_owned(), at))
+        .collect()
 }
 
 #[cfg(test)]
