@@ -152,6 +152,8 @@ pub const ABSENT: u32 = u32::MAX;
 pub const EMIT_STREAM: u8 = 0;
 /// `Config::emit`: a handle that its own process closes before `min_age_ns` never leaves the kernel.
 pub const EMIT_SURVIVORS: u8 = 1;
+/// `Config::emit`: nothing of handles leaves the kernel. For measuring what the ring costs.
+pub const EMIT_NOTHING: u8 = 2;
 
 /// `Config::stacks`: none.
 pub const STACKS_OFF: u8 = 0;
@@ -190,7 +192,7 @@ pub struct Config {
     pub offsets: Offsets,
     /// Only tasks of this name, if its first byte is not 0.
     pub comm: [u8; COMM_LEN],
-    /// [`EMIT_STREAM`] or [`EMIT_SURVIVORS`].
+    /// [`EMIT_STREAM`], [`EMIT_SURVIVORS`] or [`EMIT_NOTHING`].
     pub emit: u8,
     /// [`STACKS_OFF`], [`STACKS_USER`] or [`STACKS_BOTH`].
     pub stacks: u8,

@@ -14,7 +14,8 @@ pub enum Counter {
     ReleasedUnknown = 3,
     /// Records that found no room in the ring buffer.
     LostEvents = 4,
-    /// Allocations that found no room in HANDLES.
+    /// Allocations that found no room in HANDLES; of handles that are older than the trace, all their holders that the
+    /// census came by.
     LostHandles = 5,
     /// Stacks that could not be read.
     LostStacks = 6,

@@ -155,7 +155,9 @@ pub(crate) fn released(handle: u64) {
         // SAFETY: as above.
         let (generation, owner) = unsafe { ((*entry).generation, (*entry).tgid) };
         let (release, number) = leave(handle, generation, owner);
-        events::send_often(&release, number);
+        if config::get!(emit) == EMIT_STREAM {
+            events::send_often(&release, number);
+        }
     }
 }
 

@@ -40,7 +40,9 @@ pub(crate) fn gone(entry: &Entry, release: &Release, number: u64) {
 
 #[inline(always)]
 fn is_short_life(entry: &Entry, release: &Release) -> bool {
-    release.cause == Cause::Close as u8
+    // Where releases are seen late, in a bystander, nobody knows their cause.
+    let closed = release.cause == Cause::Close as u8 || config::get!(free_is_late) != 0;
+    closed
         && entry.generation != PREEXISTING
         && release.time.wrapping_sub(entry.generation) < config::get!(min_age_ns)
 }

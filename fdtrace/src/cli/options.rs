@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, values};
 use crate::{
-    kernel::{Backend, FileNr, Filters, Settings, Stacks},
+    kernel::{Backend, Emit, FileNr, Filters, Settings, Stacks},
     kinds::Kind,
     process,
     stream::Origin,
@@ -186,7 +186,7 @@ impl TraceOptions {
             max_handles: self.max_handles.unwrap_or_else(default_handles),
             failures: true,
             mappings: watch.mappings,
-            min_age_ns: nanoseconds(watch.min_age),
+            emit: Emit::from_age(nanoseconds(watch.min_age)),
             object: self.bpf_log.clone(),
         }
     }

@@ -36,6 +36,9 @@ pub(super) struct Arguments {
     /// Stop after this time [default: with Ctrl-C, or when CMD ends]
     #[arg(long, value_name = "DUR", value_parser = values::interval)]
     duration: Option<Duration>,
+    /// Do not record who maps handles (the tracepoint backend pays for that with every system call)
+    #[arg(long)]
+    no_mappings: bool,
     /// With CMD: trace all processes, not only CMD and its descendants
     #[arg(short, long, requires = "command")]
     all_processes: bool,
@@ -66,7 +69,7 @@ async fn record(arguments: &Arguments) -> Outcome {
     }
     let settings = arguments.trace.settings(
         filters,
-        Watch { mappings: true, min_age: arguments.filters.min_age().unwrap_or_default() },
+        Watch { mappings: !arguments.no_mappings, min_age: arguments.filters.min_age().unwrap_or_default() },
     );
     let mut attached = Attached::attach(&settings)?;
     let header = attached.header(&settings, &arguments.command);

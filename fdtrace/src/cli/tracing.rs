@@ -53,7 +53,7 @@ impl Attached {
             start_ns,
             backend: tracer.report.backend.name().to_owned(),
             kernel: kernel.release.clone(),
-            survivors_ns: settings.min_age_ns,
+            survivors_ns: settings.emit.min_age_ns(),
         };
         Ok(Self { session, tracer, kernel })
     }

@@ -8,8 +8,8 @@ use std::{
 
 use fdtrace_common::{
     config::{
-        ABSENT, Config, EMIT_STREAM, EMIT_SURVIVORS, Offsets, Range, STACKS_BOTH, STACKS_OFF, STACKS_USER,
-        Syscalls,
+        ABSENT, Config, EMIT_NOTHING, EMIT_STREAM, EMIT_SURVIVORS, Offsets, Range, STACKS_BOTH, STACKS_OFF,
+        STACKS_USER, Syscalls,
     },
     wire::COMM_LEN,
 };
@@ -43,6 +43,35 @@ pub enum Stacks {
     /// The process's and the kernel's.
     #[default]
     Both,
+}
+
+/// What the kernel side tells of handles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Emit {
+    /// Every allocation and every release.
+    #[default]
+    All,
+    /// Survivors mode: a handle that its own process closes before this age (ns) is only counted.
+    Survivors(u64),
+    /// Nothing: for measuring what telling costs.
+    Nothing,
+}
+
+impl Emit {
+    /// Survivors mode from an age in ns; 0 tells all.
+    #[must_use]
+    pub const fn from_age(min_age_ns: u64) -> Self {
+        if min_age_ns == 0 { Self::All } else { Self::Survivors(min_age_ns) }
+    }
+
+    /// The age from which all handles are told of, in ns.
+    #[must_use]
+    pub const fn min_age_ns(self) -> u64 {
+        match self {
+            Self::All | Self::Nothing => 0,
+            Self::Survivors(age) => age,
+        }
+    }
 }
 
 /// Which allocations are traced.
@@ -90,9 +119,8 @@ pub struct Settings {
     pub failures: bool,
     /// Whether mappings of handles are watched.
     pub mappings: bool,
-    /// Survivors mode: a handle that its own process closes before this age is counted, and not reported. 0 reports
-    /// every allocation and release.
-    pub min_age_ns: u64,
+    /// What is told of handles.
+    pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
     pub object: Option<PathBuf>,
 }
@@ -114,7 +142,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
     let free_is_late = backend == Backend::Tracepoint && kernel.symbols.contains("file_free_rcu");
     Ok(Config {
         slab_callers: slab_callers(kernel),
-        min_age_ns: settings.min_age_ns,
+        min_age_ns: settings.emit.min_age_ns(),
         cgroup: cgroup.map_or(0, |(id, _)| id),
         cgroup_level: cgroup.map_or(0, |(_, level)| level),
         regs_offset: if THREAD_SIZE == 0 || registers == 0 { 0 } else { THREAD_SIZE - registers },
@@ -131,7 +159,11 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         wakeup_bytes: settings.ring_bytes / 2,
         syscalls: syscalls(),
         offsets,
-        emit: if settings.min_age_ns == 0 { EMIT_STREAM } else { EMIT_SURVIVORS },
+        emit: match settings.emit {
+            Emit::All => EMIT_STREAM,
+            Emit::Survivors(_) => EMIT_SURVIVORS,
+            Emit::Nothing => EMIT_NOTHING,
+        },
         stacks: match settings.stacks {
             Stacks::Off => STACKS_OFF,
             Stacks::User => STACKS_USER,

@@ -10,7 +10,7 @@ use aya::{
 use super::{
     btf::{self, KernelTypes},
     capabilities::Capabilities,
-    config::{Filters, Settings, Stacks},
+    config::{Emit, Filters, Settings, Stacks},
     error::{Error, Result},
     kallsyms::Symbols,
     preemption::Preemption,
@@ -609,7 +609,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         max_handles: 1024,
         failures: true,
         mappings: true,
-        min_age_ns: 0,
+        emit: Emit::All,
         object: None,
     };
     let btf = btf::for_loader()?;

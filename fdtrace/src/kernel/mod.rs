@@ -16,7 +16,7 @@ mod tracefs;
 mod tracer;
 
 pub use capabilities::{Capabilities, Capability};
-pub use config::{Filters, Settings, Stacks};
+pub use config::{Emit, Filters, Settings, Stacks};
 pub use error::{Error, Result};
 pub use file_nr::FileNr;
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};

@@ -22,6 +22,9 @@ pub(crate) struct Args {
     /// How long to run, after the warm-up
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
     time: u64,
+    /// No more turns than this a second
+    #[arg(long, value_name = "N")]
+    rate: Option<u32>,
 }
 
 impl Args {
@@ -36,11 +39,42 @@ pub(crate) fn open_close(args: &Args) -> anyhow::Result<Sample> {
     stay_on_one_cpu()?;
     let file = tempfile::NamedTempFile::new()?;
     let path = CString::new(file.path().as_os_str().as_bytes())?;
+    let mut pace = args.rate.map(Pace::new);
     let mut turn = || {
         drop(open(&path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?);
+        if let Some(pace) = &mut pace {
+            pace.keep();
+        }
         Ok(())
     };
     repeat(args.time(), &mut turn)
+}
+
+/// So many turns a second: after each thousand it waits for the moment at which they are due.
+struct Pace {
+    start: Instant,
+    turns: u32,
+    rate: u32,
+}
+
+impl Pace {
+    fn new(rate: u32) -> Self {
+        Self { start: Instant::now(), turns: 0, rate: rate.max(1) }
+    }
+
+    fn keep(&mut self) {
+        self.turns += 1;
+        if self.turns.is_multiple_of(1000) {
+            let due = self.start + Duration::from_secs_f64(f64::from(self.turns) / f64::from(self.rate));
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+        }
+    }
+}
+
+/// Nothing, for a while: what the rest of the machine does then is what a tracer sees of an idle one.
+pub(crate) fn idle(args: &Args) -> u64 {
+    thread::sleep(args.time());
+    args.time
 }
 
 /// Each turn is a byte there and a byte back.

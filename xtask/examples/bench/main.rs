@@ -27,6 +27,8 @@ enum Verb {
     PingPong(loads::Args),
     /// Starts processes that end at once
     Spawn(loads::Args),
+    /// Waits
+    Idle(loads::Args),
     /// Does nothing; what `spawn` starts
     Nothing,
     /// Decodes and folds synthetic records
@@ -42,6 +44,7 @@ fn main() -> anyhow::Result<()> {
         Verb::OpenClose(args) => print(&loads::open_close(&args)?),
         Verb::PingPong(args) => print(&loads::ping_pong(&args)?),
         Verb::Spawn(args) => print(&loads::spawn(&args)?),
+        Verb::Idle(args) => print(&loads::idle(&args)),
         Verb::Nothing => Ok(()),
         Verb::Fold => print(&fold::run()?),
         Verb::Trace => print(&trace::run()?),

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use fdtrace::kernel::{Filters, Kernel, ProgramCost, Settings, Stacks, Tracer};
+use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Settings, Stacks, Tracer};
 use serde::Serialize;
 
 /// A user that no process runs as (`nobody` is 65534).
@@ -25,6 +25,9 @@ pub(crate) struct Args {
     /// For how long
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
     time: u64,
+    /// Leave the kernel's run statistics off: they cost something themselves
+    #[arg(long)]
+    untimed: bool,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -33,6 +36,10 @@ enum Hooks {
     Off,
     User,
     Both,
+    /// As `both`, in survivors mode
+    Survivors,
+    /// As `both`, and nothing goes through the ring
+    Nothing,
 }
 
 impl Hooks {
@@ -44,13 +51,17 @@ impl Hooks {
             stacks: match self {
                 Self::Off => Stacks::Off,
                 Self::User => Stacks::User,
-                Self::Reject | Self::Both => Stacks::Both,
+                Self::Reject | Self::Both | Self::Survivors | Self::Nothing => Stacks::Both,
             },
             ring_bytes: RING_BYTES,
             max_handles: 262_144,
             failures: true,
             mappings: false,
-            min_age_ns: 0,
+            emit: match self {
+                Self::Survivors => Emit::Survivors(1_000_000_000),
+                Self::Nothing => Emit::Nothing,
+                Self::Reject | Self::Off | Self::User | Self::Both => Emit::All,
+            },
             object: None,
         }
     }
@@ -60,6 +71,10 @@ impl Hooks {
 pub(crate) struct Costs {
     backend: &'static str,
     programs: Vec<Cost>,
+    /// What came through the ring.
+    ring_bytes: usize,
+    /// What the load says of itself.
+    load: serde_json::Value,
 }
 
 /// What one program has cost while the load ran.
@@ -75,12 +90,13 @@ struct Cost {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Costs> {
     let mut kernel = Kernel::inspect()?;
     let mut tracer = Tracer::start(&mut kernel, &args.hooks.settings())?;
-    tracer.time_programs(true).context("run statistics cannot be turned on")?;
+    tracer.time_programs(!args.untimed).context("run statistics cannot be turned on")?;
     let before = tracer.costs();
     let mut load = Load::start(args)?;
+    let mut ring_bytes = 0;
     while load.0.try_wait()?.is_none() {
         tracer.wait(Duration::from_millis(10), None);
-        while tracer.drain(1024, |_| {}) > 0 {}
+        while tracer.drain(1024, |record| ring_bytes += record.len()) > 0 {}
     }
     let after = tracer.costs();
     tracer.time_programs(false)?;
@@ -88,7 +104,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Costs> {
         bail!("the load failed");
     }
     let programs = before.iter().zip(&after).map(|(before, after)| cost(before, after)).collect();
-    Ok(Costs { backend: tracer.report.backend.name(), programs })
+    let output = load.0.stdout.take().context("the load has no output")?;
+    Ok(Costs {
+        backend: tracer.report.backend.name(),
+        programs,
+        ring_bytes,
+        load: serde_json::from_reader(output).unwrap_or_default(),
+    })
 }
 
 fn cost(before: &ProgramCost, after: &ProgramCost) -> Cost {
@@ -109,7 +131,7 @@ impl Load {
             .arg(&args.load)
             .args(["--time", &args.time.to_string()])
             .stdin(Stdio::null())
-            .stdout(Stdio::null())
+            .stdout(Stdio::piped())
             .spawn()?;
         Ok(Self(child))
     }

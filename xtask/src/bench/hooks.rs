@@ -9,7 +9,7 @@ use super::{
     table::{Limit, Target, print, print_targets},
     tracer::Tracer,
 };
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::{
     collections::BTreeMap,
@@ -30,6 +30,7 @@ pub(super) struct Args {
 pub(super) fn run(args: &Args) -> Result<()> {
     let (fdtrace, bench) = (programs::fdtrace()?, Bench::build()?);
     print_programs(&bench)?;
+    let survivors = survivors(&bench, args)?;
     let ways = ways();
     let mut results: Vec<Results> = ways.iter().map(|_| Results::default()).collect();
     for _ in 0..args.rounds {
@@ -38,12 +39,43 @@ pub(super) fn run(args: &Args) -> Result<()> {
         }
     }
     print_slow_downs(&ways, &results);
-    print_targets(&targets(&results));
+    let mut targets = targets(&results).to_vec();
+    targets.extend(survivors);
+    print_targets(&targets);
     Ok(())
 }
 
+/// What survivors mode costs beyond the same hooks without a ring, and what it sends.
+fn survivors(bench: &Bench, args: &Args) -> Result<[Target; 2]> {
+    let time = args.time.to_string();
+    let relative = |hooks| -> Result<f64> {
+        let costs: Costs = bench.run(&["programs", hooks, "open-close", "--untimed", "--time", &time])?;
+        Ok(costs.load.context("a load without a result")?.relative)
+    };
+    let (mut with, mut without) = (Vec::new(), Vec::new());
+    for _ in 0..args.rounds {
+        with.push(relative("survivors")?);
+        without.push(relative("nothing")?);
+    }
+    let idle: Costs = bench.run(&["programs", "survivors", "idle", "--untimed", "--time", "10000"])?;
+    Ok([
+        Target {
+            what: "open+close: survivors mode to the same hooks without a ring",
+            measured: median_ratio(&with, &without),
+            limit: Limit::AtMost(1.05),
+            unit: "",
+        },
+        Target {
+            what: "survivors mode: through the ring in a second on an idle machine",
+            measured: f64::from(idle.ring_bytes) / 10.0,
+            limit: Limit::AtMost(1024.0),
+            unit: " bytes",
+        },
+    ])
+}
+
 /// What the hooks of a measurement do, as the example `bench` names it.
-const HOOKS: [&str; 4] = ["reject", "off", "user", "both"];
+const HOOKS: [&str; 6] = ["reject", "off", "user", "both", "survivors", "nothing"];
 
 /// Runs below this number tell more about the first run than about the others.
 const ENOUGH_RUNS: u64 = 100;
@@ -52,6 +84,15 @@ const ENOUGH_RUNS: u64 = 100;
 struct Costs {
     backend: String,
     programs: Vec<Cost>,
+    ring_bytes: u32,
+    /// What the load says of itself, if it is one that measures.
+    #[serde(deserialize_with = "sample")]
+    load: Option<Sample>,
+}
+
+fn sample<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Sample>, D::Error> {
+    let value = serde_json::Value::deserialize(deserializer)?;
+    Ok(serde_json::from_value(value).ok())
 }
 
 #[derive(Deserialize)]
@@ -73,7 +114,9 @@ fn print_programs(bench: &Bench) -> Result<()> {
         backend.clone_from(&costs[0].backend);
     }
     println!("BPF programs of the {backend} backend, ns for a run, by the stacks that are taken");
-    print(&["", "rejecting", "off", "user", "both", "verified instructions"], &rows);
+    let heading =
+        ["", "rejecting", "off", "user", "both", "survivors", "both, no ring", "verified instructions"];
+    print(&heading, &rows);
     Ok(())
 }
 
@@ -119,15 +162,17 @@ const REJECT: [&str; 2] = ["--uid", "4294967294"];
 
 const UNTRACED: usize = 0;
 const REJECTING: usize = 1;
-const DEFAULT: usize = 4;
+const STREAM: usize = 4;
+const DEFAULT: usize = 5;
 
 /// All ways that this machine has. Those that targets speak of come first.
 fn ways() -> Vec<Way> {
-    let own: [(&str, Tool); 5] = [
+    let own: [(&str, Tool); 6] = [
         ("untraced", Tool::None),
         ("hooks that reject everything", Tool::Fdtrace(&REJECT)),
-        ("live --stacks off", Tool::Fdtrace(&["--stacks", "off"])),
-        ("live --stacks user", Tool::Fdtrace(&["--stacks", "user"])),
+        ("live --min-age 0s --stacks off", Tool::Fdtrace(&["--min-age", "0s", "--stacks", "off"])),
+        ("live --min-age 0s --stacks user", Tool::Fdtrace(&["--min-age", "0s", "--stacks", "user"])),
+        ("live --min-age 0s", Tool::Fdtrace(&["--min-age", "0s"])),
         ("live", Tool::Fdtrace(&[])),
     ];
     let mut ways: Vec<Way> =
@@ -238,14 +283,22 @@ fn slow_down_row(way: &Way, results: &Results, base: &Results) -> Vec<String> {
     row
 }
 
-fn targets(results: &[Results]) -> [Target; 3] {
-    let target = |what, load, base: usize, limit| {
-        let measured = results[DEFAULT].ratio(&results[base], load, |sample| sample.relative);
+fn targets(results: &[Results]) -> [Target; 5] {
+    let target = |what, way: usize, load, base: usize, limit| {
+        let measured = results[way].ratio(&results[base], load, |sample| sample.relative);
         Target { what, measured, limit: Limit::AtMost(limit), unit: "" }
     };
     [
-        target("open+close: live to untraced", Load::OpenClose, UNTRACED, 1.5),
-        target("open+close: live to hooks that reject everything", Load::OpenClose, REJECTING, 1.3),
-        target("ping-pong: live to untraced", Load::PingPong, UNTRACED, 1.03),
+        target("open+close: live to untraced", DEFAULT, Load::OpenClose, UNTRACED, 1.5),
+        target("open+close: live to hooks that reject everything", DEFAULT, Load::OpenClose, REJECTING, 1.3),
+        target("open+close: live --min-age 0s to untraced", STREAM, Load::OpenClose, UNTRACED, 1.5),
+        target(
+            "open+close: live --min-age 0s to hooks that reject everything",
+            STREAM,
+            Load::OpenClose,
+            REJECTING,
+            1.3,
+        ),
+        target("ping-pong: live to untraced", DEFAULT, Load::PingPong, UNTRACED, 1.03),
     ]
 }

@@ -27,6 +27,7 @@ fn format(heading: &[&str], rows: &[Vec<String>]) -> String {
 }
 
 /// A number and what it has to be.
+#[derive(Clone, Copy)]
 pub(super) struct Target {
     pub(super) what: &'static str,
     pub(super) measured: f64,
@@ -34,6 +35,7 @@ pub(super) struct Target {
     pub(super) unit: &'static str,
 }
 
+#[derive(Clone, Copy)]
 pub(super) enum Limit {
     AtMost(f64),
     AtLeast(f64),
