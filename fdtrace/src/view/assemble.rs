@@ -1,6 +1,7 @@
 //! From a snapshot to a document.
 
 use std::{
+    cmp::Reverse,
     collections::{BTreeMap, HashMap},
     hash::Hash,
     sync::Arc,
@@ -113,9 +114,7 @@ impl View {
     fn shown<'a>(&self, found: &'a HashMap<u64, SiteGroups>) -> Vec<(u64, &'a SiteGroups)> {
         let selected = found.iter().filter(|(_, site)| site.is_selected(&self.selection));
         let mut shown: Vec<(u64, &SiteGroups)> = selected.map(|(id, site)| (*id, site)).collect();
-        shown.sort_by_key(|(id, site)| {
-            (std::cmp::Reverse(site.aged), std::cmp::Reverse(site.counts.allocated), *id)
-        });
+        shown.sort_by_key(|(id, site)| (Reverse(site.aged), Reverse(site.counts.allocated), *id));
         shown
     }
 
@@ -133,8 +132,8 @@ impl View {
 
     fn site(&self, id: u64, site: &SiteGroups, snapshot: &Snapshot) -> Site {
         let history = self.sites.get(&id);
-        let mut processes: Vec<Process> = site.processes.values().map(process_row).collect();
-        processes.sort_by_key(|process| (std::cmp::Reverse(process.live), process.pid));
+        let mut processes: Vec<(&ImageKey, &SiteProcess)> = site.processes.iter().collect();
+        processes.sort_by_key(|(image, process)| (Reverse(process.live), **image));
         let age = |(_, old): &(u32, OldHandle)| snapshot.now.saturating_sub(old.generation);
         Site {
             id: format!("{id:016x}"),
@@ -149,7 +148,7 @@ impl View {
             verdict: history.map_or(Verdict::Unknown, |history| history.verdict(site.counts.allocated)),
             kinds: site.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
             holders: site.holders.clone(),
-            processes,
+            processes: processes.into_iter().map(|(_, process)| process_row(process)).collect(),
             examples: site.oldest.iter().filter_map(|old| example(old, snapshot.now)).collect(),
             mapped_by: site.mapped_by.iter().map(|mapping| mapped_at(mapping, snapshot)).collect(),
             kernel_stack: kernel_stack(&site.site),
@@ -168,10 +167,13 @@ impl View {
         let rates = growing.flat_map(|(id, site)| {
             site.processes.iter().filter_map(|(image, process)| {
                 let rate = self.processes.get(&(*id, *image))?.per_second();
-                (rate > 0.0).then_some((rate, *id, *site, process))
+                (rate > 0.0).then_some((rate, *id, *site, *image, process))
             })
         });
-        let (rate, id, site, process) = rates.max_by(|one, other| one.0.total_cmp(&other.0))?;
+        // Of two that grow alike, always the same one.
+        let order = rates
+            .max_by(|one, other| one.0.total_cmp(&other.0).then((one.1, one.3).cmp(&(other.1, other.3))));
+        let (rate, id, site, _, process) = order?;
         Some(Fastest {
             site: format!("{id:016x}"),
             place: place(&user_stack(&site.site), &kernel_stack(&site.site)),
@@ -198,7 +200,8 @@ impl View {
                 live: *live,
             })
             .collect();
-        existing_by.sort_by_key(|row| (std::cmp::Reverse(row.live), row.pid));
+        existing_by
+            .sort_by(|one, other| (other.live, one.pid, &one.comm).cmp(&(one.live, other.pid, &other.comm)));
         Handles {
             live,
             young: vitals.young,
