@@ -82,7 +82,6 @@ impl Attached {
             min_age_ns: self.session.survivors_ns,
             ring_bytes: settings.ring_bytes.into(),
             max_handles: settings.max_handles.into(),
-            ..Header::default()
         }
     }
 

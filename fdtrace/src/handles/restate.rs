@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Fold, Group, GroupId, Image, ImageId};
 use crate::{
     kinds::Kind,
-    stream::{Alloc, Described, Event, Existing, Fact, Mapped, Name},
+    stream::{Alloc, Described, Event, Existing, Fact, Mapped},
 };
 
 impl Fold {
@@ -34,7 +34,7 @@ impl Fold {
     fn restate_image(&self, image: &Image, handles: &[(u64, super::Handle)], events: &mut Vec<Event>) {
         let (time, tgid) = (image.key.since, image.key.tgid);
         if time > 0 {
-            let comm = image.comm.unwrap_or(Name::default());
+            let comm = image.comm.unwrap_or_default();
             events.push(Event::Exec { time, tgid, comm, path: image.path.clone().unwrap_or_default() });
         }
         let mut told: Vec<GroupId> = Vec::new();

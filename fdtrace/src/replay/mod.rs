@@ -359,14 +359,14 @@ mod tests {
     }
 
     /// The path of the first value that differs, and both.
-    fn difference(one: &Value, other: &Value, path: String) -> Option<String> {
+    fn difference(one: &Value, other: &Value, path: &str) -> Option<String> {
         match (one, other) {
             (Value::Object(ours), Value::Object(theirs)) if ours.len() == theirs.len() => {
-                ours.iter().find_map(|(key, value)| difference(value, &theirs[key], format!("{path}.{key}")))
+                ours.iter().find_map(|(key, value)| difference(value, &theirs[key], &format!("{path}.{key}")))
             }
             (Value::Array(ours), Value::Array(theirs)) if ours.len() == theirs.len() => (0..)
                 .zip(ours.iter().zip(theirs))
-                .find_map(|(index, (one, other))| difference(one, other, format!("{path}[{index}]"))),
+                .find_map(|(index, (one, other))| difference(one, other, &format!("{path}[{index}]"))),
             _ => (one != other).then(|| format!("{path}: {one} and {other}")),
         }
     }
@@ -394,7 +394,7 @@ mod tests {
             while replay.step().unwrap() != Step::Done {}
             assert_eq!(replay.end(), Some(&End::Complete));
             let replayed = serde_json::to_value(replay.view().document("x", &replay.snapshot())).unwrap();
-            let difference = difference(&live(&stream.events, &header), &replayed, String::new());
+            let difference = difference(&live(&stream.events, &header), &replayed, "");
             assert_eq!(difference, None, "seed {seed}");
             assert!(!replayed["sites"].as_array().unwrap().is_empty());
         }
