@@ -11,6 +11,7 @@ mod numbers;
 mod peers;
 mod programs;
 mod quiet;
+mod record;
 mod table;
 mod tracer;
 
@@ -32,6 +33,8 @@ enum What {
     Hooks(hooks::Args),
     /// Decoding and the table of handles, with synthetic records
     Fold,
+    /// Recording a storm of files and reading it back; and synthetic traces (root)
+    Record(record::Args),
     /// `fdtrace live` while nothing happens (root)
     Quiet,
 }
@@ -44,6 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Hooks(args) => hooks::run(args)?,
         What::Fold => fold::run()?,
+        What::Record(args) => record::run(args)?,
         What::Quiet => quiet::run()?,
     }
     Ok(ExitCode::SUCCESS)
