@@ -3,6 +3,7 @@
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use super::{fold::GroupId, hasher::CallHasher};
+use crate::stream::Sought;
 
 /// What is known of one handle.
 #[derive(Clone, Debug, Default)]
@@ -10,7 +11,7 @@ pub struct Detail {
     /// Its path, its peer, or what it is.
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
-    pub descriptor: Option<(u32, u32)>,
+    pub descriptor: Sought,
     /// Who mapped it first.
     pub mapping: Option<Mapping>,
 }
@@ -41,8 +42,8 @@ impl Details {
         self.0.get(&address)
     }
 
-    pub(super) fn describe(&mut self, address: u64, name: Option<Arc<str>>, descriptor: Option<(u32, u32)>) {
-        if name.is_none() && descriptor.is_none() {
+    pub(super) fn describe(&mut self, address: u64, name: Option<Arc<str>>, descriptor: Sought) {
+        if name.is_none() && descriptor == Sought::NotYet {
             return;
         }
         let detail = self.0.entry(address).or_default();

@@ -107,7 +107,7 @@ mod tests {
     use super::*;
     use crate::{
         handles::Snapshot,
-        stream::{Call, Cause, ImageKey, Release},
+        stream::{Call, Cause, ImageKey, Release, Sought},
     };
 
     #[test]
@@ -140,7 +140,7 @@ mod tests {
             generation: 12,
             kind: Kind::Regular,
             name: Some("/x".into()),
-            descriptor: Some((5, 3)),
+            descriptor: Sought::Found(5, 3),
         };
         let mut one = Fold::default();
         let events = [

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Counts, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
-use crate::stream::{Call, Cause, Described, Fact, Identity, ImageKey, Vitals};
+use crate::stream::{Call, Cause, Described, Fact, Identity, ImageKey, Sought, Vitals};
 
 /// How many kinds of handles can be told apart.
 pub const KIND_SLOTS: usize = 16;
@@ -96,7 +96,7 @@ pub struct OldHandle {
     /// Its path, its peer, or what it is.
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
-    pub descriptor: Option<(u32, u32)>,
+    pub descriptor: Sought,
 }
 
 impl Snapshot {
@@ -245,7 +245,7 @@ impl GroupSnapshot {
         }
         let detail = fold.details().get(address);
         if let Some(detail) = detail {
-            let has_descriptor = detail.descriptor.is_some();
+            let has_descriptor = detail.descriptor.found().is_some();
             self.described_by_descriptor += u64::from(has_descriptor);
             self.only_mapped += u64::from(!has_descriptor && detail.mapping.is_some());
             if let Some(mapping) = &detail.mapping {
@@ -263,7 +263,7 @@ impl GroupSnapshot {
             tid: handle.tid,
             kind: handle.kind,
             name: detail.and_then(|detail| detail.name.clone()),
-            descriptor: detail.and_then(|detail| detail.descriptor),
+            descriptor: detail.map_or(Sought::NotYet, |detail| detail.descriptor),
         };
         self.oldest.insert(place, old);
         self.oldest.truncate(OLDEST);

@@ -147,7 +147,7 @@ mod tests {
         kinds::Kind,
         stream::{
             Alloc, Call, Cause, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Mapped, Origin,
-            Release, Site, Swallowed, UserChain, UserFrame, Vitals,
+            Release, Site, Sought, Swallowed, UserChain, UserFrame, Vitals,
         },
         trace::Writer,
     };
@@ -297,7 +297,7 @@ mod tests {
                 generation,
                 kind: Kind::from_number(u8::try_from(self.random.below(11)).unwrap_or(0)),
                 name: Some("/etc/passwd".into()).filter(|_| self.random.0 & 1 == 0),
-                descriptor: Some((7, 3)).filter(|_| self.random.0 & 2 == 0),
+                descriptor: if self.random.0 & 2 == 0 { Sought::Found(7, 3) } else { Sought::NotYet },
             })
         }
 

@@ -224,8 +224,10 @@ pub struct Example {
     pub kind: &'static str,
     /// The process that has a descriptor for it, or that made it.
     pub pid: u32,
-    /// A descriptor of that process; none when no process has one.
+    /// A descriptor of that process; none when no process has one, or nobody has looked.
     pub fd: Option<u32>,
+    /// Somebody has looked, and no process has a descriptor for it.
+    pub hidden: bool,
     /// Its age.
     pub age_ns: u64,
 }

@@ -53,7 +53,7 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Res
     if hidden > 0 {
         writeln!(out, "          and {} more sites (--top)", number(hidden as u64))?;
     }
-    write_footer(out, document)?;
+    write_footer(out, document, style)?;
     write_last_line(out, document, style)?;
     out.flush()
 }
@@ -137,7 +137,8 @@ fn example(example: &Example) -> String {
     let name = if example.name.is_empty() { example.kind.to_owned() } else { harmless(&example.name) };
     match example.fd {
         Some(fd) => format!("fd {fd} {name} ({})", span(example.age_ns)),
-        None => format!("{name} without a descriptor ({})", span(example.age_ns)),
+        None if example.hidden => format!("{name} without a descriptor ({})", span(example.age_ns)),
+        None => format!("{name} ({})", span(example.age_ns)),
     }
 }
 
@@ -161,15 +162,16 @@ pub(super) fn processes(processes: &[Process]) -> String {
     }
 }
 
-fn write_footer(out: &mut impl Write, document: &Document) -> io::Result<()> {
+fn write_footer(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
     let events = &document.trace.events;
+    let (allocated, released) = rates(&document.trace, style);
     writeln!(
         out,
         "allocated {} ({}), released {} ({}), never opened {}",
         number(events.allocated),
-        rate(events.allocated_per_second),
+        rate(allocated),
         number(events.released),
-        rate(events.released_per_second),
+        rate(released),
         number(events.never_opened),
     )?;
     write_others(out, &document.handles)?;
@@ -178,6 +180,17 @@ fn write_footer(out: &mut impl Write, document: &Document) -> io::Result<()> {
     }
     let own = document.own.as_ref().map(own_cost).unwrap_or_default();
     writeln!(out, "lost: {}{own}", losses(&document.trace))
+}
+
+/// Allocations and releases a second: since the last look, and over all of a trace that has ended.
+#[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
+fn rates(trace: &Trace, style: Style) -> (f64, f64) {
+    let events = &trace.events;
+    if !style.finished {
+        return (events.allocated_per_second, events.released_per_second);
+    }
+    let seconds = (trace.duration_ns as f64 / 1e9).max(1e-6);
+    (events.allocated as f64 / seconds, events.released as f64 / seconds)
 }
 
 /// Handles that the table above does not speak of.
@@ -394,6 +407,7 @@ mod tests {
             kind: "regular",
             pid: 7,
             fd: Some(3),
+            hidden: false,
             age_ns: 1,
         });
         let document = document(vec![site]);

@@ -109,7 +109,30 @@ pub struct Described {
     /// Its path, its peer, or what it is. Without a name and a descriptor, what was said before stays true.
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
-    pub descriptor: Option<(u32, u32)>,
+    pub descriptor: Sought,
+}
+
+/// A descriptor that points to a handle, if somebody looked for one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Sought {
+    /// Nobody has looked.
+    #[default]
+    NotYet,
+    /// No process has one.
+    Nothing,
+    /// A process, and its descriptor.
+    Found(u32, u32),
+}
+
+impl Sought {
+    /// The process and its descriptor, if there is one.
+    #[must_use]
+    pub const fn found(self) -> Option<(u32, u32)> {
+        match self {
+            Self::Found(process, descriptor) => Some((process, descriptor)),
+            Self::NotYet | Self::Nothing => None,
+        }
+    }
 }
 
 /// A handle that is older than the trace.

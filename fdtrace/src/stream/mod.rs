@@ -10,7 +10,7 @@ mod origin;
 
 pub use decode::{Malformed, decode, entry_call};
 pub use facts::{
-    Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, UserChain, UserFrame, Vitals,
+    Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, Sought, UserChain, UserFrame, Vitals,
 };
 pub use fdtrace_common::wire::{Cause, Side};
 pub use origin::Origin;

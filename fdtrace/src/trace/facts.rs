@@ -12,13 +12,15 @@ use super::{
 use crate::{
     kinds::Kind,
     stream::{
-        Call, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Origin, Site, UserChain, UserFrame,
+        Call, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Origin, Site, Sought, UserChain,
+        UserFrame,
     },
 };
 
 /// Bits of a description's flags.
 const NAMED: u8 = 1;
 const HELD: u8 = 2;
+const SOUGHT: u8 = 4;
 /// Bits of a frame's flags.
 const INLINED: u8 = 1;
 /// Bits of a site's flags.
@@ -160,11 +162,16 @@ fn put_described(described: &Described, out: &mut Out, handles: &Handles) {
         put_handle(bytes, bases, handles, described.handle, described.generation);
         bytes.push(described.kind as u8);
         let named = if described.name.is_some() { NAMED } else { 0 };
-        bytes.push(named | if described.descriptor.is_some() { HELD } else { 0 });
+        let sought = match described.descriptor {
+            Sought::NotYet => 0,
+            Sought::Nothing => SOUGHT,
+            Sought::Found(..) => SOUGHT | HELD,
+        };
+        bytes.push(named | sought);
         if let Some(name) = &described.name {
             put_bytes(bytes, &name.as_bytes()[..name.floor_char_boundary(MAX_TEXT)]);
         }
-        if let Some((tgid, fd)) = described.descriptor {
+        if let Sought::Found(tgid, fd) = described.descriptor {
             put_process(bytes, bases, tgid);
             put(bytes, fd.into());
         }
@@ -314,9 +321,10 @@ impl Dictionary {
         let flags = bytes.byte()?;
         let name = (flags & NAMED != 0).then(|| bytes.text()).transpose()?;
         self.speak(name.map_or(0, str::len))?;
-        let descriptor = match flags & HELD != 0 {
-            true => Some((process(&mut bytes, bases)?, bytes.short()?)),
-            false => None,
+        let descriptor = match (flags & SOUGHT != 0, flags & HELD != 0) {
+            (_, true) => Sought::Found(process(&mut bytes, bases)?, bytes.short()?),
+            (true, false) => Sought::Nothing,
+            (false, false) => Sought::NotYet,
         };
         Ok(Fact::Described(Described { handle, generation, kind, name: name.map(Arc::from), descriptor }))
     }

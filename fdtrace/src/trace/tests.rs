@@ -15,7 +15,7 @@ use crate::{
     kinds::Kind,
     stream::{
         Alloc, Call, Cause, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame, Mapped,
-        Origin, Release, Site, Swallowed, UserChain, UserFrame, Vitals,
+        Origin, Release, Site, Sought, Swallowed, UserChain, UserFrame, Vitals,
     },
 };
 
@@ -230,7 +230,11 @@ impl Wild {
                     generation,
                     kind: Kind::ALL[self.random.index(Kind::ALL.len())],
                     name: self.random.maybe(|random| random.text().into()),
-                    descriptor: self.random.maybe(|random| (random.short(6), random.short(99))),
+                    descriptor: match self.random.below(3) {
+                        0 => Sought::NotYet,
+                        1 => Sought::Nothing,
+                        _ => Sought::Found(self.random.short(6), self.random.short(99)),
+                    },
                 })
             }
             _ => Fact::Existing(Existing {

@@ -19,7 +19,7 @@ use crate::{
         Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt,
         MappingExample, Process, Site, Trace, UserFrame, Verdict, place,
     },
-    stream::{self, Cause, ImageKey, Origin},
+    stream::{self, Cause, ImageKey, Origin, Sought},
 };
 
 /// What does not change while a trace runs.
@@ -92,7 +92,7 @@ impl View {
         let found = sites::sites(snapshot, &self.selection);
         let old = |site: &SiteGroups| site.oldest.clone();
         let shown = self.shown(&found).into_iter().take(most).flat_map(|(_, site)| old(site));
-        let unnamed = shown.filter(|(_, old)| old.name.is_none() && old.descriptor.is_none());
+        let unnamed = shown.filter(|(_, old)| old.descriptor == Sought::NotYet);
         unnamed.map(|(_, old)| (old.handle, old.generation)).collect()
     }
 
@@ -260,8 +260,9 @@ fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {
     Some(Example {
         name: name.to_owned(),
         kind: Kind::from_number(old.kind).name(),
-        pid: old.descriptor.map_or(*tgid, |(pid, _)| pid),
-        fd: old.descriptor.map(|(_, fd)| fd),
+        pid: old.descriptor.found().map_or(*tgid, |(pid, _)| pid),
+        fd: old.descriptor.found().map(|(_, fd)| fd),
+        hidden: old.descriptor == Sought::Nothing,
         age_ns: now.saturating_sub(old.generation),
     })
 }

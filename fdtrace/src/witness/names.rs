@@ -7,7 +7,7 @@ use fdtrace_common::look::{Description, Descriptor};
 use crate::{
     kernel::{Looker, Symbols},
     kinds::{self, Kind},
-    stream::{Described, Fact},
+    stream::{Described, Fact, Sought},
 };
 
 /// Asks the kernel what handles are.
@@ -46,6 +46,7 @@ impl Names {
         let mut learnt: Vec<Described> =
             descriptions.iter().filter(is_wanted).map(|found| self.described(found, true)).collect();
         learnt.sort_by_key(|described| described.handle);
+        learnt.iter_mut().for_each(|described| described.descriptor = Sought::Nothing);
         for found in &descriptors {
             if let Ok(index) = learnt.binary_search_by_key(&found.handle, |described| described.handle) {
                 add_descriptor(&mut learnt[index], found);
@@ -62,16 +63,16 @@ impl Names {
             generation: found.generation,
             kind,
             name: named.then(|| kinds::describe(found, kind).into()),
-            descriptor: None,
+            descriptor: Sought::NotYet,
         }
     }
 }
 
 fn add_descriptor(described: &mut Described, found: &Descriptor) {
-    if described.descriptor.is_some() {
+    if described.descriptor.found().is_some() {
         return;
     }
-    described.descriptor = Some((found.tgid, found.fd));
+    described.descriptor = Sought::Found(found.tgid, found.fd);
     // The kernel's structures say more of a socket than its path does.
     if described.kind != Kind::Socket
         && let Some(path) = path(found)

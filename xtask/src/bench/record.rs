@@ -130,7 +130,12 @@ fn targets(recorded: &Recorded, trace: &Trace, replay: Duration) -> Vec<Target> 
             limit: Limit::AtLeast(180.0),
             unit: " thousand",
         },
-        Target { what: "lost events and handles", measured: lost as f64, limit: Limit::AtMost(0.0), unit: "" },
+        Target {
+            what: "lost events and handles",
+            measured: lost as f64,
+            limit: Limit::AtMost(0.0),
+            unit: "",
+        },
         Target {
             what: "processor time of the recorder, of one core",
             measured: recorded.cpu * 100.0,

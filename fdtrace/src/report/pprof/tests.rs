@@ -248,8 +248,14 @@ fn frames_without_a_name_or_a_file() {
 fn one_sample_for_each_process() {
     let mut shared = site("a", 5);
     shared.processes = vec![process(7, "app", 3), process(8, "", 2)];
-    shared.examples =
-        vec![Example { name: String::new(), kind: "regular", pid: 8, fd: None, age_ns: 9_000_000_000 }];
+    shared.examples = vec![Example {
+        name: String::new(),
+        kind: "regular",
+        pid: 8,
+        fd: None,
+        hidden: false,
+        age_ns: 9_000_000_000,
+    }];
     let read = Read::of(&document(vec![shared]));
     let samples = read.samples();
     let values: Vec<_> = samples.iter().map(|sample| sample.numbers(2)).collect();
