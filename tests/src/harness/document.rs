@@ -1,4 +1,4 @@
-//! The documents of `fdtrace live --json`, as far as the tests read them.
+//! The documents of `fdtrace live --json` and `fdtrace report --json`, as far as the tests read them.
 
 use crate::truth::{Counts, add, without_zeros};
 use anyhow::{Result, ensure};
@@ -91,12 +91,53 @@ pub struct Site {
     pub released: u64,
     /// Handles gone, by cause.
     pub released_by: Counts,
+    /// Whether it grows.
+    pub verdict: String,
     /// Live handles by kind.
     pub kinds: Counts,
+    /// Live handles by what holds them.
+    pub holders: Counts,
+    /// Who mapped the handles that live.
+    pub mapped_by: Vec<MappedAt>,
     /// Who allocates there.
     pub processes: Vec<SiteProcess>,
     /// The oldest handles.
     pub examples: Vec<Example>,
+    /// The kernel's call chain, innermost frame first.
+    pub kernel_stack: Vec<Frame>,
+    /// The program's call chain, innermost frame first.
+    pub user_stack: Vec<Frame>,
+}
+
+/// A call site that mapped handles of another one.
+#[derive(Clone, Debug, Deserialize)]
+pub struct MappedAt {
+    /// How many of the live ones.
+    pub handles: u64,
+    /// The site's name.
+    pub site: String,
+    /// The program's call chain, innermost frame first.
+    pub user_stack: Vec<Frame>,
+    /// One of the mappings.
+    pub example: Option<MappingExample>,
+}
+
+/// A mapping.
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub struct MappingExample {
+    /// Whose memory.
+    pub pid: u32,
+    /// Where in it; 0 when the kernel had not decided yet.
+    pub address: u64,
+    /// How many bytes.
+    pub length: u64,
+}
+
+/// A frame of a call chain.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Frame {
+    /// The function, where it has a name.
+    pub symbol: Option<String>,
 }
 
 /// A process with handles of a site.
@@ -137,7 +178,8 @@ impl Document {
     fn check(&self) -> Result<()> {
         let Events { allocated, released, .. } = self.trace.events;
         let live = self.handles.live;
-        ensure!(self.schema == "fdtrace.live/1", "schema {:?}", self.schema);
+        let known = ["fdtrace.live/1", "fdtrace.report/1"].contains(&self.schema.as_str());
+        ensure!(known, "schema {:?}", self.schema);
         ensure!(
             allocated.checked_sub(released) == Some(live),
             "live {live} is not allocated {allocated} - released {released}"

@@ -6,15 +6,19 @@ mod document;
 mod driver;
 mod judge;
 mod process;
+mod recorder;
 mod scratch;
+mod small_disk;
 mod tracer;
 
 pub use binaries::{fdtrace, workload};
-pub use document::{Document, Lost, Site};
+pub use document::{Document, Frame, Lost, MappedAt, Site};
 pub use driver::Workload;
 pub use judge::{Verdict, judge};
 pub use process::{Finished, finish};
+pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
+pub use small_disk::SmallDisk;
 pub use tracer::{Ended, PATIENCE, Tracer};
 
 use std::{

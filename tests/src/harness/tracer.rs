@@ -17,6 +17,11 @@ use std::{
 /// How long the slowest machine may take to attach, or to show what has happened.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The backend of `FDTRACE_BACKEND`.
+pub(super) fn backend() -> String {
+    env::var("FDTRACE_BACKEND").unwrap_or_else(|_| "auto".to_owned())
+}
+
 /// A tracer that has begun to trace.
 #[derive(Debug)]
 pub struct Tracer {
@@ -32,6 +37,8 @@ pub struct Tracer {
 pub struct Ended {
     /// Its last document, if it printed one after it was told to end.
     pub last: Option<Document>,
+    /// The same, word for word.
+    pub line: String,
     /// Its exit status.
     pub status: ExitStatus,
     /// Its standard error.
@@ -44,8 +51,7 @@ impl Tracer {
     /// # Errors
     /// When it does not begin to trace; with what it wrote to standard error.
     pub fn start<'a>(arguments: impl IntoIterator<Item = &'a str>) -> Result<Self> {
-        let backend = env::var("FDTRACE_BACKEND").unwrap_or_else(|_| "auto".to_owned());
-        Self::start_with(&backend, arguments)
+        Self::start_with(&backend(), arguments)
     }
 
     /// Starts it with a backend.
@@ -127,8 +133,14 @@ impl Tracer {
         while self.documents.try_recv().is_ok() {}
         self.signal(rustix::process::Signal::INT)?;
         let status = self.child.wait(PATIENCE).context("fdtrace does not end on SIGINT")?;
-        let last = self.documents.iter().last().map(|line| Document::parse(&line)).transpose()?;
-        Ok(Ended { last, status, stderr: self.stderr.join().unwrap_or_default() })
+        let line = self.documents.iter().last();
+        let last = line.as_deref().map(Document::parse).transpose()?;
+        Ok(Ended {
+            last,
+            line: line.unwrap_or_default(),
+            status,
+            stderr: self.stderr.join().unwrap_or_default(),
+        })
     }
 
     /// Kills it without a chance to clean up.

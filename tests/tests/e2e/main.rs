@@ -13,4 +13,5 @@ mod hunting;
 mod leaving;
 mod losses;
 mod observe;
+mod recording;
 mod steps;

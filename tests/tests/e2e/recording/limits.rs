@@ -1,0 +1,154 @@
+//! Recordings that end by themselves, and disks that do.
+
+use super::{Recorded, fails, replay::held_by};
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::harness::{
+    Document, Finished, PATIENCE, Recorder, Report, Scratch, SmallDisk, Workload, finish, record, report,
+    turn,
+};
+use std::{
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
+    process::id,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// A program that keeps a hundred files, and one that opens and closes without end.
+struct Noise {
+    recorder: Recorder,
+    leak: Workload,
+    storm: Workload,
+}
+
+impl Noise {
+    fn start(file: &Path, options: &[&str]) -> Result<Self> {
+        let mut leak = Workload::start(["kept=100"])?;
+        let mut storm = Workload::start(["--repeat", "--threads", "2", "pairs=1000", "failed=200"])?;
+        let pids = [leak.pid().to_string(), storm.pid().to_string()];
+        let arguments =
+            ["-p", &pids[0], "-p", &pids[1]].into_iter().chain(options.iter().copied()).map(OsStr::new);
+        let recorder = Recorder::start(file, arguments)?;
+        leak.go()?;
+        recorder.wait_for(PATIENCE / 4, |document| held_by(document, leak.pid()) == 100)?;
+        storm.repeat()?;
+        Ok(Self { recorder, leak, storm })
+    }
+}
+
+fn keeps(report: &Report, leak: &Workload) -> Result<()> {
+    let held = held_by(&report.document, leak.pid());
+    ensure!(held == 100, "{held} of 100 kept files: {:?}, {}", report.stderr, report.json["handles"]);
+    let site = report.document.sites.iter().find(|site| site.live == 100).context("not at one site")?;
+    ensure!(!site.user_stack.is_empty() || !site.kernel_stack.is_empty(), "without any stack: {site:?}");
+    Ok(())
+}
+
+/// The reason is told, and nothing that was recorded is lost.
+#[test]
+fn a_disk_that_fills() -> Result<()> {
+    let _turn = turn();
+    let disk = SmallDisk::new(256 << 10)?;
+    let file = disk.path().join("trace");
+    let Noise { recorder, leak, mut storm } = Noise::start(&file, &[])?;
+    let finished = recorder.end().context("a full disk does not end it")?;
+    storm.stop()?;
+    fails(&finished, "No space left on device")?;
+    let report = report(&file)?;
+    keeps(&report, &leak)?;
+    ensure!(report.document.trace.events.allocated > 1000, "only {}", report.json["trace"]["events"]);
+    Ok(())
+}
+
+#[test]
+fn a_file_that_may_not_grow() -> Result<()> {
+    const MOST: u64 = 256 << 10;
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    let file = scratch.path().join("trace");
+    let Noise { recorder, leak, mut storm } = Noise::start(&file, &["--max-size", "256K"])?;
+    let Finished { status, stderr, .. } = recorder.end().context("a full file does not end it")?;
+    storm.stop()?;
+    ensure!(status.code() == Some(0), "{status}: {stderr}");
+    ensure!(stderr.contains("--max-size"), "not told why: {stderr}");
+    let size = fs::metadata(&file)?.len();
+    ensure!((MOST / 2..=MOST).contains(&size), "{size} bytes of {MOST}");
+    let report = report(&file)?;
+    ensure!(report.stderr.is_empty(), "not whole: {}", report.stderr);
+    keeps(&report, &leak)
+}
+
+#[test]
+fn files_that_rotate() -> Result<()> {
+    const MOST: u64 = 64 << 10;
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    let file = scratch.path().join("trace");
+    let part = |number: u32| PathBuf::from(format!("{}.{number}", file.display()));
+    let options = ["--max-size", "64K", "--rotate", "3"];
+    let Noise { recorder, leak, mut storm } = Noise::start(&file, &options)?;
+    let first = inode(&file)?;
+    // The first file has become the last, and then it is gone.
+    until(|| Ok(part(2).exists() && inode(&part(2))? == first))?;
+    until(|| Ok(inode(&part(2))? != first))?;
+    storm.stop()?;
+    let Finished { status, stderr, .. } = recorder.interrupt()?;
+    ensure!(status.code() == Some(0), "{status}: {stderr}");
+    ensure!(!part(3).exists(), "four files");
+    for file in [&file, &part(1), &part(2)] {
+        let size = fs::metadata(file)?.len();
+        ensure!(size <= MOST, "{size} bytes in {}", file.display());
+        let report = report(file)?;
+        ensure!(report.stderr.is_empty(), "not whole: {}", report.stderr);
+        keeps(&report, &leak).with_context(|| file.display().to_string())?;
+    }
+    let live = report(&file)?.document.handles.live;
+    ensure!(live == 100, "{live} are alive in the newest, and not 100");
+    Ok(())
+}
+
+fn inode(file: &Path) -> Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    Ok(fs::metadata(file)?.ino())
+}
+
+fn until(mut good: impl FnMut() -> Result<bool>) -> Result<()> {
+    let deadline = Instant::now() + PATIENCE;
+    while !good()? {
+        ensure!(Instant::now() < deadline, "the files do not rotate");
+        thread::sleep(Duration::from_millis(20));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_recording_for_a_second() -> Result<()> {
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    let file = scratch.path().join("trace");
+    let pid = id().to_string();
+    let finished = finish(record(&file)?.args(["-p", &pid, "--duration", "1s"]), PATIENCE)?;
+    ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
+    let report = report(&file)?;
+    let duration = report.json["trace"]["duration_ns"].as_u64().unwrap_or_default();
+    ensure!(report.stderr.is_empty() && duration >= 1_000_000_000, "{duration} ns: {}", report.stderr);
+    Ok(())
+}
+
+/// Handles that die young leave no events, and are counted all the same.
+#[test]
+fn a_recording_of_survivors() -> Result<()> {
+    let _turn = turn();
+    let steps = ["pairs=2000", "kept=30", "failed=100"];
+    let Recorded { recorder, mut workload, scratch } = Recorded::start(steps, &["--min-age", "500ms"])?;
+    let truth = workload.go()?;
+    let settled = |document: &Document| {
+        document.handles.live == truth.live && document.trace.events.allocated == truth.allocated
+    };
+    recorder.wait_for(PATIENCE / 4, settled)?;
+    let finished = recorder.interrupt()?;
+    ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
+    let report = report(&scratch.path().join("trace"))?;
+    super::judged("record of survivors", &truth, &report.document, fdtrace_tests::expected::Load::One)
+}
