@@ -43,7 +43,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         false => Err(Malformed::Length { tag, length: record.len() }),
     };
     match tag {
-        tag if tag == Tag::Alloc as u8 => exactly(size_of::<wire::Alloc>()).map(alloc),
+        tag if tag == Tag::Alloc as u8 => exactly(size_of::<wire::Alloc>()).and_then(alloc),
         tag if tag == Tag::Release as u8 => exactly(size_of::<wire::Release>()).and_then(release),
         tag if tag == Tag::Stack as u8 => stack(record),
         tag if tag == Tag::Fork as u8 => exactly(size_of::<wire::Fork>()).map(fork),
@@ -57,7 +57,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
 
 // Each of these gets the bytes behind the tag, as many as its record has: the `get_*` cannot run out.
 
-fn alloc(mut bytes: &[u8]) -> Event {
+fn alloc(mut bytes: &[u8]) -> Result<Event, Malformed> {
     let flags = bytes.get_u8();
     let syscall = bytes.get_i16_ne();
     let tid = bytes.get_u32_ne();
@@ -67,8 +67,12 @@ fn alloc(mut bytes: &[u8]) -> Event {
     let kernel_stack = bytes.get_u64_ne();
     let tgid = bytes.get_u32_ne();
     let detail = bytes.get_u32_ne();
+    if handle == 0 {
+        // The table of live handles marks what is empty by it.
+        return Err(Malformed::Value { tag: Tag::Alloc as u8, field: "handle", value: 0 });
+    }
     let call = call(user_stack, kernel_stack, detail, syscall, flags);
-    Event::Alloc(Alloc { handle, generation, tgid, tid, call })
+    Ok(Event::Alloc(Alloc { handle, generation, tgid, tid, call }))
 }
 
 /// The call of an entry of the kernel's own table.
@@ -290,6 +294,12 @@ mod tests {
             assert!(decode(&longer).is_err());
         }
         assert_eq!(decode(&[99]), Err(Malformed::Tag(99)));
+    }
+
+    #[test]
+    fn a_handle_lies_somewhere() {
+        let record = wire::Alloc { tag: Tag::Alloc as u8, ..wire::Alloc::default() };
+        assert_eq!(decode(&bytes_of(&record)), Err(Malformed::Value { tag: 1, field: "handle", value: 0 }));
     }
 
     #[test]

@@ -48,14 +48,15 @@ impl Decoder {
     ) -> Result<(), Damage> {
         let full = out.len() + most;
         let heavy = self.dictionary.spoken + HEAVY;
+        out.reserve(most);
         while out.len() < full
             && self.dictionary.spoken < heavy
             && let Ok(tag) = columns.0[column::TAGS].byte()
         {
             if tag >= RELEASE {
-                out.push(self.tables.release(tag, columns, &mut self.bases)?);
+                self.tables.release(tag, columns, &mut self.bases, out)?;
             } else if tag >= ALLOC {
-                out.push(self.tables.alloc(tag, columns, &mut self.bases)?);
+                self.tables.alloc(tag, columns, &mut self.bases, out)?;
             } else {
                 let bytes = Bytes(columns.0[column::RECORDS].bytes()?);
                 out.extend(self.record(tag, bytes)?);
@@ -233,8 +234,15 @@ impl Tables {
         Ok((handle, bytes.number_from(bases.time)?))
     }
 
+    // The event is made where it goes: moving it costs more than all else here.
     #[inline(always)]
-    fn alloc(&mut self, tag: u8, columns: &mut Columns<'_>, bases: &mut Bases) -> Result<Event, Damage> {
+    fn alloc(
+        &mut self,
+        tag: u8,
+        columns: &mut Columns<'_>,
+        bases: &mut Bases,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Damage> {
         let Columns(columns) = columns;
         if tag & !ALLOC & !alloc::ALL != 0 {
             return Err(Damage::Range);
@@ -264,8 +272,12 @@ impl Tables {
             self.remember(number);
             handle
         };
-        let event = Alloc { handle, generation, tgid, tid, call };
-        Ok(if tag & alloc::FOUND != 0 { Event::FoundLive(event) } else { Event::Alloc(event) })
+        if tag & alloc::FOUND == 0 {
+            out.push(Event::Alloc(Alloc { handle, generation, tgid, tid, call }));
+        } else {
+            out.push(Event::FoundLive(Alloc { handle, generation, tgid, tid, call }));
+        }
+        Ok(())
     }
 
     #[inline(always)]
@@ -275,7 +287,13 @@ impl Tables {
     }
 
     #[inline(always)]
-    fn release(&self, tag: u8, columns: &mut Columns<'_>, bases: &mut Bases) -> Result<Event, Damage> {
+    fn release(
+        &self,
+        tag: u8,
+        columns: &mut Columns<'_>,
+        bases: &mut Bases,
+        out: &mut Vec<Event>,
+    ) -> Result<(), Damage> {
         let Columns(columns) = columns;
         bases.time = columns[column::RELEASE_TIMES].number_from(bases.time)?;
         let code = columns[column::AGES].number()?;
@@ -283,12 +301,12 @@ impl Tables {
             Some(slot) => slot,
             None => self.recent(code)?,
         };
-        let slot = *get(&self.slots, number).ok_or(Damage::Undefined("handle"))?;
+        let slot = get(&self.slots, number).ok_or(Damage::Undefined("handle"))?;
         let tgid = match tag & release::OTHER_PROCESS != 0 {
             true => columns[column::TASKS].short_from(slot.tgid)?,
             false => slot.tgid,
         };
-        Ok(Event::Release(Release {
+        out.push(Event::Release(Release {
             handle: slot.address,
             generation: slot.generation,
             time: bases.time,
@@ -296,7 +314,8 @@ impl Tables {
             cause: Cause::from_wire(tag & release::CAUSE).unwrap_or_default(),
             never_opened: tag & release::NEVER_OPENED != 0,
             unaccounted: tag & release::UNACCOUNTED != 0,
-        }))
+        }));
+        Ok(())
     }
 
     /// The slot of the allocation that is so many allocations old.
