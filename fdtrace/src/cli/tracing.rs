@@ -141,6 +141,8 @@ impl Tracing {
         let handles = self.collector.oldest(MOST_NAMED).await?;
         let facts = self.witness.learn_names(&handles)?;
         self.collector.tell(facts);
+        // And what came since the last look.
+        self.collector.tell(self.witness.describe_new(self.names_all)?);
         Ok(())
     }
 
