@@ -1,6 +1,9 @@
 //! The plain-text view: a table of sites, a footer, and a last line that says where to look.
 
-use std::io::{self, Write};
+use std::{
+    cmp::Reverse,
+    io::{self, Write},
+};
 
 use super::{
     Document, Example, Fastest, Handles, Own, Process, Site, Trace, Verdict, chain,
@@ -100,12 +103,17 @@ fn write_site(out: &mut impl Write, site: &Site, style: Style) -> io::Result<()>
     write_examples(out, site)
 }
 
+/// The two kinds that most are of.
 fn kinds(site: &Site) -> String {
-    let kinds = site.kinds.iter().map(|(kind, count)| match site.kinds.len() {
-        1 => (*kind).to_owned(),
-        _ => format!("{kind} {}", number(*count)),
-    });
-    kinds.take(2).collect::<Vec<_>>().join(", ")
+    let mut kinds: Vec<(&str, u64)> = site.kinds.iter().map(|(kind, count)| (*kind, *count)).collect();
+    kinds.sort_by_key(|(_, count)| Reverse(*count));
+    match kinds.as_slice() {
+        [(kind, _)] => (*kind).to_owned(),
+        several => {
+            let words = several.iter().take(2).map(|(kind, count)| format!("{kind} {}", number(*count)));
+            words.collect::<Vec<_>>().join(", ")
+        }
+    }
 }
 
 fn write_mappings(out: &mut impl Write, site: &Site) -> io::Result<()> {
