@@ -20,18 +20,18 @@ use crate::{
 
 /// Where the stream goes besides the fold: a trace file.
 pub trait Sink: Send {
-    /// Takes events, in the order of the stream.
+    /// Takes events, in the order of the stream. The fold is what all events before them amount to, for a sink that has
+    /// to begin a new file.
     ///
     /// # Errors
     /// When they cannot be written; nothing more is given to it then.
-    fn write(&mut self, events: &[Event]) -> io::Result<()>;
+    fn write(&mut self, events: &[Event], fold: &Fold) -> io::Result<()>;
 
-    /// Makes all that was taken readable, and says how many bytes the file has. The fold is what all events amount to,
-    /// for a sink that has to begin a new file.
+    /// Makes all that was taken readable, and says how many bytes the file has.
     ///
     /// # Errors
     /// When it cannot be written.
-    fn flush(&mut self, fold: &Fold) -> io::Result<Written>;
+    fn flush(&mut self) -> io::Result<Written>;
 
     /// The stream has ended as it should.
     ///

@@ -286,7 +286,7 @@ impl Worker {
     /// The one way of all events: to the trace file, and into the fold.
     fn apply(&mut self, events: &mut Vec<Event>) {
         if let Some(sink) = &mut self.sink
-            && let Err(error) = sink.write(events)
+            && let Err(error) = sink.write(events, &self.fold)
         {
             self.sink_error = Some(error);
             self.sink = None;
@@ -300,7 +300,7 @@ impl Worker {
         if let Some(error) = self.sink_error.take() {
             return Err(error);
         }
-        self.sink.as_mut().map_or(Ok(Written::default()), |sink| sink.flush(&self.fold))
+        self.sink.as_mut().map_or(Ok(Written::default()), |sink| sink.flush())
     }
 
     fn finish(&mut self) -> io::Result<()> {

@@ -53,26 +53,34 @@ impl Recording {
         let file = trace::rotate(&self.path, self.limits.parts)?;
         let header = self.header.clone();
         self.writer()?.restart(file, &header)?;
-        self.full = self.writer()?.write(&fold.restate())? != Progress::All;
-        if self.full {
-            return Err(io::Error::other("what is alive does not fit into a file of --max-size"));
+        self.write_or_fail(&fold.restate())
+    }
+
+    fn write_or_fail(&mut self, events: &[Event]) -> io::Result<()> {
+        match self.writer()?.write(events)? {
+            Progress::All => Ok(()),
+            Progress::Full { .. } => {
+                Err(io::Error::other("what is alive does not fit into a file of --max-size"))
+            }
         }
-        Ok(())
     }
 }
 
 impl Sink for Recording {
-    fn write(&mut self, events: &[Event]) -> io::Result<()> {
-        if !self.full {
-            self.full = self.writer()?.write(events)? != Progress::All;
+    fn write(&mut self, events: &[Event], fold: &Fold) -> io::Result<()> {
+        if self.full || self.writer()?.write(events)? == Progress::All {
+            return Ok(());
         }
-        Ok(())
+        if self.limits.parts < 2 {
+            self.full = true;
+            return Ok(());
+        }
+        self.rotate(fold)?;
+        // Some of them are in the part before as well; each part is read by itself.
+        self.write_or_fail(events)
     }
 
-    fn flush(&mut self, fold: &Fold) -> io::Result<Written> {
-        if self.full && self.limits.parts > 1 {
-            self.rotate(fold)?;
-        }
+    fn flush(&mut self) -> io::Result<Written> {
         let full = self.full;
         let writer = self.writer()?;
         writer.flush()?;
