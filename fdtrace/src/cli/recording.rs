@@ -7,7 +7,7 @@ use clap::Args;
 use super::{Failure, values};
 use crate::{
     record::{Limits, Recording},
-    trace::Header,
+    trace::{Header, rotated},
 };
 
 /// How a trace file is written.
@@ -29,6 +29,11 @@ impl RecordingOptions {
     /// Creates the file.
     pub(super) fn create(&self, path: &Path, header: Header) -> Result<Recording, Failure> {
         let limits = Limits { max_size: self.max_size, parts: self.rotate.unwrap_or(0) };
+        let mut later = (1..limits.parts).map(|part| rotated(path, part));
+        if let Some(part) = later.find(|part| !self.force && part.symlink_metadata().is_ok()) {
+            let part = part.display();
+            return Err(Failure::Failed(anyhow::anyhow!("{part} is there already (--force replaces it)")));
+        }
         Recording::create(path, self.force, header, limits).map_err(|error| {
             let hint = match error.kind() {
                 std::io::ErrorKind::AlreadyExists => " (--force replaces it)",
