@@ -83,7 +83,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let selection = Selection { min_age_ns: 0, ..arguments.filters.selection() };
     let view = View::new(attached.session.clone(), selection);
     let sink = arguments.sink(&mut attached, &settings)?;
-    let tracing = attached.begin(sink)?;
+    let tracing = attached.begin(sink, false)?;
     tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()?

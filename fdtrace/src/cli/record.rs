@@ -75,7 +75,7 @@ async fn record(arguments: &Arguments) -> Outcome {
     let header = attached.header(&settings, &arguments.command);
     let sink = arguments.recording.create(&arguments.output, header)?;
     let mut view = View::new(attached.session.clone(), Selection::default());
-    let mut tracing = attached.begin(Some(Box::new(sink)))?;
+    let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
     if io::stderr().is_terminal() && arguments.command.is_empty() {
         eprintln!("fdtrace: recording into {}; Ctrl-C ends it", arguments.output.display());
     }

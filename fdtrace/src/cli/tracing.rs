@@ -85,12 +85,12 @@ impl Attached {
         }
     }
 
-    /// Begins to read events; they go to `sink` as well, if there is one.
-    pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>) -> Result<Tracing, Failure> {
+    /// Begins to read events; they go to `sink` as well, if there is one. With `names_all` each handle gets its name as
+    /// soon as it is described; otherwise those that are shown do, with their descriptors ([`Tracing::document`]).
+    pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>, names_all: bool) -> Result<Tracing, Failure> {
         let looker = self.tracer.looker()?;
         let kernel_preempts = self.kernel.preemption.preempts();
         let witness = Witness::new(Arc::new(self.kernel.into_symbols()), looker);
-        let names_all = sink.is_some();
         let min_age_ns = self.session.survivors_ns;
         let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, sink };
         let collector = Collector::start(setup)?;

@@ -95,7 +95,8 @@ impl Healer {
         still
     }
 
-    /// Compares the kernel's table, just read, with the fold. Handles younger than `young_after` are not missed: survivors
+    /// Compares the kernel's table, just read, with the fold, in which every event is that came before the loss was
+    /// counted. Handles younger than `young_after` are not missed: survivors
     /// mode does not speak of them.
     pub(super) fn compare(&self, truth: &[(u64, Entry)], fold: &Fold, young_after: u64) -> Difference {
         let known: HashSet<(u64, u64)> =
@@ -162,4 +163,253 @@ impl Healer {
 
 fn alloc(handle: u64, entry: &Entry) -> Alloc {
     Alloc { handle, generation: entry.generation, tgid: entry.tgid, tid: entry.tid, call: entry_call(entry) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeSet, HashMap, VecDeque};
+
+    use super::*;
+    use crate::stream::{Cause, Release};
+
+    /// So few that each is used again and again.
+    const ADDRESSES: u64 = 24;
+    /// Handles that are younger are not spoken of in survivors mode; one event takes one tick.
+    const MIN_AGE: u64 = 40;
+
+    struct Random(u64);
+
+    impl Random {
+        /// A number below `end`.
+        fn below(&mut self, end: u64) -> u64 {
+            self.0 ^= self.0 << 13;
+            self.0 ^= self.0 >> 7;
+            self.0 ^= self.0 << 17;
+            (self.0 >> 11) % end
+        }
+
+        fn small(&mut self, end: u8) -> usize {
+            usize::try_from(self.below(end.into())).unwrap_or_default()
+        }
+
+        fn one_in(&mut self, times: u64) -> bool {
+            self.below(times) == 0
+        }
+    }
+
+    /// The kernel side: its table, and a ring that loses what finds it full.
+    struct Kernel {
+        random: Random,
+        clock: u64,
+        table: HashMap<u64, Entry>,
+        table_size: usize,
+        /// Alive, but the table was full.
+        untold: HashSet<u64>,
+        ring: VecDeque<Event>,
+        ring_size: usize,
+        lost: u64,
+        survivors: bool,
+    }
+
+    impl Kernel {
+        fn new(seed: u64, survivors: bool) -> Self {
+            let mut random = Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1);
+            let table_size = if random.one_in(3) { 8 } else { 1000 };
+            let ring_size = 1 + random.small(12);
+            let (table, untold, ring) = (HashMap::new(), HashSet::new(), VecDeque::new());
+            Self { random, clock: 1, table, table_size, untold, ring, ring_size, lost: 0, survivors }
+        }
+
+        fn send(&mut self, event: Event) {
+            if self.ring.len() < self.ring_size {
+                self.ring.push_back(event);
+            } else {
+                self.lost += 1;
+            }
+        }
+
+        /// What other processes do while somebody does something else.
+        fn live_on(&mut self, most: u64) {
+            for _ in 0..self.random.below(most + 1) {
+                let address = 8 * (1 + self.random.below(ADDRESSES));
+                // A thousand lives at one address, while nobody can have looked.
+                let lives = if self.random.one_in(200) { 1000 } else { 1 };
+                (0..lives).for_each(|_| self.turn(address));
+            }
+        }
+
+        /// What lives dies, what does not is born.
+        fn turn(&mut self, address: u64) {
+            self.clock += 1;
+            if let Some(entry) = self.table.remove(&address) {
+                self.released(address, entry);
+            } else if self.untold.remove(&address) {
+                // Its release is not seen either.
+            } else if self.table.len() < self.table_size {
+                let entry = Entry { generation: self.clock, tgid: 5, tid: 5, ..Entry::default() };
+                self.table.insert(address, entry);
+                if !self.survivors {
+                    self.send(Event::Alloc(alloc(address, &entry)));
+                }
+            } else {
+                self.untold.insert(address);
+            }
+        }
+
+        fn released(&mut self, handle: u64, entry: Entry) {
+            let cause = if self.random.one_in(3) { Cause::Exit } else { Cause::Close };
+            if self.survivors {
+                if cause == Cause::Close && self.clock - entry.generation < MIN_AGE {
+                    return;
+                }
+                self.send(Event::Alloc(alloc(handle, &entry)));
+            }
+            self.send(Event::Release(Release {
+                handle,
+                generation: entry.generation,
+                time: self.clock,
+                tgid: 5,
+                cause,
+                never_opened: false,
+                unaccounted: false,
+            }));
+        }
+
+        /// Reads the table in parts; the world does not stand still in between.
+        fn read(&mut self) -> Vec<(u64, Entry)> {
+            let mut read = Vec::new();
+            for bucket in 0..4 {
+                let in_bucket = self.table.iter().filter(|(address, _)| **address / 8 % 4 == bucket);
+                read.extend(in_bucket.map(|(address, entry)| (*address, *entry)));
+                self.live_on(3);
+            }
+            read
+        }
+
+        fn young_after(&self) -> u64 {
+            if self.survivors { self.clock.saturating_sub(MIN_AGE) } else { u64::MAX }
+        }
+    }
+
+    /// What the collector's thread does, step by step.
+    struct Collector {
+        kernel: Kernel,
+        healer: Healer,
+        fold: Fold,
+    }
+
+    impl Collector {
+        fn new(seed: u64, survivors: bool) -> Self {
+            let healer = Healer::new(PhantomFinder::blind().expect("no kernel"), false);
+            Self { kernel: Kernel::new(seed, survivors), healer, fold: Fold::default() }
+        }
+
+        fn feed(&mut self, mut events: Vec<Event>) {
+            self.healer.note_releases(&events);
+            self.fold.apply_all(&mut events);
+        }
+
+        /// As much as the ring can hold, in parts.
+        fn drain(&mut self, busy: bool) {
+            let mut left = self.kernel.ring_size;
+            while left > 0 && !self.kernel.ring.is_empty() {
+                let part = 1 + self.kernel.random.small(6);
+                let part = part.min(left).min(self.kernel.ring.len());
+                let events = self.kernel.ring.drain(..part).collect();
+                self.feed(events);
+                left -= part;
+                if busy {
+                    self.kernel.live_on(4);
+                }
+            }
+        }
+
+        fn check_losses(&mut self, busy: bool) {
+            let lost = self.healer.events_lost_since(self.kernel.lost);
+            if lost == 0 {
+                return;
+            }
+            self.feed(vec![Event::Gap { time: self.kernel.clock, events: lost }]);
+            self.drain(busy);
+            let young_after = self.kernel.young_after();
+            let truth =
+                if busy { self.kernel.read() } else { self.kernel.table.clone().into_iter().collect() };
+            let difference = self.healer.compare(&truth, &self.fold, young_after);
+            self.healer.begin();
+            self.drain(busy);
+            let found = self.healer.finish(difference);
+            self.feed(found);
+        }
+
+        fn sweep(&mut self, busy: bool) {
+            let until = self.kernel.young_after();
+            self.healer.begin();
+            let truth =
+                if busy { self.kernel.read() } else { self.kernel.table.clone().into_iter().collect() };
+            let old: Vec<_> = truth.into_iter().filter(|(_, entry)| entry.generation <= until).collect();
+            let absent = Healer::absent(&old, &self.fold);
+            self.drain(busy);
+            let still = self.healer.still(absent);
+            self.feed(still.into_iter().map(Event::Alloc).collect());
+        }
+
+        fn turn(&mut self) {
+            self.kernel.live_on(30);
+            if !self.kernel.random.one_in(3) {
+                self.drain(true);
+            }
+            if self.kernel.survivors && self.kernel.random.one_in(4) {
+                self.sweep(true);
+            }
+            if self.kernel.random.one_in(3) {
+                self.check_losses(true);
+            }
+        }
+
+        /// Nothing happens any more, and everybody has their say once.
+        fn settle(&mut self) {
+            self.drain(false);
+            self.check_losses(false);
+            self.kernel.clock += MIN_AGE;
+            if self.kernel.survivors {
+                self.sweep(false);
+            }
+        }
+
+        fn seen(&self) -> BTreeSet<(u64, u64)> {
+            self.fold.table().iter().map(|(address, handle)| (address, handle.generation)).collect()
+        }
+
+        fn there(&self) -> BTreeSet<(u64, u64)> {
+            self.kernel.table.iter().map(|(address, entry)| (*address, entry.generation)).collect()
+        }
+    }
+
+    fn runs(survivors: bool) {
+        let (mut lost, mut healed, mut full) = (0, 0, 0);
+        for seed in 1..=1000 {
+            let mut collector = Collector::new(seed, survivors);
+            for round in 0..3 {
+                (0..8).for_each(|_| collector.turn());
+                collector.settle();
+                assert_eq!(collector.seen(), collector.there(), "seed {seed}, round {round}");
+                let live = collector.fold.counts().live();
+                assert_eq!(live, collector.kernel.table.len() as u64, "seed {seed}, round {round}");
+            }
+            lost += collector.kernel.lost;
+            healed += collector.fold.loss().healed;
+            full += u64::from(!collector.kernel.untold.is_empty());
+        }
+        assert!(lost > 100_000 && healed > 1000 && full > 30, "{lost} lost, {healed} healed, {full} full");
+    }
+
+    #[test]
+    fn whatever_is_lost_the_live_set_is_the_kernels() {
+        runs(false);
+    }
+
+    #[test]
+    fn so_it_is_in_survivors_mode() {
+        runs(true);
+    }
 }

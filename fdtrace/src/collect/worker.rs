@@ -331,6 +331,8 @@ impl Worker {
 
     /// Makes the fold equal to the kernel's table: what came and went unseen is put right.
     fn resync(&mut self) {
+        // An allocation that waits in the ring while its release has been lost would come in behind the comparison.
+        self.drain();
         let young_after = self.survivors.as_ref().map_or(u64::MAX, Survivors::young_after);
         let Ok(truth) = self.tracer.handles() else { return };
         let difference = self.healer.compare(&truth, &self.fold, young_after);

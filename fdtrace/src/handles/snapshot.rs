@@ -97,6 +97,8 @@ pub struct OldHandle {
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
     pub descriptor: Sought,
+    /// It was seen to be mapped.
+    pub mapped: bool,
 }
 
 impl Snapshot {
@@ -143,8 +145,12 @@ impl Snapshot {
                 _ => None,
             })
             .collect();
-        for old in self.groups.iter_mut().flat_map(|group| &mut group.oldest) {
-            if let Some(found) = described.get(&(old.handle, old.generation)) {
+        for group in &mut self.groups {
+            for old in &mut group.oldest {
+                let Some(found) = described.get(&(old.handle, old.generation)) else { continue };
+                let first = old.descriptor.found().is_none() && found.descriptor.found().is_some();
+                group.described_by_descriptor += u64::from(first);
+                group.only_mapped -= u64::from(first && old.mapped);
                 (old.name, old.descriptor) = (found.name.clone(), found.descriptor);
             }
         }
@@ -264,6 +270,7 @@ impl GroupSnapshot {
             kind: handle.kind,
             name: detail.and_then(|detail| detail.name.clone()),
             descriptor: detail.map_or(Sought::NotYet, |detail| detail.descriptor),
+            mapped: detail.is_some_and(|detail| detail.mapping.is_some()),
         };
         self.oldest.insert(place, old);
         self.oldest.truncate(OLDEST);

@@ -76,6 +76,12 @@ pub struct PhantomFinder {
 }
 
 impl PhantomFinder {
+    /// One that finds nothing, where there is no kernel to look at.
+    #[cfg(test)]
+    pub(crate) fn blind() -> io::Result<Self> {
+        Ok(Self { program: None, handles: File::open("/dev/null")?.into() })
+    }
+
     /// Entries of the kernel's table whose handle has no reference left; `None` where the kernel has no such iterator.
     /// A release that is on its way is among them.
     ///

@@ -3,7 +3,7 @@
 //! It prints `{"pid":N,"ready":true}` when it will make no handle of its own accord any more, and then obeys:
 //! `go` runs the steps (again), with `--repeat` until the next line comes, and prints `{"truth":{...}}`;
 //! `close` lets go of every handle and prints the truth; `stop` does nothing; `end`, or the end of input, exits without
-//! closing anything, as a leaking program does.
+//! closing anything, as a leaking program does; `exit N` does so with that status, `raise N` by that signal.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
@@ -77,10 +77,24 @@ fn obey(plan: &Plan, repeat: Option<i64>, place: &Place, ledger: &mut Ledger) ->
             }
             "stop" => {}
             "end" => break,
-            other => bail!("what is {other:?}?"),
+            other => leave(other)?,
         }
     }
     Ok(())
+}
+
+/// Ends at once, as the line says.
+fn leave(line: &str) -> Result<()> {
+    match line.split_once(' ') {
+        Some(("exit", status)) => std::process::exit(status.parse()?),
+        Some(("raise", signal)) => {
+            let signal = signal.parse()?;
+            // SAFETY: raise takes no pointers, and this program handles no signal.
+            unsafe { libc::raise(signal) };
+            Ok(())
+        }
+        _ => bail!("what is {line:?}?"),
+    }
 }
 
 fn go(plan: &Plan, repeat: Option<i64>, place: &Place, ledger: &mut Ledger) -> Result<()> {

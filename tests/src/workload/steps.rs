@@ -47,9 +47,10 @@ const fn forking(name: &'static str, run: fn(&Place, u64, &mut Ledger) -> Result
 }
 
 /// Every step that there is.
-pub(super) static STEPS: [Action; 28] = [
+pub(super) static STEPS: [Action; 29] = [
     action("pairs", pairs),
     action("kept", kept),
+    action("leaky", leaky),
     action("failed", failed),
     action("crowded", crowded),
     action("directories", directories),
@@ -105,6 +106,20 @@ fn pairs(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
 fn kept(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
         ledger.keep(open_file(place)?, Origin::Open, Kind::Regular);
+        Ok(())
+    })
+}
+
+/// One call site that lets go of most of its files, and forgets each tenth.
+fn leaky(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    (1..=count).try_for_each(|number| {
+        let file = open_file(place)?;
+        if number % 10 == 0 {
+            ledger.keep(file, Origin::Open, Kind::Regular);
+        } else {
+            drop(file);
+            ledger.gone(Cause::Close, 1);
+        }
         Ok(())
     })
 }

@@ -20,6 +20,21 @@ pub(crate) fn available() -> Result<Vec<&'static str>> {
     Ok(backends)
 }
 
+/// Whether a backend has a hook on this kernel; says why not.
+pub(crate) fn has_hook(backend: &str, name: &str) -> Result<bool> {
+    let json = finish(Command::new(fdtrace()?).args(["doctor", "--json"]), PATIENCE)?;
+    let document: Value = serde_json::from_str(&json.stdout).context("doctor --json")?;
+    let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
+    let found = list(&document["backends"]).into_iter().find(|found| found["name"] == backend);
+    let hooks = list(&found.with_context(|| format!("no backend {backend}"))?["hooks"]);
+    let hook = hooks.iter().find(|hook| hook["hook"] == name).with_context(|| format!("no hook {name:?}"))?;
+    let works = hook["state"] == "ok" || hook["state"] == "alternative";
+    if !works {
+        say(&format!("{backend} has no hook {name:?} here: {}", hook["reason"]));
+    }
+    Ok(works)
+}
+
 #[test]
 fn each_backend_attaches_or_is_known_not_to() -> Result<()> {
     let _turn = turn();

@@ -1,10 +1,10 @@
 //! What is too small loses, says so, and is right again where that is possible.
 
-use crate::observe::Observation;
+use crate::{observe::Observation, recording::Recorded};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, PATIENCE, Workload, say, turn},
+    harness::{Document, PATIENCE, Workload, report, say, turn},
     truth::Truth,
 };
 use rustix::process::Signal;
@@ -36,6 +36,32 @@ fn ring_too_small_is_shown_and_healed() -> Result<()> {
     let truth = observation.workload.close()?;
     let document = observation.tracer.wait_for(PATIENCE / 4, |document| near(&truth, document))?;
     ensure!(near(&truth, &document), "live {} after all were closed", document.handles.live);
+    Ok(())
+}
+
+/// A trace file has the gap, and what was found out behind it.
+#[test]
+fn a_gap_in_a_record_is_shown_and_healed() -> Result<()> {
+    let _turn = turn();
+    let steps = ["--threads", "8", "pairs=20000", "kept=1000", "exit-children=200"];
+    let Recorded { recorder, mut workload, scratch } = Recorded::start(steps, &["--ring-size", "4K"])?;
+    recorder.signal(Signal::STOP)?;
+    let truth = workload.go();
+    recorder.signal(Signal::CONT)?;
+    let truth = truth?;
+    let healed = |document: &Document| {
+        let lost = document.trace.lost;
+        lost.events > 0 && lost.healed > 0 && near(&truth, document)
+    };
+    recorder.wait_for(PATIENCE / 2, healed)?;
+    let finished = recorder.interrupt()?;
+    ensure!(finished.status.success(), "{}: {}", finished.status, finished.stderr);
+    let report = report(&scratch.path().join("trace"))?;
+    let lost = report.document.trace.lost;
+    ensure!(lost.events > 0 && lost.healed > 0, "nothing was lost, or healed: {lost:?}");
+    let live = report.document.handles.live;
+    ensure!(healed(&report.document), "live {live} of {}, {lost:?}", truth.live);
+    say(&format!("4K ring, record: live {live} of {}, {lost:?}", truth.live));
     Ok(())
 }
 

@@ -40,6 +40,7 @@ macro_rules! steps {
 steps! {
     open_and_close: "pairs=500",
     open_files: "kept=200",
+    files_that_leak_now_and_then: "leaky=200",
     failed_opens: "failed=300",
     no_limit_met: "crowded=100",
     directories: "directories=20",

@@ -3,34 +3,21 @@
 use super::{fails, replay::held_by};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Document, Finished, PATIENCE, Recorder, Scratch, Workload, finish, record, report, turn, workload,
+    Document, PATIENCE, Recorder, Scratch, Workload, finish, record, report, turn, workload,
 };
-use std::{
-    ffi::OsStr,
-    fs,
-    io::Write as _,
-    path::{Path, PathBuf},
-};
-
-fn run(file: &Path, command: &[&str]) -> Result<Finished> {
-    finish(record(file)?.arg("--").args(command), PATIENCE)
-}
+use std::{ffi::OsStr, fs, io::Write as _, path::Path};
 
 #[test]
 fn its_status_is_the_tracers() -> Result<()> {
     let _turn = turn();
-    let scratch = Scratch::new()?;
-    for (name, script, status) in [
-        ("0", "exit 0", 0),
-        ("3", "exit 3", 3),
-        ("killed", "kill -KILL $$", 128 + 9),
-        ("hup", "kill -HUP $$", 129),
-    ] {
-        let file = scratch.path().join(name);
-        let finished = run(&file, &["/bin/sh", "-c", script])?;
-        ensure!(finished.status.code() == Some(status), "{script}: {}, {}", finished.status, finished.stderr);
-        let report = report(&file)?;
-        ensure!(report.stderr.is_empty(), "{script}: {}", report.stderr);
+    for (line, status) in [("exit 0", 0), ("exit 3", 3), ("raise 9", 128 + 9), ("raise 1", 128 + 1)] {
+        let mut command = Commanded::start(&["kept=1"])?;
+        command.say(line)?;
+        let Commanded { recorder, scratch } = command;
+        let finished = recorder.end()?;
+        ensure!(finished.status.code() == Some(status), "{line}: {}, {}", finished.status, finished.stderr);
+        let report = report(&scratch.path().join("trace"))?;
+        ensure!(report.stderr.is_empty(), "{line}: {}", report.stderr);
     }
     Ok(())
 }
@@ -39,28 +26,26 @@ fn its_status_is_the_tracers() -> Result<()> {
 fn a_command_that_is_not_there() -> Result<()> {
     let _turn = turn();
     let scratch = Scratch::new()?;
-    fails(&run(&scratch.path().join("trace"), &["/no/such/command"])?, "/no/such/command")
+    let mut command = record(&scratch.path().join("trace"))?;
+    fails(&finish(command.args(["--", "/no/such/command"]), PATIENCE)?, "/no/such/command")
 }
 
 /// A workload as the command, driven through the recorder's standard input.
 struct Commanded {
     recorder: Recorder,
-    storm: Workload,
     scratch: Scratch,
 }
 
 impl Commanded {
-    fn start() -> Result<Self> {
+    fn start(steps: &[&str]) -> Result<Self> {
         let scratch = Scratch::new()?;
-        let mut storm = Workload::start(["--repeat", "pairs=1000"])?;
-        storm.repeat()?;
         let directory = scratch.path().join("directory");
         fs::create_dir(&directory)?;
         let program = workload()?;
         let command = [OsStr::new("--"), program.as_os_str(), "--dir".as_ref(), directory.as_os_str()];
-        let steps = ["kept=40", "exit-children=5", "pipes=3"].map(OsStr::new);
-        let recorder = Recorder::start(&scratch.path().join("trace"), command.into_iter().chain(steps))?;
-        Ok(Self { recorder, storm, scratch })
+        let command = command.into_iter().chain(steps.iter().map(OsStr::new));
+        let recorder = Recorder::start(&scratch.path().join("trace"), command)?;
+        Ok(Self { recorder, scratch })
     }
 
     fn say(&mut self, line: &str) -> Result<()> {
@@ -72,14 +57,16 @@ impl Commanded {
 #[test]
 fn its_handles_are_recorded_and_no_others() -> Result<()> {
     let _turn = turn();
-    let mut commanded = Commanded::start()?;
+    let mut storm = Workload::start(["--repeat", "pairs=1000"])?;
+    storm.repeat()?;
+    let mut commanded = Commanded::start(&["kept=40", "exit-children=5", "pipes=3"])?;
     commanded.say("go")?;
     let held = |document: &Document| document.handles.live >= 46;
     let alive = commanded.recorder.wait_for(PATIENCE / 2, held)?.document;
     let pid = the_only_process(&alive)?;
     ensure!(held_by(&alive, pid) >= 46, "{} handles of {pid}: {:?}", held_by(&alive, pid), alive.sites);
     commanded.say("end")?;
-    let Commanded { recorder, mut storm, scratch } = commanded;
+    let Commanded { recorder, scratch } = commanded;
     let finished = recorder.end()?;
     ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
     ensure!(finished.stdout.contains("\"live\":46"), "its output is its own: {}", finished.stdout);
@@ -98,7 +85,7 @@ fn the_only_process(document: &Document) -> Result<u32> {
 }
 
 /// The command is gone, and what it held; a site of another process would have a thousand handles.
-fn after(file: &PathBuf, noise: u64) -> Result<()> {
+fn after(file: &Path, noise: u64) -> Result<()> {
     let finished = finish(
         std::process::Command::new(fdtrace_tests::harness::fdtrace()?)
             .args(["report", "--all", "--json"])

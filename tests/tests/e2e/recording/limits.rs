@@ -1,10 +1,9 @@
 //! Recordings that end by themselves, and disks that do.
 
-use super::{Recorded, fails, replay::held_by};
+use super::{fails, replay::held_by};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Document, Finished, PATIENCE, Recorder, Report, Scratch, SmallDisk, Workload, finish, record, report,
-    turn,
+    Finished, PATIENCE, Recorder, Report, Scratch, SmallDisk, Workload, finish, record, report, turn,
 };
 use std::{
     ffi::OsStr,
@@ -134,21 +133,4 @@ fn a_recording_for_a_second() -> Result<()> {
     let duration = report.json["trace"]["duration_ns"].as_u64().unwrap_or_default();
     ensure!(report.stderr.is_empty() && duration >= 1_000_000_000, "{duration} ns: {}", report.stderr);
     Ok(())
-}
-
-/// Handles that die young leave no events, and are counted all the same.
-#[test]
-fn a_recording_of_survivors() -> Result<()> {
-    let _turn = turn();
-    let steps = ["pairs=2000", "kept=30", "failed=100"];
-    let Recorded { recorder, mut workload, scratch } = Recorded::start(steps, &["--min-age", "500ms"])?;
-    let truth = workload.go()?;
-    let settled = |document: &Document| {
-        document.handles.live == truth.live && document.trace.events.allocated == truth.allocated
-    };
-    recorder.wait_for(PATIENCE / 4, settled)?;
-    let finished = recorder.interrupt()?;
-    ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
-    let report = report(&scratch.path().join("trace"))?;
-    super::judged("record of survivors", &truth, &report.document, fdtrace_tests::expected::Load::One)
 }

@@ -92,6 +92,27 @@ fn live_and_report_are_equal_in_survivors_mode() -> Result<()> {
     Ok(())
 }
 
+/// A trace file beside it takes nothing from what is seen live.
+#[test]
+fn live_names_descriptors_while_it_records() -> Result<()> {
+    let _turn = turn();
+    let Both { scratch, mut workload, tracer } = Both::start(&["--min-age", "0s"])?;
+    workload.go()?;
+    let named = |document: &Document| {
+        let mut examples = document.sites.iter().flat_map(|site| &site.examples);
+        examples.any(|example| {
+            let path = example.name.as_deref().is_some_and(|name| name.ends_with("/file"));
+            path && example.pid == Some(workload.pid()) && example.fd.is_some()
+        })
+    };
+    let document = tracer.wait_for(PATIENCE / 12, named)?;
+    let examples = document.sites.iter().flat_map(|site| &site.examples).collect::<Vec<_>>();
+    ensure!(named(&document), "no descriptor in {examples:?}");
+    let last = compare(tracer, &scratch.path().join("trace"))?;
+    ensure!(named(&last), "the last document has no descriptor");
+    Ok(())
+}
+
 #[test]
 fn a_record_counts_exactly() -> Result<()> {
     let _turn = turn();
