@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
 
 use crate::{
@@ -30,7 +31,12 @@ pub struct Recording {
     limits: Limits,
     /// The file is full, and what came since is not in it.
     full: bool,
+    /// When all that was taken was last made readable.
+    flushed: Instant,
 }
+
+/// How much of a recording a power cut may take.
+const FLUSH: Duration = Duration::from_secs(1);
 
 impl Recording {
     /// Begins a trace file.
@@ -41,7 +47,14 @@ impl Recording {
         let mut writer = Writer::new(trace::create(path, force)?, &header)?;
         writer.set_max_size(limits.max_size);
         writer.flush()?;
-        Ok(Self { writer: Some(writer), header, path: path.to_owned(), limits, full: false })
+        Ok(Self {
+            writer: Some(writer),
+            header,
+            path: path.to_owned(),
+            limits,
+            full: false,
+            flushed: Instant::now(),
+        })
     }
 
     fn writer(&mut self) -> io::Result<&mut Writer<File>> {
@@ -68,8 +81,12 @@ impl Recording {
 
 impl Sink for Recording {
     fn write(&mut self, events: &[Event], fold: &Fold) -> io::Result<()> {
-        if self.full || self.writer()?.write(events)? == Progress::All {
+        if self.full {
             return Ok(());
+        }
+        if self.writer()?.write(events)? == Progress::All {
+            // Nobody else need keep the time.
+            return if self.flushed.elapsed() < FLUSH { Ok(()) } else { self.flush().map(drop) };
         }
         if self.limits.parts < 2 {
             self.full = true;
@@ -81,6 +98,7 @@ impl Sink for Recording {
     }
 
     fn flush(&mut self) -> io::Result<Written> {
+        self.flushed = Instant::now();
         let full = self.full;
         let writer = self.writer()?;
         writer.flush()?;

@@ -42,9 +42,11 @@ impl Names {
     fn learn_some(&mut self, wanted: &[(u64, u64)]) -> io::Result<Vec<Described>> {
         let addresses: Vec<u64> = wanted.iter().map(|(handle, _)| *handle).collect();
         let (descriptions, descriptors) = self.looker.look_at(&addresses)?;
-        let is_wanted = |found: &&Description| wanted.contains(&(found.handle, found.generation));
+        let is_wanted = |found: &Description| wanted.contains(&(found.handle, found.generation));
+        let (descriptions, others): (Vec<_>, Vec<_>) = descriptions.into_iter().partition(is_wanted);
+        self.came_along.extend(others);
         let mut learnt: Vec<Described> =
-            descriptions.iter().filter(is_wanted).map(|found| self.described(found, true)).collect();
+            descriptions.iter().map(|found| self.described(found, true)).collect();
         learnt.sort_by_key(|described| described.handle);
         learnt.iter_mut().for_each(|described| described.descriptor = Sought::Nothing);
         for found in &descriptors {
@@ -52,7 +54,6 @@ impl Names {
                 add_descriptor(&mut learnt[index], found);
             }
         }
-        self.came_along.extend(descriptions);
         Ok(learnt)
     }
 

@@ -7,7 +7,7 @@ use crate::{
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, PATIENCE, Site, Workload, say, scaled, turn},
+    harness::{Document, PATIENCE, Workload, say, scaled, turn},
     truth::Truth,
 };
 use rustix::process::Signal;
@@ -17,6 +17,14 @@ const NEVER: &str = "1h";
 
 fn at_sites(document: &Document) -> u64 {
     document.sites.iter().map(|site| site.live).sum()
+}
+
+/// Allocated, released and alive at all sites that open files: a compiler may make two calls of one in a loop.
+fn open_sums(document: &Document) -> (u64, u64, u64) {
+    let opens = document.sites.iter().filter(|site| site.origin == "open");
+    opens.fold((0, 0, 0), |(allocated, released, live), site| {
+        (allocated + site.allocated, released + site.released, live + site.live)
+    })
 }
 
 /// All that lives is told, and nothing is left that might be.
@@ -55,10 +63,7 @@ fn a_leaking_site_has_the_sums_of_what_it_let_go() -> Result<()> {
     let workload = Workload::start(["leaky=1000"])?;
     let mut observation = Observation::start(workload, Load::One, &["--min-age", "1s"])?;
     let truth = observation.workload.go()?;
-    let sums = |document: &Document| match document.sites.as_slice() {
-        [Site { allocated, released, live, .. }] => (*allocated, *released, *live) == (1000, 900, 100),
-        _ => false,
-    };
+    let sums = |document: &Document| open_sums(document) == (1000, 900, 100);
     let document = observation.tracer.wait_for(PATIENCE / 4, sums)?;
     ensure!(sums(&document), "{:?}", document.sites);
     ensure!(told(&document, &truth), "{:?}", document.handles);
@@ -159,7 +164,6 @@ fn a_recording_of_survivors() -> Result<()> {
     ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
     let report = fdtrace_tests::harness::report(&scratch.path().join("trace"))?;
     judged("record of survivors", &truth, &report.document, Load::One)?;
-    let leaky = report.document.sites.iter().find(|site| site.origin == "open").context("no leaking site")?;
-    ensure!((leaky.live, leaky.allocated) == (200, 2000), "{leaky:?}");
+    ensure!(open_sums(&report.document) == (2000, 1800, 200), "{:?}", report.document.sites);
     Ok(())
 }

@@ -159,7 +159,11 @@ fn kill_in_a_storm_leaves_a_trace_that_can_be_read() -> Result<()> {
     storm.repeat()?;
     leak.go()?;
     let kept = |document: &Document| held_by(document, leak.pid()) == 200;
-    recorder.wait_for(PATIENCE / 2, kept)?;
+    // Where they were made is found out a moment later.
+    let placed = |document: &Document| {
+        document.sites.iter().any(|site| site.live >= 200 && !site.user_stack.is_empty())
+    };
+    recorder.wait_for(PATIENCE / 2, |document| kept(document) && placed(document))?;
     let file = recorder.file().to_owned();
     recorder.kill();
     storm.stop()?;
