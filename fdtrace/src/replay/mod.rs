@@ -7,7 +7,7 @@ use std::{
 
 use crate::{
     handles::{Fold, Snapshot},
-    stream::Event,
+    stream::{Event, Fact},
     trace::{End, Error, Header, Reader},
     view::{Selection, Session, View},
 };
@@ -22,6 +22,8 @@ pub struct Replay<R> {
     now: u64,
     /// No event later than this is wanted.
     until: u64,
+    /// That moment has passed: what is found out later is still true of it, what happens later is not.
+    passed: bool,
     looked: bool,
 }
 
@@ -60,6 +62,7 @@ impl<R: Read> Replay<R> {
             fold: Fold::default(),
             batch: Vec::new(),
             until,
+            passed: false,
             looked: false,
         })
     }
@@ -103,16 +106,13 @@ impl<R: Read> Replay<R> {
             self.finish();
             return Ok(Step::Done);
         }
-        let late = self.batch.iter().position(|event| event.time().is_some_and(|time| time > self.until));
-        if let Some(late) = late {
-            self.batch.truncate(late);
-        }
+        self.leave_out_what_is_late();
         let look = self.batch.iter().position(|event| matches!(event, Event::Look(_)));
         let rest = look.map(|look| self.batch.split_off(look + 1));
         if let Some(time) = self.batch.iter().rev().find_map(Event::time) {
             self.now = self.now.max(time);
         }
-        self.looked &= self.batch.iter().all(|event| matches!(event, Event::Fact(_)));
+        self.looked &= self.batch.iter().all(is_finding);
         self.fold.apply_all(&mut self.batch);
         if let Some(rest) = rest {
             self.batch = rest;
@@ -120,11 +120,18 @@ impl<R: Read> Replay<R> {
             self.view.look(&Snapshot::brief(&self.fold, self.now));
             return Ok(Step::Look);
         }
-        if late.is_some() {
-            self.finish();
-            return Ok(Step::Done);
-        }
         Ok(Step::More)
+    }
+
+    fn leave_out_what_is_late(&mut self) {
+        if self.until == u64::MAX {
+            return;
+        }
+        let (until, passed) = (self.until, &mut self.passed);
+        self.batch.retain(|event| {
+            *passed |= event.time().is_some_and(|time| time > until);
+            !*passed || is_finding(event)
+        });
     }
 
     /// A trace that was cut off, or is not wanted whole, ends between two looks.
@@ -134,6 +141,11 @@ impl<R: Read> Replay<R> {
             self.looked = true;
         }
     }
+}
+
+/// Whether an event says what something is, and not that something happened.
+fn is_finding(event: &Event) -> bool {
+    matches!(event, Event::Fact(fact) if !matches!(**fact, Fact::Existing(_)))
 }
 
 #[cfg(test)]

@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     install: bool,
     /// The watchdog: a boot may take so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
     timeout: u64,
     #[command(flatten)]
     suite: suite::Options,
