@@ -72,6 +72,8 @@ async fn record(arguments: &Arguments) -> Outcome {
         Watch { mappings: !arguments.no_mappings, min_age: arguments.filters.min_age().unwrap_or_default() },
     );
     let mut attached = Attached::attach(&settings)?;
+    // Whoever sees the file may end the recording.
+    let mut stop = Stop::new()?;
     let header = attached.header(&settings, &arguments.command);
     let sink = arguments.recording.create(&arguments.output, header)?;
     let mut view = View::new(attached.session.clone(), Selection::default());
@@ -80,7 +82,7 @@ async fn record(arguments: &Arguments) -> Outcome {
         eprintln!("fdtrace: recording into {}; Ctrl-C ends it", arguments.output.display());
     }
     let mut child = spawn(&arguments.command)?;
-    let stopped = watch(arguments, &mut tracing, &mut view, child.as_mut()).await?;
+    let stopped = watch(arguments, &mut tracing, &mut view, &mut stop, child.as_mut()).await?;
     let written = end(&mut tracing, &mut view).await?;
     eprintln!(
         "fdtrace: {} in {}{}",
@@ -113,9 +115,9 @@ async fn watch(
     arguments: &Arguments,
     tracing: &mut Tracing,
     view: &mut View,
+    stop: &mut Stop,
     mut child: Option<&mut Child>,
 ) -> Result<Stopped, Failure> {
-    let mut stop = Stop::new()?;
     let mut witness = interval(WITNESS);
     witness.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut flush = interval(FLUSH);
