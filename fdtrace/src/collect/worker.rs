@@ -39,7 +39,7 @@ const BATCH: usize = 128;
 const MOST_TRIES: u32 = 8;
 
 /// Stacks that are remembered before the kernel side is told to send all anew.
-const MOST_STACKS: usize = 32_768;
+const MOST_STACKS: usize = 16_384;
 
 /// What the thread is started with.
 pub struct Setup {

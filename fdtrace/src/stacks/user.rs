@@ -39,10 +39,10 @@ pub struct UserStacks {
 type Location = (Option<Arc<str>>, Option<String>, u64);
 
 /// The most frames that are remembered; then the memory is emptied and filled again.
-const MOST_FRAMES: usize = 20_000;
+const MOST_FRAMES: usize = 10_000;
 
 /// The most modules whose symbols are kept in memory at once.
-const MOST_MODULES: usize = 32;
+const MOST_MODULES: usize = 16;
 
 impl Default for UserStacks {
     fn default() -> Self {

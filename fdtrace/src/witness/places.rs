@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// So many results are remembered; then the memory is emptied and filled again.
-const MOST: usize = 1 << 16;
+const MOST: usize = 1 << 14;
 
 /// Finds out to which sites groups belong.
 pub(super) struct Places {
