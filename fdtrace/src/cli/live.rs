@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
 
 use super::{
     Failure, Outcome,
-    options::{Color, FilterOptions, TraceOptions, Watch},
+    options::{Color, FilterOptions, KindOptions, TraceOptions, Watch},
     recording::RecordingOptions,
     stop::Stop,
     tracing::{Attached, Tracing, WITNESS},
@@ -19,7 +19,7 @@ use crate::{
     collect::{Collector, Sink},
     kernel::Settings,
     report::{self, Document, Style},
-    view::{Selection, View},
+    view::View,
 };
 
 /// Show call sites by the live handles that they made since tracing began
@@ -31,6 +31,9 @@ pub(super) struct Arguments {
     /// Stop after so many looks
     #[arg(long, value_name = "N")]
     count: Option<u64>,
+    /// Only count what its own process closes before this age; 0s shows every handle
+    #[arg(long, value_name = "DUR", default_value = "1s", value_parser = values::duration)]
+    min_age: Duration,
     /// The most sites to show [default: 10; with --json all]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
@@ -40,28 +43,27 @@ pub(super) struct Arguments {
     /// Also show which call sites mapped the handles
     #[arg(long)]
     mappings: bool,
-    /// Write a trace file as well
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
-    #[command(flatten)]
-    recording: RecordingOptions,
     /// Whole call chains, with modules and kernel frames
     #[arg(short, long)]
     verbose: bool,
     /// When to use colours
     #[arg(long, value_enum, default_value_t = Color::Auto)]
     color: Color,
+    /// Write a trace file as well
+    #[arg(long, value_name = "FILE")]
+    record: Option<PathBuf>,
+    #[command(flatten)]
+    recording: RecordingOptions,
     #[command(flatten)]
     filters: FilterOptions,
+    #[command(flatten)]
+    kinds: KindOptions,
     #[command(flatten)]
     trace: TraceOptions,
 }
 
 /// Sites that are shown unless asked otherwise.
 const TOP: usize = 10;
-
-/// What lives for less is counted, and no more is said of it.
-const SURVIVORS: Duration = Duration::from_secs(1);
 
 /// BPF programs are timed for this long after each look.
 const TIMED: Duration = Duration::from_millis(50);
@@ -75,12 +77,10 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    let watched =
-        Watch { mappings: arguments.mappings, min_age: arguments.filters.min_age().unwrap_or(SURVIVORS) };
+    let watched = Watch { mappings: arguments.mappings, min_age: arguments.min_age };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched);
     let mut attached = Attached::attach(&settings)?;
-    // All handles that survivors mode speaks of are old enough.
-    let selection = Selection { min_age_ns: 0, ..arguments.filters.selection() };
+    let selection = arguments.kinds.selection();
     let view = View::new(attached.session.clone(), selection);
     let sink = arguments.sink(&mut attached, &settings)?;
     let tracing = attached.begin(sink, false)?;

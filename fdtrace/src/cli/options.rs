@@ -13,7 +13,7 @@ use crate::{
     view::Selection,
 };
 
-/// What is traced and what is shown.
+/// What is traced.
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct FilterOptions {
@@ -32,22 +32,18 @@ pub(super) struct FilterOptions {
     /// Trace only tasks of this user id
     #[arg(long, value_name = "UID")]
     uid: Option<u32>,
-    #[command(flatten)]
-    selection: KindOptions,
 }
 
 /// What is shown of what was traced.
 #[derive(Args)]
-struct KindOptions {
+#[command(next_help_heading = "Filters")]
+pub(super) struct KindOptions {
     /// Show only sites with handles of this kind (regular, directory, socket, fifo, anon, memfd, shm, ...)
     #[arg(long, value_parser = values::kind)]
     kind: Option<Kind>,
     /// Show only sites of this origin (open, open_dir, socket, pipe, anon_inode, shm_attach, shmem, ...)
     #[arg(long, value_parser = values::origin)]
     origin: Option<Origin>,
-    /// Show only handles at least this old
-    #[arg(long, value_name = "DUR", value_parser = values::duration)]
-    min_age: Option<Duration>,
 }
 
 impl FilterOptions {
@@ -65,26 +61,12 @@ impl FilterOptions {
             uid: self.uid,
         })
     }
-
-    /// What the view selects.
-    pub(super) fn selection(&self) -> Selection {
-        self.selection.selection()
-    }
-
-    /// The age from which handles are of interest.
-    pub(super) const fn min_age(&self) -> Option<Duration> {
-        self.selection.min_age
-    }
 }
 
 impl KindOptions {
-    fn selection(&self) -> Selection {
-        Selection {
-            kind: self.kind,
-            origin: self.origin,
-            min_age_ns: self.min_age.map_or(0, nanoseconds),
-            ..Selection::default()
-        }
+    /// What the view selects.
+    pub(super) fn selection(&self) -> Selection {
+        Selection { kind: self.kind, origin: self.origin, ..Selection::default() }
     }
 }
 
@@ -101,8 +83,11 @@ pub(super) struct SelectionOptions {
     /// Show only handles of processes in this cgroup or below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
+    /// Show only handles at least this old
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    min_age: Option<Duration>,
     #[command(flatten)]
-    selection: KindOptions,
+    kinds: KindOptions,
 }
 
 impl SelectionOptions {
@@ -112,7 +97,8 @@ impl SelectionOptions {
             pids: self.pids.clone(),
             comm: self.comm.clone(),
             cgroup: self.cgroup.clone(),
-            ..self.selection.selection()
+            min_age_ns: self.min_age.map_or(0, nanoseconds),
+            ..self.kinds.selection()
         }
     }
 }

@@ -31,8 +31,6 @@ pub(super) struct Arguments {
     /// The file to write
     #[arg(short, long, value_name = "FILE")]
     output: PathBuf,
-    #[command(flatten)]
-    recording: RecordingOptions,
     /// Stop after this time [default: with Ctrl-C, or when CMD ends]
     #[arg(long, value_name = "DUR", value_parser = values::interval)]
     duration: Option<Duration>,
@@ -42,13 +40,18 @@ pub(super) struct Arguments {
     /// With CMD: trace all processes, not only CMD and its descendants
     #[arg(short, long, requires = "command")]
     all_processes: bool,
+    /// Only count what its own process closes before this age
+    #[arg(long, value_name = "DUR", default_value = "0s", value_parser = values::duration)]
+    min_age: Duration,
+    /// A command to run; fdtrace ends with its exit status
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+    #[command(flatten)]
+    recording: RecordingOptions,
     #[command(flatten)]
     filters: FilterOptions,
     #[command(flatten)]
     trace: TraceOptions,
-    /// A command to run; fdtrace ends with its exit status
-    #[arg(last = true, value_name = "CMD")]
-    command: Vec<String>,
 }
 
 /// How often the file is made readable up to now.
@@ -67,10 +70,9 @@ async fn record(arguments: &Arguments) -> Outcome {
         // The command is our child: whoever follows us follows it from its first moment, and we trace nothing of ours.
         (filters.pids, filters.follow) = (vec![std::process::id()], true);
     }
-    let settings = arguments.trace.settings(
-        filters,
-        Watch { mappings: !arguments.no_mappings, min_age: arguments.filters.min_age().unwrap_or_default() },
-    );
+    let settings = arguments
+        .trace
+        .settings(filters, Watch { mappings: !arguments.no_mappings, min_age: arguments.min_age });
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.
     let mut stop = Stop::new()?;
