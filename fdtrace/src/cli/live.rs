@@ -77,21 +77,22 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(live(arguments))
+}
+
+async fn live(arguments: &Arguments) -> Outcome {
     let watched = Watch { mappings: arguments.mappings, min_age: arguments.min_age };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched);
     let mut attached = Attached::attach(&settings)?;
-    let selection = arguments.kinds.selection();
-    let view = View::new(attached.session.clone(), selection);
+    // Whoever sees the file may end the recording.
+    let stop = Stop::new()?;
+    let view = View::new(attached.session.clone(), arguments.kinds.selection());
     let sink = arguments.sink(&mut attached, &settings)?;
     let tracing = attached.begin(sink, false)?;
-    tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?
-        .block_on(watch(arguments, tracing, view))
+    watch(arguments, tracing, view, stop).await
 }
 
-async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View) -> Outcome {
-    let mut stop = Stop::new()?;
+async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut stop: Stop) -> Outcome {
     let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut witness = interval(WITNESS);
