@@ -1,4 +1,4 @@
-//! A cheap hash for keys that are hashes already.
+//! A cheap hash for keys that are hashes already, or numbers of the kernel.
 
 use std::hash::Hasher;
 

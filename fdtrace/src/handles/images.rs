@@ -1,7 +1,8 @@
 //! Images: one program in one process.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
+use super::hasher::CallHasher;
 use crate::stream::{Identity, ImageKey, Name};
 
 /// Index of an image in [`Images`].
@@ -33,8 +34,8 @@ pub struct Image {
 pub(super) struct Images {
     images: Vec<Image>,
     free: Vec<ImageId>,
-    current: HashMap<u32, ImageId>,
-    by_key: HashMap<ImageKey, ImageId>,
+    current: HashMap<u32, ImageId, BuildHasherDefault<CallHasher>>,
+    by_key: HashMap<ImageKey, ImageId, BuildHasherDefault<CallHasher>>,
 }
 
 impl Images {
