@@ -41,22 +41,26 @@ type Location = (Option<Arc<str>>, Option<String>, u64);
 /// The most frames that are remembered; then the memory is emptied and filled again.
 const MOST_FRAMES: usize = 10_000;
 
-/// The most modules whose symbols are kept in memory at once.
-const MOST_MODULES: usize = 16;
+/// The most modules that are kept open, with their symbols in memory, at once.
+const MOST_MODULES: usize = 32;
 
 impl Default for UserStacks {
     fn default() -> Self {
         Self {
-            normalizer: Normalizer::builder()
-                .enable_vma_caching(false)
-                .enable_build_ids(true)
-                .enable_build_id_caching(true)
-                .build(),
+            normalizer: normalizer(),
             symbolizer: symbolizer(),
             frames: HashMap::new(),
             modules: HashSet::new(),
         }
     }
+}
+
+fn normalizer() -> Normalizer {
+    Normalizer::builder()
+        .enable_vma_caching(false)
+        .enable_build_ids(true)
+        .enable_build_id_caching(true)
+        .build()
 }
 
 fn symbolizer() -> Symbolizer {
@@ -97,12 +101,24 @@ impl UserStacks {
                 _ => (None, None),
             })
             .collect();
+        let offsets: Vec<(u64, usize)> = output.outputs.clone();
+        drop(output);
+        self.forget_if_many(&modules);
         let mut frames = Vec::with_capacity(sorted.len());
-        for (offset, meta) in &output.outputs {
-            let (module, build_id) = modules.get(*meta)?.clone();
-            frames.push(self.frame(tgid, (module, build_id, *offset)));
+        for (offset, meta) in offsets {
+            let (module, build_id) = modules.get(meta)?.clone();
+            frames.push(self.frame(tgid, (module, build_id, offset)));
         }
         Some(frames)
+    }
+
+    /// Both libraries keep every file open that they have seen, which a tracer of open files should not.
+    fn forget_if_many(&mut self, modules: &[(Option<Arc<str>>, Option<String>)]) {
+        self.modules.extend(modules.iter().filter_map(|(module, _)| module.clone()));
+        if self.modules.len() > MOST_MODULES {
+            self.modules.clear();
+            (self.normalizer, self.symbolizer) = (normalizer(), symbolizer());
+        }
     }
 
     fn frame(&mut self, tgid: u32, location: Location) -> Arc<UserFrame> {
@@ -124,11 +140,7 @@ impl UserStacks {
         frame
     }
 
-    fn symbol(&mut self, tgid: u32, module: &Arc<str>, offset: u64) -> Option<String> {
-        if self.modules.insert(Arc::clone(module)) && self.modules.len() > MOST_MODULES {
-            self.modules.clear();
-            self.symbolizer = symbolizer();
-        }
+    fn symbol(&self, tgid: u32, module: &Arc<str>, offset: u64) -> Option<String> {
         // The process may live in another root; its own view of the path is behind its `root`.
         let inside = PathBuf::from(format!("/proc/{tgid}/root{module}"));
         self.look_up(Path::new(&**module), offset).or_else(|| self.look_up(&inside, offset))
