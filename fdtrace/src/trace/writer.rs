@@ -11,7 +11,7 @@ use super::{
 };
 use crate::stream::Event;
 
-/// The compressor's effort: more takes longer than it saves, see `cargo xtask bench`.
+/// The compressor's effort: more takes longer than it saves, see `cargo xtask bench record`.
 const LEVEL: i32 = 1;
 /// Bytes that are kept free below the largest size: for the end, and since one event's length is not known beforehand.
 const RESERVE: u64 = 16 << 10;
