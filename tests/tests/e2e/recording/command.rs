@@ -10,7 +10,7 @@ use std::{ffi::OsStr, fs, io::Write as _, path::Path};
 #[test]
 fn its_status_is_the_tracers() -> Result<()> {
     let _turn = turn();
-    for (line, status) in [("exit 0", 0), ("exit 3", 3), ("raise 9", 128 + 9), ("raise 1", 128 + 1)] {
+    for (line, status) in [("exit 0", 0), ("exit 3", 3), ("raise 9", 128 + 9), ("raise 15", 128 + 15)] {
         let mut command = Commanded::start(&["kept=1"])?;
         command.say(line)?;
         let Commanded { recorder, scratch } = command;
