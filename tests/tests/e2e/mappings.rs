@@ -24,9 +24,11 @@ fn mappings(site: &Site) -> u64 {
     site.mapped_by.iter().map(|mapped| mapped.handles).sum()
 }
 
-/// Every mapping of the files is known.
+/// Every mapping of the files is known, and where it was made: that is found out a moment later.
 fn all_known(document: &Document) -> bool {
-    mapped_site(document).is_some_and(|site| mappings(site) == FILES)
+    mapped_site(document).is_some_and(|site| {
+        mappings(site) == FILES && site.mapped_by.iter().all(|mapped| !mapped.user_stack.is_empty())
+    })
 }
 
 /// What is said of the mapping: where it is, and by which code.

@@ -24,7 +24,7 @@ use std::{
 /// What else of Debian is needed: apt and dpkg are there wherever its kernels are looked for.
 const PACKAGES: [&str; 3] = [qemu::PACKAGE, "busybox-static", "debian-archive-keyring"];
 /// The watchdog of a boot that runs the whole suite; emulated machines are slow.
-const SUITE_TIMEOUT: Duration = Duration::from_secs(1200);
+const SUITE_TIMEOUT: Duration = Duration::from_secs(1800);
 /// The directory of programs in the guest.
 const GUEST_BIN: &str = "/bin/";
 
@@ -44,7 +44,7 @@ pub(crate) struct Args {
     #[arg(long)]
     install: bool,
     /// The watchdog: a boot may take so many seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 1200)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 1800)]
     timeout: u64,
     #[command(flatten)]
     suite: suite::Options,
