@@ -6,10 +6,10 @@ use std::{
 
 use super::{
     Outcome,
-    options::{Color, SelectionOptions},
+    options::{OutputOptions, SelectionOptions},
     reading::{Reading, read},
 };
-use crate::report::{self, Style};
+use crate::report;
 
 /// Show what lives at the end of one trace and did not at the end of another, by call site
 #[derive(clap::Args)]
@@ -23,21 +23,11 @@ pub(super) struct Arguments {
     /// The same as one JSON document
     #[arg(long)]
     json: bool,
-    /// The most sites to show [default: 10; with --json all]
-    #[arg(long, value_name = "N")]
-    top: Option<usize>,
-    /// Whole call chains, with modules and kernel frames
-    #[arg(short, long)]
-    verbose: bool,
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Color::Auto)]
-    color: Color,
+    #[command(flatten)]
+    output: OutputOptions,
     #[command(flatten)]
     selection: SelectionOptions,
 }
-
-/// Sites that are shown unless asked otherwise.
-const TOP: usize = 10;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let document = |path| {
@@ -48,16 +38,10 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let mut difference = report::diff(&before, &after);
     let mut out = io::BufWriter::new(io::stdout().lock());
     if arguments.json {
-        difference.sites.truncate(arguments.top.unwrap_or(usize::MAX));
+        difference.sites.truncate(arguments.output.all_rows());
         report::write_diff_json(&mut out, &difference)?;
     } else {
-        let style = Style {
-            color: arguments.color.for_stdout(),
-            top: arguments.top.unwrap_or(TOP),
-            verbose: arguments.verbose,
-            finished: true,
-        };
-        report::write_diff_text(&mut out, &difference, style)?;
+        report::write_diff_text(&mut out, &difference, arguments.output.style(true))?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

@@ -5,20 +5,20 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
     Failure, Outcome,
-    options::{Color, FilterOptions, KindOptions, TraceOptions, Watch},
+    options::{FilterOptions, KindOptions, OutputOptions, TraceOptions, Watch},
     recording::RecordingOptions,
     stop::Stop,
-    tracing::{Attached, Tracing, WITNESS},
+    tracing::{Attached, Tracing, WITNESS, ticker},
     values,
 };
 use crate::{
     collect::{Collector, Sink},
     kernel::Settings,
-    report::{self, Document, Style},
+    report::{self, Document},
     view::View,
 };
 
@@ -34,24 +34,17 @@ pub(super) struct Arguments {
     /// Only count what its own process closes before this age; 0s shows every handle
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = values::duration)]
     min_age: Duration,
-    /// The most sites to show [default: 10; with --json all]
-    #[arg(long, value_name = "N")]
-    top: Option<usize>,
     /// One JSON document per look, one per line
     #[arg(long)]
     json: bool,
     /// Also show which call sites mapped the handles
     #[arg(long)]
     mappings: bool,
-    /// Whole call chains, with modules and kernel frames
-    #[arg(short, long)]
-    verbose: bool,
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Color::Auto)]
-    color: Color,
     /// Write a trace file as well
     #[arg(long, value_name = "FILE")]
     record: Option<PathBuf>,
+    #[command(flatten)]
+    output: OutputOptions,
     #[command(flatten)]
     recording: RecordingOptions,
     #[command(flatten)]
@@ -61,9 +54,6 @@ pub(super) struct Arguments {
     #[command(flatten)]
     trace: TraceOptions,
 }
-
-/// Sites that are shown unless asked otherwise.
-const TOP: usize = 10;
 
 /// BPF programs are timed for this long after each look.
 const TIMED: Duration = Duration::from_millis(50);
@@ -95,8 +85,7 @@ async fn live(arguments: &Arguments) -> Outcome {
 async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut stop: Stop) -> Outcome {
     let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut witness = interval(WITNESS);
-    witness.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut witness = ticker(WITNESS);
     // The first look tells that tracing has begun.
     look(arguments, &mut tracing, &mut view).await?;
     let mut looks = 0;
@@ -123,7 +112,8 @@ async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut 
 
 async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> io::Result<()> {
     let look = tracing.look(view).await?;
-    let named = arguments.top.unwrap_or(if arguments.json { usize::MAX } else { TOP });
+    let rows = &arguments.output;
+    let named = if arguments.json { rows.all_rows() } else { rows.rows() };
     let document = tracing.document(view, look, named)?;
     tracing.collector().flush().await?;
     print(arguments, document)
@@ -132,16 +122,10 @@ async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> 
 fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
     if arguments.json {
-        document.sites.truncate(arguments.top.unwrap_or(usize::MAX));
+        document.sites.truncate(arguments.output.all_rows());
         return report::write_json(&mut out, &document);
     }
-    let style = Style {
-        color: arguments.color.for_stdout(),
-        top: arguments.top.unwrap_or(TOP),
-        verbose: arguments.verbose,
-        finished: false,
-    };
-    report::write_text(&mut out, &document, style)?;
+    report::write_text(&mut out, &document, arguments.output.style(false))?;
     out.flush()
 }
 

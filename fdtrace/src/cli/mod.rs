@@ -12,7 +12,7 @@ mod stop;
 mod tracing;
 mod values;
 
-use std::{io, process::ExitCode};
+use std::{io, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
@@ -22,6 +22,13 @@ enum Failure {
     Failed(anyhow::Error),
     /// Status 2: what was asked for makes no sense.
     Usage(String),
+}
+
+impl Failure {
+    fn cannot_write(path: &Path, error: &io::Error) -> Self {
+        let hint = if error.kind() == io::ErrorKind::AlreadyExists { " (--force replaces it)" } else { "" };
+        Self::Failed(anyhow::anyhow!("cannot write {}: {error}{hint}", path.display()))
+    }
 }
 
 impl<E: Into<anyhow::Error>> From<E> for Failure {

@@ -9,6 +9,7 @@ use crate::{
     kernel::{Backend, Emit, FileNr, Filters, Settings, Stacks},
     kinds::Kind,
     process,
+    report::Style,
     stream::Origin,
     view::Selection,
 };
@@ -202,9 +203,43 @@ pub(super) fn default_handles() -> u32 {
     u32::try_from(there + there / 4 + DEFAULT_HANDLES).unwrap_or(u32::MAX)
 }
 
+/// How much is printed, and how it looks.
+#[derive(Args)]
+pub(super) struct OutputOptions {
+    /// The most rows to show [default: 10; in JSON and other formats all]
+    #[arg(long, value_name = "N")]
+    top: Option<usize>,
+    /// Whole call chains, with modules and kernel frames
+    #[arg(short, long)]
+    verbose: bool,
+    /// When to use colours
+    #[arg(long, value_enum, default_value_t = Color::Auto)]
+    color: Color,
+}
+
+/// Rows of a text that are shown unless asked otherwise.
+const TOP: usize = 10;
+
+impl OutputOptions {
+    /// The most rows of a text.
+    pub(super) fn rows(&self) -> usize {
+        self.top.unwrap_or(TOP)
+    }
+
+    /// The most rows where nobody reads them one by one.
+    pub(super) fn all_rows(&self) -> usize {
+        self.top.unwrap_or(usize::MAX)
+    }
+
+    /// How a text looks on standard output; `finished` when it is about a trace that has ended.
+    pub(super) fn style(&self, finished: bool) -> Style {
+        Style { color: self.color.for_stdout(), top: self.rows(), verbose: self.verbose, finished }
+    }
+}
+
 /// When to use colours.
 #[derive(Clone, Copy, ValueEnum)]
-pub(super) enum Color {
+enum Color {
     /// On a terminal
     Auto,
     /// Always
@@ -215,7 +250,7 @@ pub(super) enum Color {
 
 impl Color {
     /// Whether standard output gets colours; NO_COLOR is respected.
-    pub(super) fn for_stdout(self) -> bool {
+    fn for_stdout(self) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,

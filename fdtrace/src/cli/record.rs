@@ -8,7 +8,7 @@ use std::{
 
 use tokio::{
     process::{Child, Command},
-    time::{Instant, MissedTickBehavior, interval, sleep_until},
+    time::{Instant, sleep_until},
 };
 
 use super::{
@@ -16,7 +16,7 @@ use super::{
     options::{FilterOptions, TraceOptions, Watch},
     recording::RecordingOptions,
     stop::Stop,
-    tracing::{Attached, Tracing, WITNESS},
+    tracing::{Attached, Tracing, WITNESS, ticker},
     values,
 };
 use crate::{
@@ -54,8 +54,8 @@ pub(super) struct Arguments {
     trace: TraceOptions,
 }
 
-/// How often the file is made readable up to now.
-const FLUSH: Duration = Duration::from_secs(1);
+/// How often it looks: the moments that a report has documents of, and up to which the file can be read.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(record(arguments))
@@ -120,15 +120,13 @@ async fn watch(
     stop: &mut Stop,
     mut child: Option<&mut Child>,
 ) -> Result<Stopped, Failure> {
-    let mut witness = interval(WITNESS);
-    witness.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let mut flush = interval(FLUSH);
-    flush.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut witness = ticker(WITNESS);
+    let mut looks = ticker(LOOK);
     let end = arguments.duration.map(|duration| Instant::now() + duration);
     loop {
         tokio::select! {
             _ = witness.tick() => tracing.witness().await?,
-            _ = flush.tick() => {
+            _ = looks.tick() => {
                 tracing.look(view).await?;
                 if tracing.collector().flush().await?.full && !arguments.recording.rotates() {
                     return Ok(Stopped::Full);

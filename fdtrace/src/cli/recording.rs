@@ -34,13 +34,8 @@ impl RecordingOptions {
             let part = part.display();
             return Err(Failure::Failed(anyhow::anyhow!("{part} is there already (--force replaces it)")));
         }
-        Recording::create(path, self.force, header, limits).map_err(|error| {
-            let hint = match error.kind() {
-                std::io::ErrorKind::AlreadyExists => " (--force replaces it)",
-                _ => "",
-            };
-            Failure::Failed(anyhow::anyhow!("cannot write {}: {error}{hint}", path.display()))
-        })
+        Recording::create(path, self.force, header, limits)
+            .map_err(|error| Failure::cannot_write(path, &error))
     }
 
     /// Whether a full file is followed by another one.

@@ -1,7 +1,7 @@
 use std::{
     fs::File,
     io::{self, BufWriter, Write},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     time::Duration,
 };
@@ -10,11 +10,11 @@ use clap::ValueEnum;
 
 use super::{
     Failure, Outcome,
-    options::{Color, SelectionOptions},
+    options::{OutputOptions, SelectionOptions, nanoseconds},
     reading::{Reading, read},
     values,
 };
-use crate::report::{self, By, Document, Style, Weight};
+use crate::report::{self, By, Document, Weight};
 
 /// Show what a trace file holds: by default the call sites with live handles at its end
 #[derive(clap::Args)]
@@ -40,18 +40,11 @@ pub(super) struct Arguments {
     /// Replace OUT if it is there already
     #[arg(long, requires = "output")]
     force: bool,
-    /// The most rows to show [default: 10; other formats all]
-    #[arg(long, value_name = "N")]
-    top: Option<usize>,
     /// With --format jsonl: time between two documents [default: all that were recorded]
     #[arg(long, value_name = "DUR", value_parser = values::interval)]
     interval: Option<Duration>,
-    /// Whole call chains, with modules and kernel frames
-    #[arg(short, long)]
-    verbose: bool,
-    /// When to use colours
-    #[arg(long, value_enum, default_value_t = Color::Auto)]
-    color: Color,
+    #[command(flatten)]
+    text: OutputOptions,
     #[command(flatten)]
     selection: SelectionOptions,
 }
@@ -86,9 +79,6 @@ enum Format {
     Pprof,
 }
 
-/// Rows that are shown unless asked otherwise.
-const TOP: usize = 10;
-
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let format = if arguments.json { Format::Json } else { arguments.format };
     if arguments.by != ByOption::Site && !matches!(format, Format::Table | Format::Json) {
@@ -110,19 +100,13 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 fn output(arguments: &Arguments) -> Result<Box<dyn Write>, Failure> {
     let Some(path) = &arguments.output else { return Ok(Box::new(BufWriter::new(io::stdout().lock()))) };
     let file = if arguments.force { File::create(path) } else { File::create_new(path) };
-    let file = file.map_err(|error| cannot_write(path, &error))?;
+    let file = file.map_err(|error| Failure::cannot_write(path, &error))?;
     Ok(Box::new(BufWriter::new(file)))
-}
-
-fn cannot_write(path: &Path, error: &io::Error) -> Failure {
-    let hint = if error.kind() == io::ErrorKind::AlreadyExists { " (--force replaces it)" } else { "" };
-    Failure::Failed(anyhow::anyhow!("cannot write {}: {error}{hint}", path.display()))
 }
 
 /// The documents that `live --json` would have printed.
 fn lines(arguments: &Arguments, mut reading: Reading, out: &mut impl Write) -> Outcome {
-    let interval =
-        arguments.interval.map_or(0, |interval| u64::try_from(interval.as_nanos()).unwrap_or(u64::MAX));
+    let interval = arguments.interval.map_or(0, nanoseconds);
     let mut next = 0;
     let last = read(&mut reading, |replay| {
         let snapshot = replay.snapshot();
@@ -131,7 +115,7 @@ fn lines(arguments: &Arguments, mut reading: Reading, out: &mut impl Write) -> O
         }
         next = snapshot.now.saturating_add(interval);
         let mut document = replay.view().document(super::REPORT_SCHEMA, &snapshot);
-        document.sites.truncate(arguments.top.unwrap_or(usize::MAX));
+        document.sites.truncate(arguments.text.all_rows());
         report::write_json(out, &document)
     })?;
     // A trace that was cut off ends between two looks.
@@ -148,12 +132,8 @@ fn write(
     document: &Document,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    let style = Style {
-        color: arguments.output.is_none() && arguments.color.for_stdout(),
-        top: arguments.top.unwrap_or(TOP),
-        verbose: arguments.verbose,
-        finished: true,
-    };
+    let mut style = arguments.text.style(true);
+    style.color &= arguments.output.is_none();
     let weight = if arguments.all { Weight::Allocated } else { Weight::Live };
     match (format, by(arguments.by)) {
         (Format::Table, None) => report::write_text(&mut out, document, style),
@@ -171,7 +151,7 @@ fn write_json(
     by: Option<By>,
     mut out: &mut dyn Write,
 ) -> io::Result<()> {
-    let top = arguments.top.unwrap_or(usize::MAX);
+    let top = arguments.text.all_rows();
     match by {
         None => {
             let mut document = document.clone();

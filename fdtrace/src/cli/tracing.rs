@@ -6,6 +6,8 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
 use super::Failure;
 use crate::{
     collect::{Collector, Look, Setup, Sink, monotonic_ns},
@@ -22,6 +24,13 @@ pub(super) const WITNESS: Duration = Duration::from_millis(50);
 
 /// The most handles whose names and descriptors are looked up at the end of a recording.
 const MOST_NAMED: usize = 1 << 14;
+
+/// Ticks that are not made up for when one is late.
+pub(super) fn ticker(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticks
+}
 
 /// A running trace.
 pub(super) struct Tracing {

@@ -6,6 +6,8 @@ use std::{
     mem::take,
 };
 
+use fdtrace_common::wire::PREEXISTING;
+
 use super::{
     counts::Counts,
     details::{Details, Mapping},
@@ -22,9 +24,6 @@ use crate::stream::{
 
 /// Index of a group.
 pub type GroupId = u32;
-
-/// The generation of a handle that is older than the trace.
-const EXISTING: u64 = 1;
 
 /// Handles that one image allocated by one call chain and one system call.
 #[derive(Clone, Debug)]
@@ -304,7 +303,7 @@ impl Fold {
         };
         self.groups[group as usize].counts.allocated += 1;
         self.images.get_mut(image).live += 1;
-        let handle = Handle { generation: EXISTING, group, tid: existing.tgid, kind: 0 };
+        let handle = Handle { generation: PREEXISTING, group, tid: existing.tgid, kind: 0 };
         self.table.insert(existing.handle, handle);
     }
 

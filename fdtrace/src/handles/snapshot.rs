@@ -82,6 +82,14 @@ pub struct MappedBy {
     pub length: u64,
 }
 
+impl MappedBy {
+    /// Whether it is this call site; without one, this call.
+    #[must_use]
+    pub fn is_at(&self, site: Option<u64>, call: &Call) -> bool {
+        self.site == site && (site.is_some() || self.call == *call)
+    }
+}
+
 /// One of the oldest handles of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldHandle {
@@ -278,10 +286,7 @@ impl GroupSnapshot {
 
     fn count_mapping(&mut self, fold: &Fold, mapping: &super::Mapping) {
         let group = fold.group_at(mapping.group);
-        let same = |known: &&mut MappedBy| {
-            known.site == group.site && (known.site.is_some() || known.call == group.call)
-        };
-        if let Some(known) = self.mapped_by.iter_mut().find(same) {
+        if let Some(known) = self.mapped_by.iter_mut().find(|known| known.is_at(group.site, &group.call)) {
             known.handles += 1;
             return;
         }

@@ -90,8 +90,7 @@ impl View {
     #[must_use]
     pub fn unnamed(&self, snapshot: &Snapshot, most: usize) -> Vec<(u64, u64)> {
         let found = sites::sites(snapshot, &self.selection);
-        let old = |site: &SiteGroups| site.oldest.clone();
-        let shown = self.shown(&found).into_iter().take(most).flat_map(|(_, site)| old(site));
+        let shown = self.shown(&found).into_iter().take(most).flat_map(|(_, site)| &site.oldest);
         let unnamed = shown.filter(|(_, old)| old.descriptor == Sought::NotYet);
         unnamed.map(|(_, old)| (old.handle, old.generation)).collect()
     }

@@ -176,10 +176,7 @@ impl SiteGroups {
 
     fn add_mappings(&mut self, mappings: &[MappedBy]) {
         for mapping in mappings {
-            let same = |known: &&mut MappedBy| {
-                known.site == mapping.site && (known.site.is_some() || known.call == mapping.call)
-            };
-            match self.mapped_by.iter_mut().find(same) {
+            match self.mapped_by.iter_mut().find(|known| known.is_at(mapping.site, &mapping.call)) {
                 Some(known) => known.handles += mapping.handles,
                 None => self.mapped_by.push(*mapping),
             }
