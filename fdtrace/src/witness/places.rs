@@ -80,7 +80,8 @@ fn belongs(group: &FreshGroup, site: u64) -> Fact {
     Fact::Belongs { image: group.image, call: group.call, site }
 }
 
-/// Origin and user chain, by build-id and offset; the kernel's chain only where there is no other.
+/// Origin and user chain, by build-id and offset; the kernel's chain only where there is no other. What is inlined is at
+/// the offset of the function that has the code, and would make a site depend on whether there is debug information.
 fn site_id(origin: Origin, user: &UserChain, kernel: &[KernelFrame]) -> u64 {
     let text = |hash: u64, text: &str| {
         text.bytes().fold(hash::mix(hash, 1), |hash, byte| hash::mix(hash, byte.into()))
@@ -90,7 +91,7 @@ fn site_id(origin: Origin, user: &UserChain, kernel: &[KernelFrame]) -> u64 {
         hash::mix(text(hash, module), frame.offset)
     };
     let mut id = text(hash::SEED, origin.name());
-    id = user.frames.iter().fold(id, frame);
+    id = user.frames.iter().filter(|frame| !frame.inlined).fold(id, frame);
     if user.frames.is_empty() {
         id = kernel.iter().fold(id, |hash, frame| hash::mix(text(hash, &frame.symbol), frame.offset));
     }
@@ -119,6 +120,15 @@ mod tests {
         assert_ne!(id(Origin::Open, &chain("aa", 1)), id(Origin::Open, &chain("ab", 1)));
         assert_ne!(id(Origin::Open, &chain("aa", 1)), id(Origin::Open, &chain("aa", 2)));
         assert_ne!(id(Origin::Open, &chain("aa", 1)), id(Origin::Socket, &chain("aa", 1)));
+    }
+
+    #[test]
+    fn what_is_inlined_makes_no_other_site() {
+        let plain = chain("aa", 1);
+        let inner = UserFrame { symbol: Some("g".to_owned()), inlined: true, ..(*plain.frames[0]).clone() };
+        let mut inlined = plain.clone();
+        inlined.frames.insert(0, Arc::new(inner));
+        assert_eq!(site_id(Origin::Open, &plain, &[]), site_id(Origin::Open, &inlined, &[]));
     }
 
     #[test]
