@@ -2,8 +2,10 @@
 
 mod kernel;
 mod origin;
+mod symbols;
 mod user;
 
 pub use kernel::kernel_chain;
 pub use origin::origin;
+pub use symbols::{CodeNames, FileId, Frames, Module, Reach};
 pub use user::UserStacks;

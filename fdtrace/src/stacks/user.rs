@@ -1,18 +1,13 @@
 //! The process's half of a call chain: from addresses to modules and offsets, while the process is there.
 
-use std::{
-    collections::{HashMap, HashSet},
-    ops::Range,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashSet, ops::Range, path::Path, sync::Arc};
 
 use blazesym::{
     Pid,
     normalize::{NormalizeOpts, Normalizer, UserMeta},
-    symbolize::{Input, Symbolized, Symbolizer, source},
 };
 
+use super::symbols::{CodeNames, Frames, Module, Reach, hexadecimal};
 use crate::stream::{UserChain, UserFrame};
 
 /// Functions in which a thread begins.
@@ -30,28 +25,17 @@ const ROOTS: [&str; 8] = [
 /// Resolves user stacks, and remembers what it resolved.
 pub struct UserStacks {
     normalizer: Normalizer,
-    symbolizer: Symbolizer,
-    /// Frames by their module's path, its build-id, and the offset in it.
-    frames: HashMap<Location, Arc<UserFrame>>,
-    modules: HashSet<Arc<str>>,
+    names: CodeNames,
+    /// The files that the normalizer keeps open.
+    modules: HashSet<Arc<Path>>,
 }
 
-type Location = (Option<Arc<str>>, Option<String>, u64);
-
-/// The most frames that are remembered; then the memory is emptied and filled again.
-const MOST_FRAMES: usize = 10_000;
-
-/// The most modules that are kept open, with their symbols in memory, at once.
+/// The most files that the normalizer keeps open at once.
 const MOST_MODULES: usize = 32;
 
 impl Default for UserStacks {
     fn default() -> Self {
-        Self {
-            normalizer: normalizer(),
-            symbolizer: symbolizer(),
-            frames: HashMap::new(),
-            modules: HashSet::new(),
-        }
+        Self { normalizer: normalizer(), names: CodeNames::default(), modules: HashSet::new() }
     }
 }
 
@@ -61,10 +45,6 @@ fn normalizer() -> Normalizer {
         .enable_build_ids(true)
         .enable_build_id_caching(true)
         .build()
-}
-
-fn symbolizer() -> Symbolizer {
-    Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).enable_demangling(true).build()
 }
 
 impl UserStacks {
@@ -79,78 +59,48 @@ impl UserStacks {
         let mut all = calls.concat();
         all.sort_unstable();
         all.dedup();
-        let Some(frames) = self.normalize(tgid, &all) else {
+        let Some(frames) = self.normalize(tgid, &all, code) else {
             return stacks.iter().map(|_| UserChain::default()).collect();
         };
         let frame =
             |address: &u64| all.binary_search(address).ok().and_then(|index| frames.get(index).cloned());
-        calls.iter().map(|calls| chain(calls.iter().filter_map(frame).collect())).collect()
+        let frames = |call: &u64| frame(call).into_iter().flat_map(|frames| frames.to_vec());
+        calls.iter().map(|calls| chain(calls.iter().flat_map(frames).collect())).collect()
     }
 
     /// The frames of sorted addresses; `None` when the process is gone.
-    fn normalize(&mut self, tgid: u32, sorted: &[u64]) -> Option<Vec<Arc<UserFrame>>> {
+    fn normalize(&mut self, tgid: u32, sorted: &[u64], code: &[Range<u64>]) -> Option<Vec<Frames>> {
         let options = NormalizeOpts { sorted_addrs: true, ..NormalizeOpts::default() };
         let output = self.normalizer.normalize_user_addrs_opts(Pid::from(tgid), sorted, &options).ok()?;
-        let modules: Vec<(Option<Arc<str>>, Option<String>)> = output
-            .meta
-            .iter()
-            .map(|meta| match meta {
-                UserMeta::Elf(elf) => {
-                    (Some(elf.path.to_string_lossy().into()), elf.build_id.as_deref().map(hexadecimal))
-                }
-                _ => (None, None),
-            })
-            .collect();
-        let offsets: Vec<(u64, usize)> = output.outputs.clone();
+        let reach = |address: u64| {
+            let range = code.iter().find(|range| range.contains(&address))?;
+            Some(Reach { pid: tgid, range: range.clone() })
+        };
+        let place = |(address, (offset, meta)): (&u64, &(u64, usize))| match output.meta.get(*meta) {
+            Some(UserMeta::Elf(elf)) => {
+                let build_id = elf.build_id.as_deref().map(|id| hexadecimal(id).into());
+                let path = elf.path.as_path().into();
+                Ok((Module { path, build_id, file: None, reach: reach(*address) }, *offset))
+            }
+            _ => Err(*address),
+        };
+        let places: Vec<_> = sorted.iter().zip(&output.outputs).map(place).collect();
         drop(output);
-        self.forget_if_many(&modules);
-        let mut frames = Vec::with_capacity(sorted.len());
-        for (offset, meta) in offsets {
-            let (module, build_id) = modules.get(meta)?.clone();
-            frames.push(self.frame(tgid, (module, build_id, offset)));
-        }
+        let frames = places.iter().map(|place| match place {
+            Ok((module, offset)) => self.names.frames(module, *offset),
+            Err(address) => self.names.without_file(tgid, &[*address]).into(),
+        });
+        let frames = frames.collect();
+        self.forget_if_many(places.into_iter().flatten().map(|(module, _)| module.path));
         Some(frames)
     }
 
-    /// Both libraries keep every file open that they have seen, which a tracer of open files should not.
-    fn forget_if_many(&mut self, modules: &[(Option<Arc<str>>, Option<String>)]) {
-        self.modules.extend(modules.iter().filter_map(|(module, _)| module.clone()));
+    /// The library keeps every file open that it has seen, which a tracer of open files should not.
+    fn forget_if_many(&mut self, modules: impl Iterator<Item = Arc<Path>>) {
+        self.modules.extend(modules);
         if self.modules.len() > MOST_MODULES {
             self.modules.clear();
-            (self.normalizer, self.symbolizer) = (normalizer(), symbolizer());
-        }
-    }
-
-    fn frame(&mut self, tgid: u32, location: Location) -> Arc<UserFrame> {
-        if let Some(known) = self.frames.get(&location) {
-            return Arc::clone(known);
-        }
-        let (module, build_id, offset) = &location;
-        let frame = Arc::new(UserFrame {
-            symbol: module.as_ref().and_then(|module| self.symbol(tgid, module, *offset)),
-            module: module.as_deref().map(str::to_owned),
-            build_id: build_id.clone(),
-            offset: *offset,
-            ..UserFrame::default()
-        });
-        if self.frames.len() >= MOST_FRAMES {
-            self.frames.clear();
-        }
-        self.frames.insert(location, Arc::clone(&frame));
-        frame
-    }
-
-    fn symbol(&self, tgid: u32, module: &Arc<str>, offset: u64) -> Option<String> {
-        // The process may live in another root; its own view of the path is behind its `root`.
-        let inside = PathBuf::from(format!("/proc/{tgid}/root{module}"));
-        self.look_up(Path::new(&**module), offset).or_else(|| self.look_up(&inside, offset))
-    }
-
-    fn look_up(&self, module: &Path, offset: u64) -> Option<String> {
-        let elf = source::Source::Elf(source::Elf::new(module));
-        match self.symbolizer.symbolize_single(&elf, Input::FileOffset(offset)).ok()? {
-            Symbolized::Sym(symbol) => Some(symbol.name.into_owned()),
-            Symbolized::Unknown(_) => None,
+            self.normalizer = normalizer();
         }
     }
 }
@@ -171,15 +121,6 @@ fn chain(frames: Vec<Arc<UserFrame>>) -> UserChain {
 fn leads_astray(addresses: &[u64], code: &[Range<u64>]) -> usize {
     let is_code = |address: &u64| code.iter().any(|range| range.contains(address));
     addresses.iter().skip(1).position(|address| !is_code(address)).map_or(addresses.len(), |index| index + 1)
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    use std::fmt::Write as _;
-    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut text, byte| {
-        // Writing to a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }
 
 #[cfg(test)]
