@@ -140,6 +140,30 @@ pub struct Offsets {
     pub unix_peer: u32,
     /// `unix_address.name`
     pub unix_name: u32,
+    /// `task_struct.mm`
+    pub task_mm: u32,
+    /// `mm_struct.exec_vm`
+    pub mm_code: u32,
+    /// `mm_struct.arg_start`
+    pub mm_arguments: u32,
+    /// `mm_struct.context.vdso`
+    pub mm_vdso: u32,
+    /// `vm_area_struct.vm_start`
+    pub vma_start: u32,
+    /// `vm_area_struct.vm_end`
+    pub vma_end: u32,
+    /// `vm_area_struct.vm_pgoff`
+    pub vma_page: u32,
+    /// `vm_area_struct.vm_rb`, up to 6.0
+    pub vma_node: u32,
+    /// `mm_struct.mm_rb`, up to 6.0
+    pub mm_nodes: u32,
+    /// `mm_struct.mm_mt.ma_root`, from 6.1 on
+    pub mm_tree: u32,
+    /// `inode.i_mtime`: seconds
+    pub inode_seconds: u32,
+    /// `inode.i_mtime`: nanoseconds
+    pub inode_nanoseconds: u32,
 }
 
 /// `__USER_CS` of x86: what `pt_regs.cs` is in 64-bit code.
@@ -161,6 +185,13 @@ pub const STACKS_OFF: u8 = 0;
 pub const STACKS_USER: u8 = 1;
 /// `Config::stacks`: user and kernel stacks.
 pub const STACKS_BOTH: u8 = 2;
+
+/// `Config::unwind`: user stacks by frame pointers.
+pub const UNWIND_FRAME_POINTERS: u8 = 0;
+/// `Config::unwind`: user stacks by the programs' unwind tables.
+pub const UNWIND_TABLES: u8 = 1;
+/// `Config::unwind`: no user stacks.
+pub const UNWIND_OFF: u8 = 2;
 
 /// Everything that the loader tells the programs.
 #[repr(C)]
@@ -218,8 +249,12 @@ pub struct Config {
     pub releases_can_be_missed: u8,
     /// The handle of an attach of a SysV segment is remembered until the system call returns (tracepoint backend).
     pub note_attach: u8,
+    /// [`UNWIND_FRAME_POINTERS`], [`UNWIND_TABLES`] or [`UNWIND_OFF`].
+    pub unwind: u8,
+    /// The time of an inode is two fields, the second of 32 bits (6.11).
+    pub inode_time_is_split: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 5],
 }
 
 /// System call numbers that matter, by architecture.

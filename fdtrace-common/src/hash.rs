@@ -31,6 +31,12 @@ pub fn stack(frames: &[u64]) -> u64 {
     finish(frames.iter().fold(SEED, |hash, frame| mix(hash, *frame)))
 }
 
+/// The name of a chain of places, innermost first: a module and an offset each; and how it ended.
+#[must_use]
+pub fn places(words: &[u64], end: u8) -> u64 {
+    finish(mix(words.iter().fold(SEED, |hash, word| mix(hash, *word)), end as u64))
+}
+
 /// The name of a call: from where, by which system call, and what was asked of it. What is counted for each call, and
 /// not for each handle, is found by this name.
 #[inline(always)]

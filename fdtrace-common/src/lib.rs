@@ -8,4 +8,5 @@ pub mod config;
 pub mod counters;
 pub mod hash;
 pub mod look;
+pub mod unwind;
 pub mod wire;

@@ -4,6 +4,8 @@
 
 use core::mem::{offset_of, size_of};
 
+use crate::unwind::Registers;
+
 /// The most frames of one stack; `kernel.perf_event_max_stack` allows no more by default.
 pub const MAX_FRAMES: usize = 127;
 
@@ -33,6 +35,8 @@ pub enum Tag {
     Failure = 7,
     /// [`Mapped`]
     Mapped = 8,
+    /// [`Window`], followed by stack memory
+    Window = 9,
 }
 
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.
@@ -192,9 +196,22 @@ pub enum Side {
     User = 0,
     /// Return addresses in the kernel.
     Kernel = 1,
+    /// Places in the process's code: a module ([`crate::unwind::Code`]) and an offset each.
+    Code = 2,
 }
 
-/// A stack, sent once per name; `frames` words of frames follow, innermost first.
+impl Side {
+    /// How many words a frame has.
+    #[must_use]
+    pub const fn words(self) -> usize {
+        match self {
+            Self::User | Self::Kernel => 1,
+            Self::Code => 2,
+        }
+    }
+}
+
+/// A stack, sent once per name; `frames` frames of [`Side::words`] words follow, innermost first.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StackHeader {
@@ -208,7 +225,45 @@ pub struct StackHeader {
     pub tgid: u32,
     /// Name of the stack.
     pub hash: u64,
+    /// How it ended ([`crate::unwind::end`]); places only.
+    pub end: u8,
+    /// Zero.
+    pub reserved: [u8; 7],
 }
+
+/// Stack memory from the first frame on that the kernel side has no rule for; `bytes` bytes of it follow. The frames
+/// before came as a stack of the same name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Window {
+    /// [`Tag::Window`]
+    pub tag: u8,
+    /// The instruction pointer is an instruction's, not a return address.
+    pub exact: u8,
+    /// Zero.
+    pub reserved: u16,
+    /// Process in whose address space the stack is.
+    pub tgid: u32,
+    /// Name of the stack.
+    pub hash: u64,
+    /// Name of the address space, for [`crate::unwind::place_key`].
+    pub space: u64,
+    /// The module of the frame, [`crate::unwind::ANONYMOUS`] when the kernel side could not tell.
+    pub module: u64,
+    /// Offset of the frame in the module's file.
+    pub offset: u64,
+    /// Where the instruction pointer's mapping begins, when there is a module.
+    pub start: u64,
+    /// The frame's registers; the memory begins at its stack pointer.
+    pub registers: Registers,
+    /// How many bytes of memory follow.
+    pub bytes: u32,
+    /// Zero.
+    pub reserved2: u32,
+}
+
+/// The most stack memory that a [`Window`] brings.
+pub const WINDOW_BYTES: usize = 16 << 10;
 
 /// A process was made (not a thread).
 #[repr(C)]
@@ -313,6 +368,8 @@ pub mod state {
     /// It was mapped into memory since. The bits have two writers on two CPUs and no lock, so that one of them can
     /// take another's back; what must not be missed is in the ring.
     pub const MAPPED: u8 = 2;
+    /// Its user stack has a name of its own, since user space has to complete it.
+    pub const ASKED: u8 = 4;
 }
 
 // Layout: both sides are little-endian 64-bit, but one wrong field order would be a wrong answer, not a crash.
@@ -320,7 +377,8 @@ const _: () = {
     assert!(size_of::<Alloc>() == 48 && offset_of!(Alloc, handle) == 8 && offset_of!(Alloc, detail) == 44);
     assert!(size_of::<Mapped>() == 64 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
-    assert!(size_of::<StackHeader>() == 16 && offset_of!(StackHeader, hash) == 8);
+    assert!(size_of::<StackHeader>() == 24 && offset_of!(StackHeader, hash) == 8);
+    assert!(size_of::<Window>() == 80 && offset_of!(Window, bytes) == 72);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
     assert!(size_of::<Exit>() == 16 && offset_of!(Exit, time) == 8);

@@ -42,7 +42,9 @@ static CONFIG: Config = Config {
     count_from_zero: 0,
     releases_can_be_missed: 0,
     note_attach: 0,
-    reserved: [0; 7],
+    unwind: 0,
+    inode_time_is_split: 0,
+    reserved: [0; 5],
 };
 
 const NO_OFFSETS: Offsets = Offsets {
@@ -105,6 +107,18 @@ const NO_OFFSETS: Offsets = Offsets {
     unix_addr: ABSENT,
     unix_peer: ABSENT,
     unix_name: ABSENT,
+    task_mm: ABSENT,
+    mm_code: ABSENT,
+    mm_arguments: ABSENT,
+    mm_vdso: ABSENT,
+    vma_start: ABSENT,
+    vma_end: ABSENT,
+    vma_page: ABSENT,
+    vma_node: ABSENT,
+    mm_nodes: ABSENT,
+    mm_tree: ABSENT,
+    inode_seconds: ABSENT,
+    inode_nanoseconds: ABSENT,
 };
 
 /// Reads one field of the configuration, for example `get!(offsets.file_mode)`.

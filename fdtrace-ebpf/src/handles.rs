@@ -5,7 +5,7 @@ use core::ffi::c_void;
 use fdtrace_common::{
     config::{ABSENT, EMIT_STREAM, EMIT_SURVIVORS},
     counters::Counter,
-    wire::{Alloc, Cause, Entry, Release, Tag, flag},
+    wire::{Alloc, Cause, Entry, Release, Tag, flag, state},
 };
 
 use crate::{
@@ -56,7 +56,7 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
         detail,
         syscall,
         flags,
-        state: 0,
+        state: if chain.asked { state::ASKED } else { 0 },
     };
     if !insert(handle, &entry) {
         count(Counter::LostHandles);

@@ -11,9 +11,10 @@ use aya_ebpf::{
 };
 use core::ffi::c_void;
 use fdtrace_common::{
-    config::{STACKS_BOTH, STACKS_OFF},
+    config::{STACKS_BOTH, STACKS_OFF, UNWIND_OFF, UNWIND_TABLES},
     counters::Counter,
     hash,
+    unwind::end,
     wire::{MAX_FRAMES, NO_SYSCALL, Side, StackHeader, Tag},
 };
 
@@ -22,7 +23,11 @@ use crate::{
     counters::count,
     events,
     task::Task,
-    unwind::{self, Memory},
+    unwind::{
+        frame_pointers,
+        tables::{self, Frames, Workspace},
+        window::{self, Window},
+    },
 };
 
 /// One in so many calls of a site has its kernel stack taken again, to catch variants. A power of two.
@@ -31,12 +36,13 @@ const RESAMPLE: u32 = 64;
 const BPF_F_USER_STACK: u64 = 1 << 8;
 const BPF_ANY: u64 = 0;
 
-/// A stack record as it goes through the ring, in scratch memory.
+/// A stack record as it goes through the ring, and what it is made with.
 #[repr(C)]
 pub(crate) struct Scratch {
     header: StackHeader,
-    frames: [u64; MAX_FRAMES],
-    memory: Memory,
+    frames: Frames,
+    work: Workspace,
+    window: Window,
 }
 
 /// What is remembered of a (user stack, system call, detail).
@@ -65,6 +71,8 @@ static SITES: LruHashMap<u64, Site> = LruHashMap::with_max_entries(16384, 0);
 pub(crate) struct Chain {
     pub(crate) user: u64,
     pub(crate) kernel: u64,
+    /// User space has to complete the user's half, whose name is no other's.
+    pub(crate) asked: bool,
 }
 
 /// Names the current call chain, sending what user space has not seen.
@@ -83,36 +91,38 @@ pub(crate) fn take(
     let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Chain::default() };
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
-    let user = if kernel_task { 0 } else { user_stack(ctx, task, scratch) };
-    let kernel_follows = !kernel_task && follows(syscall);
+    let no_user = kernel_task || config::get!(unwind) == UNWIND_OFF;
+    let user = if no_user { 0 } else { user_stack(ctx, task, scratch) };
+    let asked = !no_user && is_asked(scratch);
+    let kernel_follows = !kernel_task && !asked && follows(syscall);
     let key = hash::call_key(user, syscall, detail);
     if kernel_follows && let Some(site) = SITES.get_ptr_mut(key) {
         // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
         let site = unsafe { &mut *site };
         site.calls = site.calls.wrapping_add(1);
         if site.calls % RESAMPLE != 0 || config::get!(stacks) != STACKS_BOTH {
-            return Chain { user, kernel: site.kernel_stack };
+            return Chain { user, kernel: site.kernel_stack, asked };
         }
     }
     // The user stack is still in the scratch, so it goes first.
-    let sent = kernel_task || send_once(scratch, Side::User, tgid, user);
+    let sent = no_user || send_user(scratch, tgid, user);
     let kernel = if config::get!(stacks) == STACKS_BOTH { kernel_stack(ctx, scratch, tgid) } else { 0 };
     if kernel_follows && sent {
         let site = Site { kernel_stack: kernel, calls: 0, reserved: 0 };
         let _ = SITES.insert(key, site, BPF_ANY);
     }
-    Chain { user, kernel }
+    Chain { user, kernel, asked }
 }
 
 /// Names the user's half of the current call chain, in a program that is not the allocation's and that brings a scratch
 /// of its own: it may run while an allocation is interrupted.
 #[inline(always)]
 pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32, scratch: &mut Scratch) -> u64 {
-    if config::get!(stacks) == STACKS_OFF {
+    if config::get!(stacks) == STACKS_OFF || config::get!(unwind) == UNWIND_OFF {
         return 0;
     }
     let user = user_stack(ctx, task, scratch);
-    send_once(scratch, Side::User, tgid, user);
+    send_user(scratch, tgid, user);
     user
 }
 
@@ -124,8 +134,17 @@ fn follows(syscall: i16) -> bool {
 
 #[inline(always)]
 fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch) -> u64 {
+    scratch.header.side = Side::User as u8;
+    scratch.header.end = end::CUT;
     if let Some(start) = task.user_stack() {
-        let (frames, name) = unwind::walk(start, &mut scratch.frames, &mut scratch.memory);
+        if config::get!(unwind) == UNWIND_TABLES {
+            let walked = tables::walk(task, start, &mut scratch.frames, &mut scratch.work);
+            scratch.header.side = Side::Code as u8;
+            scratch.header.end = walked.end;
+            scratch.header.frames = walked.frames;
+            return walked.name;
+        }
+        let (frames, name) = frame_pointers::walk(start, &mut scratch.frames, scratch.work.memory());
         scratch.header.frames = frames;
         return name;
     }
@@ -137,6 +156,25 @@ fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch) -> u64 {
     name(scratch, frames)
 }
 
+/// Whether the user stack in the scratch is for user space to complete.
+#[inline(always)]
+fn is_asked(scratch: &Scratch) -> bool {
+    config::get!(unwind) == UNWIND_TABLES && scratch.header.end == end::ASKED
+}
+
+/// Sends the user stack in the scratch unless user space has it; false when it has not and the ring is full.
+#[inline(always)]
+fn send_user(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
+    if !is_asked(scratch) {
+        return send_once(scratch, tgid, name);
+    }
+    if !send(scratch, tgid, name) || !window::send(&mut scratch.window, &scratch.work.stopped, tgid, name) {
+        count(Counter::LostStacks);
+        return false;
+    }
+    true
+}
+
 #[inline(always)]
 fn kernel_stack(ctx: *mut c_void, scratch: &mut Scratch, tgid: u32) -> u64 {
     let frames = unwind(ctx, scratch, 0);
@@ -145,7 +183,9 @@ fn kernel_stack(ctx: *mut c_void, scratch: &mut Scratch, tgid: u32) -> u64 {
         return 0;
     }
     let name = name(scratch, frames);
-    send_once(scratch, Side::Kernel, tgid, name);
+    scratch.header.side = Side::Kernel as u8;
+    scratch.header.end = end::CUT;
+    send_once(scratch, tgid, name);
     name
 }
 
@@ -180,22 +220,29 @@ fn name(scratch: &Scratch, frames: u16) -> u64 {
 
 /// Sends the stack in the scratch unless user space has it; false when it has not and the ring is full.
 #[inline(always)]
-fn send_once(scratch: &mut Scratch, side: Side, tgid: u32, name: u64) -> bool {
+fn send_once(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
     if name == 0 || STACKS.get_ptr(name).is_some() {
         return true;
     }
-    scratch.header.tag = Tag::Stack as u8;
-    scratch.header.side = side as u8;
-    scratch.header.tgid = tgid;
-    scratch.header.hash = name;
-    let frames = (scratch.header.frames as usize) & 0x7f;
-    let bytes = size_of::<StackHeader>() + frames * 8;
-    // SAFETY: `bytes` is at most the size of the scratch: 16 + 127 * 8.
-    let record = unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), bytes) };
-    if !events::send_bytes(record) {
+    if !send(scratch, tgid, name) {
         count(Counter::LostStacks);
         return false;
     }
     let _ = STACKS.insert(name, 1, BPF_ANY);
     true
+}
+
+/// Sends the stack in the scratch; false when the ring is full.
+#[inline(always)]
+fn send(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
+    scratch.header.tag = Tag::Stack as u8;
+    scratch.header.tgid = tgid;
+    scratch.header.hash = name;
+    scratch.header.reserved = [0; 7];
+    let frames = (scratch.header.frames as usize) & 0x7f;
+    let words = if scratch.header.side == Side::Code as u8 { frames * Side::Code.words() } else { frames };
+    let bytes = size_of::<StackHeader>() + words * 8;
+    // SAFETY: `bytes` is at most the size of the header and the frames.
+    let record = unsafe { core::slice::from_raw_parts((&raw const *scratch).cast::<u8>(), bytes) };
+    events::send_bytes(record)
 }

@@ -7,7 +7,7 @@ use aya_ebpf::{macros::map, maps::LruPerCpuHashMap};
 use fdtrace_common::{
     counters::{Counter, Swallow},
     hash,
-    wire::{Cause, Entry, PREEXISTING, Release, flag},
+    wire::{Cause, Entry, PREEXISTING, Release, flag, state},
 };
 
 use crate::{config, counters::count, events, handles};
@@ -42,7 +42,9 @@ pub(crate) fn gone(entry: &Entry, release: &Release, number: u64) {
 fn is_short_life(entry: &Entry, release: &Release) -> bool {
     // Where releases are seen late, in a bystander, nobody knows their cause.
     let closed = release.cause == Cause::Close as u8 || config::get!(free_is_late) != 0;
+    // What is counted is found by the name of the stack, which must be one that comes again.
     closed
+        && entry.state & state::ASKED == 0
         && entry.generation != PREEXISTING
         && release.time.wrapping_sub(entry.generation) < config::get!(min_age_ns)
 }

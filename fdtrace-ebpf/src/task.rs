@@ -9,10 +9,12 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     config::{ABSENT, CODE_SEGMENT_64},
+    hash,
+    unwind::Registers as UserRegisters,
     wire::{Cause, NO_SYSCALL},
 };
 
-use crate::{config, unwind::Start};
+use crate::config;
 
 /// `PF_EXITING` (include/linux/sched.h; the same on all kernels with BTF).
 const PF_EXITING: u32 = 0x4;
@@ -107,7 +109,7 @@ impl Task {
 
     /// Where the stack begins of the 64-bit code that entered the kernel.
     #[inline(always)]
-    pub(crate) fn user_stack(self) -> Option<Start> {
+    pub(crate) fn user_stack(self) -> Option<UserRegisters> {
         if config::get!(offsets.regs_frame) == ABSENT {
             return None;
         }
@@ -116,11 +118,26 @@ impl Task {
         if segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64 {
             return None;
         }
-        Some(Start {
+        Some(UserRegisters {
             instruction: registers.read(config::get!(offsets.regs_instruction)),
             stack: registers.read(config::get!(offsets.regs_stack)),
             frame: registers.read(config::get!(offsets.regs_frame)),
         })
+    }
+
+    /// The `mm_struct` of its address space, as a number: the verifier lets nobody calculate with a pointer that it knows.
+    #[inline(always)]
+    pub(crate) fn memory(self) -> u64 {
+        read(self.address(), config::get!(offsets.task_mm))
+    }
+
+    /// A name of an address space as it is now: the same in all threads, another when code is mapped or unmapped, when
+    /// another program runs, and when the kernel uses the structure again (the kernel begins each stack elsewhere).
+    #[inline(always)]
+    pub(crate) fn space(mm: u64) -> u64 {
+        let code: u64 = read(mm, config::get!(offsets.mm_code));
+        let arguments: u64 = read(mm, config::get!(offsets.mm_arguments));
+        hash::mix(hash::mix(mm, code), arguments)
     }
 
     /// Why this task drops the last reference of a handle that `owner` allocated.

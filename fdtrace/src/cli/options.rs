@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, values};
 use crate::{
-    kernel::{Backend, Emit, FileNr, Filters, Settings, Stacks},
+    kernel::{Backend, Emit, FileNr, Filters, Settings, Stacks, Unwind},
     kinds::Kind,
     process,
     report::Style,
@@ -122,6 +122,9 @@ pub(super) struct TraceOptions {
     /// Call chains to take
     #[arg(long, value_enum, default_value_t = StackOption::Both)]
     stacks: StackOption,
+    /// How a process's call chain is followed
+    #[arg(long, value_enum, default_value_t = UnwindOption::Auto)]
+    unwind: UnwindOption,
     /// Size of the ring buffer: a power of two from 4K to 1G
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = values::ring_size)]
     ring_size: u32,
@@ -143,6 +146,18 @@ enum StackOption {
     Both,
 }
 
+#[derive(Clone, Copy, ValueEnum)]
+enum UnwindOption {
+    /// By unwind tables, where this architecture has them (x86_64)
+    Auto,
+    /// By frame pointers: cheaper at first sight, and wrong for most programs
+    Fp,
+    /// By unwind tables (.eh_frame, .debug_frame), exact for nearly all programs
+    Dwarf,
+    /// Not at all: the kernel's half is enough
+    Off,
+}
+
 /// What is watched besides allocations and releases.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Watch {
@@ -157,11 +172,14 @@ const DEFAULT_HANDLES: u64 = 262_144;
 
 impl TraceOptions {
     /// What the tracer is started with.
-    pub(super) fn settings(&self, filters: Filters, watch: Watch) -> Settings {
+    ///
+    /// # Errors
+    /// What is asked for does not exist on this architecture.
+    pub(super) fn settings(&self, filters: Filters, watch: Watch) -> Result<Settings, Failure> {
         if self.bpf_log.is_some() {
             log_to_stderr();
         }
-        Settings {
+        Ok(Settings {
             backend: self.backend,
             filters,
             stacks: match self.stacks {
@@ -169,13 +187,27 @@ impl TraceOptions {
                 StackOption::User => Stacks::User,
                 StackOption::Both => Stacks::Both,
             },
+            unwind: self.unwind()?,
             ring_bytes: self.ring_size,
             max_handles: self.max_handles.unwrap_or_else(default_handles),
             failures: true,
             mappings: watch.mappings,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
             object: self.bpf_log.clone(),
-        }
+        })
+    }
+
+    fn unwind(&self) -> Result<Unwind, Failure> {
+        Ok(match self.unwind {
+            UnwindOption::Auto => Unwind::BEST,
+            UnwindOption::Fp => Unwind::FramePointers,
+            UnwindOption::Dwarf if Unwind::BEST == Unwind::Tables => Unwind::Tables,
+            UnwindOption::Dwarf => {
+                let text = format!("--unwind dwarf is for x86_64, and this is {}", std::env::consts::ARCH);
+                return Err(Failure::Usage(text));
+            }
+            UnwindOption::Off => Unwind::Off,
+        })
     }
 }
 

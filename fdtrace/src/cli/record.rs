@@ -72,7 +72,7 @@ async fn record(arguments: &Arguments) -> Outcome {
     }
     let settings = arguments
         .trace
-        .settings(filters, Watch { mappings: !arguments.no_mappings, min_age: arguments.min_age });
+        .settings(filters, Watch { mappings: !arguments.no_mappings, min_age: arguments.min_age })?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.
     let mut stop = Stop::new()?;

@@ -14,6 +14,7 @@ use crate::{
     kernel::{HookReport, Kernel, Settings, State, Tracer},
     process,
     report::{Descriptors, Document, Own},
+    stacks::Modules,
     trace::{Header, HookState},
     view::{Session, View, seconds_left},
     witness::{Meter, Witness},
@@ -99,9 +100,11 @@ impl Attached {
     pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>, names_all: bool) -> Result<Tracing, Failure> {
         let looker = self.tracer.looker()?;
         let kernel_preempts = self.kernel.preemption.preempts();
-        let witness = Witness::new(Arc::new(self.kernel.into_symbols()), looker);
+        let modules = Arc::<Modules>::default();
+        let symbols = Arc::new(self.kernel.into_symbols());
+        let witness = Witness::new(symbols, Arc::clone(&modules), looker);
         let min_age_ns = self.session.survivors_ns;
-        let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, sink };
+        let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, modules, sink };
         let collector = Collector::start(setup)?;
         Ok(Tracing { collector, witness, meter: Meter::default(), names_all })
     }

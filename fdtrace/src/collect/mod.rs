@@ -6,6 +6,7 @@
 
 mod bell;
 mod census;
+mod chains;
 mod heal;
 mod requests;
 mod survivors;

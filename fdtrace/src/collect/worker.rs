@@ -2,7 +2,10 @@
 
 use std::{
     io,
-    sync::mpsc::{Receiver, TryRecvError},
+    sync::{
+        Arc,
+        mpsc::{Receiver, TryRecvError},
+    },
     time::{Duration, Instant},
 };
 
@@ -11,6 +14,7 @@ use fdtrace_common::counters::{Counter, Counters, Swallow};
 use super::{
     bell::Bell,
     census::Census,
+    chains::Chains,
     heal::Healer,
     monotonic_ns,
     requests::{Look, Request, Sink, Written},
@@ -19,7 +23,8 @@ use super::{
 use crate::{
     handles::{Fold, FreshGroup, Snapshot},
     kernel::{self, FileNr, Tracer},
-    stream::{Event, Fact, Vitals, decode},
+    stacks::Modules,
+    stream::{Event, Fact, Record, Vitals, decode},
 };
 
 /// How long the ring may fill before somebody looks; the kernel wakes the collector earlier when half of it is full, and
@@ -49,6 +54,8 @@ pub struct Setup {
     pub kernel_preempts: bool,
     /// Survivors mode: the age from which handles are spoken of, in ns; 0 for all.
     pub min_age_ns: u64,
+    /// Where the files are noted that call chains lead through.
+    pub modules: Arc<Modules>,
     /// The trace file, if there is one.
     pub sink: Option<Box<dyn Sink>>,
 }
@@ -59,6 +66,7 @@ pub(super) struct Worker {
     fold: Fold,
     healer: Healer,
     census: Census,
+    chains: Chains,
     bell: Bell,
     survivors: Option<Survivors>,
     counters: Counters,
@@ -82,6 +90,7 @@ impl Worker {
         Ok(Self {
             healer: Healer::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
             census: Census::start(setup.tracer.existing()),
+            chains: Chains::start(setup.tracer.rules()?, setup.modules)?,
             survivors,
             bell,
             tracer: setup.tracer,
@@ -186,7 +195,7 @@ impl Worker {
             own_allocations: count(Counter::Own),
             lost_events: count(Counter::LostEvents),
             lost_handles: count(Counter::LostHandles),
-            lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks(),
+            lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks() + self.chains.lost,
             skipped_allocations,
             skipped_releases,
             unhealed: self.healer.unhealed,
@@ -261,16 +270,20 @@ impl Worker {
         while left > 0 {
             let taken = self.drain_batch();
             if taken < BATCH {
-                return;
+                break;
             }
             left = left.saturating_sub(taken);
         }
+        let completed = self.chains.take();
+        self.feed(completed);
     }
 
     fn drain_batch(&mut self) -> usize {
-        let (batch, malformed) = (&mut self.batch, &mut self.malformed);
+        let (batch, chains, malformed) = (&mut self.batch, &mut self.chains, &mut self.malformed);
         let taken = self.tracer.drain(BATCH, |record| match decode(record) {
-            Ok(event) => batch.push(event),
+            Ok(Record::Event(event)) => batch.push(event),
+            Ok(Record::Begun(stack)) => chains.begin(stack),
+            Ok(Record::Window(window)) => chains.go_on(window),
             Err(_) => *malformed += 1,
         });
         let mut batch = std::mem::take(&mut self.batch);

@@ -19,7 +19,7 @@ use super::{
     table::{Handle, Table},
 };
 use crate::stream::{
-    Alloc, Call, Cause, Described, Event, Existing, Fact, ImageKey, Mapped, Release, Stack, Vitals,
+    Alloc, Call, Cause, Described, Event, Existing, Fact, ImageKey, Mapped, Release, Vitals,
 };
 
 /// Index of a group.
@@ -89,7 +89,7 @@ impl Fold {
         match event {
             Event::Alloc(alloc) => self.allocate(&alloc),
             Event::Release(release) => self.release(&release),
-            Event::Stack(Stack { hash, frames, .. }) => self.stacks.insert(hash, frames),
+            Event::Stack(stack) => self.stacks.insert(stack),
             Event::Mapped(mapped) => self.map(&mapped),
             Event::Fork { time, parent, child, comm } => {
                 self.end_image(child);
@@ -592,22 +592,24 @@ mod tests {
         [alloc(8, 1, 5), fork(5, 6, 2), alloc(16, 3, 6), fork(6, 7, 4), alloc(24, 5, 7)]
             .into_iter()
             .for_each(|event| fold.apply(event));
-        fold.apply(Event::Stack(Stack {
+        fold.apply(Event::Stack(crate::stream::Stack {
             hash: 11,
             side: crate::stream::Side::User,
             tgid: 5,
             frames: [1, 2].into(),
+            complete: false,
         }));
-        fold.apply(Event::Stack(Stack {
+        fold.apply(Event::Stack(crate::stream::Stack {
             hash: 12,
             side: crate::stream::Side::Kernel,
             tgid: 5,
             frames: [3].into(),
+            complete: false,
         }));
         let fresh = fold.take_fresh();
         let spaces: Vec<_> = fresh.iter().map(|group| (group.image.tgid, group.space.tgid)).collect();
         assert_eq!(spaces, [(5, 5), (6, 5), (7, 5)]);
-        assert_eq!(fresh[0].user.as_deref(), Some([1, 2].as_slice()));
+        assert_eq!(fresh[0].user.as_ref().map(|stack| &stack.frames[..]), Some(&[1, 2][..]));
         assert!(fold.take_fresh().is_empty(), "once");
     }
 

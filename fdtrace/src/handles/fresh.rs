@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::images::Image;
-use crate::stream::{Call, ImageKey, Name};
+use crate::stream::{Call, ImageKey, Name, Stack};
 
 /// How often a group is kept back because a stack of it has not come through. A stack that found no room in the ring is
 /// sent again with the next allocation of its kind.
@@ -31,10 +31,10 @@ pub struct FreshGroup {
     pub existing: bool,
     /// The call.
     pub call: Call,
-    /// Its user stack, innermost frame first, as addresses in the process.
-    pub user: Option<Arc<[u64]>>,
-    /// Its kernel stack, as kernel addresses.
-    pub kernel: Option<Arc<[u64]>>,
+    /// Its user stack.
+    pub user: Option<Arc<Stack>>,
+    /// Its kernel stack.
+    pub kernel: Option<Arc<Stack>>,
 }
 
 struct Waiting {
@@ -65,7 +65,7 @@ impl Fresh {
 
     pub(super) fn take<'a>(
         &mut self,
-        stack: impl Fn(u64) -> Option<Arc<[u64]>>,
+        stack: impl Fn(u64) -> Option<Arc<Stack>>,
         image: impl Fn(ImageKey) -> Option<&'a Image>,
     ) -> Vec<FreshGroup> {
         let mut ready = Vec::with_capacity(self.waiting.len());

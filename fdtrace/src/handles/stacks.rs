@@ -3,8 +3,9 @@
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use super::hasher::CallHasher;
+use crate::stream::Stack;
 
-type Named = HashMap<u64, Arc<[u64]>, BuildHasherDefault<CallHasher>>;
+type Named = HashMap<u64, Arc<Stack>, BuildHasherDefault<CallHasher>>;
 
 /// Stacks by name, in two generations: the kernel side sends each name once until it is told to forget, and what was
 /// sent before that may be named by events that are still on their way.
@@ -15,11 +16,11 @@ pub(super) struct Stacks {
 }
 
 impl Stacks {
-    pub(super) fn insert(&mut self, name: u64, frames: Box<[u64]>) {
-        self.new.insert(name, frames.into());
+    pub(super) fn insert(&mut self, stack: Stack) {
+        self.new.insert(stack.hash, Arc::new(stack));
     }
 
-    pub(super) fn get(&self, name: u64) -> Option<Arc<[u64]>> {
+    pub(super) fn get(&self, name: u64) -> Option<Arc<Stack>> {
         self.new.get(&name).or_else(|| self.old.get(&name)).cloned()
     }
 

@@ -9,7 +9,7 @@ use std::{
 use fdtrace_common::{
     config::{
         ABSENT, Config, EMIT_NOTHING, EMIT_STREAM, EMIT_SURVIVORS, Offsets, Range, STACKS_BOTH, STACKS_OFF,
-        STACKS_USER, Syscalls,
+        STACKS_USER, Syscalls, UNWIND_FRAME_POINTERS, UNWIND_OFF, UNWIND_TABLES,
     },
     wire::COMM_LEN,
 };
@@ -43,6 +43,23 @@ pub enum Stacks {
     /// The process's and the kernel's.
     #[default]
     Both,
+}
+
+/// How user stacks are followed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Unwind {
+    /// By frame pointers, which most programs do not keep.
+    FramePointers,
+    /// By the programs' unwind tables.
+    #[default]
+    Tables,
+    /// Not at all.
+    Off,
+}
+
+impl Unwind {
+    /// The better one that this architecture has.
+    pub const BEST: Self = if cfg!(target_arch = "x86_64") { Self::Tables } else { Self::FramePointers };
 }
 
 /// What the kernel side tells of handles.
@@ -111,6 +128,8 @@ pub struct Settings {
     pub filters: Filters,
     /// Which stacks.
     pub stacks: Stacks,
+    /// How the process's are followed.
+    pub unwind: Unwind,
     /// Size of the ring buffer in bytes; a power of two of at least a page.
     pub ring_bytes: u32,
     /// The most live handles that the kernel's table holds.
@@ -177,7 +196,13 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         count_from_zero: u8::from(kernel.types.offset("file", "f_count").is_none()),
         releases_can_be_missed: u8::from(free_is_late || kernel.preemption.preempts()),
         note_attach: u8::from(settings.mappings && backend == Backend::Tracepoint),
-        reserved: [0; 7],
+        unwind: match settings.unwind {
+            Unwind::FramePointers => UNWIND_FRAME_POINTERS,
+            Unwind::Tables => UNWIND_TABLES,
+            Unwind::Off => UNWIND_OFF,
+        },
+        inode_time_is_split: u8::from(inode_time(&mut kernel.types)[2] != 0),
+        reserved: [0; 5],
     })
 }
 
@@ -320,6 +345,16 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         unix_addr: optional("unix_sock", "addr"),
         unix_peer: optional("unix_sock", "peer"),
         unix_name: optional("unix_address", "name"),
+        task_mm: optional("task_struct", "mm"),
+        mm_code: optional("mm_struct", "exec_vm"),
+        mm_arguments: optional("mm_struct", "arg_start"),
+        mm_vdso: optional("mm_struct", "context.vdso"),
+        mm_tree: optional("mm_struct", "mm_mt.ma_root"),
+        mm_nodes: optional("mm_struct", "mm_rb"),
+        vma_start: optional("vm_area_struct", "vm_start"),
+        vma_end: optional("vm_area_struct", "vm_end"),
+        vma_page: optional("vm_area_struct", "vm_pgoff"),
+        vma_node: optional("vm_area_struct", "vm_rb"),
         op_release: optional("file_operations", "release"),
         file_private: optional("file", "private_data"),
         file_flags: optional("file", "f_flags"),
@@ -330,7 +365,10 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         },
         ..Offsets::default()
     };
+    let [inode_seconds, inode_nanoseconds, _] = inode_time(types);
     Ok(Offsets {
+        inode_seconds,
+        inode_nanoseconds,
         task_flags: types.require("task_struct", "flags")?,
         task_pid: types.require("task_struct", "pid")?,
         task_tgid: types.require("task_struct", "tgid")?,
@@ -347,6 +385,19 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         inode_mode: types.require("inode", "i_mode")?,
         ..described
     })
+}
+
+/// Where an inode has the time of its last change: seconds and nanoseconds, and whether these are two fields (6.11).
+fn inode_time(types: &mut KernelTypes) -> [u32; 3] {
+    let mut optional = |path: &str| types.offset("inode", path);
+    if let (Some(seconds), Some(nanoseconds)) = (optional("i_mtime_sec"), optional("i_mtime_nsec")) {
+        return [seconds, nanoseconds, 1];
+    }
+    // 6.7 put underscores before it, so that nobody uses it directly.
+    match optional("i_mtime").or_else(|| optional("__i_mtime")) {
+        Some(seconds) => [seconds, seconds + 8, 0],
+        None => [ABSENT, ABSENT, 0],
+    }
 }
 
 impl Kernel {
@@ -422,6 +473,18 @@ fn named(offsets: &Offsets) -> BTreeMap<String, u32> {
         unix_addr,
         unix_peer,
         unix_name,
+        task_mm,
+        mm_code,
+        mm_arguments,
+        mm_vdso,
+        mm_tree,
+        mm_nodes,
+        vma_start,
+        vma_end,
+        vma_page,
+        vma_node,
+        inode_seconds,
+        inode_nanoseconds,
     ];
     pairs
         .into_iter()

@@ -63,6 +63,6 @@ pub enum Error {
 pub type Result<T> = std::result::Result<T, Error>;
 
 /// For `map_err`: says what was tried.
-pub(super) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Error {
+pub(crate) fn system(what: &'static str) -> impl FnOnce(io::Error) -> Error {
     move |source| Error::System { what, source }
 }

@@ -10,7 +10,7 @@ use aya::{
 use super::{
     btf::{self, KernelTypes},
     capabilities::Capabilities,
-    config::{Emit, Filters, Settings, Stacks},
+    config::{Emit, Filters, Settings, Stacks, Unwind},
     error::{Error, Result},
     kallsyms::Symbols,
     preemption::Preemption,
@@ -605,6 +605,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         backend: None,
         filters: Filters::default(),
         stacks: Stacks::Both,
+        unwind: Unwind::BEST,
         ring_bytes: 4096,
         max_handles: 1024,
         failures: true,

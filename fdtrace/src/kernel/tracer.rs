@@ -16,16 +16,18 @@ use aya_log::EbpfLogger;
 use fdtrace_common::{
     config::Config,
     counters::{Counters, Swallow},
+    unwind::{Code, Rule},
     wire::Entry,
 };
 
 use super::{
     bpf::{self, RunCounts},
     btf, config,
-    config::Settings,
+    config::{Settings, Unwind},
     error::{Error, Result, system},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     look::{Census, Looker, PhantomFinder, Sweeper},
+    rules::RuleBook,
 };
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
@@ -35,7 +37,7 @@ static OBJECT: &[u8] =
 /// Lets aya copy our types to and from maps.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-struct Plain<T>(T);
+pub(super) struct Plain<T>(pub(super) T);
 
 // SAFETY: `Config` is `repr(C)`, made of integers, and has no padding (asserted where it is defined).
 unsafe impl Pod for Plain<Config> {}
@@ -43,6 +45,10 @@ unsafe impl Pod for Plain<Config> {}
 unsafe impl Pod for Plain<Counters> {}
 // SAFETY: `Entry` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Entry> {}
+// SAFETY: `Rule` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
+unsafe impl Pod for Plain<Rule> {}
+// SAFETY: as above.
+unsafe impl Pod for Plain<Code> {}
 
 /// What one program has cost.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -164,6 +170,17 @@ impl Tracer {
             program: self.program_descriptor(Role::Survivors),
             handles: self.shared_table()?,
             span: Array::try_from(take_map(&mut self.ebpf, "SPAN")?).map_err(object)?,
+        })
+    }
+
+    /// The maps in which the kernel side looks up how frames lead to their callers. They can be had once.
+    ///
+    /// # Errors
+    /// When they were taken before.
+    pub fn rules(&mut self) -> Result<RuleBook> {
+        Ok(RuleBook {
+            rules: HashMap::try_from(take_map(&mut self.ebpf, "RULES")?).map_err(object)?,
+            code: HashMap::try_from(take_map(&mut self.ebpf, "CODE")?).map_err(object)?,
         })
     }
 
@@ -317,7 +334,12 @@ impl Tracer {
 pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, btf: &Btf) -> Result<Ebpf> {
     raise_memlock();
     let config = Plain(config::build(kernel, settings, backend)?);
-    EbpfLoader::new()
+    let mut loader = EbpfLoader::new();
+    if settings.unwind != Unwind::Tables {
+        // Maps that nobody uses take no memory to speak of.
+        loader.map_max_entries("RULES", 1).map_max_entries("CODE", 1);
+    }
+    loader
         .btf(Some(btf))
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", settings.ring_bytes)

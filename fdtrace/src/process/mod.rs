@@ -1,5 +1,9 @@
 //! What `/proc` says of a process. A process that is gone, or that hides, leaves gaps, never errors.
 
+mod maps;
+
+pub use maps::{Mapping, mappings, vdso};
+
 use std::{fs, ops::Range, os::unix::fs::MetadataExt as _, path::PathBuf};
 
 use crate::stream::Identity;

@@ -6,9 +6,16 @@ use blazesym::{
     Pid,
     normalize::{NormalizeOpts, Normalizer, UserMeta},
 };
+use fdtrace_common::unwind::{ANONYMOUS, VDSO};
 
-use super::symbols::{CodeNames, Frames, Module, Reach, hexadecimal};
-use crate::stream::{UserChain, UserFrame};
+use super::{
+    modules::Modules,
+    symbols::{CodeNames, Frames, Module, Reach, hexadecimal},
+};
+use crate::{
+    process,
+    stream::{Side, Stack, UserChain, UserFrame},
+};
 
 /// Functions in which a thread begins.
 const ROOTS: [&str; 8] = [
@@ -24,8 +31,66 @@ const ROOTS: [&str; 8] = [
 
 /// Resolves user stacks, and remembers what it resolved.
 pub struct UserStacks {
-    normalizer: Normalizer,
+    /// Files by the keys that places have.
+    modules: Arc<Modules>,
     names: CodeNames,
+    addresses: Addresses,
+}
+
+impl UserStacks {
+    /// Places lie in `modules`.
+    #[must_use]
+    pub fn new(modules: Arc<Modules>) -> Self {
+        Self { modules, names: CodeNames::default(), addresses: Addresses::default() }
+    }
+
+    /// Resolves stacks of one process, innermost frame first. Of a process that is gone, addresses mean nothing any more;
+    /// places do.
+    pub fn resolve(&mut self, tgid: u32, stacks: &[Option<&Stack>]) -> Vec<UserChain> {
+        let addresses: Vec<&[u64]> = stacks.iter().map(|stack| addresses(*stack)).collect();
+        let code = if addresses.iter().all(|stack| stack.is_empty()) { None } else { process::code(tgid) };
+        let mut by_address = match code {
+            Some(code) => self.addresses.resolve(&mut self.names, tgid, &addresses, &code),
+            None => vec![UserChain::default(); stacks.len()],
+        };
+        for (chain, stack) in by_address.iter_mut().zip(stacks) {
+            if let Some(stack) = stack.filter(|stack| stack.side == Side::Code) {
+                *chain = self.chain_of_places(tgid, stack);
+            }
+        }
+        by_address
+    }
+
+    fn chain_of_places(&mut self, tgid: u32, stack: &Stack) -> UserChain {
+        let places = stack.frames.chunks_exact(Side::Code.words());
+        let frames = places.flat_map(|place| self.frames_at(tgid, place[0], place[1])).collect();
+        UserChain { frames, complete: stack.complete }
+    }
+
+    fn frames_at(&mut self, tgid: u32, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
+        match module {
+            ANONYMOUS => self.names.without_file(tgid, &[offset]),
+            VDSO => vec![self.names.vdso(offset)],
+            module => match self.modules.get(module) {
+                Some(module) => self.names.frames(&module, offset).to_vec(),
+                None => vec![Arc::new(UserFrame {
+                    module: Some("[gone]".to_owned()),
+                    offset,
+                    ..UserFrame::default()
+                })],
+            },
+        }
+    }
+}
+
+/// The return addresses of a stack that was followed by frame pointers.
+fn addresses(stack: Option<&Stack>) -> &[u64] {
+    stack.filter(|stack| stack.side == Side::User).map_or(&[], |stack| &stack.frames)
+}
+
+/// Finds out where return addresses lie, while the process is there.
+struct Addresses {
+    normalizer: Normalizer,
     /// The files that the normalizer keeps open.
     modules: HashSet<Arc<Path>>,
 }
@@ -33,9 +98,9 @@ pub struct UserStacks {
 /// The most files that the normalizer keeps open at once.
 const MOST_MODULES: usize = 32;
 
-impl Default for UserStacks {
+impl Default for Addresses {
     fn default() -> Self {
-        Self { normalizer: normalizer(), names: CodeNames::default(), modules: HashSet::new() }
+        Self { normalizer: normalizer(), modules: HashSet::new() }
     }
 }
 
@@ -47,19 +112,24 @@ fn normalizer() -> Normalizer {
         .build()
 }
 
-impl UserStacks {
-    /// Resolves stacks of one process, innermost frame first. Of a process that is gone nothing is left: its chains are
-    /// empty.
+impl Addresses {
+    /// The chains of one process's stacks; empty ones when it is gone.
     ///
     /// `code` is where the process has code. Where functions keep no frame pointers, a chain leads astray sooner or later;
     /// it is cut at the first address that is none of code.
-    pub fn resolve(&mut self, tgid: u32, stacks: &[&[u64]], code: &[Range<u64>]) -> Vec<UserChain> {
+    fn resolve(
+        &mut self,
+        names: &mut CodeNames,
+        tgid: u32,
+        stacks: &[&[u64]],
+        code: &[Range<u64>],
+    ) -> Vec<UserChain> {
         let calls: Vec<Vec<u64>> =
             stacks.iter().map(|stack| calls(&stack[..leads_astray(stack, code)])).collect();
         let mut all = calls.concat();
         all.sort_unstable();
         all.dedup();
-        let Some(frames) = self.normalize(tgid, &all, code) else {
+        let Some(frames) = self.normalize(names, tgid, &all, code) else {
             return stacks.iter().map(|_| UserChain::default()).collect();
         };
         let frame =
@@ -69,7 +139,13 @@ impl UserStacks {
     }
 
     /// The frames of sorted addresses; `None` when the process is gone.
-    fn normalize(&mut self, tgid: u32, sorted: &[u64], code: &[Range<u64>]) -> Option<Vec<Frames>> {
+    fn normalize(
+        &mut self,
+        names: &mut CodeNames,
+        tgid: u32,
+        sorted: &[u64],
+        code: &[Range<u64>],
+    ) -> Option<Vec<Frames>> {
         let options = NormalizeOpts { sorted_addrs: true, ..NormalizeOpts::default() };
         let output = self.normalizer.normalize_user_addrs_opts(Pid::from(tgid), sorted, &options).ok()?;
         let reach = |address: u64| {
@@ -87,8 +163,8 @@ impl UserStacks {
         let places: Vec<_> = sorted.iter().zip(&output.outputs).map(place).collect();
         drop(output);
         let frames = places.iter().map(|place| match place {
-            Ok((module, offset)) => self.names.frames(module, *offset),
-            Err(address) => self.names.without_file(tgid, &[*address]).into(),
+            Ok((module, offset)) => names.frames(module, *offset),
+            Err(address) => names.without_file(tgid, &[*address]).into(),
         });
         let frames = frames.collect();
         self.forget_if_many(places.into_iter().flatten().map(|(module, _)| module.path));
@@ -127,12 +203,16 @@ fn leads_astray(addresses: &[u64], code: &[Range<u64>]) -> usize {
 mod tests {
     use super::*;
 
+    fn stack(frames: &[u64]) -> Stack {
+        Stack { hash: 1, side: Side::User, tgid: 1, frames: frames.into(), complete: false }
+    }
+
     #[test]
     fn resolves_its_own_code() {
         let here = resolves_its_own_code as fn() as usize as u64;
-        let pid = std::process::id();
-        let code = crate::process::code(pid).expect("its own maps");
-        let chains = UserStacks::default().resolve(pid, &[&[here], &[], &[here, here + 2]], &code);
+        let stacks = [stack(&[here]), stack(&[]), stack(&[here, here + 2])];
+        let stacks: Vec<_> = stacks.iter().map(Some).collect();
+        let chains = UserStacks::new(Arc::default()).resolve(std::process::id(), &stacks);
         let lengths: Vec<_> = chains.iter().map(|chain| chain.frames.len()).collect();
         assert_eq!(lengths, [1, 0, 2]);
         for frame in [&chains[0].frames[0], &chains[2].frames[0], &chains[2].frames[1]] {
@@ -152,8 +232,8 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_leaves_nothing() {
-        let code = std::slice::from_ref(&(0x1000..0x3000));
-        let chains = UserStacks::default().resolve(u32::MAX >> 1, &[&[0x1000, 0x2000]], code);
+        let stack = stack(&[0x1000, 0x2000]);
+        let chains = UserStacks::new(Arc::default()).resolve(u32::MAX >> 1, &[Some(&stack)]);
         assert_eq!(chains, [UserChain::default()]);
     }
 }

@@ -1,10 +1,21 @@
 use bytes::Buf;
 use fdtrace_common::{
-    hash,
-    wire::{self, Cause, MAX_FRAMES, NO_SYSCALL, Side, Tag, flag},
+    unwind::{Registers, end},
+    wire::{self, Cause, MAX_FRAMES, NO_SYSCALL, Side, Tag, WINDOW_BYTES, flag},
 };
 
-use super::{Alloc, Call, Event, Mapped, Name, Release, Stack};
+use super::{Alloc, Call, Event, Mapped, Name, Release, Stack, Window};
+
+/// What a record of the ring buffer is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// A part of the stream.
+    Event(Event),
+    /// The inner part of a call chain; a window of the same name brings what is needed to complete it.
+    Begun(Stack),
+    /// Stack memory for a chain that has begun.
+    Window(Window),
+}
 
 /// Bytes that are no record of this version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -36,7 +47,7 @@ pub enum Malformed {
 ///
 /// # Errors
 /// When the bytes are not exactly one record.
-pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
+pub fn decode(record: &[u8]) -> Result<Record, Malformed> {
     let Some(&tag) = record.first() else { return Err(Malformed::Length { tag: 0, length: 0 }) };
     let exactly = |size: usize| match record.len() == size {
         true => Ok(&record[1..]),
@@ -45,7 +56,8 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
     match tag {
         tag if tag == Tag::Alloc as u8 => exactly(size_of::<wire::Alloc>()).and_then(alloc),
         tag if tag == Tag::Release as u8 => exactly(size_of::<wire::Release>()).and_then(release),
-        tag if tag == Tag::Stack as u8 => stack(record),
+        tag if tag == Tag::Stack as u8 => return stack(record),
+        tag if tag == Tag::Window as u8 => return window(record),
         tag if tag == Tag::Fork as u8 => exactly(size_of::<wire::Fork>()).map(fork),
         tag if tag == Tag::Exec as u8 => exactly(size_of::<wire::Exec>()).map(exec),
         tag if tag == Tag::Exit as u8 => exactly(size_of::<wire::Exit>()).map(exit),
@@ -53,6 +65,7 @@ pub fn decode(record: &[u8]) -> Result<Event, Malformed> {
         tag if tag == Tag::Mapped as u8 => exactly(size_of::<wire::Mapped>()).map(mapped),
         tag => Err(Malformed::Tag(tag)),
     }
+    .map(Record::Event)
 }
 
 // Each of these gets the bytes behind the tag, as many as its record has: the `get_*` cannot run out.
@@ -112,8 +125,9 @@ fn release(mut bytes: &[u8]) -> Result<Event, Malformed> {
     }))
 }
 
-fn stack(record: &[u8]) -> Result<Event, Malformed> {
+fn stack(record: &[u8]) -> Result<Record, Malformed> {
     let tag = Tag::Stack as u8;
+    let wrong = |field, value: u64| Malformed::Value { tag, field, value };
     let wrong_length = Malformed::Length { tag, length: record.len() };
     if record.len() < size_of::<wire::StackHeader>() {
         return Err(wrong_length);
@@ -122,19 +136,52 @@ fn stack(record: &[u8]) -> Result<Event, Malformed> {
     let side = match bytes.get_u8() {
         0 => Side::User,
         1 => Side::Kernel,
-        value => return Err(Malformed::Value { tag, field: "side", value: value.into() }),
+        2 => Side::Code,
+        value => return Err(wrong("side", value.into())),
     };
     let count = usize::from(bytes.get_u16_ne());
     let tgid = bytes.get_u32_ne();
     let name = bytes.get_u64_ne();
-    if count > MAX_FRAMES || bytes.remaining() != count * size_of::<u64>() {
+    let how = bytes.get_u8();
+    bytes.advance(7);
+    if count > MAX_FRAMES || bytes.remaining() != count * side.words() * size_of::<u64>() {
         return Err(wrong_length);
     }
-    let frames: Box<[u64]> = (0..count).map(|_| bytes.get_u64_ne()).collect();
-    if hash::stack(&frames) != name {
-        return Err(Malformed::Value { tag, field: "name", value: name });
+    let frames: Box<[u64]> = (0..count * side.words()).map(|_| bytes.get_u64_ne()).collect();
+    let stack = Stack { hash: name, side, tgid, frames, complete: how == end::COMPLETE };
+    match (side, how) {
+        (Side::Code, end::ASKED) => Ok(Record::Begun(stack)),
+        (_, end::CUT) | (Side::Code, end::COMPLETE) => match name == stack.name() {
+            true => Ok(Record::Event(Event::Stack(stack))),
+            false => Err(wrong("name", name)),
+        },
+        _ => Err(wrong("end", how.into())),
     }
-    Ok(Event::Stack(Stack { hash: name, side, tgid, frames }))
+}
+
+fn window(record: &[u8]) -> Result<Record, Malformed> {
+    let wrong_length = Malformed::Length { tag: Tag::Window as u8, length: record.len() };
+    if record.len() < size_of::<wire::Window>() {
+        return Err(wrong_length);
+    }
+    let mut bytes = &record[1..];
+    let exact = bytes.get_u8() != 0;
+    bytes.advance(2);
+    let tgid = bytes.get_u32_ne();
+    let hash = bytes.get_u64_ne();
+    let space = bytes.get_u64_ne();
+    let module = bytes.get_u64_ne();
+    let offset = bytes.get_u64_ne();
+    let start = bytes.get_u64_ne();
+    let registers =
+        Registers { instruction: bytes.get_u64_ne(), stack: bytes.get_u64_ne(), frame: bytes.get_u64_ne() };
+    let length = bytes.get_u32_ne() as usize;
+    bytes.advance(4);
+    if length > WINDOW_BYTES || bytes.remaining() != length {
+        return Err(wrong_length);
+    }
+    let stack = bytes.into();
+    Ok(Record::Window(Window { hash, tgid, exact, space, module, offset, start, registers, stack }))
 }
 
 fn fork(mut bytes: &[u8]) -> Event {
@@ -193,7 +240,16 @@ fn name(bytes: &mut &[u8]) -> Name {
 
 #[cfg(test)]
 mod tests {
+    use fdtrace_common::hash;
+
     use super::*;
+
+    fn event(record: &[u8]) -> Result<Event, Malformed> {
+        match decode(record)? {
+            Record::Event(event) => Ok(event),
+            other => panic!("an event, not {other:?}"),
+        }
+    }
 
     fn bytes_of<T: Copy>(record: &T) -> Vec<u8> {
         let start = std::ptr::from_ref(record).cast::<u8>();
@@ -208,6 +264,8 @@ mod tests {
             frames: u16::try_from(frames.len()).expect("few frames"),
             tgid: 7,
             hash: name,
+            end: end::CUT,
+            reserved: [0; 7],
         };
         let mut record = bytes_of(&header);
         record.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
@@ -230,7 +288,7 @@ mod tests {
         };
         let call = Call { user_stack: 5, kernel_stack: 6, detail: 8, syscall: Some(257), kernel_task: true };
         let expected = Alloc { handle: 3, generation: 4, tgid: 7, tid: 2, call };
-        assert_eq!(decode(&bytes_of(&record)), Ok(Event::Alloc(expected)));
+        assert_eq!(event(&bytes_of(&record)), Ok(Event::Alloc(expected)));
 
         let record = wire::Release {
             tag: Tag::Release as u8,
@@ -242,7 +300,7 @@ mod tests {
             generation: 3,
             time: 4,
         };
-        let Ok(Event::Release(release)) = decode(&bytes_of(&record)) else { panic!("a release") };
+        let Ok(Event::Release(release)) = event(&bytes_of(&record)) else { panic!("a release") };
         assert_eq!((release.cause, release.never_opened, release.unaccounted), (Cause::Exit, true, false));
         assert_eq!((release.tgid, release.handle, release.generation, release.time), (1, 2, 3, 4));
     }
@@ -266,19 +324,81 @@ mod tests {
         let call = Call { user_stack: 4, kernel_stack: 0, detail: 9, syscall: Some(9), kernel_task: false };
         let mapped =
             Mapped { handle: 2, generation: 3, time: 7, tgid: 8, tid: 1, address: 5, length: 6, call };
-        assert_eq!(decode(&bytes_of(&record)), Ok(Event::Mapped(mapped)));
+        assert_eq!(event(&bytes_of(&record)), Ok(Event::Mapped(mapped)));
     }
 
     #[test]
     fn a_stack_must_bear_its_own_name() {
         let frames = [1, 2, 3];
         let name = hash::stack(&frames);
-        let Ok(Event::Stack(stack)) = decode(&stack_record(&frames, name)) else { panic!("a stack") };
+        let Ok(Event::Stack(stack)) = event(&stack_record(&frames, name)) else { panic!("a stack") };
         assert_eq!(&*stack.frames, &frames);
         assert_eq!(
-            decode(&stack_record(&frames, name + 2)),
+            event(&stack_record(&frames, name + 2)),
             Err(Malformed::Value { tag: 3, field: "name", value: name + 2 })
         );
+    }
+
+    fn places_record(words: &[u64], end: u8, name: u64) -> Vec<u8> {
+        let header = wire::StackHeader {
+            tag: Tag::Stack as u8,
+            side: Side::Code as u8,
+            frames: u16::try_from(words.len() / 2).expect("few frames"),
+            tgid: 7,
+            hash: name,
+            end,
+            reserved: [0; 7],
+        };
+        let mut record = bytes_of(&header);
+        record.extend(words.iter().flat_map(|word| word.to_ne_bytes()));
+        record
+    }
+
+    #[test]
+    fn a_chain_of_places_says_how_it_ended() {
+        let words = [1, 2, 3, 4];
+        for (how, complete) in [(end::COMPLETE, true), (end::CUT, false)] {
+            let name = hash::places(&words, how);
+            let Ok(Event::Stack(stack)) = event(&places_record(&words, how, name)) else { panic!("a stack") };
+            assert_eq!((&*stack.frames, stack.complete), (&words[..], complete));
+        }
+        let other = hash::places(&words, end::CUT);
+        assert!(decode(&places_record(&words, end::COMPLETE, other)).is_err(), "another one's name");
+        assert!(decode(&places_record(&words, 9, other)).is_err(), "there is no such end");
+    }
+
+    #[test]
+    fn a_chain_that_has_begun_is_completed_by_its_window() {
+        let Ok(Record::Begun(begun)) = decode(&places_record(&[], end::ASKED, 5)) else { panic!("a chain") };
+        assert_eq!((begun.hash, begun.frames.len()), (5, 0));
+        let header = wire::Window {
+            tag: Tag::Window as u8,
+            exact: 1,
+            tgid: 7,
+            hash: 5,
+            space: 6,
+            module: 8,
+            offset: 9,
+            start: 10,
+            registers: Registers { instruction: 11, stack: 12, frame: 13 },
+            bytes: 3,
+            ..wire::Window::default()
+        };
+        let mut record = bytes_of(&header);
+        record.extend([1, 2, 3]);
+        let window = Window {
+            hash: 5,
+            tgid: 7,
+            exact: true,
+            space: 6,
+            module: 8,
+            offset: 9,
+            start: 10,
+            registers: header.registers,
+            stack: [1, 2, 3].into(),
+        };
+        assert_eq!(decode(&record), Ok(Record::Window(window)));
+        assert!((0..record.len()).all(|length| decode(&record[..length]).is_err()));
     }
 
     #[test]

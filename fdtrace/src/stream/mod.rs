@@ -8,12 +8,17 @@ mod decode;
 mod facts;
 mod origin;
 
-pub use decode::{Malformed, decode, entry_call};
+pub use decode::{Malformed, Record, decode, entry_call};
 pub use facts::{
     Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, Sought, UserChain, UserFrame, Vitals,
 };
 pub use fdtrace_common::wire::{Cause, Side};
 pub use origin::Origin;
+
+use fdtrace_common::{
+    hash,
+    unwind::{Registers, end},
+};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -200,8 +205,44 @@ pub struct Stack {
     pub side: Side,
     /// The process in whose address space it was taken.
     pub tgid: u32,
-    /// Return addresses, innermost first.
+    /// Frames of [`Side::words`] words each, innermost first: return addresses, or places.
     pub frames: Box<[u64]>,
+    /// It reaches the function that a thread or a process begins with. Only chains of places say so.
+    pub complete: bool,
+}
+
+impl Stack {
+    /// The name that its frames give it; that of a chain which user space has completed is another.
+    #[must_use]
+    pub fn name(&self) -> u64 {
+        match self.side {
+            Side::User | Side::Kernel => hash::stack(&self.frames),
+            Side::Code => hash::places(&self.frames, if self.complete { end::COMPLETE } else { end::CUT }),
+        }
+    }
+}
+
+/// Stack memory for user space to complete a chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// The chain's name.
+    pub hash: u64,
+    /// The process whose stack it is.
+    pub tgid: u32,
+    /// The instruction pointer is an instruction's, not a return address.
+    pub exact: bool,
+    /// Name of the address space.
+    pub space: u64,
+    /// The module of the frame that has no rule; 0 when the kernel side could not tell.
+    pub module: u64,
+    /// Offset of that frame in the module's file.
+    pub offset: u64,
+    /// Where that frame's mapping begins, if there is a module.
+    pub start: u64,
+    /// That frame's registers.
+    pub registers: Registers,
+    /// Memory from its stack pointer on.
+    pub stack: Box<[u8]>,
 }
 
 /// A task's name: up to 15 bytes that anybody may choose.

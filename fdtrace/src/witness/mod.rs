@@ -13,6 +13,7 @@ use crate::{
     handles::FreshGroup,
     kernel::{Looker, Symbols},
     process,
+    stacks::Modules,
     stream::Fact,
 };
 
@@ -23,10 +24,13 @@ pub struct Witness {
 }
 
 impl Witness {
-    /// A witness of a trace that has just begun.
+    /// A witness of a trace that has just begun; the places of its chains lie in `modules`.
     #[must_use]
-    pub fn new(symbols: Arc<Symbols>, looker: Looker) -> Self {
-        Self { places: places::Places::new(Arc::clone(&symbols)), names: names::Names::new(looker, symbols) }
+    pub fn new(symbols: Arc<Symbols>, modules: Arc<Modules>, looker: Looker) -> Self {
+        Self {
+            places: places::Places::new(Arc::clone(&symbols), modules),
+            names: names::Names::new(looker, symbols),
+        }
     }
 
     /// What new groups and their images are.

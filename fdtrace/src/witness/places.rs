@@ -10,9 +10,8 @@ use fdtrace_common::hash;
 use crate::{
     handles::FreshGroup,
     kernel::Symbols,
-    process,
-    stacks::{self, UserStacks, kernel_chain},
-    stream::{Call, Fact, ImageKey, KernelFrame, Origin, Site, UserChain, UserFrame},
+    stacks::{self, Modules, UserStacks, kernel_chain},
+    stream::{Call, Fact, ImageKey, KernelFrame, Origin, Side, Site, Stack, UserChain, UserFrame},
 };
 
 /// So many results are remembered; then the memory is emptied and filled again.
@@ -29,8 +28,8 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(symbols: Arc<Symbols>) -> Self {
-        Self { symbols, stacks: UserStacks::default(), known: HashMap::new(), defined: HashSet::new() }
+    pub(super) fn new(symbols: Arc<Symbols>, modules: Arc<Modules>) -> Self {
+        Self { symbols, stacks: UserStacks::new(modules), known: HashMap::new(), defined: HashSet::new() }
     }
 
     /// To which site each group belongs, and each site that was not spoken of before.
@@ -55,17 +54,16 @@ impl Places {
 
     /// The user chains of groups of one image, in their order.
     fn chains(&mut self, tgid: u32, groups: &[&FreshGroup]) -> Vec<UserChain> {
-        // What has ended leaves addresses that mean nothing any more.
-        let runs = groups.iter().all(|group| !group.ended);
-        let code = runs.then(|| process::code(tgid)).flatten();
-        let Some(code) = code else { return groups.iter().map(|_| UserChain::default()).collect() };
-        let stacks: Vec<&[u64]> =
-            groups.iter().map(|group| group.user.as_deref().unwrap_or_default()).collect();
-        self.stacks.resolve(tgid, &stacks, &code)
+        // An image that has ended leaves addresses that mean nothing any more.
+        let is_there = |group: &FreshGroup, stack: &Stack| stack.side == Side::Code || !group.ended;
+        let stacks: Vec<Option<&Stack>> =
+            groups.iter().map(|group| group.user.as_deref().filter(|stack| is_there(group, stack))).collect();
+        self.stacks.resolve(tgid, &stacks)
     }
 
     fn define(&mut self, group: &FreshGroup, user: UserChain, facts: &mut Vec<Fact>) {
-        let kernel = kernel_chain(group.kernel.as_deref().unwrap_or_default(), &self.symbols);
+        let kernel =
+            kernel_chain(group.kernel.as_ref().map_or(&[][..], |stack| &stack.frames), &self.symbols);
         let origin = stacks::origin(&kernel, &group.call);
         let id = site_id(origin, &user, &kernel);
         if self.defined.insert(id) {

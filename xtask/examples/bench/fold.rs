@@ -11,10 +11,11 @@ use std::{
 use anyhow::Context as _;
 use fdtrace::{
     handles::Fold,
-    stream::{Event, decode},
+    stream::{Event, Record, decode},
 };
 use fdtrace_common::{
     hash,
+    unwind::end,
     wire::{Alloc, Cause, Release, Side, StackHeader, Tag},
 };
 use serde::Serialize;
@@ -108,7 +109,9 @@ impl Bench {
         let mut start = 0;
         for batch in self.chunk.ends.chunks(BATCH) {
             for end in batch {
-                self.batch.push(decode(&self.chunk.bytes[start..*end])?);
+                if let Record::Event(event) = decode(&self.chunk.bytes[start..*end])? {
+                    self.batch.push(event);
+                }
                 start = *end;
             }
             self.fold.apply_all(&mut self.batch);
@@ -241,6 +244,8 @@ fn push_stack(call: u64, chunk: &mut Chunk) {
         frames: FRAMES,
         tgid: process(call),
         hash: name,
+        end: end::CUT,
+        reserved: [0; 7],
     };
     chunk.push(&record, &frames);
 }

@@ -8,7 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Settings, Stacks, Tracer};
+use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Settings, Stacks, Tracer, Unwind};
 use serde::Serialize;
 
 /// A user that no process runs as (`nobody` is 65534).
@@ -53,6 +53,7 @@ impl Hooks {
                 Self::User => Stacks::User,
                 Self::Reject | Self::Both | Self::Survivors | Self::Nothing => Stacks::Both,
             },
+            unwind: Unwind::FramePointers,
             ring_bytes: RING_BYTES,
             max_handles: 262_144,
             failures: true,

@@ -70,6 +70,14 @@ impl CodeNames {
         process::frames(pid, addresses)
     }
 
+    /// The frame of an offset in the vDSO.
+    pub(super) fn vdso(&mut self, offset: u64) -> Arc<UserFrame> {
+        let nameless = || UserFrame { module: Some("[vdso]".to_owned()), offset, ..UserFrame::default() };
+        let address = crate::process::vdso().map(|range| range.start + offset);
+        let mut frames = address.map(|address| process::frames(std::process::id(), &[address]));
+        frames.as_mut().and_then(Vec::pop).unwrap_or_else(|| Arc::new(nameless()))
+    }
+
     fn known(&self, module: &Module, offset: u64) -> Option<Frames> {
         self.frames.get(&(module.without_reach(), offset)).cloned()
     }

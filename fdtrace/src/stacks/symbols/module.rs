@@ -85,7 +85,7 @@ impl Module {
     }
 
     /// Opens what is mapped: not what has taken its path since, and not what another mount namespace has there.
-    pub(super) fn open(&self) -> Option<File> {
+    pub(in crate::stacks) fn open(&self) -> Option<File> {
         let mapped = self.reach.as_ref().map(Reach::map_file);
         let inside = self.reach.as_ref().map(|reach| reach.inside(&self.path));
         let exact = mapped.and_then(|path| open_regular(&path).filter(|file| self.has_build_id_of(file)));
@@ -93,6 +93,15 @@ impl Module {
             let paths = [inside, Some(self.path.to_path_buf())];
             paths.into_iter().flatten().find_map(|path| open_regular(&path).filter(|file| self.is(file)))
         })
+    }
+
+    /// The same module, known by what its open file says of itself.
+    pub(in crate::stacks) fn identified_by(self, file: &File) -> Self {
+        Self {
+            build_id: build_id(file).map(Into::into),
+            file: file.metadata().ok().as_ref().map(FileId::of),
+            ..self
+        }
     }
 
     /// Whether an open file is the mapped one.

@@ -1,0 +1,214 @@
+//! How a frame leads to its caller: what the unwind tables of a program say of one address.
+//!
+//! User space compiles a [`Rule`] from the tables (.eh_frame, .debug_frame) when an address is met for the first time;
+//! from then on the kernel side follows it by itself. Both sides use [`Rule::caller`], so that what is tested in user
+//! space is what runs in the kernel. x86_64 only: the return address lies below the CFA (System V ABI, 3.2.2).
+
+use core::mem::{offset_of, size_of};
+
+use crate::hash;
+
+/// What a rule is; `Rule::kind`.
+pub mod kind {
+    /// Nobody knows the way on from here: the chain is cut.
+    pub const UNKNOWN: u8 = 0;
+    /// The CFA lies at a distance from the stack pointer.
+    pub const STACK: u8 = 1;
+    /// The CFA lies at a distance from the frame pointer.
+    pub const FRAME: u8 = 2;
+    /// The CFA is stored at a distance from the frame pointer, and the caller's frame pointer where it points to:
+    /// functions that align their stack.
+    pub const STORED: u8 = 3;
+    /// The kernel made the frame to deliver a signal, and has all registers in it.
+    pub const SIGNAL: u8 = 4;
+    /// There is no caller: a process or a thread begins here.
+    pub const END: u8 = 5;
+}
+
+/// What holds on the way from a frame to its caller.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rule {
+    /// Bytes from the register to the CFA, or to where it is stored.
+    pub cfa: i32,
+    /// Bytes from the CFA to where the caller's frame pointer is stored; 0 where the register still has it.
+    pub frame: i16,
+    /// One of [`kind`].
+    pub kind: u8,
+    /// 1 when the tables say nothing and this is how such code usually does it.
+    pub guessed: u8,
+}
+
+impl Rule {
+    /// A function that keeps a frame pointer.
+    pub const FRAME_POINTER: Self = Self { cfa: 16, frame: -16, kind: kind::FRAME, guessed: 0 };
+    /// A function that has put nothing on the stack.
+    pub const LEAF: Self = Self { cfa: 8, frame: 0, kind: kind::STACK, guessed: 0 };
+    /// The frame of a signal.
+    pub const SIGNAL: Self = Self { cfa: 0, frame: 0, kind: kind::SIGNAL, guessed: 0 };
+    /// The first function.
+    pub const END: Self = Self { cfa: 0, frame: 0, kind: kind::END, guessed: 0 };
+    /// Nobody knows.
+    pub const UNKNOWN: Self = Self { cfa: 0, frame: 0, kind: kind::UNKNOWN, guessed: 0 };
+}
+
+/// The registers that lead from frame to frame.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Registers {
+    /// The instruction pointer.
+    pub instruction: u64,
+    /// The stack pointer.
+    pub stack: u64,
+    /// The frame pointer.
+    pub frame: u64,
+}
+
+/// Where `struct rt_sigframe` has them, seen from the stack pointer of the trampoline that returns from a handler
+/// (`struct ucontext`, arch/x86/include/uapi/asm/sigcontext.h; part of the system call interface).
+mod signal {
+    pub(super) const FRAME: u64 = 120;
+    pub(super) const STACK: u64 = 160;
+    pub(super) const INSTRUCTION: u64 = 168;
+}
+
+impl Rule {
+    /// Whether nobody called the function that this rule leads out of: it is the first of its thread.
+    #[inline(always)]
+    #[must_use]
+    pub const fn begins(self, at: Registers) -> bool {
+        self.kind == kind::END || (self.kind == kind::FRAME && at.frame == 0)
+    }
+
+    /// The caller's registers; `None` when its stack cannot be read, or when the rule leads nowhere, which a rule of
+    /// kind [`kind::UNKNOWN`] or [`kind::END`] always does. A caller's stack lies above, so a chain ends.
+    #[inline(always)]
+    pub fn caller(self, at: Registers, mut word: impl FnMut(u64) -> Option<u64>) -> Option<Registers> {
+        if self.kind == kind::SIGNAL {
+            return Some(Registers {
+                instruction: word(at.stack.wrapping_add(signal::INSTRUCTION))?,
+                stack: word(at.stack.wrapping_add(signal::STACK))?,
+                frame: word(at.stack.wrapping_add(signal::FRAME))?,
+            });
+        }
+        let register = if self.kind == kind::STACK { at.stack } else { at.frame };
+        let place = register.wrapping_add(i64::from(self.cfa).cast_unsigned());
+        let stored = self.kind == kind::STORED;
+        let cfa = if stored { word(place)? } else { place };
+        if cfa <= at.stack {
+            return None;
+        }
+        let instruction = word(cfa.wrapping_sub(8))?;
+        let frame = if self.frame == 0 && !stored {
+            at.frame
+        } else {
+            let base = if stored { at.frame } else { cfa };
+            word(base.wrapping_add(i64::from(self.frame).cast_unsigned()))?
+        };
+        Some(Registers { instruction, stack: cfa, frame })
+    }
+}
+
+/// Where in a program an address lies, and how its frame leads on. Value of the CODE map.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Code {
+    /// The module ([`module_key`], [`VDSO`]); [`ANONYMOUS`] where no file is mapped.
+    pub module: u64,
+    /// Offset in the module's file; the address itself in anonymous memory.
+    pub offset: u64,
+    /// How the frame leads on.
+    pub rule: Rule,
+}
+
+/// `Code::module` of memory that is no file's: what a JIT compiler made.
+pub const ANONYMOUS: u64 = 0;
+/// `Code::module` of the vDSO, whose offsets count from where it is mapped. No file has such a key: [`hash::finish`]
+/// sets the lowest bit.
+pub const VDSO: u64 = 2;
+
+/// What a module's file is known by. A file that was written anew has another time.
+#[inline(always)]
+#[must_use]
+pub const fn module_key(device: u32, inode: u64, seconds: u64, nanoseconds: u64) -> u64 {
+    hash::finish(hash::mix(
+        hash::mix(hash::mix(hash::mix(hash::SEED, device as u64), inode), seconds),
+        nanoseconds,
+    ))
+}
+
+/// The name of a place: an offset in a module, or an address in an address space.
+#[inline(always)]
+#[must_use]
+pub const fn place_key(within: u64, at: u64) -> u64 {
+    hash::finish(hash::mix(hash::mix(hash::SEED, within), at))
+}
+
+/// How a chain ended; `StackHeader::end`.
+pub mod end {
+    /// Where a thread or a process begins.
+    pub const COMPLETE: u8 = 0;
+    /// Before that: no rule, no memory, or no more room.
+    pub const CUT: u8 = 1;
+    /// At an address whose rule user space is asked for; the rest of the stack follows in a [`crate::wire::Window`].
+    pub const ASKED: u8 = 2;
+}
+
+const _: () = {
+    assert!(size_of::<Rule>() == 8 && offset_of!(Rule, kind) == 6);
+    assert!(size_of::<Code>() == 24 && offset_of!(Code, rule) == 16);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const AT: Registers = Registers { instruction: 0x40_1000, stack: 0x1000, frame: 0x1040 };
+
+    /// Memory in which each word is its own address, with 1 added.
+    fn word(address: u64) -> Option<u64> {
+        (0x1000..0x2000).contains(&address).then_some(address + 1)
+    }
+
+    #[test]
+    fn a_leaf_leads_to_the_word_at_the_stack_pointer() {
+        let caller = Registers { instruction: 0x1001, stack: 0x1008, frame: 0x1040 };
+        assert_eq!(Rule::LEAF.caller(AT, word), Some(caller));
+    }
+
+    #[test]
+    fn a_frame_pointer_leads_to_the_words_it_points_to() {
+        let caller = Registers { instruction: 0x1049, stack: 0x1050, frame: 0x1041 };
+        assert_eq!(Rule::FRAME_POINTER.caller(AT, word), Some(caller));
+    }
+
+    #[test]
+    fn a_saved_register_lies_below_the_cfa() {
+        let rule = Rule { cfa: 0x30, frame: -24, kind: kind::STACK, guessed: 0 };
+        let caller = Registers { instruction: 0x1029, stack: 0x1030, frame: 0x1019 };
+        assert_eq!(rule.caller(AT, word), Some(caller));
+    }
+
+    #[test]
+    fn an_aligned_stack_has_its_cfa_stored() {
+        let rule = Rule { cfa: -8, frame: 0, kind: kind::STORED, guessed: 0 };
+        let stored = |address| if address == 0x1038 { Some(0x1100) } else { word(address) };
+        let caller = Registers { instruction: 0x10f9, stack: 0x1100, frame: 0x1041 };
+        assert_eq!(rule.caller(AT, stored), Some(caller));
+    }
+
+    #[test]
+    fn a_signal_may_have_come_on_another_stack() {
+        let caller = Registers { instruction: 0x10a9, stack: 0x10a1, frame: 0x1079 };
+        assert_eq!(Rule::SIGNAL.caller(AT, word), Some(caller));
+    }
+
+    #[test]
+    fn no_rule_leads_down_or_out_of_memory() {
+        let down = Rule { cfa: -8, ..Rule::LEAF };
+        assert_eq!(down.caller(AT, word), None);
+        assert_eq!(Rule { cfa: 0, ..Rule::LEAF }.caller(AT, word), None, "it would stay where it is");
+        assert_eq!(Rule { cfa: 1 << 20, ..Rule::LEAF }.caller(AT, word), None);
+        assert_eq!(Rule::END.caller(Registers { frame: 0, ..AT }, word), None);
+    }
+}

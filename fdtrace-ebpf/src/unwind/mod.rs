@@ -1,0 +1,7 @@
+//! Where a user's call chain leads: by frame pointers, or by what the programs' unwind tables say.
+
+pub(crate) mod frame_pointers;
+mod mappings;
+mod memory;
+pub(crate) mod tables;
+pub(crate) mod window;

@@ -1,0 +1,284 @@
+//! User stacks by the programs' unwind tables: exact without frame pointers.
+//!
+//! Each address of a chain is looked up in CODE, which says where in which file it lies and how its frame leads to the
+//! caller's. An address that is met for the first time in an address space is found in the process's mappings, and its
+//! rule in RULES, where it is once one process has been there before. A place that nobody has been to is user space's to
+//! look up: it is asked, with the rest of the stack, and answers by putting the rule into RULES. So chains are named
+//! by files and offsets, the same for every process that runs the same code.
+
+use aya_ebpf::{
+    macros::map,
+    maps::{HashMap, LruHashMap},
+};
+use fdtrace_common::{
+    counters::Counter,
+    hash,
+    unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, end, kind, module_key, place_key},
+    wire::{MAX_FRAMES, Side},
+};
+
+use super::{
+    mappings::{self, Node},
+    memory::{self, Memory},
+};
+use crate::{
+    config,
+    counters::count,
+    task::{Task, now, read},
+};
+
+const BPF_ANY: u64 = 0;
+
+/// How often one address is asked for before there is an answer, each time with the whole stack: a program can open
+/// hundreds of files before its tables are read.
+const MOST_QUESTIONS: u32 = 256;
+
+/// The vDSO is at most so long.
+const VDSO_BYTES: u64 = 4 << 12;
+const PAGE_SHIFT: u64 = 12;
+
+/// Addresses that were met, by [`place_key`] of the address space and the address. An evicted one is looked up again.
+#[map]
+static CODE: LruHashMap<u64, Code> = LruHashMap::with_max_entries(65536, 0);
+
+/// What user space has found out, by [`place_key`] of the module and the offset. User space empties it when it is full.
+#[map]
+static RULES: HashMap<u64, Rule> = HashMap::with_max_entries(65536, 0);
+
+/// How often user space was asked for an address, by its key in CODE.
+#[map]
+static QUESTIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
+
+/// What the walk needs besides the stack's own record.
+#[repr(C)]
+pub(crate) struct Workspace {
+    memory: Memory,
+    node: Node,
+    walk: Walk,
+    /// Where the walk has stopped, if a rule was missing.
+    pub(crate) stopped: Stopped,
+}
+
+impl Workspace {
+    /// Memory for a walk that reads nothing but the stack.
+    #[inline(always)]
+    pub(crate) fn memory(&mut self) -> &mut Memory {
+        &mut self.memory
+    }
+}
+
+/// How far a walk is. In memory between the steps, where the verifier knows nothing of its values: in registers, every
+/// way through a step would be another way through all that follow.
+#[repr(C)]
+struct Walk {
+    at: Registers,
+    mm: u64,
+    space: u64,
+    vdso: u64,
+    hash: u64,
+    /// The address of what is in [`Memory`].
+    block: u64,
+    frames: u32,
+    /// 1 when the instruction pointer is a return address.
+    returns: u8,
+    guessed: u8,
+    /// One of [`end`].
+    how: u8,
+    reserved: u8,
+}
+
+/// Where a walk stopped for want of a rule.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Stopped {
+    pub(crate) registers: Registers,
+    pub(crate) space: u64,
+    pub(crate) module: u64,
+    pub(crate) offset: u64,
+    pub(crate) start: u64,
+    pub(crate) exact: u64,
+}
+
+/// Places, innermost first; room for one more than are taken, so that the verifier sees that an index fits.
+pub(crate) type Frames = [u64; (MAX_FRAMES + 1) * Side::Code.words()];
+
+/// What a walk has found: frames of two words each, the chain's name, and how it ended.
+#[derive(Clone, Copy)]
+pub(crate) struct Walked {
+    pub(crate) frames: u16,
+    pub(crate) end: u8,
+    pub(crate) name: u64,
+}
+
+/// Fills `frames` with places, innermost first.
+#[inline(always)]
+pub(crate) fn walk(task: Task, start: Registers, frames: &mut Frames, work: &mut Workspace) -> Walked {
+    let mm = task.memory();
+    work.walk = Walk {
+        at: start,
+        mm,
+        space: Task::space(mm),
+        vdso: read(mm, config::get!(offsets.mm_vdso)),
+        hash: hash::SEED,
+        block: 0,
+        frames: 0,
+        returns: 0,
+        guessed: 0,
+        how: end::CUT,
+        reserved: 0,
+    };
+    let mut steps = 0;
+    while steps < MAX_FRAMES {
+        if step(work, frames) == 0 {
+            break;
+        }
+        steps += 1;
+    }
+    let walk = &work.walk;
+    let how = if walk.how == end::COMPLETE && walk.guessed != 0 { end::CUT } else { walk.how };
+    Walked { frames: walk.frames as u16, end: how, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
+}
+
+/// Takes one frame, and goes to its caller; 0 when the walk is over.
+#[inline(never)]
+fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
+    let walk = &mut work.walk;
+    // A return address may be another function's first: the call lies before it.
+    let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
+    let key = place_key(walk.space, address);
+    let code = match CODE.get_ptr(key) {
+        // SAFETY: the pointer is to a value of the map, not null.
+        Some(known) => unsafe { *known },
+        None => match meet(walk, key, address, &mut work.node, &mut work.stopped) {
+            Some(code) => code,
+            None => return 0,
+        },
+    };
+    let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
+    frames[slot] = code.module;
+    frames[slot + 1] = code.offset;
+    walk.frames += 1;
+    walk.hash = hash::mix(hash::mix(walk.hash, code.module), code.offset);
+    walk.guessed |= code.rule.guessed;
+    let (memory, block) = (&mut work.memory, &mut walk.block);
+    let Some(caller) = code.rule.caller(walk.at, |address| word(memory, block, address)) else {
+        if code.rule.begins(walk.at) {
+            walk.how = end::COMPLETE;
+        }
+        return 0;
+    };
+    walk.at = caller;
+    walk.returns = u8::from(code.rule.kind != kind::SIGNAL);
+    if caller.instruction == 0 {
+        walk.how = end::COMPLETE;
+        return 0;
+    }
+    1
+}
+
+/// Finds out what an address is that was not met before; `None` when its rule is missing, for which user space may be
+/// asked.
+#[inline(always)]
+fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
+    let mut place = find(walk.mm, walk.vdso, address, node);
+    if learn(&mut place, key) {
+        return Some(place.code);
+    }
+    *stopped = Stopped {
+        registers: walk.at,
+        space: walk.space,
+        module: place.code.module,
+        offset: place.code.offset,
+        start: place.start,
+        exact: u64::from(walk.returns == 0),
+    };
+    if may_ask(key) {
+        walk.how = end::ASKED;
+        // No other chain is completed under this name.
+        walk.hash = hash::mix(walk.hash, now());
+    } else {
+        count(Counter::LostStacks);
+    }
+    None
+}
+
+#[inline(always)]
+fn word(memory: &mut Memory, block: &mut u64, address: u64) -> Option<u64> {
+    // The word that is wanted is the second of a pair more often than not: it lies below the CFA, above a register.
+    memory::pair(memory, block, address.wrapping_sub(8)).map(|(_, word)| word)
+}
+
+/// An address as its mapping has it.
+#[derive(Clone, Copy)]
+struct Place {
+    code: Code,
+    start: u64,
+    known: bool,
+}
+
+/// Where in which file an address lies. Anonymous code was made by a compiler that keeps frame pointers, or nobody can
+/// follow it.
+#[inline(always)]
+fn find(mm: u64, vdso: u64, address: u64, node: &mut Node) -> Place {
+    let nowhere = Code { module: ANONYMOUS, offset: address, rule: Rule::UNKNOWN };
+    let Some(mapping) = mappings::find(mm, address, node) else {
+        return Place { code: nowhere, start: 0, known: false };
+    };
+    if mapping.file != 0 {
+        let offset = address.wrapping_sub(mapping.start).wrapping_add(mapping.page << PAGE_SHIFT);
+        let code = Code { module: module(mapping.file), offset, rule: Rule::UNKNOWN };
+        return Place { code, start: mapping.start, known: false };
+    }
+    if address.wrapping_sub(vdso) < VDSO_BYTES {
+        let code = Code { module: VDSO, offset: address.wrapping_sub(vdso), rule: Rule::UNKNOWN };
+        return Place { code, start: vdso, known: false };
+    }
+    let rule = Rule { guessed: 1, ..Rule::FRAME_POINTER };
+    Place { code: Code { rule, ..nowhere }, start: 0, known: true }
+}
+
+#[inline(always)]
+fn module(file: u64) -> u64 {
+    let inode: u64 = read(file, config::get!(offsets.file_inode));
+    let superblock: u64 = read(inode, config::get!(offsets.inode_sb));
+    let nanoseconds = if config::get!(inode_time_is_split) != 0 {
+        u64::from(read::<u32>(inode, config::get!(offsets.inode_nanoseconds)))
+    } else {
+        read::<u64>(inode, config::get!(offsets.inode_nanoseconds))
+    };
+    module_key(
+        read(superblock, config::get!(offsets.sb_dev)),
+        read(inode, config::get!(offsets.inode_ino)),
+        read(inode, config::get!(offsets.inode_seconds)),
+        nanoseconds,
+    )
+}
+
+/// Finds the rule of a place, and remembers it for this address space; false when there is none yet.
+#[inline(always)]
+fn learn(place: &mut Place, key: u64) -> bool {
+    if !place.known {
+        if place.code.module == ANONYMOUS {
+            return false;
+        }
+        let Some(rule) = RULES.get_ptr(place_key(place.code.module, place.code.offset)) else { return false };
+        // SAFETY: the pointer is to a value of the map, not null.
+        place.code.rule = unsafe { *rule };
+    }
+    // Where there is no room, it is found again.
+    let _ = CODE.insert(key, place.code, BPF_ANY);
+    true
+}
+
+#[inline(always)]
+fn may_ask(key: u64) -> bool {
+    if let Some(asked) = QUESTIONS.get_ptr_mut(key) {
+        // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
+        return unsafe {
+            *asked += 1;
+            *asked <= MOST_QUESTIONS
+        };
+    }
+    let _ = QUESTIONS.insert(key, 1, BPF_ANY);
+    true
+}

@@ -1,0 +1,93 @@
+//! Call chains that the kernel side could not follow to their end, since nobody had been there before.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc,
+        mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
+    },
+};
+
+use crate::{
+    kernel::{self, RuleBook},
+    stacks::{Completed, Completer, Modules},
+    stream::{Event, Stack, Window},
+};
+
+/// Windows that may wait for the one who completes them: some megabytes.
+const MOST_WAITING: usize = 1024;
+
+/// Chains that may wait for their windows, which come right behind them.
+const MOST_BEGUN: usize = 64;
+
+/// Has chains completed in a thread of its own, which may have to read files that are slow to read.
+pub(super) struct Chains {
+    work: SyncSender<(Stack, Window)>,
+    done: Receiver<Stack>,
+    begun: HashMap<u64, Stack>,
+    /// Chains that stay as they are.
+    cut: Vec<Stack>,
+    /// How many of those there were.
+    pub(super) lost: u64,
+}
+
+impl Chains {
+    /// # Errors
+    /// When no thread can be started.
+    pub(super) fn start(rules: RuleBook, modules: Arc<Modules>) -> kernel::Result<Self> {
+        let (work, waiting) = sync_channel(MOST_WAITING);
+        let (finished, done) = channel();
+        std::thread::Builder::new()
+            .name("fdtrace-unwind".to_owned())
+            .spawn(move || complete(&waiting, &finished, rules, Completer::new(modules)))
+            .map_err(kernel::system("a thread cannot be started"))?;
+        Ok(Self { work, done, begun: HashMap::new(), cut: Vec::new(), lost: 0 })
+    }
+
+    /// The inner part of a chain.
+    pub(super) fn begin(&mut self, stack: Stack) {
+        if self.begun.len() >= MOST_BEGUN {
+            // Their windows found no room in the ring.
+            let lost: Vec<Stack> = self.begun.drain().map(|(_, stack)| stack).collect();
+            lost.into_iter().for_each(|stack| self.give_up(stack));
+        }
+        self.begun.insert(stack.hash, stack);
+    }
+
+    /// What is needed to complete it.
+    pub(super) fn go_on(&mut self, window: Window) {
+        let Some(begun) = self.begun.remove(&window.hash) else { return };
+        match self.work.try_send((begun, window)) {
+            Ok(()) => {}
+            Err(TrySendError::Full((begun, _)) | TrySendError::Disconnected((begun, _))) => {
+                self.give_up(begun);
+            }
+        }
+    }
+
+    fn give_up(&mut self, stack: Stack) {
+        self.lost += 1;
+        self.cut.push(stack);
+    }
+
+    /// Chains that are as complete as they will be.
+    pub(super) fn take(&mut self) -> Vec<Event> {
+        let cut = std::mem::take(&mut self.cut);
+        cut.into_iter().chain(self.done.try_iter()).map(Event::Stack).collect()
+    }
+}
+
+fn complete(
+    waiting: &Receiver<(Stack, Window)>,
+    finished: &Sender<Stack>,
+    mut rules: RuleBook,
+    mut completer: Completer,
+) {
+    for (begun, window) in waiting {
+        let Completed { stack, rules: learnt, code } = completer.complete(begun, &window);
+        rules.learn(&learnt, &code);
+        if finished.send(stack).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! Which files the kernel side's places lie in.
+
+use std::{
+    collections::HashMap,
+    fs::File,
+    os::unix::fs::MetadataExt as _,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use fdtrace_common::unwind::module_key;
+
+use super::symbols::{Module, Reach};
+use crate::process::Mapping;
+
+/// Modules by their keys ([`module_key`]). The one who completes chains fills it, and the one who names them reads it.
+#[derive(Default)]
+pub struct Modules(Mutex<HashMap<u64, Arc<Module>>>);
+
+/// More modules than any machine runs; then those that are still in use are met again.
+const MOST: usize = 1 << 16;
+
+impl Modules {
+    /// The module with this key.
+    #[must_use]
+    pub fn get(&self, key: u64) -> Option<Arc<Module>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+    }
+
+    pub(super) fn insert(&self, key: u64, module: Module) -> Arc<Module> {
+        let module = Arc::new(module);
+        let mut modules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if modules.len() >= MOST {
+            modules.clear();
+        }
+        modules.insert(key, Arc::clone(&module));
+        module
+    }
+}
+
+/// A mapping's module and its open file; the build-id is read from what is mapped.
+pub(super) fn open(pid: u32, mapping: &Mapping) -> Option<(Module, File)> {
+    let reach = Some(Reach { pid, range: mapping.range.clone() });
+    let module = Module { path: Arc::clone(&mapping.path), build_id: None, file: None, reach };
+    let file = module.open()?;
+    Some((module.identified_by(&file), file))
+}
+
+/// The key that the kernel side gives to a mapping's file. Where a filesystem shows other numbers than it has inside, the
+/// kernel side knows the file by another one.
+pub(super) fn key(mapping: &Mapping, file: &File) -> Option<u64> {
+    let times = file.metadata().ok()?;
+    let (seconds, nanoseconds) = (times.mtime().cast_unsigned(), times.mtime_nsec().cast_unsigned());
+    Some(module_key(mapping.device, mapping.inode, seconds, nanoseconds))
+}

@@ -1,0 +1,135 @@
+//! Completes call chains that the kernel side began, and tells it how to complete the next ones by itself.
+
+mod programs;
+mod rule;
+mod tables;
+
+use std::sync::Arc;
+
+use fdtrace_common::{
+    unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, kind, place_key},
+    wire::{MAX_FRAMES, Side},
+};
+
+use self::programs::Programs;
+use super::modules::Modules;
+use crate::{
+    process::{self, Mapping},
+    stream::{Stack, Window},
+};
+
+/// Completes chains.
+pub struct Completer {
+    programs: Programs,
+}
+
+/// A chain as far as it could be followed, and what was learnt on the way.
+#[derive(Debug)]
+pub struct Completed {
+    /// The chain, under the name that it began with.
+    pub stack: Stack,
+    /// Rules by [`place_key`] of module and offset.
+    pub rules: Vec<(u64, Rule)>,
+    /// Addresses of this process by [`place_key`] of its address space, where the kernel side could not find their files.
+    pub code: Vec<(u64, Code)>,
+}
+
+/// One frame on the way.
+struct Frame {
+    module: u64,
+    offset: u64,
+    /// `None` where the file cannot be had; another process may be a way to it.
+    rule: Option<Rule>,
+}
+
+/// A walk through the stack memory of one window.
+struct Walk<'a> {
+    window: &'a Window,
+    mappings: Vec<Mapping>,
+    at: Registers,
+    /// An instruction is there, and not the one behind a call.
+    exact: bool,
+}
+
+impl Completer {
+    /// A completer that says in `modules` which files it met.
+    #[must_use]
+    pub fn new(modules: Arc<Modules>) -> Self {
+        Self { programs: Programs::new(modules) }
+    }
+
+    /// Follows a chain through the stack memory that came with it.
+    pub fn complete(&mut self, begun: Stack, window: &Window) -> Completed {
+        let mut walk = Walk {
+            window,
+            mappings: process::mappings(window.tgid),
+            at: window.registers,
+            exact: window.exact,
+        };
+        let Stack { hash, side, tgid, frames, .. } = begun;
+        let mut frames = frames.into_vec();
+        let (mut rules, mut code) = (Vec::new(), Vec::new());
+        let (mut complete, mut guessed) = (false, false);
+        while frames.len() < MAX_FRAMES * Side::Code.words() {
+            let Some(frame) = walk.frame(&mut self.programs) else { break };
+            frames.extend([frame.module, frame.offset]);
+            let Some(rule) = frame.rule else { break };
+            if frame.module != ANONYMOUS {
+                rules.push((place_key(frame.module, frame.offset), rule));
+            }
+            if window.module == ANONYMOUS {
+                let known = Code { module: frame.module, offset: frame.offset, rule };
+                code.push((place_key(window.space, walk.address()), known));
+            }
+            guessed |= rule.guessed != 0;
+            if !walk.goes_to_caller(rule) {
+                complete = !guessed && (rule.begins(walk.at) || walk.at.instruction == 0);
+                break;
+            }
+        }
+        Completed { stack: Stack { hash, side, tgid, frames: frames.into(), complete }, rules, code }
+    }
+}
+
+impl Walk<'_> {
+    /// A return address may be another function's first: the call lies before it.
+    fn address(&self) -> u64 {
+        self.at.instruction.wrapping_sub(u64::from(!self.exact))
+    }
+
+    /// What lies at the address; `None` where the process has no code.
+    fn frame(&self, programs: &mut Programs) -> Option<Frame> {
+        let (window, address) = (self.window, self.address());
+        let mapping =
+            self.mappings.iter().find(|mapping| mapping.range.contains(&address) && mapping.executable);
+        if window.module != ANONYMOUS && self.at == window.registers {
+            let rule = programs.told_rule(window, mapping);
+            return Some(Frame { module: window.module, offset: window.offset, rule });
+        }
+        let mapping = mapping?;
+        if mapping.is_vdso() {
+            let offset = address - mapping.range.start;
+            return Some(Frame { module: VDSO, offset, rule: programs.rule(VDSO, offset, self.exact) });
+        }
+        if mapping.inode == 0 {
+            let rule = Some(Rule { guessed: 1, ..Rule::FRAME_POINTER });
+            return Some(Frame { module: ANONYMOUS, offset: address, rule });
+        }
+        let offset = address - mapping.range.start + mapping.offset;
+        let module = programs.meet(window.tgid, mapping, None)?;
+        Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) })
+    }
+
+    /// Goes on; `false` when the chain ends here.
+    fn goes_to_caller(&mut self, rule: Rule) -> bool {
+        let Some(caller) = rule.caller(self.at, |address| self.word(address)) else { return false };
+        (self.at, self.exact) = (caller, rule.kind == kind::SIGNAL);
+        caller.instruction != 0
+    }
+
+    fn word(&self, address: u64) -> Option<u64> {
+        let offset = usize::try_from(address.checked_sub(self.window.registers.stack)?).ok()?;
+        let bytes = self.window.stack.get(offset..offset.checked_add(8)?)?;
+        bytes.try_into().map(u64::from_ne_bytes).ok()
+    }
+}
