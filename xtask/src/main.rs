@@ -2,6 +2,7 @@
 
 mod apt;
 mod bench;
+mod callsites;
 mod ebpf;
 mod kernels;
 mod lint;
@@ -30,6 +31,8 @@ enum Verb {
     Vm(Box<vm::Args>),
     /// Measures what tracing costs, and compares it with what it may cost
     Bench(bench::Args),
+    /// Builds the programs whose call chains are known, and shows how many of their leaks fdtrace names (root)
+    Callsites(callsites::Args),
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
     /// Checks formatting and lints
@@ -57,6 +60,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Vm(args)) => vm::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
+        Some(Verb::Callsites(args)) => callsites::run(&args),
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),
     }

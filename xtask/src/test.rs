@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, in the order in which they fail soonest.
 
 use crate::{
-    ebpf,
+    callsites, ebpf,
     programs::{Linkage, Suite},
     run, vm,
 };
@@ -40,7 +40,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         });
     }
     if !args.no_e2e {
-        part(&mut verdicts, "this kernel", || end_to_end_tests(filter));
+        part(&mut verdicts, "this kernel", || end_to_end_tests(install, filter));
     }
     if !args.no_vm {
         part(&mut verdicts, "virtual machines", || virtual_machines(install, filter));
@@ -71,10 +71,11 @@ fn unit_tests(filter: Option<&str>) -> Result<()> {
 
 /// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual
 /// machines run, so they are built once.
-fn end_to_end_tests(filter: Option<&str>) -> Result<()> {
+fn end_to_end_tests(install: bool, filter: Option<&str>) -> Result<()> {
     if !run::is_root()? {
         bail!("tracing the running kernel needs root; leave this part out with --no-e2e");
     }
+    let callsites = callsites::build(install)?;
     let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
     run::succeed(
         Command::new(e2e)
@@ -82,7 +83,8 @@ fn end_to_end_tests(filter: Option<&str>) -> Result<()> {
             .arg("--test-threads=1")
             .args(filter)
             .env("FDTRACE_BIN", fdtrace)
-            .env("WORKLOAD_BIN", workload),
+            .env("WORKLOAD_BIN", workload)
+            .env("CALLSITES_DIR", callsites),
     )
 }
 

@@ -1,0 +1,57 @@
+/* A handler that a timer starts in the middle of a loop; with ALTERNATE on a stack of its own. */
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stddef.h>
+#include <sys/time.h>
+
+#include "leak.h"
+
+static volatile sig_atomic_t working, leaked;
+
+FRAME int open_log(const char *path)
+{
+    int fd = open(path, O_RDONLY); /* mark: open */
+    NOT_A_JUMP;
+    return fd;
+}
+
+static void on_alarm(int signal)
+{
+    (void)signal;
+    if (!working || leaked == LEAKS)
+        return;
+    open_log("/dev/null"); /* mark: handler */
+    leaked++;
+}
+
+FRAME void work(void)
+{
+    for (working = 1; leaked < LEAKS;) {} /* mark: work */
+}
+
+static int handle_alarms(void)
+{
+    struct sigaction action = {.sa_handler = on_alarm};
+#ifdef ALTERNATE
+    static char memory[1 << 16];
+    stack_t stack = {.ss_sp = memory, .ss_size = sizeof memory};
+    action.sa_flags = SA_ONSTACK;
+    if (sigaltstack(&stack, NULL) != 0)
+        return -1;
+#endif
+    return sigaction(SIGALRM, &action, NULL);
+}
+
+int main(void)
+{
+    struct itimerval often = {.it_interval = {.tv_usec = 2000}, .it_value = {.tv_usec = 2000}};
+    struct itimerval never = {.it_interval = {.tv_usec = 0}};
+    begin();
+    if (handle_alarms() != 0 || setitimer(ITIMER_REAL, &often, NULL) != 0)
+        return 1;
+    work(); /* mark: main */
+    setitimer(ITIMER_REAL, &never, NULL);
+    end();
+    return 0;
+}
