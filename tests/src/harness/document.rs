@@ -107,6 +107,8 @@ pub struct Site {
     pub kernel_stack: Vec<Frame>,
     /// The program's call chain, innermost frame first.
     pub user_stack: Vec<Frame>,
+    /// It reaches the function that the thread began with.
+    pub user_stack_complete: bool,
 }
 
 /// A call site that mapped handles of another one.
@@ -133,11 +135,24 @@ pub struct MappingExample {
     pub length: u64,
 }
 
-/// A frame of a call chain.
-#[derive(Clone, Debug, Deserialize)]
+/// A frame of a call chain. Those of the kernel have a name and nothing else.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Frame {
     /// The function, where it has a name.
     pub symbol: Option<String>,
+    /// The program or library.
+    pub module: Option<String>,
+    /// The source, where it is known.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// It is a part of the next one.
+    pub inlined: bool,
+    /// The module's build-id.
+    pub build_id: Option<String>,
+    /// Where in the module's file.
+    pub offset: u64,
 }
 
 /// A process with handles of a site.

@@ -1,12 +1,14 @@
 //! End-to-end tests: fdtrace beside a program whose handles are known exactly.
 //!
 //! They need root, or the capabilities that `fdtrace doctor` names. Environment: `FDTRACE_BIN`, `WORKLOAD_BIN`,
+//! `CALLSITES_DIR` (the programs of the call site tests), `CALLSITES_ONLY` (those of them to run),
 //! `FDTRACE_BACKEND` (default: fdtrace's own choice), `FDTRACE_SCALE` (divides the large counts),
-//! `FDTRACE_DISTURB` (permits a test that disturbs other programs). Lines that begin with
-//! `RESULT` go to standard output whatever the test runner does with it.
+//! `FDTRACE_DISTURB` (permits a test that disturbs other programs). Lines that begin with `RESULT` go to standard output
+//! whatever the test runner does with it.
 
 mod backends;
 mod bad_input;
+mod callsites;
 mod counting;
 mod crowded;
 mod hunting;

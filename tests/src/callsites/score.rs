@@ -1,0 +1,100 @@
+//! How many of the handles that a program leaks have the true chain.
+
+use super::{
+    Program,
+    pattern::{Shown, compare},
+};
+use crate::harness::{Document, Site};
+use std::fmt;
+
+/// What was said of one program's handles.
+#[derive(Clone, Debug)]
+pub struct Score<'a> {
+    program: &'a Program,
+    /// Handles of which something was said.
+    pub seen: u64,
+    /// Those with the whole true chain.
+    pub named: u64,
+    /// What is wrong with the others: why, and the chain.
+    wrong: Vec<String>,
+}
+
+impl<'a> Score<'a> {
+    /// The live handles of a process. What they leak is /dev/null; the libraries that they map are alive as well.
+    #[must_use]
+    pub fn of_process(program: &'a Program, pid: u32, document: &Document) -> Self {
+        let mine = |site: &Site| {
+            let processes = site.processes.iter().filter(|process| process.pid == pid);
+            let leaked = site.kinds.contains_key("char");
+            processes.filter(|_| leaked).map(|process| process.live).sum()
+        };
+        let mut score = Self::new(program, document, mine);
+        score.wrong.extend((score.seen == 0).then(|| format!("no handle of process {pid}")));
+        score
+    }
+
+    /// All handles that ever were; those of other chains are the ones that starting a program takes.
+    #[must_use]
+    pub fn of_history(program: &'a Program, document: &Document) -> Self {
+        let mut score = Self::new(program, document, |site| site.allocated);
+        score.seen = score.named;
+        score
+    }
+
+    fn new(program: &'a Program, document: &Document, count: impl Fn(&Site) -> u64) -> Self {
+        let mut score = Self { program, seen: 0, named: 0, wrong: Vec::new() };
+        let sites = document.sites.iter().map(|site| (site, count(site)));
+        for (site, handles) in sites.filter(|(_, handles)| *handles > 0) {
+            score.seen += handles;
+            match score.judge(site) {
+                Ok(()) => score.named += handles,
+                Err(why) => score.wrong.push(format!("{handles} handles: {why}\n{}", chain(site))),
+            }
+        }
+        score
+    }
+
+    fn judge(&self, site: &Site) -> Result<(), String> {
+        compare(&self.program.chain, &site.user_stack, &self.program.built)?;
+        if site.user_stack_complete == self.program.cut {
+            return Err("marked as what it is not".to_owned());
+        }
+        Ok(())
+    }
+
+    /// All of its handles were seen, and each has the true chain.
+    #[must_use]
+    pub fn is_perfect(&self) -> bool {
+        self.seen == self.program.leaks && self.named == self.program.leaks
+    }
+
+    /// Of how many handles there should be something to say.
+    #[must_use]
+    pub fn leaks(&self) -> u64 {
+        self.program.leaks
+    }
+
+    /// The program's name.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.program.name
+    }
+}
+
+impl fmt::Display for Score<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { program, seen, named, wrong } = self;
+        write!(
+            f,
+            "{}: of {} handles {seen} were seen, {named} with the true chain",
+            program.name, program.leaks
+        )?;
+        wrong.iter().filter(|_| !self.is_perfect()).try_for_each(|wrong| write!(f, "\n  {wrong}"))
+    }
+}
+
+fn chain(site: &Site) -> String {
+    let frames = site.user_stack.iter().map(|frame| format!("      {}", Shown(frame)));
+    let end = if site.user_stack_complete { "complete" } else { "incomplete" };
+    frames.chain([format!("      ({end})")]).collect::<Vec<_>>().join("\n")
+}

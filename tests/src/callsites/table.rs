@@ -1,0 +1,72 @@
+//! `expected.toml`: the truth about the programs.
+
+use super::Pattern;
+use anyhow::{Context as _, Result};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+
+/// Inside the test, so that a virtual machine needs no checkout.
+const FILE: &str = include_str!("../../programs/expected.toml");
+
+/// All of the file.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Table {
+    pieces: BTreeMap<String, Vec<Pattern>>,
+    pub(super) programs: BTreeMap<String, Entry>,
+}
+
+/// What the file says of a program.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Entry {
+    #[serde(rename = "build")]
+    _build: toml::Value,
+    pub(super) leaks: u64,
+    #[serde(default)]
+    pub(super) cut: bool,
+    chain: Vec<Item>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Item {
+    Piece { piece: String },
+    Frame(Pattern),
+}
+
+impl Table {
+    pub(super) fn load() -> Result<Self> {
+        toml::from_str(FILE).context("programs/expected.toml")
+    }
+
+    /// The chain of a program, with its pieces put in.
+    pub(super) fn chain(&self, entry: &Entry) -> Result<Vec<Pattern>> {
+        let mut chain = Vec::new();
+        for item in &entry.chain {
+            match item {
+                Item::Frame(pattern) => chain.push(pattern.clone()),
+                Item::Piece { piece } => {
+                    let piece = self.pieces.get(piece).with_context(|| format!("no piece {piece:?}"))?;
+                    chain.extend(piece.iter().cloned());
+                }
+            }
+        }
+        Ok(chain)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_chain_is_made_of_pieces_that_are_there() -> Result<()> {
+        let table = Table::load()?;
+        for (name, entry) in &table.programs {
+            let chain = table.chain(entry).with_context(|| name.clone())?;
+            assert!(chain.len() >= 3, "{name}: {chain:?}");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! `fdtrace live`, attached to programs that run already.
+
+use super::{Running, SETTLED, all_named, programs};
+use anyhow::Result;
+use fdtrace_tests::{
+    callsites::Score,
+    harness::{Document, Tracer, turn},
+};
+
+#[test]
+fn names_every_leak() -> Result<()> {
+    let _turn = turn();
+    let mut running = Running::start(programs()?)?;
+    running.wait_until_ready()?;
+    let pids = running.pids();
+    let tracer = Tracer::start(pids.iter().flat_map(|pid| ["-p", pid]))?;
+    running.leak()?;
+    let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
+    let document = tracer.wait_for(SETTLED / 4, named)?;
+    all_named(&running.scores(&document))
+}

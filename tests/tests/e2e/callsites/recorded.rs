@@ -1,0 +1,24 @@
+//! `fdtrace record`, of programs that are started when it records already, and leak at once.
+
+use super::{Running, SETTLED, all_named, programs};
+use anyhow::Result;
+use fdtrace_tests::{
+    callsites::Score,
+    harness::{Document, Recorder, Scratch, report, turn},
+};
+use std::process;
+
+#[test]
+fn a_report_names_every_leak() -> Result<()> {
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    let this = process::id().to_string();
+    let recorder = Recorder::start(&scratch.path().join("trace"), ["-p", &this, "--follow"])?;
+    let mut running = Running::start(programs()?)?;
+    running.leak()?;
+    let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
+    recorder.wait_for(SETTLED / 4, named)?;
+    let file = recorder.file().to_owned();
+    recorder.interrupt()?;
+    all_named(&running.scores(&report(&file)?.document))
+}

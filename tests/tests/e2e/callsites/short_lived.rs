@@ -1,0 +1,39 @@
+//! Programs that leak to their end and are gone: `fdtrace record -- PROGRAM`.
+
+use super::{all_named, programs};
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::{
+    callsites::{Program, Score},
+    harness::{Document, PATIENCE, Scratch, fdtrace, finish, record, turn},
+};
+use std::{path::Path, process::Command};
+
+/// One for each language, and one without names.
+const CHOSEN: [&str; 6] = ["plain", "static", "stripped", "templates", "release", "service"];
+
+#[test]
+fn a_report_names_the_leak_of_a_program_that_is_gone() -> Result<()> {
+    let _turn = turn();
+    let programs = programs()?;
+    let chosen = programs.iter().filter(|program| CHOSEN.contains(&program.name.as_str()));
+    let documents: Vec<_> = chosen
+        .map(|program| Ok((program, recorded(program).with_context(|| program.name.clone())?)))
+        .collect::<Result<_>>()?;
+    let scores: Vec<_> =
+        documents.iter().map(|(program, document)| Score::of_history(program, document)).collect();
+    all_named(&scores)
+}
+
+/// With an input that is at its end from the beginning the program waits for nothing.
+fn recorded(program: &Program) -> Result<Document> {
+    let scratch = Scratch::new()?;
+    let file = scratch.path().join("trace");
+    let ended = finish(record(&file)?.arg("--").arg(program.path()), PATIENCE)?;
+    ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
+    everything(&file)
+}
+
+fn everything(file: &Path) -> Result<Document> {
+    let ended = finish(Command::new(fdtrace()?).args(["report", "--all", "--json"]).arg(file), PATIENCE)?;
+    Document::parse(&ended.stdout).with_context(|| ended.stderr.clone())
+}
