@@ -1,16 +1,20 @@
-//! The static programs that run in a guest.
+//! The programs that run in a guest: static ones, and those that programs of all kinds are tested with.
 
-use super::boot::GuestFile;
+use super::{boot::GuestFile, libraries};
 use crate::programs::{Build, Linkage, Suite};
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _};
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
 };
 
 /// In this order, busybox is looked for on this machine.
 const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
+
+/// Where the guest has the programs of the call site tests.
+pub(super) const CALLSITES: &str = "/callsites";
 
 /// PID 1 of the guest.
 pub(super) fn init() -> Result<PathBuf> {
@@ -22,6 +26,28 @@ pub(super) fn init() -> Result<PathBuf> {
 pub(super) fn suite() -> Result<Vec<GuestFile>> {
     let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
     Ok(vec![in_bin(&fdtrace, "fdtrace"), in_bin(&workload, "workload"), in_bin(&e2e, "e2e")])
+}
+
+/// The programs of the call site tests, with the libraries of this machine that they need. The guest has no compilers.
+pub(super) fn callsites(directory: &Path) -> Result<Vec<GuestFile>> {
+    let (mut files, mut needed) = (Vec::new(), BTreeSet::new());
+    for host in files_below(directory)? {
+        needed.extend(libraries::of(&host)?);
+        let guest = format!("{CALLSITES}/{}", host.strip_prefix(directory)?.display());
+        files.push(GuestFile { host, guest });
+    }
+    let library = |host: PathBuf| GuestFile { guest: host.display().to_string(), host };
+    files.extend(needed.into_iter().map(library));
+    Ok(files)
+}
+
+fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory).with_context(|| directory.display().to_string())? {
+        let path = entry?.path();
+        if path.is_dir() { files.extend(files_below(&path)?) } else { files.push(path) }
+    }
+    Ok(files)
 }
 
 /// Busybox, if this machine has it: for looking around by hand only.

@@ -5,6 +5,7 @@ mod console;
 mod guest;
 mod initramfs;
 mod kernels;
+mod libraries;
 mod qemu;
 mod suite;
 
@@ -74,7 +75,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let kernels = kernels::select(&args.kernels, &options)?;
     let timeout = Duration::from_secs(args.timeout);
     if args.program.is_empty() {
-        let passed = suite::run(&args.suite, &kernels, timeout)?;
+        let passed = suite::run(&args.suite, &kernels, timeout, args.install)?;
         Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     } else {
         run_program(args, &kernels, timeout)
@@ -88,7 +89,7 @@ pub(crate) fn run_suite(install: bool, filter: Option<&str>) -> Result<bool> {
     }
     qemu::require()?;
     let kernels = kernels::select(&[], &kernels::Options { mirror: None, update: false })?;
-    suite::run(&suite::Options::for_all(filter), &kernels, SUITE_TIMEOUT)
+    suite::run(&suite::Options::for_all(filter), &kernels, SUITE_TIMEOUT, install)
 }
 
 /// Boots each kernel and runs one program in it, with its output as it comes. The first status that is not zero counts.

@@ -7,6 +7,7 @@ use super::{
     kernels::Kernel,
     qemu::Ending,
 };
+use crate::callsites;
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -67,12 +68,14 @@ struct Outcome {
     report: BootReport,
 }
 
-pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration) -> Result<bool> {
+/// `install`: what compiles the programs that the tests are tried on must be there, and is installed if it is not.
+pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, install: bool) -> Result<bool> {
     let backends = if options.backends.is_empty() { Backend::value_variants() } else { &options.backends };
     let commands: Vec<_> =
         backends.iter().map(|backend| command(*backend, options.filter.as_deref())).collect();
     let init = guest::init()?;
     let mut files = guest::suite()?;
+    files.extend(guest::callsites(&callsites::build(install)?)?);
     files.extend(guest::busybox());
     let outcomes = boot_all(options.jobs, kernels, &init, &files, &commands, timeout)?;
     if let Some(file) = &options.results_out {
@@ -85,9 +88,15 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration) -> R
     Ok(outcomes.iter().all(|outcome| passed(&outcome.report, backends.len())))
 }
 
-/// How a file is named, cut, damaged and printed is no matter of kernels; it is tested on the one that is running.
-const SAME_EVERYWHERE: [&str; 4] =
-    ["recording::command", "recording::damage", "recording::formats", "recording::output"];
+/// How a file is named, cut, damaged and printed is no matter of kernels; it is tested on the one that is running. So is how
+/// bad the other way to walk a stack would be.
+const SAME_EVERYWHERE: [&str; 5] = [
+    "callsites::side_by_side",
+    "recording::command",
+    "recording::damage",
+    "recording::formats",
+    "recording::output",
+];
 
 fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
     // What does not depend on the backend is tested with one of them; emulated machines are slow.
@@ -107,6 +116,7 @@ fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
         ("FDTRACE_BACKEND", backend.name()),
         ("FDTRACE_BIN", "/bin/fdtrace"),
         ("WORKLOAD_BIN", "/bin/workload"),
+        ("CALLSITES_DIR", guest::CALLSITES),
         // Emulated machines are slow: a tenth of the counts.
         ("FDTRACE_SCALE", "10"),
         // The guest is ours: tests may take its last file handle.
