@@ -1,9 +1,6 @@
 //! The leaks of the programs with frame pointers and with unwind tables, side by side.
 
-use crate::{
-    programs::{Linkage, Suite},
-    run,
-};
+use crate::{programs::Suite, run};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::{
@@ -27,8 +24,8 @@ struct Line {
 }
 
 /// Runs the test, and prints the table. Its status is the test's.
-pub(super) fn print(directory: &Path, only: &[String]) -> Result<ExitCode> {
-    let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Dynamic)?;
+pub(super) fn print(suite: Suite, directory: &Path, only: &[String]) -> Result<ExitCode> {
+    let Suite { fdtrace, workload, e2e } = suite;
     let mut test = Command::new(e2e);
     test.current_dir(run::checkout()?)
         .args(["--test-threads=1", TEST])
