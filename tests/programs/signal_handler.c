@@ -16,7 +16,7 @@ FRAME int open_log(const char *path)
     return fd;
 }
 
-static void on_alarm(int signal)
+FRAME static void on_alarm(int signal)
 {
     (void)signal;
     if (!working || leaked == LEAKS)

@@ -15,6 +15,8 @@ pub struct Score<'a> {
     pub seen: u64,
     /// Those with the whole true chain.
     pub named: u64,
+    /// Those with another one that is said to be whole.
+    pub mistaken: u64,
     /// What is wrong with the others: why, and the chain.
     wrong: Vec<String>,
 }
@@ -42,13 +44,16 @@ impl<'a> Score<'a> {
     }
 
     fn new(program: &'a Program, document: &Document, count: impl Fn(&Site) -> u64) -> Self {
-        let mut score = Self { program, seen: 0, named: 0, wrong: Vec::new() };
+        let mut score = Self { program, seen: 0, named: 0, mistaken: 0, wrong: Vec::new() };
         let sites = document.sites.iter().map(|site| (site, count(site)));
         for (site, handles) in sites.filter(|(_, handles)| *handles > 0) {
             score.seen += handles;
             match score.judge(site) {
                 Ok(()) => score.named += handles,
-                Err(why) => score.wrong.push(format!("{handles} handles: {why}\n{}", chain(site))),
+                Err(why) => {
+                    score.mistaken += if site.user_stack_complete { handles } else { 0 };
+                    score.wrong.push(format!("{handles} handles: {why}\n{}", chain(site)));
+                }
             }
         }
         score
@@ -83,7 +88,7 @@ impl<'a> Score<'a> {
 
 impl fmt::Display for Score<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { program, seen, named, wrong } = self;
+        let Self { program, seen, named, wrong, .. } = self;
         write!(
             f,
             "{}: of {} handles {seen} were seen, {named} with the true chain",

@@ -156,8 +156,8 @@ impl Compiler {
     /// As people build what they deliver, with debug information and without frame pointers. Go has its own mind about both.
     fn flags(self) -> &'static [&'static str] {
         match self {
-            Self::C | Self::Cpp => &["-g", "-O2", "-fomit-frame-pointer", "-Wall", "-Wextra", "-Werror"],
-            Self::Rust => &["-g", "-O", "-Cforce-frame-pointers=no", "--edition=2024", "-Dwarnings"],
+            Self::C | Self::Cpp => &["-g", "-O2", "-fomit-frame-pointer", "-Wall", "-Wextra"],
+            Self::Rust => &["-g", "-O", "-Cforce-frame-pointers=no", "--edition=2024"],
             Self::Go => &["build"],
         }
     }

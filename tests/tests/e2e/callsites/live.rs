@@ -16,6 +16,6 @@ fn names_every_leak() -> Result<()> {
     let tracer = Tracer::start(pids.iter().flat_map(|pid| ["-p", pid]))?;
     running.leak()?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
-    let document = tracer.wait_for(SETTLED / 4, named)?;
+    let document = tracer.wait_for(SETTLED, named)?;
     all_named(&running.scores(&document))
 }

@@ -13,7 +13,7 @@ use fdtrace_tests::{
 };
 use std::{env, time::Duration};
 
-/// Recording and looking up names of all programs together takes longer than of one.
+/// How long it may take until everything is named.
 const SETTLED: Duration = PATIENCE;
 
 /// Narrows the tests down to some programs, by their names with commas between.

@@ -17,7 +17,7 @@ fn a_report_names_every_leak() -> Result<()> {
     let mut running = Running::start(programs()?)?;
     running.leak()?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
-    recorder.wait_for(SETTLED / 4, named)?;
+    recorder.wait_for(SETTLED, named)?;
     let file = recorder.file().to_owned();
     recorder.interrupt()?;
     all_named(&running.scores(&report(&file)?.document))

@@ -29,11 +29,12 @@ fn watched(unwind: &str) -> Result<Vec<String>> {
     running.leak()?;
     // What is not named after some looks, with everything seen, will not be.
     let seen = |document: &Document| running.scores(document).iter().all(|score| score.seen == score.leaks());
-    tracer.wait_for(SETTLED / 4, seen)?;
+    tracer.wait_for(SETTLED, seen)?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
     let document = tracer.wait_for(SETTLED / 12, named)?;
     let scores = running.scores(&document);
     for score in &scores {
+        ensure!(score.mistaken == 0, "{unwind}: marked as complete, and wrong: {score}");
         let line = json!({"program": score.name(), "unwind": unwind, "leaks": score.leaks(),
                           "seen": score.seen, "named": score.named});
         say(&format!("CALLSITE {line}"));
