@@ -25,6 +25,8 @@ pub(super) struct Chains {
     work: SyncSender<(Stack, Window)>,
     done: Receiver<Stack>,
     begun: HashMap<u64, Stack>,
+    /// How many are being completed.
+    under_way: usize,
     /// Chains that stay as they are.
     cut: Vec<Stack>,
     /// How many of those there were.
@@ -41,7 +43,7 @@ impl Chains {
             .name("fdtrace-unwind".to_owned())
             .spawn(move || complete(&waiting, &finished, rules, Completer::new(modules)))
             .map_err(kernel::system("a thread cannot be started"))?;
-        Ok(Self { work, done, begun: HashMap::new(), cut: Vec::new(), lost: 0 })
+        Ok(Self { work, done, begun: HashMap::new(), under_way: 0, cut: Vec::new(), lost: 0 })
     }
 
     /// The inner part of a chain.
@@ -58,7 +60,7 @@ impl Chains {
     pub(super) fn go_on(&mut self, window: Window) {
         let Some(begun) = self.begun.remove(&window.hash) else { return };
         match self.work.try_send((begun, window)) {
-            Ok(()) => {}
+            Ok(()) => self.under_way += 1,
             Err(TrySendError::Full((begun, _)) | TrySendError::Disconnected((begun, _))) => {
                 self.give_up(begun);
             }
@@ -72,8 +74,14 @@ impl Chains {
 
     /// Chains that are as complete as they will be.
     pub(super) fn take(&mut self) -> Vec<Event> {
-        let cut = std::mem::take(&mut self.cut);
-        cut.into_iter().chain(self.done.try_iter()).map(Event::Stack).collect()
+        let mut stacks: Vec<Stack> = self.done.try_iter().collect();
+        self.under_way -= stacks.len();
+        stacks.append(&mut self.cut);
+        stacks.into_iter().map(Event::Stack).collect()
+    }
+
+    pub(super) const fn are_under_way(&self) -> bool {
+        self.under_way > 0
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) enum Request {
     /// The age from which handles count as aged, in ns.
     Look(u64, oneshot::Sender<Look>),
     Sweep,
+    Settle(oneshot::Sender<()>),
     Fresh(oneshot::Sender<Vec<FreshGroup>>),
     Oldest(usize, oneshot::Sender<Vec<(u64, u64)>>),
     Tell(Vec<Fact>),
@@ -111,6 +112,14 @@ impl Collector {
     /// In survivors mode: takes in what has become old enough by now.
     pub fn sweep(&self) {
         let _ = self.requests.send(Request::Sweep);
+    }
+
+    /// Waits for call chains that are being completed, for a while.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn settle(&self) -> io::Result<()> {
+        self.ask(Request::Settle).await
     }
 
     /// Groups that are new since the last time that this was asked.

@@ -34,6 +34,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The same while a census is under way that somebody waits for.
 const HASTE: Duration = Duration::from_millis(5);
 
+/// The longest that the end of a trace waits for chains: the tables of a large program are read in less.
+const SETTLING: Duration = Duration::from_secs(3);
+
 /// How often the counters are read for losses.
 const LOSS_CHECK: Duration = Duration::from_millis(100);
 
@@ -127,6 +130,7 @@ impl Worker {
         match request {
             Request::Look(min_age_ns, reply) => drop(reply.send(self.look(min_age_ns))),
             Request::Sweep => self.sweep(),
+            Request::Settle(reply) => drop(reply.send(self.settle())),
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
             Request::Tell(facts) => self.hear(facts),
@@ -151,6 +155,16 @@ impl Worker {
         let vitals = self.vitals();
         self.feed(vec![Event::Look(Box::new(vitals))]);
         Look { snapshot: Snapshot::of(&self.fold, vitals.time, min_age_ns), costs: self.tracer.costs() }
+    }
+
+    /// Waits until no chain is under way that somebody completes.
+    fn settle(&mut self) {
+        let deadline = Instant::now() + SETTLING;
+        self.drain();
+        while self.chains.are_under_way() && Instant::now() < deadline {
+            self.tracer.wait(HASTE, Some(self.bell.as_fd()));
+            self.drain();
+        }
     }
 
     /// Handles that are older than the trace, once they are counted.

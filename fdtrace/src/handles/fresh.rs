@@ -5,9 +5,10 @@ use std::sync::Arc;
 use super::images::Image;
 use crate::stream::{Call, ImageKey, Name, Stack};
 
-/// How often a group is kept back because a stack of it has not come through. A stack that found no room in the ring is
-/// sent again with the next allocation of its kind.
-const MOST_TRIES: u8 = 10;
+/// How often a group is kept back because a stack of it has not come through. One that found no room in the ring is sent
+/// again with the next allocation of its kind, and one through unknown code takes its time, also when its process is gone
+/// by then.
+const MOST_TRIES: u8 = 40;
 
 /// More than this are not remembered: nobody asks.
 const MOST: usize = 1 << 18;
@@ -77,8 +78,7 @@ impl Fresh {
                 + u64::from(call.kernel_stack != 0 && kernel.is_none());
             let image = image(*key);
             *tries += 1;
-            // Of a process that is gone no stack will come any more.
-            if missing > 0 && *tries < MOST_TRIES && image.is_some_and(|image| !image.ended) {
+            if missing > 0 && *tries < MOST_TRIES {
                 return true;
             }
             *unknown += missing;

@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
+    fs::{self, File, Metadata},
     os::unix::fs::MetadataExt as _,
     sync::{Arc, Mutex, PoisonError},
 };
@@ -47,8 +47,12 @@ pub(super) fn open(pid: u32, mapping: &Mapping) -> Option<(Module, File)> {
 
 /// The key that the kernel side gives to a mapping's file. Where a filesystem shows other numbers than it has inside, the
 /// kernel side knows the file by another one.
-pub(super) fn key(mapping: &Mapping, file: &File) -> Option<u64> {
-    let times = file.metadata().ok()?;
-    let (seconds, nanoseconds) = (times.mtime().cast_unsigned(), times.mtime_nsec().cast_unsigned());
-    Some(module_key(mapping.device, mapping.inode, seconds, nanoseconds))
+pub(super) fn key(mapping: &Mapping, metadata: &Metadata) -> u64 {
+    let (seconds, nanoseconds) = (metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned());
+    module_key(mapping.device, mapping.inode, seconds, nanoseconds)
+}
+
+/// What the mapped file itself says, without opening it.
+pub(super) fn metadata(pid: u32, mapping: &Mapping) -> Option<Metadata> {
+    fs::metadata(Reach { pid, range: mapping.range.clone() }.map_file()).ok()
 }

@@ -118,7 +118,7 @@ impl Module {
 
 impl Reach {
     /// The link to the mapped inode itself, also if it is deleted or of another mount namespace.
-    pub(super) fn map_file(&self) -> PathBuf {
+    pub(in crate::stacks) fn map_file(&self) -> PathBuf {
         let Range { start, end } = self.range;
         PathBuf::from(format!("/proc/{}/map_files/{start:x}-{end:x}", self.pid))
     }

@@ -51,17 +51,25 @@ impl Programs {
 
     /// The key of a mapping's file, whose tables are read if nobody has met it before; `None` when it cannot be opened.
     pub(super) fn meet(&mut self, pid: u32, mapping: &Mapping, told: Option<u64>) -> Option<u64> {
+        if let Some(metadata) = modules::metadata(pid, mapping) {
+            let key = self.key(modules::key(mapping, &metadata), told);
+            if self.is_known(key) {
+                return Some(key);
+            }
+        }
         let (module, file) = modules::open(pid, mapping)?;
-        let shown = modules::key(mapping, &file)?;
+        let key = self.key(modules::key(mapping, &file.metadata().ok()?), told);
+        self.keep(key, Tables::read(&file));
+        self.modules.insert(key, module);
+        Some(key)
+    }
+
+    /// The key that counts: the kernel side's, where that is another one than what the filesystem shows amounts to.
+    fn key(&mut self, shown: u64, told: Option<u64>) -> u64 {
         if let Some(told) = told.filter(|told| *told != shown) {
             self.inner_keys.insert(shown, told);
         }
-        let key = told.or_else(|| self.inner_keys.get(&shown).copied()).unwrap_or(shown);
-        if !self.is_known(key) {
-            self.keep(key, Tables::read(&file));
-            self.modules.insert(key, module);
-        }
-        Some(key)
+        self.inner_keys.get(&shown).copied().unwrap_or(shown)
     }
 
     fn is_known(&self, module: u64) -> bool {
