@@ -144,8 +144,8 @@ pub struct Offsets {
     pub task_mm: u32,
     /// `mm_struct.exec_vm`
     pub mm_code: u32,
-    /// `mm_struct.arg_start`
-    pub mm_arguments: u32,
+    /// `mm_struct.start_stack`
+    pub mm_stack: u32,
     /// `mm_struct.context.vdso`
     pub mm_vdso: u32,
     /// `vm_area_struct.vm_start`

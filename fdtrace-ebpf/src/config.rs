@@ -109,7 +109,7 @@ const NO_OFFSETS: Offsets = Offsets {
     unix_name: ABSENT,
     task_mm: ABSENT,
     mm_code: ABSENT,
-    mm_arguments: ABSENT,
+    mm_stack: ABSENT,
     mm_vdso: ABSENT,
     vma_start: ABSENT,
     vma_end: ABSENT,

@@ -136,8 +136,13 @@ impl Task {
     #[inline(always)]
     pub(crate) fn space(mm: u64) -> u64 {
         let code: u64 = read(mm, config::get!(offsets.mm_code));
-        let arguments: u64 = read(mm, config::get!(offsets.mm_arguments));
-        hash::mix(hash::mix(mm, code), arguments)
+        hash::mix(hash::mix(mm, code), Self::first_stack(mm))
+    }
+
+    /// Where the stack of the first thread begins: the arguments and the environment lie above.
+    #[inline(always)]
+    pub(crate) fn first_stack(mm: u64) -> u64 {
+        read(mm, config::get!(offsets.mm_stack))
     }
 
     /// Why this task drops the last reference of a handle that `owner` allocated.

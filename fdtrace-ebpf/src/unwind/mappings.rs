@@ -12,6 +12,9 @@ use crate::{config, task::read};
 /// A node of a maple tree in words: its parent, then pivots, then slots (include/linux/maple_tree.h).
 pub(crate) type Node = [u64; 32];
 const NODE_MASK: u64 = 0xff;
+/// What `ma_root` has in its low bits when it is a node.
+const ROOT: u64 = 2;
+const ROOT_MASK: u64 = 3;
 const TYPE_SHIFT: u64 = 3;
 const TYPE_MASK: u64 = 0xf;
 /// `maple_leaf_64`, and all below.
@@ -63,12 +66,12 @@ pub(crate) fn find(mm: u64, address: u64, node: &mut Node) -> Option<Mapping> {
 #[inline(always)]
 fn in_maple_tree(mm: u64, address: u64, node: &mut Node) -> u64 {
     let mut entry: u64 = read(mm, config::get!(offsets.mm_tree));
+    // A tree with one entry has no node.
+    if entry & ROOT_MASK != ROOT {
+        return entry;
+    }
     let mut level = 0;
     while level < MAPLE_LEVELS {
-        // A tree with one entry has no node.
-        if entry & 3 != 2 {
-            return entry;
-        }
         let kind = (entry >> TYPE_SHIFT) & TYPE_MASK;
         // SAFETY: the node is as long as the buffer; a probe read never faults.
         let failed = unsafe {
@@ -96,14 +99,14 @@ fn in_maple_tree(mm: u64, address: u64, node: &mut Node) -> u64 {
 }
 
 /// How many pivots lie below an address, up to the first one that does not. Without branches, for the verifier follows
-/// each of them; addresses are below 2^63.
+/// each of them: addresses are below 2^63, so that the difference's highest bit tells. The last range of all ends at 2^64.
 #[inline(always)]
 fn below(node: &Node, address: u64, pivots: usize) -> usize {
     let mut all_below = 1;
     let mut count = 0;
     let mut index = 0;
     while index < pivots {
-        all_below &= node[1 + index].wrapping_sub(address) >> 63;
+        all_below &= (node[1 + index] & (u64::MAX >> 1)).wrapping_sub(address) >> 63;
         count += all_below;
         index += 1;
     }

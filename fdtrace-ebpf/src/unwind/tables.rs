@@ -96,6 +96,8 @@ pub(crate) struct Stopped {
     pub(crate) module: u64,
     pub(crate) offset: u64,
     pub(crate) start: u64,
+    /// No frame lies above, on the first thread's stack.
+    pub(crate) top: u64,
     pub(crate) exact: u64,
 }
 
@@ -190,6 +192,7 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         module: place.code.module,
         offset: place.code.offset,
         start: place.start,
+        top: Task::first_stack(walk.mm),
         exact: u64::from(walk.returns == 0),
     };
     if may_ask(key) {

@@ -19,7 +19,10 @@ pub(crate) struct Window {
 /// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full.
 #[inline(always)]
 pub(crate) fn send(window: &mut Window, stopped: &Stopped, tgid: u32, name: u64) -> bool {
-    let bytes = fill(window, stopped.registers.stack);
+    let stack = stopped.registers.stack;
+    let filled = fill(window, stack);
+    let above = stopped.top.wrapping_sub(stack) as usize;
+    let bytes = if above < filled { above } else { filled };
     window.header = wire::Window {
         tag: Tag::Window as u8,
         exact: stopped.exact as u8,

@@ -14,8 +14,8 @@ use crate::{
     stream::{Event, Stack, Window},
 };
 
-/// Windows that may wait for the one who completes them: some megabytes.
-const MOST_WAITING: usize = 1024;
+/// Windows that may wait for the one who completes them; most have one or two kilobytes, none more than sixteen.
+const MOST_WAITING: usize = 4096;
 
 /// Chains that may wait for their windows, which come right behind them.
 const MOST_BEGUN: usize = 64;

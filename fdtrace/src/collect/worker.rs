@@ -130,7 +130,10 @@ impl Worker {
         match request {
             Request::Look(min_age_ns, reply) => drop(reply.send(self.look(min_age_ns))),
             Request::Sweep => self.sweep(),
-            Request::Settle(reply) => drop(reply.send(self.settle())),
+            Request::Settle(reply) => {
+                self.settle();
+                drop(reply.send(()));
+            }
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
             Request::Tell(facts) => self.hear(facts),
