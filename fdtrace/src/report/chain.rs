@@ -18,10 +18,11 @@ pub(super) fn short(user: &[UserFrame], kernel: &[KernelFrame], complete: bool) 
             format!("kernel: {}", names.join(" < "))
         };
     }
-    let mut names: Vec<_> = user.iter().take(SHORT).map(|frame| harmless(&name(frame))).collect();
+    let mut names: Vec<_> = user.iter().take(SHORT).map(words).collect();
     if user.len() > SHORT {
         names.push("...".to_owned());
-    } else if !complete {
+    }
+    if !complete {
         names.push("?".to_owned());
     }
     names.join(" < ")
@@ -36,6 +37,18 @@ pub(super) fn name(frame: &UserFrame) -> String {
     }
 }
 
+/// A frame in a few words: `function at folder/file.c:12 (inlined)`; harmless for a terminal.
+fn words(frame: &UserFrame) -> String {
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    let name = name(frame);
+    let text = match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{name} at {}:{line}{inlined}", last_two(file)),
+        (Some(file), None) => format!("{name} at {}{inlined}", last_two(file)),
+        (None, _) => name + inlined,
+    };
+    harmless(&text)
+}
+
 /// All frames, one on each line, the kernel's first.
 pub(super) fn write_whole(
     out: &mut impl Write,
@@ -47,15 +60,7 @@ pub(super) fn write_whole(
         writeln!(out, "          [kernel] {}+{:#x}", harmless(&frame.symbol), frame.offset)?;
     }
     for frame in user {
-        let module = frame.module.as_deref().unwrap_or("[anonymous memory]");
-        let source = harmless(&source(frame));
-        writeln!(
-            out,
-            "          {}  {}+{:#x}{source}",
-            harmless(&name(frame)),
-            harmless(module),
-            frame.offset
-        )?;
+        writeln!(out, "          {}  {}", words(frame), harmless(&place_in_module(frame)))?;
     }
     if !user.is_empty() && !complete {
         writeln!(out, "          ? the chain ends before the thread's first function")?;
@@ -63,13 +68,20 @@ pub(super) fn write_whole(
     Ok(())
 }
 
-fn source(frame: &UserFrame) -> String {
-    let inlined = if frame.inlined { "  (inlined)" } else { "" };
-    match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("  {file}:{line}{inlined}"),
-        (Some(file), None) => format!("  {file}{inlined}"),
-        (None, _) => inlined.to_owned(),
+/// Where a frame's code is; with the build-id where it has no name, so that it can be named later.
+fn place_in_module(frame: &UserFrame) -> String {
+    let module = frame.module.as_deref().unwrap_or("[anonymous memory]");
+    let place = format!("{module}+{:#x}", frame.offset);
+    match &frame.build_id {
+        Some(build_id) if frame.symbol.is_none() => format!("{place}  build-id {build_id}"),
+        _ => place,
     }
+}
+
+/// A source file and its folder: enough to know it by, and short enough for a line.
+fn last_two(path: &str) -> &str {
+    let start = path.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
+    &path[start..]
 }
 
 /// Where a chain is, in one name, not escaped: the first frame outside of libc, or the innermost one.
@@ -82,7 +94,7 @@ pub fn place(user: &[UserFrame], kernel: &[KernelFrame]) -> String {
     }
 }
 
-fn file_name(module: &str) -> &str {
+pub(super) fn file_name(module: &str) -> &str {
     module.rsplit('/').next().unwrap_or(module)
 }
 
@@ -109,16 +121,17 @@ mod tests {
     #[test]
     fn whole_chains() {
         let inner = UserFrame {
-            file: Some("src/a.c".to_owned()),
+            file: Some("/build/project/src/a.c".to_owned()),
             line: Some(12),
             inlined: true,
             ..frame("a", "/app", 1)
         };
-        let user = [inner, frame("b", "/app", 1)];
+        let nameless = UserFrame { symbol: None, ..frame("", "/app", 2) };
+        let user = [inner, frame("b", "/app", 1), nameless];
         assert_eq!(
             written(|out| write_whole(out, &user, &kernel(&["k"]), false)),
-            "          [kernel] k+0x10\n          a  /app+0x1  src/a.c:12  (inlined)\n          b  /app+0x1\n          \
-             ? the chain ends before the thread's first function\n"
+            "          [kernel] k+0x10\n          a at src/a.c:12 (inlined)  /app+0x1\n          b  /app+0x1\n          \
+             app+0x2  /app+0x2  build-id b1d04\n          ? the chain ends before the thread's first function\n"
         );
     }
 
@@ -132,5 +145,17 @@ mod tests {
         assert_eq!(short(&[], &[], true), "no stack");
         let long: Vec<_> = (0..9).map(|offset| frame("f", "/app", offset)).collect();
         assert_eq!(short(&long, &[], true), "f < f < f < f < f < f < ...");
+        assert_eq!(short(&long, &[], false), "f < f < f < f < f < f < ... < ?");
+    }
+
+    #[test]
+    fn sources() {
+        let at = |file: &str, line| UserFrame { file: Some(file.to_owned()), line, ..frame("f", "/app", 1) };
+        assert_eq!(words(&at("/build/project/src/a.c", Some(7))), "f at src/a.c:7");
+        assert_eq!(words(&at("/a.c", None)), "f at /a.c");
+        assert_eq!(words(&at("a.c", Some(7))), "f at a.c:7");
+        assert_eq!(words(&at("/x/\x1b[2J/\u{202e}\n.c", Some(7))), "f at \\u{1b}[2J/\\u{202e}\\n.c:7");
+        let inlined = UserFrame { inlined: true, ..at("x/y.rs", Some(1)) };
+        assert_eq!(short(&[inlined], &[], true), "f at x/y.rs:1 (inlined)");
     }
 }

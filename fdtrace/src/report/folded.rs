@@ -141,6 +141,13 @@ mod tests {
     }
 
     #[test]
+    fn inlined_functions_are_frames() {
+        let mut site = Site { kernel_stack: Vec::new(), ..site("a", 1) };
+        site.user_stack[1].inlined = true;
+        assert_eq!(folded(site, Weight::Live), "app;main;leak;open64 1\n");
+    }
+
+    #[test]
     fn hostile_names_stay_in_their_line() {
         let mut hostile = Site { kernel_stack: kernel(&["k;\n9"]), ..site("a", 2) };
         hostile.processes[0].comm = "# a;b 5\n\x1b[2J".to_owned();

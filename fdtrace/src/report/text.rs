@@ -409,6 +409,8 @@ mod tests {
         site.processes[0].comm = "x\r\x1b]0;".to_owned();
         site.user_stack[1].symbol = None;
         site.user_stack[1].module = Some("/opt/\u{202e}gpj\n".to_owned());
+        site.user_stack[1].build_id = Some("\x1b".to_owned());
+        site.user_stack[2].file = Some("/src/\x1b]0;\r".to_owned());
         site.kernel_stack[0].symbol = "k\x07".to_owned();
         site.examples.push(Example {
             name: "/tmp/\x1b[31m\n".to_owned(),

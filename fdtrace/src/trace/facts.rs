@@ -94,7 +94,9 @@ impl Words {
         out.record(record::SITE, |bytes, _| {
             put(bytes, id.into());
             put(bytes, origin as u64);
-            bytes.push(if site.user.complete { COMPLETE } else { 0 });
+            // A chain that is cut here does not end where a thread begins.
+            let complete = site.user.complete && site.user.frames.len() <= MAX_FRAMES;
+            bytes.push(if complete { COMPLETE } else { 0 });
             for frames in [kernel, user] {
                 put(bytes, frames.len() as u64);
                 frames.iter().for_each(|frame| put(bytes, (*frame).into()));

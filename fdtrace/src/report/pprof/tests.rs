@@ -285,6 +285,7 @@ fn hostile_names_do_no_harm() {
     hostile.processes[0].comm = "x\r\x1b]0;".to_owned();
     hostile.user_stack[1].symbol = Some("f\0\n".to_owned());
     hostile.user_stack[1].module = Some("/opt/\u{202e}x".to_owned());
+    hostile.user_stack[2].file = Some("/src/\x1b[2J.c".to_owned());
     let read = Read::of(&document(vec![hostile]));
     assert!(!read.strings.iter().any(|text| text.contains(|c: char| c.is_control() || c == '\u{202e}')));
     assert!(read.stack(&read.samples()[0]).contains(&"/opt/\\u{202e}x:0x200 f\\u{0}\\n".to_owned()));
