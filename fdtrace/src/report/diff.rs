@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::{
     Document, Handles, KernelFrame, Process, Site, Style, Trace, UserFrame,
     chain::{self, place},
+    name_id,
     text::{at_the_end, paint, processes},
     words::{change, counted, harmless, number},
 };
@@ -46,8 +47,12 @@ pub struct Side {
 pub struct SiteDifference {
     /// Its id, of the second trace if it is there.
     pub id: String,
+    /// Hash of the origin and the names in the chain, which a rebuilt program keeps; none without a chain.
+    pub name_id: Option<String>,
     /// `id`, or `functions` when only the names of the functions agree; none when it is in one trace only.
     pub matched_by: Option<&'static str>,
+    /// So many sites have these names and cannot be told apart, their sums being given; 1 for a site of its own.
+    pub merged: u64,
     /// Which kernel path.
     pub origin: &'static str,
     /// Alive at the end of the first trace.
@@ -66,9 +71,6 @@ pub struct SiteDifference {
     pub user_stack_complete: bool,
 }
 
-/// What a rebuilt program keeps of a site: its origin and the names in its chain.
-type Functions = (&'static str, Vec<String>);
-
 /// Compares two documents site by site.
 #[must_use]
 pub fn diff(before: &Document, after: &Document) -> Difference {
@@ -84,49 +86,64 @@ fn side(document: &Document) -> Side {
 fn matched(before: &[Site], after: &[Site]) -> Vec<SiteDifference> {
     let by_id: HashMap<&str, &Site> = before.iter().map(|site| (site.id.as_str(), site)).collect();
     let known: HashSet<&str> = after.iter().map(|site| site.id.as_str()).collect();
-    let mut by_functions = by_functions(before.iter().filter(|site| !known.contains(site.id.as_str())));
-    let (same, mut other): (Vec<&Site>, Vec<&Site>) =
+    let (same, new): (Vec<&Site>, Vec<&Site>) =
         after.iter().partition(|site| by_id.contains_key(site.id.as_str()));
-    // Sites of the same functions are paired in the order of their offsets, which a rebuild seldom changes.
-    other.sort_by_key(|site| offsets(site));
-    let same = same.iter().map(|site| compared(by_id.get(site.id.as_str()).copied(), site, "id"));
-    let mut rows: Vec<SiteDifference> = same.collect();
-    for site in other {
-        let old = functions(site).and_then(|key| by_functions.get_mut(&key)?.pop());
-        rows.push(compared(old, site, "functions"));
-    }
-    let unpaired: HashSet<&str> = by_functions.values().flatten().map(|site| site.id.as_str()).collect();
-    let gone = before.iter().filter(|site| {
-        let id = site.id.as_str();
-        !known.contains(id) && (unpaired.contains(id) || functions(site).is_none())
-    });
-    rows.extend(gone.map(gone_row));
+    let old = before.iter().filter(|site| !known.contains(site.id.as_str()));
+    let mut rows: Vec<SiteDifference> =
+        same.into_iter().map(|site| compared(by_id.get(site.id.as_str()).copied(), site, "id")).collect();
+    rows.extend(by_names(old, new).into_values().flat_map(Namesakes::rows));
     rows
 }
 
-/// Sites by their functions, the lowest offsets last.
-fn by_functions<'a>(sites: impl Iterator<Item = &'a Site>) -> HashMap<Functions, Vec<&'a Site>> {
-    let mut map: HashMap<Functions, Vec<&Site>> = HashMap::new();
-    for site in sites {
-        if let Some(key) = functions(site) {
-            map.entry(key).or_default().push(site);
-        }
-    }
-    for sites in map.values_mut() {
-        sites.sort_by_key(|site| Reverse(offsets(site)));
-    }
+/// Sites of one name that are in one of the traces only.
+#[derive(Default)]
+struct Namesakes<'a> {
+    old: Vec<&'a Site>,
+    new: Vec<&'a Site>,
+}
+
+/// A site without a name is a namesake of nobody.
+fn by_names<'a>(
+    old: impl Iterator<Item = &'a Site>,
+    new: Vec<&'a Site>,
+) -> HashMap<(Option<String>, &'a str), Namesakes<'a>> {
+    let key = |site: &'a Site| {
+        let name = name_id(site.origin, &site.user_stack, &site.kernel_stack);
+        let id = if name.is_some() { "" } else { site.id.as_str() };
+        (name, id)
+    };
+    let mut map: HashMap<_, Namesakes<'_>> = HashMap::new();
+    old.for_each(|site| map.entry(key(site)).or_default().old.push(site));
+    new.into_iter().for_each(|site| map.entry(key(site)).or_default().new.push(site));
     map
 }
 
-/// A frame without a function counts by its offset: two stripped programs do not match by chance. The kernel's chain
-/// counts where there is no other, as in the id.
-fn functions(site: &Site) -> Option<Functions> {
-    let names: Vec<String> = if site.user_stack.is_empty() {
-        site.kernel_stack.iter().map(|frame| frame.symbol.clone()).collect()
-    } else {
-        site.user_stack.iter().map(chain::name).collect()
-    };
-    (!names.is_empty()).then_some((site.origin, names))
+impl Namesakes<'_> {
+    /// As many before as after are paired in the order of their offsets, which a rebuild seldom changes. Where their
+    /// number has changed, nobody can tell which is which: they are one row.
+    fn rows(mut self) -> Vec<SiteDifference> {
+        for sites in [&mut self.old, &mut self.new] {
+            sites.sort_by_key(|site| offsets(site));
+        }
+        match (self.old.len(), self.new.len()) {
+            (_, 0) => self.old.into_iter().map(gone_row).collect(),
+            (0, _) => self.new.into_iter().map(|site| compared(None, site, "functions")).collect(),
+            (old, new) if old == new => {
+                let pairs = self.old.into_iter().zip(self.new);
+                pairs.map(|(old, new)| compared(Some(old), new, "functions")).collect()
+            }
+            _ => self.together().into_iter().collect(),
+        }
+    }
+
+    /// One row, which bears the id of the site that has most.
+    fn together(&self) -> Option<SiteDifference> {
+        let sum = |sites: &[&Site]| sites.iter().map(|site| site.aged).sum();
+        let most = self.new.iter().max_by_key(|site| (site.aged, Reverse(site.id.as_str())))?;
+        let mut row = row(most, Some("functions"), sum(&self.old), sum(&self.new));
+        row.merged = self.old.len().max(self.new.len()) as u64;
+        Some(row)
+    }
 }
 
 fn offsets(site: &Site) -> (Vec<u64>, Vec<u64>) {
@@ -147,7 +164,9 @@ fn gone_row(before: &Site) -> SiteDifference {
 fn row(site: &Site, matched_by: Option<&'static str>, before: u64, after: u64) -> SiteDifference {
     SiteDifference {
         id: site.id.clone(),
+        name_id: name_id(site.origin, &site.user_stack, &site.kernel_stack),
         matched_by,
+        merged: 1,
         origin: site.origin,
         before,
         after,
@@ -214,10 +233,15 @@ fn write_site(out: &mut impl Write, site: &SiteDifference, style: Style) -> io::
     );
     writeln!(out, "{}", if site.change > 0 { paint(style, "31", &line) } else { line })?;
     if style.verbose {
-        return chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete);
+        chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete)?;
+    } else {
+        let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
+        writeln!(out, "          at {chain}")?;
     }
-    let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
-    writeln!(out, "          at {chain}")
+    if site.merged > 1 {
+        writeln!(out, "          {} of these names in one row", counted(site.merged, "site"))?;
+    }
+    Ok(())
 }
 
 fn state(site: &SiteDifference) -> &'static str {
@@ -347,6 +371,29 @@ mod tests {
             [("b2", Some("functions"), 50, 51, 1), ("b1", Some("functions"), 10, 10, 0)]
         );
         assert!(written(|out| write_text(out, &difference, STYLE)).contains("  rebuilt "));
+    }
+
+    #[test]
+    fn namesakes_whose_number_changed_are_one_row() {
+        let before = document(vec![moved(site("a2", 50), 0x40), site("a1", 10)]);
+        let new = [("b1", 10, 0), ("b2", 51, 8), ("b3", 4, 16)];
+        let after = new.map(|(id, live, by)| moved(site(id, live), 0x1000 + by)).to_vec();
+        let difference = diff(&before, &document(after));
+        assert_eq!(rows(&difference), [("b2", Some("functions"), 60, 65, 5)]);
+        assert_eq!(difference.sites[0].merged, 3);
+        let text = written(|out| write_text(out, &difference, STYLE));
+        assert!(text.contains("          3 sites of these names in one row\n"), "{text}");
+    }
+
+    #[test]
+    fn inlined_in_one_build_and_not_in_the_other() {
+        let before = document(vec![site("a", 10)]);
+        let mut rebuilt = moved(named(site("b", 30), "leak.isra.0"), 0x1000);
+        rebuilt.user_stack[1].inlined = true;
+        rebuilt.user_stack.iter_mut().for_each(|frame| frame.build_id = Some("ff".to_owned()));
+        let difference = diff(&before, &document(vec![rebuilt]));
+        assert_eq!(rows(&difference), [("b", Some("functions"), 10, 30, 20)]);
+        assert!(difference.sites[0].name_id.is_some());
     }
 
     #[test]

@@ -120,6 +120,8 @@ pub struct ExistingBy {
 pub struct Site {
     /// Hash of the origin and the user chain by build-id and offset.
     pub id: String,
+    /// Hash of the origin and the names in the chain, which a rebuilt program keeps; none without a chain.
+    pub name_id: Option<String>,
     /// Which kernel path.
     pub origin: &'static str,
     /// Alive.

@@ -29,6 +29,7 @@ pub(super) fn document(sites: Vec<Site>) -> Document {
 pub(super) fn site(id: &str, live: u64) -> Site {
     Site {
         id: id.to_owned(),
+        name_id: None,
         origin: "open",
         live,
         aged: live,

@@ -17,7 +17,7 @@ use crate::{
     kinds::Kind,
     report::{
         Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt,
-        MappingExample, Process, Site, Trace, UserFrame, Verdict, place,
+        MappingExample, Process, Site, Trace, UserFrame, Verdict, name_id, place,
     },
     stream::{self, Cause, ImageKey, Origin, Sought},
 };
@@ -134,9 +134,12 @@ impl View {
         let mut processes: Vec<(&ImageKey, &SiteProcess)> = site.processes.iter().collect();
         processes.sort_by_key(|(image, process)| (Reverse(process.live), **image));
         let age = |(_, old): &(u32, OldHandle)| snapshot.now.saturating_sub(old.generation);
+        let (kernel_stack, user_stack) = (kernel_stack(&site.site), user_stack(&site.site));
+        let origin = site.site.origin.name();
         Site {
             id: format!("{id:016x}"),
-            origin: site.site.origin.name(),
+            name_id: name_id(origin, &user_stack, &kernel_stack),
+            origin,
             live: site.live,
             aged: site.aged,
             change: history.map_or(0, History::change),
@@ -150,8 +153,8 @@ impl View {
             processes: processes.into_iter().map(|(_, process)| process_row(process)).collect(),
             examples: site.oldest.iter().filter_map(|old| example(old, snapshot.now)).collect(),
             mapped_by: site.mapped_by.iter().map(|mapping| mapped_at(mapping, snapshot)).collect(),
-            kernel_stack: kernel_stack(&site.site),
-            user_stack: user_stack(&site.site),
+            kernel_stack,
+            user_stack,
             user_stack_complete: site.site.user.complete,
         }
     }

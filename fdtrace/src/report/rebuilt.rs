@@ -1,0 +1,112 @@
+//! What of a call site outlives a rebuild of its program.
+
+use fdtrace_common::hash;
+
+use super::{KernelFrame, UserFrame, chain::file_name};
+
+/// What compilers put behind the name of a function that they changed or took apart.
+const MADE_OF: [&str; 6] = [".constprop.", ".isra.", ".part.", ".cold", ".llvm.", ".lto_priv."];
+
+/// A site by the names of its functions: a hash of the origin and of all frames, each by its function and the name of its
+/// module, without folders and versions. None for a site without a chain.
+///
+/// A frame without a function counts by its offset: two stripped programs do not match by chance. The kernel's chain
+/// counts where there is no other, as in the id.
+#[must_use]
+pub fn name_id(origin: &str, user: &[UserFrame], kernel: &[KernelFrame]) -> Option<String> {
+    let start = text(hash::SEED, origin);
+    let id = match (user, kernel) {
+        ([], []) => return None,
+        ([], kernel) => kernel.iter().fold(start, |hash, frame| text(hash, &frame.symbol)),
+        (user, _) => user.iter().fold(start, user_frame),
+    };
+    Some(format!("{:016x}", hash::finish(id)))
+}
+
+fn user_frame(hash: u64, frame: &UserFrame) -> u64 {
+    let hash = text(hash, module(frame.module.as_deref().unwrap_or_default()));
+    match &frame.symbol {
+        Some(symbol) => text(hash, function(symbol)),
+        None => hash::mix(hash::mix(hash, 2), frame.offset),
+    }
+}
+
+/// The end counts too: of two texts, one after the other, none can take bytes from the other.
+fn text(hash: u64, text: &str) -> u64 {
+    text.bytes().fold(hash::mix(hash, 1), |hash, byte| hash::mix(hash, byte.into()))
+}
+
+/// The function as it is in the source, whatever was made of it.
+fn function(symbol: &str) -> &str {
+    let end = MADE_OF.iter().filter_map(|made| symbol.find(made)).min();
+    // A name does not begin with what is put behind it.
+    &symbol[..end.filter(|end| *end > 0).unwrap_or(symbol.len())]
+}
+
+/// `libssl` of `/usr/lib/libssl.so.3`, `server` of `/opt/server-1.2`.
+fn module(path: &str) -> &str {
+    let name = file_name(path);
+    let name = name.find(".so").map_or(name, |end| &name[..end]);
+    let stem = name.trim_end_matches(|end: char| end.is_ascii_digit() || matches!(end, '.' | '-' | '_'));
+    if stem.is_empty() { name } else { stem }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+
+    fn of(user: &[UserFrame]) -> String {
+        name_id("open", user, &[]).expect("a chain")
+    }
+
+    #[test]
+    fn another_build_has_the_same_name() {
+        let old = [frame("leak", "/opt/a/server-1.2.3", 1), frame("main", "/opt/a/server-1.2.3", 9)];
+        let mut new =
+            [frame("leak.constprop.0", "/srv/server-1.3", 71), frame("main", "/srv/server-1.3", 99)];
+        assert_eq!(of(&old), of(&new));
+        // What was inlined in one build may be a function of its own in the other.
+        new[0].inlined = true;
+        (new[0].file, new[0].line) = (Some("a.c".to_owned()), Some(7));
+        assert_eq!(of(&old), of(&new));
+    }
+
+    #[test]
+    fn all_else_is_another_site() {
+        let one = [frame("leak", "/server", 1), frame("main", "/server", 9)];
+        let with = |index: usize, frame| {
+            let mut other = one.clone();
+            other[index] = frame;
+            other
+        };
+        assert_ne!(of(&one), of(&with(0, frame("other", "/server", 1))));
+        assert_ne!(of(&one), of(&with(1, frame("main", "/client", 9))));
+        assert_ne!(of(&one), of(&one[..1]));
+        assert_ne!(Some(of(&one)), name_id("socket", &one, &[]));
+        let split = |one, two| [frame(one, "", 1), frame(two, "", 1)];
+        assert_ne!(of(&split("ab", "c")), of(&split("a", "bc")));
+    }
+
+    #[test]
+    fn nameless_frames_count_by_their_offsets() {
+        let nameless = |offset| [UserFrame { symbol: None, ..frame("", "/server", offset) }];
+        assert_eq!(of(&nameless(1)), of(&nameless(1)));
+        assert_ne!(of(&nameless(1)), of(&nameless(2)));
+    }
+
+    #[test]
+    fn the_kernel_stands_in() {
+        let of = |symbols: &[&str]| name_id("kernel", &[], &kernel(symbols));
+        assert_ne!(of(&["a"]), of(&["b"]));
+        assert_eq!(of(&[]), None);
+    }
+
+    #[test]
+    fn words_of_names() {
+        assert_eq!(
+            ["/usr/lib/libssl.so.3", "/libc-2.31.so", "/app-1.2", "/7"].map(module),
+            ["libssl", "libc", "app", "7"]
+        );
+        assert_eq!(["f.isra.0.cold", "f", ".cold", "f.llvm.12"].map(function), ["f", "f", ".cold", "f"]);
+    }
+}
