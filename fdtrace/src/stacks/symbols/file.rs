@@ -9,16 +9,35 @@ use std::{
 use blazesym::symbolize::{CodeInfo, Input, Sym, Symbolized, Symbolizer, source};
 
 use super::{
+    debug_file,
+    demangle::demangled,
+    elf::Layout,
+    guard::guarded,
     module::{Module, path_of},
-    unless_it_panics,
 };
 use crate::stream::UserFrame;
 
-/// An open file, with what was read of it so far.
+/// The longest name or path; more tells nothing.
+const LONGEST: usize = 4096;
+
+/// The most functions that are one in the other at one address.
+const DEEPEST: usize = 64;
+
+/// A symbol that does not say where it ends is not believed further than this: written by hand, it is short.
+const SIZELESS: usize = 4096;
+
+/// An open file, and the separate file with its debug information.
+pub(super) struct CodeFile {
+    itself: Part,
+    debug: Option<Part>,
+}
+
+/// One open file, with what was read of it so far.
 ///
 /// Each has a symbolizer of its own, which keeps all that it has opened and read until it is dropped.
-pub(super) struct CodeFile {
+struct Part {
     symbolizer: Symbolizer,
+    layout: Layout,
     file: File,
     path: PathBuf,
     opened: Option<Version>,
@@ -29,9 +48,9 @@ pub(super) struct CodeFile {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Readable {
     DebugInfo,
-    /// Its debug information is broken.
+    /// It has no debug information, or one that is broken or too large.
     Symbols,
-    /// It is no ELF file, or a broken one.
+    /// It is broken, or was changed.
     Nothing,
 }
 
@@ -68,8 +87,8 @@ impl Name {
 
     fn new(function: &str, code: Option<&CodeInfo<'_>>, inlined: bool) -> Self {
         Self {
-            function: Some(function).filter(|name| !name.is_empty()).map(str::to_owned),
-            file: code.map(|code| code.to_path().to_string_lossy().into_owned()),
+            function: Some(demangled(function)).filter(|name| !name.is_empty()).map(clipped),
+            file: code.map(|code| clipped(code.to_path().to_string_lossy().into_owned())),
             line: code.and_then(|code| code.line),
             inlined,
         }
@@ -77,27 +96,55 @@ impl Name {
 }
 
 impl CodeFile {
-    pub(super) fn new(file: File) -> Self {
+    /// Opens a module's file, and looks for the one with its debug information.
+    pub(super) fn of(module: &Module) -> Option<Self> {
+        let file = module.open()?;
+        let layout = Layout::read(&file)?;
+        let found = (!layout.has_debug_info).then(|| debug_file::find(module, &layout)).flatten();
+        let debug = found.map(|(file, layout)| Part::new(file, layout));
+        Some(Self { itself: Part::new(file, layout), debug })
+    }
+
+    /// Whether nobody has written to it since it was opened.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.itself.is_unchanged() && self.debug.as_ref().is_none_or(Part::is_unchanged)
+    }
+
+    /// Memory that it takes beside the pages of the file, as far as that can be told.
+    pub(super) fn weight(&self) -> u64 {
+        let weight =
+            |part: &Part| if part.readable == Readable::DebugInfo { part.layout.unpacked() } else { 0 };
+        weight(&self.itself) + self.debug.as_ref().map_or(0, weight)
+    }
+
+    /// The functions at an offset, innermost first; none where it has no name.
+    pub(super) fn names(&mut self, offset: u64) -> Vec<Name> {
+        let Some(address) = self.itself.layout.address(offset) else { return Vec::new() };
+        let parts = self.debug.iter_mut().chain([&mut self.itself]);
+        parts.map(|part| part.names(address)).find(|names| !names.is_empty()).unwrap_or_default()
+    }
+}
+
+impl Part {
+    fn new(file: File, layout: Layout) -> Self {
         // Without reloading, the symbolizer holds on to what it has opened at first: this very file.
-        let symbolizer = Symbolizer::builder().enable_auto_reload(false).build();
+        let symbolizer = Symbolizer::builder().enable_auto_reload(false).enable_demangling(false).build();
         let (path, opened) = (path_of(&file), Version::of(&file));
-        let mut this = Self { symbolizer, file, path, opened, readable: Readable::DebugInfo };
+        let mut this = Self { symbolizer, layout, file, path, opened, readable: Readable::Nothing };
         let tries = [Readable::DebugInfo, Readable::Symbols];
         this.readable = tries.into_iter().find(|what| this.can_read(*what)).unwrap_or(Readable::Nothing);
         this
     }
 
-    /// Whether nobody has written to it since it was opened.
-    pub(super) fn is_unchanged(&self) -> bool {
+    fn is_unchanged(&self) -> bool {
         self.opened.is_some() && Version::of(&self.file) == self.opened
     }
 
-    /// The functions at an offset, innermost first; none where it has no name.
-    pub(super) fn names(&mut self, offset: u64) -> Vec<Name> {
+    fn names(&mut self, address: u64) -> Vec<Name> {
         let tries = [Readable::DebugInfo, Readable::Symbols];
         let first = tries.iter().position(|what| *what == self.readable).unwrap_or(tries.len());
         for what in &tries[first..] {
-            match unless_it_panics(|| self.look_up(*what, offset)) {
+            match guarded(|| self.look_up(*what, address)) {
                 Some(names) if !names.is_empty() => return names,
                 Some(_) => {}
                 None => {
@@ -110,15 +157,26 @@ impl CodeFile {
     }
 
     fn can_read(&self, what: Readable) -> bool {
+        let layout = &self.layout;
+        let bounded = layout.has_debug_info && !layout.leads_elsewhere && layout.unpacks_well(&self.file);
+        if what == Readable::DebugInfo && !bounded {
+            return false;
+        }
         let read = || self.symbolizer.symbolize(&self.source(what), Input::VirtOffset(&[])).is_ok();
-        unless_it_panics(read).unwrap_or(false)
+        guarded(read).unwrap_or(false)
     }
 
-    fn look_up(&self, what: Readable, offset: u64) -> Vec<Name> {
-        match self.symbolizer.symbolize_single(&self.source(what), Input::FileOffset(offset)) {
-            Ok(Symbolized::Sym(symbol)) => names(&symbol),
-            Ok(Symbolized::Unknown(_)) | Err(_) => Vec::new(),
+    fn look_up(&self, what: Readable, address: u64) -> Vec<Name> {
+        match self.symbolizer.symbolize_single(&self.source(what), Input::VirtOffset(address)) {
+            Ok(Symbolized::Sym(symbol)) if self.is_within(&symbol, address) => names(&symbol),
+            Ok(_) | Err(_) => Vec::new(),
         }
+    }
+
+    /// The library takes a symbol without a size for all that follows up to the next symbol.
+    fn is_within(&self, symbol: &Sym<'_>, address: u64) -> bool {
+        symbol.size.is_some()
+            || (symbol.offset < SIZELESS && self.layout.is_one_section(symbol.addr, address))
     }
 
     fn source(&self, what: Readable) -> source::Source<'static> {
@@ -133,7 +191,18 @@ fn names(symbol: &Sym<'_>) -> Vec<Name> {
     let inlined =
         symbol.inlined.iter().rev().map(|function| (&function.name, function.code_info.as_ref(), true));
     let itself = (&symbol.name, symbol.code_info.as_deref(), false);
-    let names = inlined.chain([itself]).map(|(name, code, inlined)| Name::new(name, code, inlined));
-    let names: Vec<_> = names.collect();
+    let left_out = symbol.inlined.len().saturating_sub(DEEPEST);
+    let all = inlined.skip(left_out).chain([itself]);
+    let names: Vec<_> = all.map(|(name, code, inlined)| Name::new(name, code, inlined)).collect();
     if names.iter().all(|name| name.function.is_none()) { Vec::new() } else { names }
+}
+
+fn clipped(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    text
+}
+
+/// The same file, with a position of its own.
+pub(super) fn reopen(file: &File) -> Option<File> {
+    File::open(path_of(file)).ok()
 }

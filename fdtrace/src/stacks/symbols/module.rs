@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use super::unless_it_panics;
+use super::elf::Layout;
 use crate::stream::UserFrame;
 
 /// A file that a process has mapped as code.
@@ -124,7 +124,7 @@ impl Reach {
     }
 
     /// A path of the process, from outside.
-    fn inside(&self, path: &Path) -> PathBuf {
+    pub(super) fn inside(&self, path: &Path) -> PathBuf {
         let mut inside = PathBuf::from(format!("/proc/{}/root", self.pid));
         inside.extend(path.components().skip(1));
         inside
@@ -132,8 +132,17 @@ impl Reach {
 }
 
 /// Opens a regular file, and nothing else: a FIFO would block, and a device do who knows what.
-fn open_regular(path: &Path) -> Option<File> {
-    let place = File::options().read(true).custom_flags(libc::O_PATH).open(path).ok()?;
+pub(super) fn open_regular(path: &Path) -> Option<File> {
+    open_if_regular(path, 0)
+}
+
+/// The same, but not through a link that somebody may have laid there.
+pub(super) fn open_no_link(path: &Path) -> Option<File> {
+    open_if_regular(path, libc::O_NOFOLLOW)
+}
+
+fn open_if_regular(path: &Path, flags: i32) -> Option<File> {
+    let place = File::options().read(true).custom_flags(libc::O_PATH | flags).open(path).ok()?;
     place.metadata().ok().filter(Metadata::is_file)?;
     File::open(path_of(&place)).ok()
 }
@@ -144,8 +153,7 @@ pub(super) fn path_of(file: &File) -> PathBuf {
 }
 
 fn build_id(file: &File) -> Option<String> {
-    let bytes = unless_it_panics(|| blazesym::helper::read_elf_build_id(&path_of(file)).ok()).flatten()??;
-    Some(hexadecimal(&bytes))
+    Layout::read(file)?.build_id.as_deref().map(hexadecimal)
 }
 
 pub(in crate::stacks) fn hexadecimal(bytes: &[u8]) -> String {

@@ -1,68 +1,105 @@
 //! Code that is in no file: the vDSO, and what a process made at run time.
 
-use std::{
-    fs,
-    os::unix::fs::MetadataExt as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{collections::HashMap, fs, ops::Range, sync::Arc};
 
 use blazesym::{
     Pid,
     symbolize::{Input, Symbolized, Symbolizer, source},
 };
 
-use super::unless_it_panics;
+use super::{guard::guarded, perf_map};
 use crate::stream::UserFrame;
 
-/// A perf map that is larger is not read.
-const LARGEST_PERF_MAP: u64 = 64 << 20;
+const VDSO: &str = "[vdso]";
+
+/// What lies below is of a process with addresses of 32 bits, which has a vDSO of its own.
+const FOUR_GIGABYTES: u64 = 1 << 32;
 
 pub(super) fn frames(pid: u32, addresses: &[u64]) -> Vec<Arc<UserFrame>> {
-    let with_map = has_perf_map(pid).then(|| look_up(pid, addresses, true)).flatten();
-    let frames = with_map.or_else(|| look_up(pid, addresses, false));
-    let nameless = || addresses.iter().map(|address| at(*address)).collect();
-    frames.unwrap_or_else(nameless).into_iter().map(Arc::new).collect()
+    let in_vdso = in_vdso(pid, addresses);
+    let other: Vec<u64> = addresses.iter().copied().filter(|at| !in_vdso.contains_key(at)).collect();
+    let made = if other.is_empty() { HashMap::new() } else { perf_map::names(pid, &other) };
+    let frame = |address: &u64| match in_vdso.get(address) {
+        Some(frame) => frame.clone(),
+        None => UserFrame { symbol: made.get(address).cloned(), ..at(*address) },
+    };
+    addresses.iter().map(frame).map(Arc::new).collect()
 }
 
-/// `None` where nothing could be read, a broken perf map among it.
-fn look_up(pid: u32, addresses: &[u64], perf_map: bool) -> Option<Vec<UserFrame>> {
-    // It keeps open what it reads, and is dropped at once for that.
+/// The kernel has one vDSO for all processes of 64 bits: ours stands for that of another one.
+fn in_vdso(pid: u32, addresses: &[u64]) -> HashMap<u64, UserFrame> {
+    let (Some(theirs), Some(ours)) = (vdso(&pid.to_string()), vdso("self")) else { return HashMap::new() };
+    if !is_ours(&theirs, &ours) {
+        return HashMap::new();
+    }
+    let inside: Vec<u64> = addresses.iter().copied().filter(|address| theirs.contains(address)).collect();
+    let our_places: Vec<u64> = inside.iter().map(|address| address - theirs.start + ours.start).collect();
+    let offset = |address: u64| address - theirs.start;
+    let found = look_up(&our_places).unwrap_or_default();
+    let frames = inside.iter().zip(found).map(|(address, found)| (*address, frame(found, offset(*address))));
+    frames.collect()
+}
+
+fn is_ours(theirs: &Range<u64>, ours: &Range<u64>) -> bool {
+    theirs.end - theirs.start == ours.end - ours.start && theirs.start >= FOUR_GIGABYTES
+}
+
+fn vdso(process: &str) -> Option<Range<u64>> {
+    let maps = fs::read(format!("/proc/{process}/maps")).ok()?;
+    let line = maps.split(|byte| *byte == b'\n').find(|line| is_vdso(line))?;
+    let range = std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?;
+    let (start, end) = range.split_once('-')?;
+    let number = |digits| u64::from_str_radix(digits, 16).ok();
+    let (start, end) = (number(start)?, number(end)?);
+    (start < end).then_some(start..end)
+}
+
+/// A file could bear that name too, but not without a folder.
+fn is_vdso(line: &[u8]) -> bool {
+    line.ends_with(b" [vdso]") && !line.contains(&b'/')
+}
+
+/// Names of addresses in our own vDSO.
+fn look_up(addresses: &[u64]) -> Option<Vec<Option<String>>> {
+    if addresses.is_empty() {
+        return None;
+    }
     let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
-    let mut process = source::Process::new(Pid::from(pid));
-    (process.perf_map, process.debug_syms) = (perf_map, false);
+    let mut process = source::Process::new(Pid::Slf);
+    (process.perf_map, process.debug_syms) = (false, false);
     let source = source::Source::Process(process);
-    let found =
-        unless_it_panics(|| symbolizer.symbolize(&source, Input::AbsAddr(addresses)).ok()).flatten()?;
-    Some(found.iter().zip(addresses).map(|(found, address)| frame(found, *address)).collect())
+    let found = guarded(|| symbolizer.symbolize(&source, Input::AbsAddr(addresses)).ok()).flatten()?;
+    let name = |found: &Symbolized<'_>| match found {
+        Symbolized::Sym(symbol) => Some(symbol.name.clone().into_owned()),
+        Symbolized::Unknown(_) => None,
+    };
+    Some(found.iter().map(name).collect())
 }
 
-fn frame(found: &Symbolized<'_>, address: u64) -> UserFrame {
-    let Symbolized::Sym(symbol) = found else { return at(address) };
-    let module = symbol.module.as_ref().map(|module| module.to_string_lossy().into_owned());
-    // The vDSO is somewhere else in each process, what is in it is not.
-    let offset = if module.is_some() { symbol.addr + symbol.offset as u64 } else { address };
-    UserFrame { symbol: Some(symbol.name.clone().into_owned()), module, ..at(offset) }
+/// The vDSO is somewhere else in each process, what is in it is not.
+fn frame(symbol: Option<String>, offset: u64) -> UserFrame {
+    UserFrame { symbol, module: Some(VDSO.to_owned()), ..at(offset) }
 }
 
-fn at(address: u64) -> UserFrame {
+pub(super) fn at(address: u64) -> UserFrame {
     UserFrame { offset: address, ..UserFrame::default() }
 }
 
-/// Whether a process has a perf map that it, or root, wrote: its folder is one that everybody can write to.
-fn has_perf_map(pid: u32) -> bool {
-    let Some(path) = perf_map(pid) else { return false };
-    let owner = |path: &Path| fs::symlink_metadata(path).map(|metadata| metadata.uid());
-    let Ok(process) = owner(Path::new(&format!("/proc/{pid}"))) else { return false };
-    fs::symlink_metadata(path).is_ok_and(|map| {
-        map.is_file() && map.len() <= LARGEST_PERF_MAP && (map.uid() == process || map.uid() == 0)
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// The process has named it by the id that it has in its own pid namespace.
-fn perf_map(pid: u32) -> Option<PathBuf> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("NStgid:"))?;
-    let id: u32 = ids.split_ascii_whitespace().next_back()?.parse().ok()?;
-    Some(PathBuf::from(format!("/proc/{pid}/root/tmp/perf-{id}.map")))
+    #[test]
+    fn the_vdso_of_a_small_process_is_another_one() {
+        let ours = 0x7fff_0000_0000..0x7fff_0000_2000;
+        assert!(is_ours(&(0x7ffc_1234_5000..0x7ffc_1234_7000), &ours));
+        assert!(!is_ours(&(0xf7f0_0000..0xf7f0_2000), &ours));
+        assert!(!is_ours(&(0x7ffc_1234_5000..0x7ffc_1234_6000), &ours));
+    }
+
+    #[test]
+    fn a_file_is_no_vdso() {
+        assert!(is_vdso(b"7ffc12345000-7ffc12347000 r-xp 00000000 00:00 0                          [vdso]"));
+        assert!(!is_vdso(b"7ffc12345000-7ffc12347000 r-xp 00000000 00:00 7        /tmp/x [vdso]"));
+    }
 }

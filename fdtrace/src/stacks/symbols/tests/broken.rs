@@ -1,0 +1,154 @@
+//! Files that lie, change or end, and threads that do not come back.
+
+use std::{
+    env, fs,
+    hint::black_box,
+    os::{fd::AsRawFd as _, unix::fs::FileExt as _},
+    path::Path,
+    process::Command,
+    ptr, thread,
+    time::Duration,
+};
+
+use super::{
+    super::{CodeNames, guard::guarded, perf_map, worker::Worker},
+    made::{Folder, module, offset, run, section},
+    outer_place,
+};
+
+fn function(path: &Path, offset: u64) -> Option<String> {
+    CodeNames::default().frames(&module(path), offset)[0].symbol.clone()
+}
+
+#[test]
+fn a_mapped_file_may_end() {
+    let folder = Folder::new("ends");
+    let file = fs::File::options().read(true).write(true).open(folder.write("file", &"x".repeat(1 << 16)));
+    let file = file.expect("a file");
+    // SAFETY: a new mapping disturbs nothing.
+    let map = unsafe {
+        libc::mmap(ptr::null_mut(), 1 << 16, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
+    };
+    assert_ne!(map, libc::MAP_FAILED);
+    // SAFETY: the mapping stays.
+    let read = |at: usize| unsafe { map.cast::<u8>().wrapping_add(at).read_volatile() };
+    assert_eq!(guarded(|| read(50_000)), Some(b'x'));
+    file.set_len(0).expect("shorter");
+    assert_eq!(guarded(|| read(50_000)), None);
+    assert_eq!(guarded(|| read(1)), None);
+    assert_eq!(guarded(|| 7), Some(7));
+    // SAFETY: nobody reads it any more.
+    unsafe { libc::munmap(map, 1 << 16) };
+}
+
+#[test]
+fn a_program_is_truncated_in_use() {
+    let folder = Folder::new("truncated");
+    let path = folder.0.join("program");
+    fs::copy(env::current_exe().expect("this test"), &path).expect("a copy");
+    let (_, start) = outer_place();
+    let module = module(&path);
+    let mut names = CodeNames::default();
+    assert!(names.frames(&module, start)[0].symbol.is_some());
+    fs::File::options().write(true).open(&path).and_then(|file| file.set_len(4096)).expect("shorter");
+    // None of them is remembered.
+    let other: Vec<u64> = (0..2000).map(|step| start + 1 + step * 16).collect();
+    for frames in names.frames_of_all(&module, &other) {
+        assert_eq!((frames.len(), frames[0].symbol.as_deref()), (1, None));
+    }
+}
+
+#[test]
+fn panics_are_caught() {
+    assert_eq!(guarded(|| [1, 2][black_box(2)]), None);
+}
+
+fn deep(depth: u64) -> u64 {
+    let room = black_box([depth; 64]);
+    if depth == u64::MAX { 0 } else { deep(depth + 1) + room[7] }
+}
+
+#[test]
+fn a_thread_that_does_not_come_back() {
+    let mut worker = Worker::default();
+    let soon = Duration::from_millis(300);
+    assert_eq!(worker.ask(|_| 1), Some(1));
+    assert_eq!(worker.ask_within(soon, |_| deep(0)), None, "its stack overflows");
+    assert_eq!(worker.ask(|_| 2), Some(2));
+    assert_eq!(worker.ask_within(soon, |_| thread::sleep(Duration::from_secs(3600))), None);
+    assert_eq!(worker.ask(|_| 3), Some(3));
+    for _ in 0..2 {
+        worker.ask_within(soon, |_| panic!("expected"));
+    }
+    assert_eq!(worker.ask(|_| 4), None, "too many were lost");
+}
+
+#[test]
+fn symbols_without_a_size() {
+    let folder = Folder::new("sizeless");
+    let source = ".text\n.globl main\n.type main, @function\nmain: ret\n.size main, . - main\n.globl bare\n\
+                  .type bare, @function\nbare: .skip 9000, 0x90\nret\n.section .text.other, \"ax\"\n.skip 64, 0x90\n";
+    let Some(path) = folder.program("program", source, &["-nostartfiles", "-Wl,-e,main"]) else { return };
+    let bare = offset(&path, "bare");
+    assert_eq!(function(&path, bare + 100).as_deref(), Some("bare"));
+    assert_eq!(function(&path, bare + 5000), None);
+}
+
+#[test]
+fn a_section_that_lies_about_its_size() {
+    let folder = Folder::new("packed");
+    let source = "int main(void) { return 0; }\n";
+    for format in ["zlib", "zstd"] {
+        let Some(path) = folder.program(format, source, &["-g", &format!("-gz={format}")]) else { continue };
+        let main = offset(&path, "main");
+        let line = |path| CodeNames::default().frames(&module(path), main)[0].line;
+        assert_eq!(line(&path), Some(1), "{format}");
+        let file = fs::File::options().write(true).open(&path).expect("the program");
+        // The size is behind two numbers of four bytes.
+        let size = section(&path, ".debug_info") as u64 + 8;
+        for wrong in [u64::MAX, 1 << 40, 1 << 20, 1] {
+            file.write_all_at(&wrong.to_ne_bytes(), size).expect("written");
+            assert_eq!(line(&path), None, "{format} {wrong}");
+            assert_eq!(function(&path, main).as_deref(), Some("main"), "{format} {wrong}");
+        }
+    }
+}
+
+#[test]
+fn a_file_without_a_build_id_is_written_anew() {
+    let folder = Folder::new("anew");
+    let build = |name: &str| {
+        let source = format!("int {name}(void) {{ return 1; }}\nint main(void) {{ return {name}(); }}\n");
+        folder.program(name, &source, &["-Wl,--build-id=none"])
+    };
+    let (Some(first), Some(other)) = (build("first"), build("other")) else { return };
+    let start = offset(&first, "first");
+    assert_eq!(start, offset(&other, "other"));
+    let module = module(&first);
+    let mut names = CodeNames::default();
+    assert_eq!(names.frames(&module, start)[0].symbol.as_deref(), Some("first"));
+    let bytes = fs::read(&other).expect("the other one");
+    let file = fs::File::options().write(true).open(&first).expect("the same inode");
+    file.write_all_at(&bytes, 0).and_then(|()| file.set_len(bytes.len() as u64)).expect("written");
+    assert_eq!(names.frames(&module, start)[0].symbol.as_deref(), Some("other"));
+}
+
+#[test]
+fn a_perf_map_is_of_its_process() {
+    let Ok(mut child) = Command::new("sleep").arg("60").spawn() else { return };
+    let pid = child.id();
+    let path = format!("/tmp/perf-{pid}.map");
+    let named = || perf_map::names(pid, &[0x1005]).remove(&0x1005);
+    fs::write(&path, "1000 10 made\n").expect("a perf map");
+    assert_eq!(named().as_deref(), Some("made"));
+    // To give a file away is for the privileged.
+    if run(Command::new("chown").args(["12345", &path])) {
+        assert_eq!(named(), None);
+    }
+    let folder = Folder::new("perf");
+    fs::remove_file(&path).expect("removed");
+    std::os::unix::fs::symlink(folder.write("map", "1000 10 made\n"), &path).expect("a link");
+    assert_eq!(named(), None);
+    fs::remove_file(&path).expect("removed");
+    child.kill().and_then(|()| child.wait()).expect("it ends");
+}
