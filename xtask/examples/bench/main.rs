@@ -6,6 +6,7 @@ mod fold;
 mod loads;
 mod programs;
 mod sample;
+mod symbols;
 mod trace;
 
 use std::io::Write as _;
@@ -35,6 +36,8 @@ enum Verb {
     Fold,
     /// Writes and reads synthetic traces
     Trace,
+    /// Names code of the programs in a folder
+    Symbols(symbols::Args),
     /// Runs loads under the BPF programs and reads what these have cost
     Programs(programs::Args),
 }
@@ -48,6 +51,7 @@ fn main() -> anyhow::Result<()> {
         Verb::Nothing => Ok(()),
         Verb::Fold => print(&fold::run()?),
         Verb::Trace => print(&trace::run()?),
+        Verb::Symbols(args) => print(&symbols::run(&args)?),
         Verb::Programs(args) => print(&programs::run(&args)?),
     }
 }

@@ -12,6 +12,7 @@ mod peers;
 mod programs;
 mod quiet;
 mod record;
+mod symbols;
 mod table;
 mod tracer;
 
@@ -35,6 +36,8 @@ enum What {
     Fold,
     /// Recording a storm of files and reading it back; and synthetic traces (root)
     Record(record::Args),
+    /// Naming the code of 200 processes, one of them with a gigabyte of debug information
+    Symbols(symbols::Args),
     /// `fdtrace live` while nothing happens (root)
     Quiet,
 }
@@ -48,6 +51,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::Hooks(args) => hooks::run(args)?,
         What::Fold => fold::run()?,
         What::Record(args) => record::run(args)?,
+        What::Symbols(args) => symbols::run(args)?,
         What::Quiet => quiet::run()?,
     }
     Ok(ExitCode::SUCCESS)

@@ -13,6 +13,7 @@ use super::{
     demangle::demangled,
     elf::Layout,
     guard::guarded,
+    memory::{forget_pages, map_little},
     module::{Module, path_of},
 };
 use crate::stream::UserFrame;
@@ -110,11 +111,9 @@ impl CodeFile {
         self.itself.is_unchanged() && self.debug.as_ref().is_none_or(Part::is_unchanged)
     }
 
-    /// Memory that it takes beside the pages of the file, as far as that can be told.
-    pub(super) fn weight(&self) -> u64 {
-        let weight =
-            |part: &Part| if part.readable == Readable::DebugInfo { part.layout.unpacked() } else { 0 };
-        weight(&self.itself) + self.debug.as_ref().map_or(0, weight)
+    /// What it has mapped is read from the file again where it is needed.
+    pub(super) fn forget_pages(&self) {
+        self.debug.iter().chain([&self.itself]).for_each(|part| forget_pages(&part.file));
     }
 
     /// The functions at an offset, innermost first; none where it has no name.
@@ -131,8 +130,14 @@ impl Part {
         let symbolizer = Symbolizer::builder().enable_auto_reload(false).enable_demangling(false).build();
         let (path, opened) = (path_of(&file), Version::of(&file));
         let mut this = Self { symbolizer, layout, file, path, opened, readable: Readable::Nothing };
-        let tries = [Readable::DebugInfo, Readable::Symbols];
-        this.readable = tries.into_iter().find(|what| this.can_read(*what)).unwrap_or(Readable::Nothing);
+        if !this.can_read(Readable::Symbols) {
+            return this;
+        }
+        // The file is mapped now, and hardly read.
+        map_little(&this.file);
+        let has_more = this.can_read(Readable::DebugInfo);
+        this.readable = if has_more { Readable::DebugInfo } else { Readable::Symbols };
+        forget_pages(&this.file);
         this
     }
 

@@ -9,6 +9,7 @@ mod elf;
 mod file;
 mod files;
 mod guard;
+mod memory;
 mod module;
 mod perf_map;
 mod process;
