@@ -122,8 +122,9 @@ impl Layout {
 
     /// Whether its compressed sections are of sensible sizes, and of the sizes that they claim: the library believes them.
     pub(super) fn unpacks_well(&self, file: &File) -> bool {
-        let sensible =
-            |packed: &Packed| packed.unpacked <= packed.size.saturating_mul(MOST_SHRUNK) + (1 << 20);
+        let sensible = |packed: &Packed| {
+            packed.unpacked <= packed.size.saturating_mul(MOST_SHRUNK).saturating_add(1 << 20)
+        };
         self.unpacked() <= MOST_UNPACKED
             && self.packed.iter().all(sensible)
             && self.packed.iter().all(|packed| packed.is_honest(file).unwrap_or(false))
@@ -145,7 +146,7 @@ impl Packed {
 
     /// Stops just behind what is claimed.
     fn length(&self, unpacked: impl Read) -> io::Result<u64> {
-        io::copy(&mut unpacked.take(self.unpacked + 1), &mut io::sink())
+        io::copy(&mut unpacked.take(self.unpacked.saturating_add(1)), &mut io::sink())
     }
 }
 

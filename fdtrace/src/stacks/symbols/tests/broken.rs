@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    super::{CodeNames, guard::guarded, perf_map, worker::Worker},
+    super::{CodeNames, Module, guard::guarded, perf_map, worker::Worker},
     made::{Folder, module, offset, run, section},
     outer_place,
 };
@@ -151,4 +151,45 @@ fn a_perf_map_is_of_its_process() {
     assert_eq!(named(), None);
     fs::remove_file(&path).expect("removed");
     child.kill().and_then(|()| child.wait()).expect("it ends");
+}
+
+/// What is next of a sequence that is the same each time.
+fn next(random: &mut u64) -> usize {
+    *random = random.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(0x1405_7b7e_f767_814f);
+    usize::try_from(*random >> 33).expect("31 bits")
+}
+
+/// A few bytes changed, and now and then the end cut off.
+fn mutated(mut bytes: Vec<u8>, random: &mut u64) -> Vec<u8> {
+    for _ in 0..=next(random) % 8 {
+        let place = next(random) % bytes.len();
+        bytes[place] = [0, 1, 0x7f, 0x80, 0xff, next(random).to_le_bytes()[0]][next(random) % 6];
+    }
+    if next(random).is_multiple_of(8) {
+        bytes.truncate(next(random) % bytes.len());
+    }
+    bytes
+}
+
+#[test]
+fn whatever_the_bytes_are() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/fuzz/seeds/symbols");
+    let seeds =
+        ["dwarf4", "dwarf5", "linked", "packed"].map(|name| fs::read(seeds.join(name)).expect("a seed"));
+    let folder = Folder::new("mutated");
+    let path = folder.0.join("program");
+    // Where the code of the seeds is, and around it.
+    let offsets: Vec<u64> = (0x100..0x140).step_by(3).chain([0, 0x600, u64::MAX]).collect();
+    let (mut names, mut random, mut named) = (CodeNames::default(), 7, 0);
+    for number in 0..2000 {
+        // Another inode each time.
+        let _ = fs::remove_file(&path);
+        fs::write(&path, mutated(seeds[number % 4].clone(), &mut random)).expect("written");
+        let module = Module { build_id: None, ..module(&path) };
+        let frames = names.frames_of_all(&module, &offsets);
+        assert!(frames.len() == offsets.len() && frames.iter().all(|frames| !frames.is_empty()));
+        named += usize::from(frames.iter().any(|frames| frames[0].symbol.is_some()));
+    }
+    assert!(names.hopeless.is_empty(), "it came back each time");
+    assert!(named > 1000, "{named} had names nevertheless");
 }
