@@ -132,7 +132,7 @@ impl Worker {
             Request::Sweep => self.sweep(),
             Request::Settle(reply) => {
                 self.settle();
-                drop(reply.send(()));
+                let _ = reply.send(());
             }
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),

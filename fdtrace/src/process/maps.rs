@@ -28,10 +28,10 @@ impl Mapping {
     }
 }
 
-/// Where the kernel's own code lies in this process; it is the same code in all processes of this architecture.
+/// Where the kernel's own code lies in a process; it is the same code in all processes of this architecture.
 #[must_use]
-pub fn vdso() -> Option<Range<u64>> {
-    mappings(std::process::id()).into_iter().find(Mapping::is_vdso).map(|mapping| mapping.range)
+pub fn vdso(pid: u32) -> Option<Range<u64>> {
+    mappings(pid).into_iter().find(Mapping::is_vdso).map(|mapping| mapping.range)
 }
 
 /// The mappings of a process, sorted; empty when it is gone.
@@ -76,6 +76,8 @@ mod tests {
         assert_eq!((found[0].offset, found[0].device, found[0].inode), (0x1000, 0x80_0010, 131));
         assert_eq!(&*found[0].path, Path::new("/bin/a b"));
         assert!(found[0].executable && !found[1].executable);
-        assert_eq!(&*found[2].path, Path::new("[vdso]"));
+        assert!(found[2].is_vdso() && !found[0].is_vdso());
+        let file = line(b"7000-8000 r-xp 0 00:00 7 [vdso]").expect("a mapping");
+        assert!(!file.is_vdso(), "a file of that name");
     }
 }

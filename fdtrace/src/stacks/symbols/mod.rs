@@ -74,7 +74,7 @@ impl CodeNames {
     /// The frame of an offset in the vDSO.
     pub(super) fn vdso(&mut self, offset: u64) -> Arc<UserFrame> {
         let nameless = || UserFrame { module: Some("[vdso]".to_owned()), offset, ..UserFrame::default() };
-        let address = crate::process::vdso().map(|range| range.start + offset);
+        let address = crate::process::vdso(std::process::id()).map(|range| range.start + offset);
         let mut frames = address.map(|address| process::frames(std::process::id(), &[address]));
         frames.as_mut().and_then(Vec::pop).unwrap_or_else(|| Arc::new(nameless()))
     }

@@ -1,6 +1,6 @@
 //! Code that is in no file: the vDSO, and what a process made at run time.
 
-use std::{collections::HashMap, fs, ops::Range, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use blazesym::{
     Pid,
@@ -8,7 +8,7 @@ use blazesym::{
 };
 
 use super::{guard::guarded, perf_map};
-use crate::stream::UserFrame;
+use crate::{process, stream::UserFrame};
 
 const VDSO: &str = "[vdso]";
 
@@ -28,7 +28,9 @@ pub(super) fn frames(pid: u32, addresses: &[u64]) -> Vec<Arc<UserFrame>> {
 
 /// The kernel has one vDSO for all processes of 64 bits: ours stands for that of another one.
 fn in_vdso(pid: u32, addresses: &[u64]) -> HashMap<u64, UserFrame> {
-    let (Some(theirs), Some(ours)) = (vdso(&pid.to_string()), vdso("self")) else { return HashMap::new() };
+    let (Some(theirs), Some(ours)) = (process::vdso(pid), process::vdso(std::process::id())) else {
+        return HashMap::new();
+    };
     if !is_ours(&theirs, &ours) {
         return HashMap::new();
     }
@@ -42,21 +44,6 @@ fn in_vdso(pid: u32, addresses: &[u64]) -> HashMap<u64, UserFrame> {
 
 fn is_ours(theirs: &Range<u64>, ours: &Range<u64>) -> bool {
     theirs.end - theirs.start == ours.end - ours.start && theirs.start >= FOUR_GIGABYTES
-}
-
-fn vdso(process: &str) -> Option<Range<u64>> {
-    let maps = fs::read(format!("/proc/{process}/maps")).ok()?;
-    let line = maps.split(|byte| *byte == b'\n').find(|line| is_vdso(line))?;
-    let range = std::str::from_utf8(line).ok()?.split_ascii_whitespace().next()?;
-    let (start, end) = range.split_once('-')?;
-    let number = |digits| u64::from_str_radix(digits, 16).ok();
-    let (start, end) = (number(start)?, number(end)?);
-    (start < end).then_some(start..end)
-}
-
-/// A file could bear that name too, but not without a folder.
-fn is_vdso(line: &[u8]) -> bool {
-    line.ends_with(b" [vdso]") && !line.contains(&b'/')
 }
 
 /// Names of addresses in our own vDSO.
@@ -95,11 +82,5 @@ mod tests {
         assert!(is_ours(&(0x7ffc_1234_5000..0x7ffc_1234_7000), &ours));
         assert!(!is_ours(&(0xf7f0_0000..0xf7f0_2000), &ours));
         assert!(!is_ours(&(0x7ffc_1234_5000..0x7ffc_1234_6000), &ours));
-    }
-
-    #[test]
-    fn a_file_is_no_vdso() {
-        assert!(is_vdso(b"7ffc12345000-7ffc12347000 r-xp 00000000 00:00 0                          [vdso]"));
-        assert!(!is_vdso(b"7ffc12345000-7ffc12347000 r-xp 00000000 00:00 7        /tmp/x [vdso]"));
     }
 }

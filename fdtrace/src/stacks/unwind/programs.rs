@@ -89,7 +89,7 @@ impl Programs {
 
 /// The vDSO of this process, which is that of all processes of this architecture.
 fn vdso() -> Option<&'static [u8]> {
-    let range = process::vdso()?;
+    let range = process::vdso(std::process::id())?;
     let length = usize::try_from(range.end - range.start).ok()?;
     // SAFETY: the kernel maps it there, readable, as long as the process lives.
     Some(unsafe { std::slice::from_raw_parts(range.start as *const u8, length) })
