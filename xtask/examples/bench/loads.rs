@@ -15,13 +15,19 @@ use rustix::{
     thread::{CpuSet, sched_setaffinity},
 };
 
-use crate::sample::{Sample, repeat};
+use crate::{
+    sample::{Sample, repeat},
+    sites,
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// How long to run, after the warm-up
     #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
     time: u64,
+    /// How long the warm-up is; a tenth of that if it is not said
+    #[arg(long, value_name = "MILLISECONDS")]
+    warm_up: Option<u64>,
     /// No more turns than this a second
     #[arg(long, value_name = "N")]
     rate: Option<u32>,
@@ -30,6 +36,11 @@ pub(crate) struct Args {
 impl Args {
     fn time(&self) -> Duration {
         Duration::from_millis(self.time)
+    }
+
+    fn repeat(&self, turn: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
+        let warm_up = self.warm_up.map_or(self.time() / 10, Duration::from_millis);
+        repeat(warm_up, self.time(), turn)
     }
 }
 
@@ -47,7 +58,22 @@ pub(crate) fn open_close(args: &Args) -> anyhow::Result<Sample> {
         }
         Ok(())
     };
-    repeat(args.time(), &mut turn)
+    args.repeat(&mut turn)
+}
+
+/// Each turn opens and closes a regular file, from the next of so many sites.
+pub(crate) fn sites(count: usize, args: &Args) -> anyhow::Result<Sample> {
+    stay_on_one_cpu()?;
+    let file = tempfile::NamedTempFile::new()?;
+    let path = CString::new(file.path().as_os_str().as_bytes())?;
+    let mut sites = sites::sites(count).iter().cycle();
+    let mut turn = || {
+        if let Some(open) = sites.next() {
+            drop(open(&path)?);
+        }
+        Ok(())
+    };
+    args.repeat(&mut turn)
 }
 
 /// So many turns a second: after each thousand it waits for the moment at which they are due.
@@ -87,7 +113,7 @@ pub(crate) fn ping_pong(args: &Args) -> anyhow::Result<Sample> {
         here.read_exact(&mut [0])?;
         Ok(())
     };
-    let sample = repeat(args.time(), &mut turn);
+    let sample = args.repeat(&mut turn);
     drop(here);
     // A panic of the thread has been printed, and has closed its end.
     let _ = echo.join();

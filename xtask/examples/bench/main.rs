@@ -5,8 +5,10 @@
 mod fold;
 mod loads;
 mod programs;
+mod ring;
 mod sample;
 mod symbols;
+mod sites;
 mod trace;
 
 use std::io::Write as _;
@@ -24,6 +26,15 @@ struct Cli {
 enum Verb {
     /// Opens and closes one file, over and over
     OpenClose(loads::Args),
+    /// Opens and closes one file, over and over, from one call site below functions of its own
+    #[command(name = "sites-1")]
+    Sites1(loads::Args),
+    /// The same from 8 call sites in turn
+    #[command(name = "sites-8")]
+    Sites8(loads::Args),
+    /// The same from 64
+    #[command(name = "sites-64")]
+    Sites64(loads::Args),
     /// Sends one byte to and fro between two threads; opens nothing
     PingPong(loads::Args),
     /// Starts processes that end at once
@@ -45,6 +56,9 @@ enum Verb {
 fn main() -> anyhow::Result<()> {
     match Cli::parse().verb {
         Verb::OpenClose(args) => print(&loads::open_close(&args)?),
+        Verb::Sites1(args) => print(&loads::sites(1, &args)?),
+        Verb::Sites8(args) => print(&loads::sites(8, &args)?),
+        Verb::Sites64(args) => print(&loads::sites(64, &args)?),
         Verb::PingPong(args) => print(&loads::ping_pong(&args)?),
         Verb::Spawn(args) => print(&loads::spawn(&args)?),
         Verb::Idle(args) => print(&loads::idle(&args)),

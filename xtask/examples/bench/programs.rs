@@ -2,14 +2,18 @@
 
 use std::{
     env,
+    path::PathBuf,
     process::{Child, Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Settings, Stacks, Tracer, Unwind};
+use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Role, Settings, Stacks, Tracer, Unwind};
+use fdtrace_common::counters::Counter;
 use serde::Serialize;
+
+use crate::ring::{Depth, Reader, Traffic};
 
 /// A user that no process runs as (`nobody` is 65534).
 const NOBODY_AT_ALL: u32 = u32::MAX - 1;
@@ -28,6 +32,15 @@ pub(crate) struct Args {
     /// Leave the kernel's run statistics off: they cost something themselves
     #[arg(long)]
     untimed: bool,
+    /// How long it runs before that, unmeasured; what is not said is measured from the start
+    #[arg(long, value_name = "MILLISECONDS")]
+    warm_up: Option<u64>,
+    /// Trace the load only: what others do is not counted, and each allocation costs a look at whose it is
+    #[arg(long)]
+    alone: bool,
+    /// A BPF object to measure in place of the built-in one
+    #[arg(long, value_name = "FILE")]
+    object: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -36,6 +49,10 @@ enum Hooks {
     Off,
     User,
     Both,
+    /// As `user`, by unwind tables; `user` itself goes by frame pointers
+    UserTables,
+    /// As `both`, by unwind tables
+    BothTables,
     /// As `both`, in survivors mode
     Survivors,
     /// As `both`, and nothing goes through the ring
@@ -43,28 +60,51 @@ enum Hooks {
 }
 
 impl Hooks {
-    fn settings(self) -> Settings {
-        let uid = matches!(self, Self::Reject).then_some(NOBODY_AT_ALL);
+    const fn stacks(self) -> Stacks {
+        match self {
+            Self::Off => Stacks::Off,
+            Self::User | Self::UserTables => Stacks::User,
+            Self::Reject | Self::Both | Self::BothTables | Self::Survivors | Self::Nothing => Stacks::Both,
+        }
+    }
+
+    const fn unwind(self) -> Unwind {
+        match self {
+            Self::UserTables | Self::BothTables => Unwind::Tables,
+            _ => Unwind::FramePointers,
+        }
+    }
+
+    const fn emit(self) -> Emit {
+        match self {
+            Self::Survivors => Emit::Survivors(1_000_000_000),
+            Self::Nothing => Emit::Nothing,
+            _ => Emit::All,
+        }
+    }
+}
+
+impl Args {
+    fn settings(&self) -> Settings {
         Settings {
             backend: None,
-            filters: Filters { uid, ..Filters::default() },
-            stacks: match self {
-                Self::Off => Stacks::Off,
-                Self::User => Stacks::User,
-                Self::Reject | Self::Both | Self::Survivors | Self::Nothing => Stacks::Both,
-            },
-            unwind: Unwind::FramePointers,
+            filters: self.filters(),
+            stacks: self.hooks.stacks(),
+            unwind: self.hooks.unwind(),
             ring_bytes: RING_BYTES,
             max_handles: 262_144,
             failures: true,
             mappings: false,
-            emit: match self {
-                Self::Survivors => Emit::Survivors(1_000_000_000),
-                Self::Nothing => Emit::Nothing,
-                Self::Reject | Self::Off | Self::User | Self::Both => Emit::All,
-            },
-            object: None,
+            emit: self.hooks.emit(),
+            object: self.object.clone(),
         }
+    }
+
+    /// The load is a child of this process, which itself is never traced.
+    fn filters(&self) -> Filters {
+        let uid = matches!(self.hooks, Hooks::Reject).then_some(NOBODY_AT_ALL);
+        let pids = if self.alone { vec![std::process::id()] } else { Vec::new() };
+        Filters { uid, pids, follow: self.alone, ..Filters::default() }
     }
 }
 
@@ -72,8 +112,20 @@ impl Hooks {
 pub(crate) struct Costs {
     backend: &'static str,
     programs: Vec<Cost>,
-    /// What came through the ring.
+    /// Handles that were allocated while it was measured.
+    handles: u64,
+    /// What came through the ring, the warm-up included.
     ring_bytes: usize,
+    /// What of that came in the warm-up, and what after it.
+    warm_up: Traffic,
+    measured: Traffic,
+    /// Milliseconds from the load's start until the last window came.
+    last_window_ms: u128,
+    /// What found no room in the ring, the warm-up included.
+    lost_events: u64,
+    /// Chains that stay as they are, as nobody was or could be asked to complete them.
+    lost_chains: u64,
+    depth: Depth,
     /// What the load says of itself.
     load: serde_json::Value,
 }
@@ -82,41 +134,92 @@ pub(crate) struct Costs {
 #[derive(Serialize)]
 struct Cost {
     program: &'static str,
+    is_allocation: bool,
     runs: u64,
     time_ns: u64,
     /// Instructions that the verifier looked at.
     verified: u32,
 }
 
+/// What has been counted until some moment.
+struct Counts {
+    programs: Vec<ProgramCost>,
+    handles: u64,
+    lost_events: u64,
+    lost_chains: u64,
+    traffic: Traffic,
+}
+
 pub(crate) fn run(args: &Args) -> anyhow::Result<Costs> {
     let mut kernel = Kernel::inspect()?;
-    let mut tracer = Tracer::start(&mut kernel, &args.hooks.settings())?;
+    let mut tracer = Tracer::start(&mut kernel, &args.settings())?;
+    let rules = tracer.rules()?;
     tracer.time_programs(!args.untimed).context("run statistics cannot be turned on")?;
-    let before = tracer.costs();
+    let mut before = count(&tracer, Traffic::default())?;
     let mut load = Load::start(args)?;
-    let mut ring_bytes = 0;
-    while load.0.try_wait()?.is_none() {
-        tracer.wait(Duration::from_millis(10), None);
-        while tracer.drain(1024, |record| ring_bytes += record.len()) > 0 {}
+    let mut reader = Reader::start(rules, load.0.id());
+    if let Some(time) = args.warm_up {
+        let end = Instant::now() + Duration::from_millis(time);
+        drain(&mut tracer, &mut reader, || Ok(Instant::now() < end))?;
+        before = count(&tracer, reader.traffic)?;
     }
-    let after = tracer.costs();
+    drain(&mut tracer, &mut reader, || Ok(load.0.try_wait()?.is_none()))?;
+    let after = count(&tracer, reader.traffic)?;
     tracer.time_programs(false)?;
     if !load.0.wait()?.success() {
         bail!("the load failed");
     }
-    let programs = before.iter().zip(&after).map(|(before, after)| cost(before, after)).collect();
     let output = load.0.stdout.take().context("the load has no output")?;
     Ok(Costs {
         backend: tracer.report.backend.name(),
-        programs,
-        ring_bytes,
+        programs: before
+            .programs
+            .iter()
+            .zip(&after.programs)
+            .map(|(before, after)| cost(before, after))
+            .collect(),
+        handles: after.handles - before.handles,
+        ring_bytes: after.traffic.bytes,
+        warm_up: before.traffic,
+        measured: after.traffic.since(before.traffic),
+        last_window_ms: reader.last_window.as_millis(),
+        lost_events: after.lost_events,
+        lost_chains: after.lost_chains + reader.given_up,
+        depth: reader.depth,
         load: serde_json::from_reader(output).unwrap_or_default(),
     })
+}
+
+fn count(tracer: &Tracer, traffic: Traffic) -> anyhow::Result<Counts> {
+    let counters = tracer.counters()?;
+    Ok(Counts {
+        programs: tracer.costs(),
+        handles: counters.get(Counter::Allocated),
+        lost_events: counters.get(Counter::LostEvents),
+        lost_chains: counters.get(Counter::LostStacks),
+        traffic,
+    })
+}
+
+/// Empties the ring as long as something goes on.
+fn drain(
+    tracer: &mut Tracer,
+    reader: &mut Reader,
+    mut goes_on: impl FnMut() -> anyhow::Result<bool>,
+) -> anyhow::Result<()> {
+    while goes_on()? {
+        tracer.wait(Duration::from_millis(10), None);
+        while tracer.drain(1024, |record| reader.take(record)) > 0 && goes_on()? {}
+    }
+    // What came last.
+    tracer.drain(usize::MAX, |record| reader.take(record));
+    Ok(())
 }
 
 fn cost(before: &ProgramCost, after: &ProgramCost) -> Cost {
     Cost {
         program: after.program,
+        is_allocation: after.role == Role::Allocation,
         runs: after.runs - before.runs,
         time_ns: after.time_ns - before.time_ns,
         verified: after.verified,
@@ -131,6 +234,7 @@ impl Load {
         let child = Command::new(env::current_exe()?)
             .arg(&args.load)
             .args(["--time", &args.time.to_string()])
+            .args(args.warm_up.iter().flat_map(|time| ["--warm-up".to_owned(), time.to_string()]))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()?;

@@ -10,7 +10,7 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::Serialize;
 
 /// What one turn of a load takes.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 pub(crate) struct Sample {
     pub(crate) turns: u64,
     /// Nanoseconds of the wall's clock for a turn.
@@ -24,11 +24,19 @@ pub(crate) struct Sample {
 /// Turns between two looks at the clock: well below the time in which a processor changes its mood.
 const CHUNK: u32 = 100;
 
-/// Repeats `turn` for `time`, after a warm-up of a tenth of it.
-pub(crate) fn repeat(time: Duration, turn: &mut dyn FnMut() -> anyhow::Result<()>) -> anyhow::Result<Sample> {
+/// Repeats `turn` for `time`, after a warm-up.
+pub(crate) fn repeat(
+    warm_up: Duration,
+    time: Duration,
+    turn: &mut dyn FnMut() -> anyhow::Result<()>,
+) -> anyhow::Result<Sample> {
     let control = Control::new()?;
-    let _: Sample = measure(time / 10, &control, turn)?;
-    measure(time, &control, turn)
+    let mut sample = Sample::default();
+    // One loop for both, so that the call chains of the one are those of the other.
+    for time in [warm_up, time] {
+        sample = measure(time, &control, turn)?;
+    }
+    Ok(sample)
 }
 
 fn measure(
@@ -54,7 +62,7 @@ fn measure(
         turns,
         wall_ns: per(wall, turns),
         cpu_ns: per(cpu, turns),
-        relative: relative[relative.len() / 2],
+        relative: relative.get(relative.len() / 2).copied().unwrap_or_default(),
     })
 }
 

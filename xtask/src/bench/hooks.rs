@@ -2,6 +2,7 @@
 
 use super::{
     child::Background,
+    costs::{Cost, Costs},
     load::{Load, Sample},
     numbers::{median, median_ratio},
     peers,
@@ -10,7 +11,6 @@ use super::{
     tracer::Tracer,
 };
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
 use std::{
     collections::BTreeMap,
     path::Path,
@@ -49,15 +49,15 @@ pub(super) fn run(args: &Args) -> Result<()> {
 fn survivors(bench: &Bench, args: &Args) -> Result<[Target; 2]> {
     let time = args.time.to_string();
     let relative = |hooks| -> Result<f64> {
-        let costs: Costs = bench.run(&["programs", hooks, "open-close", "--untimed", "--time", &time])?;
-        Ok(costs.load.context("a load without a result")?.relative)
+        let costs = Costs::measure(bench, hooks, "open-close", &["--untimed", "--time", &time])?;
+        Ok(costs.sample().context("a load without a result")?.relative)
     };
     let (mut with, mut without) = (Vec::new(), Vec::new());
     for _ in 0..args.rounds {
         with.push(relative("survivors")?);
         without.push(relative("nothing")?);
     }
-    let idle: Costs = bench.run(&["programs", "survivors", "idle", "--untimed", "--time", "10000"])?;
+    let idle = Costs::measure(bench, "survivors", "idle", &["--untimed", "--time", "10000"])?;
     Ok([
         Target {
             what: "open+close: survivors mode to the same hooks without a ring",
@@ -80,36 +80,13 @@ const HOOKS: [&str; 6] = ["reject", "off", "user", "both", "survivors", "nothing
 /// Runs below this number tell more about the first run than about the others.
 const ENOUGH_RUNS: u64 = 100;
 
-#[derive(Deserialize)]
-struct Costs {
-    backend: String,
-    programs: Vec<Cost>,
-    ring_bytes: u32,
-    /// What the load says of itself, if it is one that measures.
-    #[serde(deserialize_with = "sample")]
-    load: Option<Sample>,
-}
-
-fn sample<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Sample>, D::Error> {
-    let value = serde_json::Value::deserialize(deserializer)?;
-    Ok(serde_json::from_value(value).ok())
-}
-
-#[derive(Deserialize)]
-struct Cost {
-    program: String,
-    runs: u64,
-    time_ns: u64,
-    verified: u32,
-}
-
 /// The programs one by one, by the kernel's own clock.
 fn print_programs(bench: &Bench) -> Result<()> {
     let mut rows = Vec::new();
     let mut backend = String::new();
     for load in ["open-close", "ping-pong", "spawn"] {
         let costs: Vec<Costs> =
-            HOOKS.iter().map(|hooks| bench.run(&["programs", hooks, load])).collect::<Result<_>>()?;
+            HOOKS.iter().map(|hooks| Costs::measure(bench, hooks, load, &[])).collect::<Result<_>>()?;
         rows.extend((0..costs[0].programs.len()).filter_map(|index| program_row(load, index, &costs)));
         backend.clone_from(&costs[0].backend);
     }

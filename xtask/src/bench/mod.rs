@@ -4,6 +4,7 @@
 //! which order, and what the numbers are compared with.
 
 mod child;
+mod costs;
 mod fold;
 mod hooks;
 mod load;
@@ -15,6 +16,7 @@ mod record;
 mod symbols;
 mod table;
 mod tracer;
+mod unwind;
 
 use anyhow::{Result, bail};
 use clap::Subcommand;
@@ -32,6 +34,8 @@ pub(crate) struct Args {
 enum What {
     /// The BPF programs, and how much they slow others down; beside other tracers where they are installed (root)
     Hooks(hooks::Args),
+    /// Call chains by unwind tables, against those by frame pointers (root)
+    Unwind(unwind::Args),
     /// Decoding and the table of handles, with synthetic records
     Fold,
     /// Recording a storm of files and reading it back; and synthetic traces (root)
@@ -49,6 +53,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     match &args.what {
         What::Hooks(args) => hooks::run(args)?,
+        What::Unwind(args) => unwind::run(args)?,
         What::Fold => fold::run()?,
         What::Record(args) => record::run(args)?,
         What::Symbols(args) => symbols::run(args)?,
