@@ -22,7 +22,7 @@ pub(crate) fn walk(start: Registers, frames: &mut [u64], memory: &mut Memory) ->
     }
     let mut block = 0;
     while count < MAX_FRAMES {
-        let Some((next, caller)) = memory::pair(memory, &mut block, frame) else { break };
+        let Some((next, caller)) = memory::pair(memory, &mut block, frame, 0) else { break };
         if caller == 0 {
             break;
         }

@@ -15,14 +15,15 @@ const HIGH_BITS: u64 = 0xff << 56;
 /// Stack memory as it was read, with room for a pair that begins in the last word.
 pub(crate) type Memory = [u64; BLOCK + 1];
 
-/// Reads the two words at `address`. `block` is the address of the first word in `memory`, 0 for none yet.
+/// Reads the two words at `address`. `block` is the address of the first word in `memory`, 0 for none yet; the next one
+/// begins so many bytes `below` what is read, where more may be wanted.
 #[inline(always)]
-pub(crate) fn pair(memory: &mut Memory, block: &mut u64, address: u64) -> Option<(u64, u64)> {
+pub(crate) fn pair(memory: &mut Memory, block: &mut u64, address: u64, below: u64) -> Option<(u64, u64)> {
     if address < LOWEST || address & (HIGH_BITS | 7) != 0 {
         return None;
     }
     if address.wrapping_sub(*block) > BLOCK_BYTES - PAIR_BYTES {
-        *block = load(memory, address)?;
+        *block = load(memory, address, below)?;
     }
     let word = (address.wrapping_sub(*block) / 8) as usize & (BLOCK - 1);
     Some((memory[word], memory[word + 1]))
@@ -30,9 +31,10 @@ pub(crate) fn pair(memory: &mut Memory, block: &mut u64, address: u64) -> Option
 
 /// Reads memory that holds the pair; says where what was read begins.
 #[inline(always)]
-fn load(memory: &mut Memory, address: u64) -> Option<u64> {
-    if copy(memory, 0, BLOCK_BYTES, address) {
-        return Some(address);
+fn load(memory: &mut Memory, address: u64, below: u64) -> Option<u64> {
+    let start = address.wrapping_sub(below);
+    if copy(memory, 0, BLOCK_BYTES, start) {
+        return Some(start);
     }
     // The mapping ends soon behind the pair.
     let before = BLOCK_BYTES - PAIR_BYTES;

@@ -3,5 +3,6 @@
 pub(crate) mod frame_pointers;
 mod mappings;
 mod memory;
+mod near;
 pub(crate) mod tables;
 pub(crate) mod window;

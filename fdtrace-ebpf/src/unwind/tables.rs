@@ -20,6 +20,7 @@ use fdtrace_common::{
 use super::{
     mappings::{self, Node},
     memory::{self, Memory},
+    near,
 };
 use crate::{
     config,
@@ -36,6 +37,10 @@ const MOST_QUESTIONS: u32 = 256;
 /// The vDSO is at most so long.
 const VDSO_BYTES: u64 = 4 << 12;
 const PAGE_SHIFT: u64 = 12;
+
+/// What a function may have pushed between its return address, which is read first, and the caller's frame pointer: five
+/// other registers.
+const REGISTERS_BYTES: u64 = 48;
 
 /// Addresses that were met, by [`place_key`] of the address space and the address. An evicted one is looked up again.
 #[map]
@@ -74,7 +79,6 @@ struct Walk {
     at: Registers,
     mm: u64,
     space: u64,
-    vdso: u64,
     hash: u64,
     /// The address of what is in [`Memory`].
     block: u64,
@@ -120,7 +124,6 @@ pub(crate) fn walk(task: Task, start: Registers, frames: &mut Frames, work: &mut
         at: start,
         mm,
         space: Task::space(mm),
-        vdso: read(mm, config::get!(offsets.mm_vdso)),
         hash: hash::SEED,
         block: 0,
         frames: 0,
@@ -148,10 +151,9 @@ fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
     let key = place_key(walk.space, address);
-    let code = match CODE.get_ptr(key) {
-        // SAFETY: the pointer is to a value of the map, not null.
-        Some(known) => unsafe { *known },
-        None => match meet(walk, key, address, &mut work.node, &mut work.stopped) {
+    let code = match near::find(key) {
+        Some(code) => code,
+        None => match far(walk, key, address, &mut work.node, &mut work.stopped) {
             Some(code) => code,
             None => return 0,
         },
@@ -178,11 +180,23 @@ fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
     1
 }
 
+/// An address that is not near.
+#[inline(always)]
+fn far(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
+    let code = match CODE.get_ptr(key) {
+        // SAFETY: the pointer is to a value of the map, not null.
+        Some(known) => unsafe { *known },
+        None => meet(walk, key, address, node, stopped)?,
+    };
+    near::keep(key, code);
+    Some(code)
+}
+
 /// Finds out what an address is that was not met before; `None` when its rule is missing, for which user space may be
 /// asked.
 #[inline(always)]
 fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
-    let mut place = find(walk.mm, walk.vdso, address, node);
+    let mut place = find(walk.mm, address, node);
     if learn(&mut place, key) {
         return Some(place.code);
     }
@@ -208,7 +222,7 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
 #[inline(always)]
 fn word(memory: &mut Memory, block: &mut u64, address: u64) -> Option<u64> {
     // The word that is wanted is the second of a pair more often than not: it lies below the CFA, above a register.
-    memory::pair(memory, block, address.wrapping_sub(8)).map(|(_, word)| word)
+    memory::pair(memory, block, address.wrapping_sub(8), REGISTERS_BYTES).map(|(_, word)| word)
 }
 
 /// An address as its mapping has it.
@@ -222,7 +236,7 @@ struct Place {
 /// Where in which file an address lies. Anonymous code was made by a compiler that keeps frame pointers, or nobody can
 /// follow it.
 #[inline(always)]
-fn find(mm: u64, vdso: u64, address: u64, node: &mut Node) -> Place {
+fn find(mm: u64, address: u64, node: &mut Node) -> Place {
     let nowhere = Code { module: ANONYMOUS, offset: address, rule: Rule::UNKNOWN };
     let Some(mapping) = mappings::find(mm, address, node) else {
         return Place { code: nowhere, start: 0, known: false };
@@ -232,6 +246,7 @@ fn find(mm: u64, vdso: u64, address: u64, node: &mut Node) -> Place {
         let code = Code { module: module(mapping.file), offset, rule: Rule::UNKNOWN };
         return Place { code, start: mapping.start, known: false };
     }
+    let vdso: u64 = read(mm, config::get!(offsets.mm_vdso));
     if address.wrapping_sub(vdso) < VDSO_BYTES {
         let code = Code { module: VDSO, offset: address.wrapping_sub(vdso), rule: Rule::UNKNOWN };
         return Place { code, start: vdso, known: false };

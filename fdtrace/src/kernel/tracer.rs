@@ -337,7 +337,7 @@ pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, b
     let mut loader = EbpfLoader::new();
     if settings.unwind != Unwind::Tables {
         // Maps that nobody uses take no memory to speak of.
-        loader.map_max_entries("RULES", 1).map_max_entries("CODE", 1);
+        loader.map_max_entries("RULES", 1).map_max_entries("CODE", 1).map_max_entries("NEAR", 1);
     }
     loader
         .btf(Some(btf))

@@ -1,0 +1,59 @@
+//! The addresses that were met last, in front of CODE: a look-up in a hash table costs several times as much as one here,
+//! which the kernel makes a few instructions, and a chain has a look-up for each frame.
+
+use aya_ebpf::{macros::map, maps::Array};
+use fdtrace_common::unwind::{Code, Rule};
+
+/// A power of two.
+const SLOTS: u32 = 4096;
+
+/// By the upper bits of the key. All CPUs share it.
+#[map]
+static NEAR: Array<Slot> = Array::with_max_entries(SLOTS, 0);
+
+/// An address, or what two CPUs that wrote at once have left of two: then `check` fits neither.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Slot {
+    module: u64,
+    offset: u64,
+    rule: u64,
+    /// The key, mixed with the other words.
+    check: u64,
+}
+
+impl Slot {
+    #[inline(always)]
+    const fn mixed(&self) -> u64 {
+        self.check ^ self.module ^ self.offset ^ self.rule
+    }
+}
+
+#[inline(always)]
+pub(crate) fn find(key: u64) -> Option<Code> {
+    // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
+    let slot = unsafe { *NEAR.get_ptr(index(key))? };
+    // No key is 0, so an empty slot is nobody's.
+    if slot.mixed() != key {
+        return None;
+    }
+    // SAFETY: as many bytes, of which any are a rule.
+    let rule = unsafe { core::mem::transmute::<u64, Rule>(slot.rule) };
+    Some(Code { module: slot.module, offset: slot.offset, rule })
+}
+
+#[inline(always)]
+pub(crate) fn keep(key: u64, code: Code) {
+    let Some(place) = NEAR.get_ptr_mut(index(key)) else { return };
+    let Code { module, offset, rule } = code;
+    // SAFETY: as many bytes, all of them initialized: a rule has no padding.
+    let rule = unsafe { core::mem::transmute::<Rule, u64>(rule) };
+    let slot = Slot { module, offset, rule, check: key };
+    // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
+    unsafe { *place = Slot { check: slot.mixed(), ..slot } };
+}
+
+#[inline(always)]
+const fn index(key: u64) -> u32 {
+    (key >> 32) as u32 & (SLOTS - 1)
+}
