@@ -33,7 +33,7 @@ impl Slot {
 pub(crate) fn find(key: u64) -> Option<Code> {
     // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
     let slot = unsafe { *NEAR.get_ptr(index(key))? };
-    // No key is 0, so an empty slot is nobody's.
+    // An empty slot is nobody's: a key is 0 by the same accident that makes two keys meet.
     if slot.mixed() != key {
         return None;
     }
@@ -53,7 +53,15 @@ pub(crate) fn keep(key: u64, code: Code) {
     unsafe { *place = Slot { check: slot.mixed(), ..slot } };
 }
 
+/// What an address is known by here: cheaper than [`fdtrace_common::unwind::place_key`], and as good as that, since the
+/// name of an address space is a hash itself.
+#[inline(always)]
+pub(crate) const fn key(space: u64, address: u64) -> u64 {
+    (space ^ address).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+}
+
+/// The upper bits of a product depend on all bits of its factors.
 #[inline(always)]
 const fn index(key: u64) -> u32 {
-    (key >> 32) as u32 & (SLOTS - 1)
+    (key >> 52) as u32 & (SLOTS - 1)
 }

@@ -150,10 +150,10 @@ fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
-    let key = place_key(walk.space, address);
-    let code = match near::find(key) {
+    let near = near::key(walk.space, address);
+    let code = match near::find(near) {
         Some(code) => code,
-        None => match far(walk, key, address, &mut work.node, &mut work.stopped) {
+        None => match far(walk, near, address, &mut work.node, &mut work.stopped) {
             Some(code) => code,
             None => return 0,
         },
@@ -182,13 +182,14 @@ fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
 
 /// An address that is not near.
 #[inline(always)]
-fn far(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
+fn far(walk: &mut Walk, near: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
+    let key = place_key(walk.space, address);
     let code = match CODE.get_ptr(key) {
         // SAFETY: the pointer is to a value of the map, not null.
         Some(known) => unsafe { *known },
         None => meet(walk, key, address, node, stopped)?,
     };
-    near::keep(key, code);
+    near::keep(near, code);
     Some(code)
 }
 
