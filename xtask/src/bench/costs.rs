@@ -11,8 +11,7 @@ pub(super) struct Costs {
     /// Handles that were allocated.
     pub(super) handles: u64,
     pub(super) ring_bytes: u32,
-    /// What of that came before the measurement, and what in it.
-    pub(super) warm_up: Traffic,
+    /// What of that came after the warm-up.
     pub(super) measured: Traffic,
     /// Milliseconds from the load's start until the last window came.
     pub(super) last_window_ms: u32,

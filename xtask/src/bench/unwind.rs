@@ -101,7 +101,7 @@ struct Results {
     load: &'static str,
     /// Nanoseconds of the allocation program for an open.
     program_ns: [Vec<f64>; HOOKS.len()],
-    /// What the load's own clock says of an open and a close, without the kernel's statistics.
+    /// What the load's own clock says of an open and a close, without the kernel's statistics; not where no chain is taken.
     relative: [Vec<f64>; HOOKS.len()],
     /// Bytes through the ring for an open, without and with the records of handles.
     chain_bytes: Vec<f64>,
@@ -118,9 +118,11 @@ impl Results {
         for (index, hooks) in HOOKS.into_iter().enumerate() {
             let timed = turns.measure(hooks, self.load, &["--warm-up", WARM_UP])?;
             self.program_ns[index].push(timed.allocation_ns());
-            let untimed = turns.measure(hooks, self.load, &["--warm-up", WARM_UP, "--untimed"])?;
-            let sample = untimed.sample().context("a load without a result")?;
-            self.relative[index].push(sample.relative);
+            if index != OFF {
+                let untimed = turns.measure(hooks, self.load, &["--warm-up", WARM_UP, "--untimed"])?;
+                let sample = untimed.sample().context("a load without a result")?;
+                self.relative[index].push(sample.relative);
+            }
             if index == USER[1] {
                 self.chain_bytes.push(per_open(&timed, timed.measured.chain_bytes()));
                 self.bytes.push(per_open(&timed, timed.measured.bytes));
