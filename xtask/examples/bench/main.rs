@@ -7,8 +7,8 @@ mod loads;
 mod programs;
 mod ring;
 mod sample;
-mod symbols;
 mod sites;
+mod symbols;
 mod trace;
 
 use std::io::Write as _;

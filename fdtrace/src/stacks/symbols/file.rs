@@ -178,9 +178,11 @@ impl Part {
         }
     }
 
-    /// The library takes a symbol without a size for all that follows up to the next symbol.
+    /// The library takes a symbol without a size for all that follows up to the next symbol. A function of several parts has
+    /// no size in the debug information either, which has a line for each address.
     fn is_within(&self, symbol: &Sym<'_>, address: u64) -> bool {
         symbol.size.is_some()
+            || symbol.code_info.is_some()
             || (symbol.offset < SIZELESS && self.layout.is_one_section(symbol.addr, address))
     }
 
