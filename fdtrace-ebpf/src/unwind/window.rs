@@ -37,6 +37,9 @@ pub(crate) fn send(window: &mut Window, stopped: &Stopped, tgid: u32, name: u64)
         bytes: bytes as u32,
         reserved2: 0,
     };
+    // The compiler knows that there are few, and old verifiers do not: the bounds have to be in the code.
+    // SAFETY: a field of the window.
+    let bytes = unsafe { core::ptr::read_volatile(&raw const window.header.bytes) } as usize;
     let length = size_of::<wire::Window>() + (bytes & (2 * WINDOW_BYTES - 1));
     if length > size_of::<Window>() {
         return false;
