@@ -142,8 +142,8 @@ pub struct Offsets {
     pub unix_name: u32,
     /// `task_struct.mm`
     pub task_mm: u32,
-    /// `mm_struct.exec_vm`
-    pub mm_code: u32,
+    /// `mm_struct.context.tlb_gen`
+    pub mm_changes: u32,
     /// `mm_struct.start_stack`
     pub mm_stack: u32,
     /// `mm_struct.context.vdso`
@@ -152,6 +152,8 @@ pub struct Offsets {
     pub vma_start: u32,
     /// `vm_area_struct.vm_end`
     pub vma_end: u32,
+    /// `vm_area_struct.vm_flags`
+    pub vma_flags: u32,
     /// `vm_area_struct.vm_pgoff`
     pub vma_page: u32,
     /// `vm_area_struct.vm_rb`, up to 6.0
@@ -253,8 +255,8 @@ pub struct Config {
     pub unwind: u8,
     /// The time of an inode is two fields, the second of 32 bits (6.11).
     pub inode_time_is_split: u8,
-    /// Zero.
-    pub reserved: [u8; 5],
+    /// A window tells of the code that its stack points into: verifiers before 6.1 take minutes to see that it may.
+    pub window_code: u8,
 }
 
 /// System call numbers that matter, by architecture.
@@ -292,5 +294,5 @@ const _: () = assert!(
             + size_of::<Syscalls>()
             + size_of::<Offsets>()
             + COMM_LEN
-            + 20
+            + 16
 );

@@ -234,7 +234,7 @@ pub struct StackHeader {
 /// Stack memory from the first frame on that the kernel side has no rule for; `bytes` bytes of it follow. The frames
 /// before came as a stack of the same name.
 #[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// [`Tag::Window`]
     pub tag: u8,
@@ -260,7 +260,27 @@ pub struct Window {
     pub bytes: u32,
     /// Zero.
     pub reserved2: u32,
+    /// Where the process has code that words of that memory point into, as far as there was room: the process may be gone
+    /// before anybody looks. Empty ones are all zeros.
+    pub code: [CodeMapping; WINDOW_MAPPINGS],
 }
+
+/// A part of a file that a process has mapped as code.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CodeMapping {
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// Offset in the file.
+    pub offset: u64,
+    /// The file ([`crate::unwind::module_key`]).
+    pub module: u64,
+}
+
+/// How many mappings a [`Window`] can tell of, the same one more than once. A power of two.
+pub const WINDOW_MAPPINGS: usize = 32;
 
 /// The most stack memory that a [`Window`] brings.
 pub const WINDOW_BYTES: usize = 16 << 10;
@@ -378,7 +398,7 @@ const _: () = {
     assert!(size_of::<Mapped>() == 64 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
     assert!(size_of::<StackHeader>() == 24 && offset_of!(StackHeader, hash) == 8);
-    assert!(size_of::<Window>() == 80 && offset_of!(Window, bytes) == 72);
+    assert!(size_of::<Window>() == 80 + 32 * WINDOW_MAPPINGS && offset_of!(Window, bytes) == 72);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
     assert!(size_of::<Exit>() == 16 && offset_of!(Exit, time) == 8);

@@ -44,7 +44,7 @@ static CONFIG: Config = Config {
     note_attach: 0,
     unwind: 0,
     inode_time_is_split: 0,
-    reserved: [0; 5],
+    window_code: 0,
 };
 
 const NO_OFFSETS: Offsets = Offsets {
@@ -108,11 +108,12 @@ const NO_OFFSETS: Offsets = Offsets {
     unix_peer: ABSENT,
     unix_name: ABSENT,
     task_mm: ABSENT,
-    mm_code: ABSENT,
+    mm_changes: ABSENT,
     mm_stack: ABSENT,
     mm_vdso: ABSENT,
     vma_start: ABSENT,
     vma_end: ABSENT,
+    vma_flags: ABSENT,
     vma_page: ABSENT,
     vma_node: ABSENT,
     mm_nodes: ABSENT,

@@ -168,7 +168,7 @@ fn send_user(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
     if !is_asked(scratch) {
         return send_once(scratch, tgid, name);
     }
-    if !send(scratch, tgid, name) || !window::send(&mut scratch.window, &scratch.work.stopped, tgid, name) {
+    if !send(scratch, tgid, name) || !window::send(&mut scratch.window, &mut scratch.work, tgid, name) {
         count(Counter::LostStacks);
         return false;
     }

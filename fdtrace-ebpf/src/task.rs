@@ -131,12 +131,13 @@ impl Task {
         read(self.address(), config::get!(offsets.task_mm))
     }
 
-    /// A name of an address space as it is now: the same in all threads, another when code is mapped or unmapped, when
-    /// another program runs, and when the kernel uses the structure again (the kernel begins each stack elsewhere).
+    /// A name of an address space as it is now: the same in all threads, another when anything is unmapped from it (then
+    /// processors have to forget translations, which the kernel counts), when another program runs, and when the kernel uses
+    /// the structure again (it begins each stack elsewhere).
     #[inline(always)]
     pub(crate) fn space(mm: u64) -> u64 {
-        let code: u64 = read(mm, config::get!(offsets.mm_code));
-        hash::mix(hash::mix(mm, code), Self::first_stack(mm))
+        let changes: u64 = read(mm, config::get!(offsets.mm_changes));
+        hash::mix(hash::mix(mm, changes), Self::first_stack(mm))
     }
 
     /// Where the stack of the first thread begins: the arguments and the environment lie above.

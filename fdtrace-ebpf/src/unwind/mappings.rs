@@ -26,8 +26,8 @@ const SLOTS: usize = 16;
 const SLOTS_WITH_GAPS: usize = 10;
 const PIVOTS: usize = 15;
 const PIVOTS_WITH_GAPS: usize = 9;
-/// The tree of a process with 65,530 mappings (`vm.max_map_count`) has less levels.
-const MAPLE_LEVELS: usize = 7;
+/// The tree of a process with 65,530 mappings (`vm.max_map_count`) has no more, even if its nodes are but half full.
+const MAPLE_LEVELS: usize = 6;
 const RED_BLACK_LEVELS: usize = 32;
 
 /// A mapping.
@@ -35,6 +35,10 @@ const RED_BLACK_LEVELS: usize = 32;
 pub(crate) struct Mapping {
     /// Its first address.
     pub(crate) start: u64,
+    /// The first address behind it.
+    pub(crate) end: u64,
+    /// `VM_*` bits.
+    pub(crate) flags: u64,
     /// The page of the file that is mapped there.
     pub(crate) page: u64,
     /// The `struct file`; 0 for none.
@@ -58,6 +62,8 @@ pub(crate) fn find(mm: u64, address: u64, node: &mut Node) -> Option<Mapping> {
     }
     Some(Mapping {
         start,
+        end,
+        flags: read(area, config::get!(offsets.vma_flags)),
         page: read(area, config::get!(offsets.vma_page)),
         file: read(area, config::get!(offsets.vma_file)),
     })

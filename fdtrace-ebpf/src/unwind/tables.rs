@@ -58,7 +58,7 @@ static QUESTIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
 #[repr(C)]
 pub(crate) struct Workspace {
     memory: Memory,
-    node: Node,
+    pub(crate) node: Node,
     walk: Walk,
     /// Where the walk has stopped, if a rule was missing.
     pub(crate) stopped: Stopped,
@@ -100,6 +100,8 @@ pub(crate) struct Stopped {
     pub(crate) module: u64,
     pub(crate) offset: u64,
     pub(crate) start: u64,
+    /// The `mm_struct`.
+    pub(crate) mm: u64,
     /// No frame lies above, on the first thread's stack.
     pub(crate) top: u64,
     pub(crate) exact: u64,
@@ -207,6 +209,7 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         module: place.code.module,
         offset: place.code.offset,
         start: place.start,
+        mm: walk.mm,
         top: Task::first_stack(walk.mm),
         exact: u64::from(walk.returns == 0),
     };
@@ -257,7 +260,7 @@ fn find(mm: u64, address: u64, node: &mut Node) -> Place {
 }
 
 #[inline(always)]
-fn module(file: u64) -> u64 {
+pub(crate) fn module(file: u64) -> u64 {
     let inode: u64 = read(file, config::get!(offsets.file_inode));
     let superblock: u64 = read(inode, config::get!(offsets.inode_sb));
     let nanoseconds = if config::get!(inode_time_is_split) != 0 {

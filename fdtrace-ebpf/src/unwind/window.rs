@@ -1,24 +1,42 @@
 //! Stack memory for user space, where a walk stopped for want of a rule.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use fdtrace_common::wire::{self, Tag, WINDOW_BYTES};
+use fdtrace_common::wire::{self, CodeMapping, Tag, WINDOW_BYTES, WINDOW_MAPPINGS};
 
-use super::tables::Stopped;
-use crate::events;
+use super::{
+    mappings,
+    tables::{self, Workspace},
+};
+use crate::{config, events};
 
 /// Read at once; a power of two that divides a page, so that a block lies in one mapping or in none.
 const BLOCK: usize = 1024;
 
-/// A record as it goes through the ring.
+/// Words of the stack that are looked at for return addresses.
+const WORDS: usize = 512;
+/// From a hash of a word's page to the candidate that the word is.
+const CANDIDATES_SHIFT: u32 = 64 - WINDOW_MAPPINGS.trailing_zeros();
+/// Odd, with well-mixed bits.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
+
+/// No code of a process lies above.
+const ADDRESS_BITS: u32 = 47;
+const PAGE_SHIFT: u64 = 12;
+const VM_EXEC: u64 = 4;
+
+/// A record as it goes through the ring, and what it is made with.
 #[repr(C)]
 pub(crate) struct Window {
     header: wire::Window,
-    bytes: [u8; WINDOW_BYTES],
+    words: [u64; WINDOW_BYTES / 8],
+    /// Words that are looked up.
+    candidates: [u64; WINDOW_MAPPINGS],
 }
 
 /// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full.
 #[inline(always)]
-pub(crate) fn send(window: &mut Window, stopped: &Stopped, tgid: u32, name: u64) -> bool {
+pub(crate) fn send(window: &mut Window, work: &mut Workspace, tgid: u32, name: u64) -> bool {
+    let stopped = work.stopped;
     let stack = stopped.registers.stack;
     let filled = fill(window, stack);
     let above = stopped.top.wrapping_sub(stack) as usize;
@@ -36,12 +54,16 @@ pub(crate) fn send(window: &mut Window, stopped: &Stopped, tgid: u32, name: u64)
         registers: stopped.registers,
         bytes: bytes as u32,
         reserved2: 0,
+        code: [CodeMapping::default(); WINDOW_MAPPINGS],
     };
+    if config::get!(window_code) != 0 {
+        find_code(window, work);
+    }
     // The compiler knows that there are few, and old verifiers do not: the bounds have to be in the code.
     // SAFETY: a field of the window.
     let bytes = unsafe { core::ptr::read_volatile(&raw const window.header.bytes) } as usize;
     let length = size_of::<wire::Window>() + (bytes & (2 * WINDOW_BYTES - 1));
-    if length > size_of::<Window>() {
+    if length > size_of::<wire::Window>() + WINDOW_BYTES {
         return false;
     }
     // SAFETY: not longer than the window.
@@ -72,6 +94,62 @@ fn fill(window: &mut Window, from: u64) -> usize {
 fn copy(window: &mut Window, at: usize, bytes: usize, from: u64) -> bool {
     // SAFETY: the callers' lengths end within the window; any address may be given, the helper checks it.
     unsafe {
-        bpf_probe_read_user(window.bytes.as_mut_ptr().add(at).cast(), bytes as u32, from as *const _) == 0
+        bpf_probe_read_user(
+            window.words.as_mut_ptr().cast::<u8>().add(at).cast(),
+            bytes as u32,
+            from as *const _,
+        ) == 0
     }
+}
+
+/// Finds code of the process that the stack points into.
+#[inline(always)]
+fn find_code(window: &mut Window, work: &mut Workspace) {
+    window.candidates = [0; WINDOW_MAPPINGS];
+    let mut index = 0;
+    while index < WORDS {
+        choose(window, index);
+        index += 1;
+    }
+    window.candidates[0] = work.stopped.registers.instruction;
+    let mut slot = 0;
+    while slot < WINDOW_MAPPINGS {
+        locate(window, work, slot);
+        slot += 1;
+    }
+}
+
+/// Remembers a word that may be an address of code; others of the same page, and some of other pages, are forgotten for it.
+/// Without branches, for the verifier follows each of them. Behind the stack's end are words of an earlier stack, which do
+/// no harm.
+#[inline(always)]
+fn choose(window: &mut Window, index: usize) {
+    let word = window.words[index];
+    let page = word >> PAGE_SHIFT;
+    let slot = (page.wrapping_mul(MULTIPLIER) >> CANDIDATES_SHIFT) as usize & (WINDOW_MAPPINGS - 1);
+    // All ones for a word that has a page, and none of the bits that addresses have not.
+    let is_small = (page >> (ADDRESS_BITS - PAGE_SHIFT as u32)).wrapping_sub(1) >> 63;
+    let is_mapped = page.wrapping_neg() >> 63;
+    let mask = (is_small & is_mapped).wrapping_neg();
+    window.candidates[slot] = (window.candidates[slot] & !mask) | (word & mask);
+}
+
+/// Notes the mapping that a remembered word points into, if it is code of a file.
+#[inline(never)]
+fn locate(window: &mut Window, work: &mut Workspace, slot: usize) -> u32 {
+    let address = window.candidates[slot & (WINDOW_MAPPINGS - 1)];
+    if address == 0 {
+        return 0;
+    }
+    let Some(found) = mappings::find(work.stopped.mm, address, &mut work.node) else { return 0 };
+    if found.file == 0 || found.flags & VM_EXEC == 0 {
+        return 0;
+    }
+    window.header.code[slot & (WINDOW_MAPPINGS - 1)] = CodeMapping {
+        start: found.start,
+        end: found.end,
+        offset: found.page << PAGE_SHIFT,
+        module: tables::module(found.file),
+    };
+    1
 }

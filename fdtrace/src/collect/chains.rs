@@ -2,6 +2,9 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
+    path::PathBuf,
     sync::{
         Arc,
         mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
@@ -20,9 +23,17 @@ const MOST_WAITING: usize = 4096;
 /// Chains that may wait for their windows, which come right behind them.
 const MOST_BEGUN: usize = 64;
 
+/// What the thread is given.
+enum Work {
+    /// A chain to be completed.
+    Chain(Stack, Window),
+    /// A process began to run a program.
+    Program(u32, PathBuf),
+}
+
 /// Has chains completed in a thread of its own, which may have to read files that are slow to read.
 pub(super) struct Chains {
-    work: SyncSender<(Stack, Window)>,
+    work: SyncSender<Work>,
     done: Receiver<Stack>,
     begun: HashMap<u64, Stack>,
     /// How many are being completed.
@@ -59,11 +70,22 @@ impl Chains {
     /// What is needed to complete it.
     pub(super) fn go_on(&mut self, window: Window) {
         let Some(begun) = self.begun.remove(&window.hash) else { return };
-        match self.work.try_send((begun, window)) {
+        match self.work.try_send(Work::Chain(begun, window)) {
             Ok(()) => self.under_way += 1,
-            Err(TrySendError::Full((begun, _)) | TrySendError::Disconnected((begun, _))) => {
-                self.give_up(begun);
+            Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) => {
+                if let Work::Chain(begun, _) = work {
+                    self.give_up(begun);
+                }
             }
+        }
+    }
+
+    /// Tells of a program that was begun.
+    pub(super) fn note_program(&self, event: &Event) {
+        if let Event::Exec { tgid, path, .. } = event {
+            let path = PathBuf::from(OsStr::from_bytes(path));
+            // Where there is no room, the program is found while its process is there, or not at all.
+            let _ = self.work.try_send(Work::Program(*tgid, path));
         }
     }
 
@@ -86,12 +108,19 @@ impl Chains {
 }
 
 fn complete(
-    waiting: &Receiver<(Stack, Window)>,
+    waiting: &Receiver<Work>,
     finished: &Sender<Stack>,
     mut rules: RuleBook,
     mut completer: Completer,
 ) {
-    for (begun, window) in waiting {
+    for work in waiting {
+        let (begun, window) = match work {
+            Work::Chain(begun, window) => (begun, window),
+            Work::Program(process, path) => {
+                completer.note_program(process, &path);
+                continue;
+            }
+        };
         let Completed { stack, rules: learnt, code } = completer.complete(begun, &window);
         rules.learn(&learnt, &code);
         if finished.send(stack).is_err() {

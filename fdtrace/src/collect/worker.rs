@@ -298,7 +298,10 @@ impl Worker {
     fn drain_batch(&mut self) -> usize {
         let (batch, chains, malformed) = (&mut self.batch, &mut self.chains, &mut self.malformed);
         let taken = self.tracer.drain(BATCH, |record| match decode(record) {
-            Ok(Record::Event(event)) => batch.push(event),
+            Ok(Record::Event(event)) => {
+                chains.note_program(&event);
+                batch.push(event);
+            }
             Ok(Record::Begun(stack)) => chains.begin(stack),
             Ok(Record::Window(window)) => chains.go_on(window),
             Err(_) => *malformed += 1,

@@ -82,7 +82,8 @@ pub fn with_descendants(roots: &[u32]) -> Vec<u32> {
     found
 }
 
-fn all() -> impl Iterator<Item = u32> {
+/// All processes.
+pub(crate) fn all() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
         .into_iter()
         .flatten()

@@ -1,16 +1,17 @@
 //! Which files the kernel side's places lie in.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     fs::{self, File, Metadata},
     os::unix::fs::MetadataExt as _,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
 };
 
 use fdtrace_common::unwind::module_key;
 
 use super::symbols::{Module, Reach};
-use crate::process::Mapping;
+use crate::process::{self, Mapping};
 
 /// Modules by their keys ([`module_key`]). The one who completes chains fills it, and the one who names them reads it.
 #[derive(Default)]
@@ -50,6 +51,33 @@ pub(super) fn open(pid: u32, mapping: &Mapping) -> Option<(Module, File)> {
 pub(super) fn key(mapping: &Mapping, metadata: &Metadata) -> u64 {
     let (seconds, nanoseconds) = (metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned());
     module_key(mapping.device, mapping.inode, seconds, nanoseconds)
+}
+
+/// The same key, from the file alone.
+pub(super) fn file_key(file: &File) -> Option<u64> {
+    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let device = (libc::major(metadata.dev()) << 20) | libc::minor(metadata.dev());
+    let (seconds, nanoseconds) = (metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned());
+    Some(module_key(device, metadata.ino(), seconds, nanoseconds))
+}
+
+/// The module at a path of ours.
+pub(super) fn open_path(path: &Path) -> Option<(Module, File)> {
+    let file = File::open(path).ok()?;
+    let module = Module { path: path.into(), build_id: None, file: None, reach: None };
+    Some((module.identified_by(&file), file))
+}
+
+/// Where the files are that processes have mapped as code now, by their keys.
+pub(super) fn mapped_anywhere() -> HashMap<u64, PathBuf> {
+    let mut paths = HashSet::new();
+    for pid in process::all() {
+        let code =
+            process::mappings(pid).into_iter().filter(|mapping| mapping.executable && mapping.inode != 0);
+        paths.extend(code.map(|mapping| mapping.path));
+    }
+    let key = |path: &Arc<Path>| Some((file_key(&File::open(path).ok()?)?, path.to_path_buf()));
+    paths.iter().filter_map(key).collect()
 }
 
 /// What the mapped file itself says, without opening it.

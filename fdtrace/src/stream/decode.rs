@@ -1,7 +1,9 @@
 use bytes::Buf;
 use fdtrace_common::{
     unwind::{Registers, end},
-    wire::{self, Cause, MAX_FRAMES, NO_SYSCALL, Side, Tag, WINDOW_BYTES, flag},
+    wire::{
+        self, Cause, CodeMapping, MAX_FRAMES, NO_SYSCALL, Side, Tag, WINDOW_BYTES, WINDOW_MAPPINGS, flag,
+    },
 };
 
 use super::{Alloc, Call, Event, Mapped, Name, Release, Stack, Window};
@@ -177,11 +179,21 @@ fn window(record: &[u8]) -> Result<Record, Malformed> {
         Registers { instruction: bytes.get_u64_ne(), stack: bytes.get_u64_ne(), frame: bytes.get_u64_ne() };
     let length = bytes.get_u32_ne() as usize;
     bytes.advance(4);
+    let code = (0..WINDOW_MAPPINGS).map(|_| code_mapping(&mut bytes)).filter(|code| code.end != 0).collect();
     if length > WINDOW_BYTES || bytes.remaining() != length {
         return Err(wrong_length);
     }
     let stack = bytes.into();
-    Ok(Record::Window(Window { hash, tgid, exact, space, module, offset, start, registers, stack }))
+    Ok(Record::Window(Window { hash, tgid, exact, space, module, offset, start, registers, code, stack }))
+}
+
+fn code_mapping(bytes: &mut &[u8]) -> CodeMapping {
+    CodeMapping {
+        start: bytes.get_u64_ne(),
+        end: bytes.get_u64_ne(),
+        offset: bytes.get_u64_ne(),
+        module: bytes.get_u64_ne(),
+    }
 }
 
 fn fork(mut bytes: &[u8]) -> Event {
@@ -371,6 +383,9 @@ mod tests {
     fn a_chain_that_has_begun_is_completed_by_its_window() {
         let Ok(Record::Begun(begun)) = decode(&places_record(&[], end::ASKED, 5)) else { panic!("a chain") };
         assert_eq!((begun.hash, begun.frames.len()), (5, 0));
+        let part = CodeMapping { start: 1, end: 2, offset: 3, module: 4 };
+        let mut code = [CodeMapping::default(); WINDOW_MAPPINGS];
+        code[7] = part;
         let header = wire::Window {
             tag: Tag::Window as u8,
             exact: 1,
@@ -382,7 +397,9 @@ mod tests {
             start: 10,
             registers: Registers { instruction: 11, stack: 12, frame: 13 },
             bytes: 3,
-            ..wire::Window::default()
+            code,
+            reserved: 0,
+            reserved2: 0,
         };
         let mut record = bytes_of(&header);
         record.extend([1, 2, 3]);
@@ -395,6 +412,7 @@ mod tests {
             offset: 9,
             start: 10,
             registers: header.registers,
+            code: [part].into(),
             stack: [1, 2, 3].into(),
         };
         assert_eq!(decode(&record), Ok(Record::Window(window)));

@@ -18,6 +18,7 @@ pub use origin::Origin;
 use fdtrace_common::{
     hash,
     unwind::{Registers, end},
+    wire::CodeMapping,
 };
 
 /// One thing that happened.
@@ -241,6 +242,8 @@ pub struct Window {
     pub start: u64,
     /// That frame's registers.
     pub registers: Registers,
+    /// Code of the process that the stack points into, as far as the kernel side had room for it.
+    pub code: Box<[CodeMapping]>,
     /// Memory from its stack pointer on.
     pub stack: Box<[u8]>,
 }

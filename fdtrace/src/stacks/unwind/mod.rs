@@ -4,7 +4,7 @@ mod programs;
 mod rule;
 mod tables;
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use fdtrace_common::{
     unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, kind, place_key},
@@ -58,6 +58,11 @@ impl Completer {
         Self { programs: Programs::new(modules) }
     }
 
+    /// A process began to run a program, which may be gone when its first chain comes.
+    pub fn note_program(&mut self, pid: u32, path: &Path) {
+        self.programs.note(pid, path);
+    }
+
     /// Follows a chain through the stack memory that came with it.
     pub fn complete(&mut self, begun: Stack, window: &Window) -> Completed {
         let mut walk = Walk {
@@ -102,9 +107,9 @@ impl Walk<'_> {
         let (window, address) = (self.window, self.address());
         let mapping =
             self.mappings.iter().find(|mapping| mapping.range.contains(&address) && mapping.executable);
-        if window.module != ANONYMOUS && self.at == window.registers {
-            let rule = programs.told_rule(window, mapping);
-            return Some(Frame { module: window.module, offset: window.offset, rule });
+        if let Some((module, offset)) = self.told(address) {
+            programs.find(window.tgid, module, mapping);
+            return Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) });
         }
         let mapping = mapping?;
         if mapping.is_vdso() {
@@ -118,6 +123,16 @@ impl Walk<'_> {
         let offset = address - mapping.range.start + mapping.offset;
         let module = programs.meet(window.tgid, mapping, None)?;
         Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) })
+    }
+
+    /// The module and the offset as the kernel side has them.
+    fn told(&self, address: u64) -> Option<(u64, u64)> {
+        let window = self.window;
+        if window.module != ANONYMOUS && self.at == window.registers {
+            return Some((window.module, window.offset));
+        }
+        let code = window.code.iter().find(|code| (code.start..code.end).contains(&address))?;
+        Some((code.module, address - code.start + code.offset))
     }
 
     /// Goes on; `false` when the chain ends here.

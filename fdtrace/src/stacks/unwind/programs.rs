@@ -1,6 +1,12 @@
 //! The programs whose tables are known.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::HashMap,
+    fs::File,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use fdtrace_common::unwind::{Rule, VDSO};
 
@@ -8,11 +14,16 @@ use super::tables::Tables;
 use crate::{
     process::{self, Mapping},
     stacks::modules::{self, Modules},
-    stream::Window,
 };
 
 /// Bytes of tables that are kept in memory.
 const MOST_BYTES: usize = 64 << 20;
+
+/// The most files whose places are remembered.
+const MOST_SEEN: usize = 4096;
+
+/// How often all processes are looked through for files at most.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Tables by module.
 pub(super) struct Programs {
@@ -23,11 +34,22 @@ pub(super) struct Programs {
     /// Where a filesystem shows other inode numbers than it has inside: the kernel side's key by the one that is made
     /// from what it shows.
     inner_keys: HashMap<u64, u64>,
+    /// Where files were seen.
+    seen: HashMap<u64, PathBuf>,
+    /// When all processes were last looked through for files.
+    looked: Option<Instant>,
 }
 
 impl Programs {
     pub(super) fn new(modules: Arc<Modules>) -> Self {
-        Self { modules, tables: HashMap::new(), bytes: 0, inner_keys: HashMap::new() }
+        Self {
+            modules,
+            tables: HashMap::new(),
+            bytes: 0,
+            inner_keys: HashMap::new(),
+            seen: HashMap::new(),
+            looked: None,
+        }
     }
 
     /// The rule of an offset in a module that was met; `None` when its file could not be had.
@@ -39,14 +61,43 @@ impl Programs {
         Some(tables.as_ref().map_or(Rule::UNKNOWN, |tables| tables.rule(offset, exact)))
     }
 
-    /// The rule of the frame that the kernel side has named by itself.
-    pub(super) fn told_rule(&mut self, window: &Window, mapping: Option<&Mapping>) -> Option<Rule> {
-        let Window { tgid, module, offset, start, exact, .. } = window;
-        if *module != VDSO && !self.is_known(*module) {
-            let mapping = mapping.filter(|mapping| mapping.range.start == *start)?;
-            self.meet(*tgid, mapping, Some(*module))?;
+    /// Finds the file of a module that the kernel side has named: in the process, or where it was seen elsewhere when the
+    /// process is gone.
+    pub(super) fn find(&mut self, pid: u32, module: u64, mapping: Option<&Mapping>) {
+        if module == VDSO || self.is_known(module) {
+            return;
         }
-        self.rule(*module, *offset, *exact)
+        if mapping.and_then(|mapping| self.meet(pid, mapping, Some(module))).is_none() {
+            self.find_elsewhere(module);
+        }
+    }
+
+    fn find_elsewhere(&mut self, module: u64) {
+        if !self.seen.contains_key(&module) && self.looked.is_none_or(|last| last.elapsed() > PATIENCE) {
+            self.looked = Some(Instant::now());
+            self.seen.extend(modules::mapped_anywhere());
+        }
+        let Some(path) = self.seen.get(&module) else { return };
+        if let Some((found, file)) =
+            modules::open_path(path).filter(|(_, file)| modules::file_key(file) == Some(module))
+        {
+            self.keep(module, Tables::read(&file));
+            self.modules.insert(module, found);
+        }
+    }
+
+    /// Remembers where a program's file is.
+    pub(super) fn note(&mut self, pid: u32, path: &Path) {
+        let inside = Path::new("/proc").join(pid.to_string()).join("cwd").join(path);
+        for path in [inside, path.to_owned()] {
+            if let Some(key) = File::open(&path).ok().and_then(|file| modules::file_key(&file)) {
+                if self.seen.len() >= MOST_SEEN {
+                    self.seen.clear();
+                }
+                self.seen.insert(key, path.canonicalize().unwrap_or(path));
+                return;
+            }
+        }
     }
 
     /// The key of a mapping's file, whose tables are read if nobody has met it before; `None` when it cannot be opened.
