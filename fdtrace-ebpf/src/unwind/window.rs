@@ -106,10 +106,11 @@ fn copy(window: &mut Window, at: usize, bytes: usize, from: u64) -> bool {
 #[inline(always)]
 fn find_code(window: &mut Window, work: &mut Workspace) {
     window.candidates = [0; WINDOW_MAPPINGS];
-    let mut index = 0;
-    while index < WORDS {
-        choose(window, index);
-        index += 1;
+    // The innermost frames come last, so that they are not forgotten for others.
+    let mut left = WORDS;
+    while left > 0 {
+        left -= 1;
+        choose(window, left);
     }
     window.candidates[0] = work.stopped.registers.instruction;
     let mut slot = 0;
