@@ -124,6 +124,8 @@ pub struct Site {
     pub name_id: Option<String>,
     /// Which kernel path.
     pub origin: &'static str,
+    /// The kernel function that tells so; none where the system call does, or nothing.
+    pub origin_function: Option<&'static str>,
     /// Alive.
     pub live: u64,
     /// Of those, at least as old as `--min-age` asks.

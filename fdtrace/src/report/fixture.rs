@@ -31,6 +31,7 @@ pub(super) fn site(id: &str, live: u64) -> Site {
         id: id.to_owned(),
         name_id: None,
         origin: "open",
+        origin_function: None,
         live,
         aged: live,
         change: 0,

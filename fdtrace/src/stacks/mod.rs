@@ -9,7 +9,7 @@ mod user;
 
 pub use kernel::kernel_chain;
 pub use modules::Modules;
-pub use origin::origin;
+pub use origin::{deciding_function, origin};
 pub use symbols::{CodeNames, FileId, Frames, Module, Reach};
 pub use unwind::{Completed, Completer};
 pub use user::UserStacks;

@@ -14,6 +14,8 @@ const DECIDING: &[(&str, Origin)] = &[
     ("shmem_file_setup_with_mnt", Origin::Shmem),
     ("shmem_zero_setup", Origin::Shmem),
     ("hugetlb_file_setup", Origin::Shmem),
+    ("drm_gem_object_init", Origin::Shmem),
+    ("dma_buf_export", Origin::AnonInode),
     ("sock_alloc_file", Origin::Socket),
     ("create_pipe_files", Origin::Pipe),
     ("fifo_open", Origin::Pipe),
@@ -92,9 +94,7 @@ const SYSCALLS: &[(libc::c_long, Origin)] = &[
 /// Decides by the kernel stack, innermost frame first, and without one by the system call.
 #[must_use]
 pub fn origin(chain: &[KernelFrame], call: &Call) -> Origin {
-    let by_function = chain.iter().find_map(|frame| {
-        DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol)).map(|(_, origin)| *origin)
-    });
+    let by_function = deciding(chain).map(|(_, origin)| origin);
     let by_syscall = || {
         let number = libc::c_long::from(call.syscall?);
         SYSCALLS.iter().find(|(syscall, _)| *syscall == number).map(|(_, origin)| *origin)
@@ -105,6 +105,18 @@ pub fn origin(chain: &[KernelFrame], call: &Call) -> Origin {
         None if call.kernel_task => Origin::Kernel,
         None => Origin::Unknown,
     }
+}
+
+/// The function of a kernel chain that decides.
+#[must_use]
+pub fn deciding_function(chain: &[KernelFrame]) -> Option<&'static str> {
+    deciding(chain).map(|(function, _)| function)
+}
+
+fn deciding(chain: &[KernelFrame]) -> Option<(&'static str, Origin)> {
+    let decides =
+        |frame: &KernelFrame| DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol));
+    chain.iter().find_map(decides).copied()
 }
 
 /// `O_TMPFILE` contains the bit of `O_DIRECTORY`, and makes a file.
@@ -137,6 +149,9 @@ mod tests {
         let memfd =
             ["alloc_empty_file", "alloc_file_pseudo", "__shmem_file_setup.isra.0", "__x64_sys_memfd_create"];
         assert_eq!(decide(&memfd, libc::SYS_memfd_create, 0), Origin::Shmem);
+        let chain = memfd.map(|name| KernelFrame { symbol: name.to_owned(), offset: 1 });
+        assert_eq!(deciding_function(&chain), Some("__shmem_file_setup"));
+        assert_eq!(deciding_function(&chain[..2]), None);
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::{
         Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt,
         MappingExample, Process, Site, Trace, UserFrame, Verdict, name_id, place,
     },
+    stacks,
     stream::{self, Cause, ImageKey, Origin, Sought},
 };
 
@@ -140,6 +141,7 @@ impl View {
             id: format!("{id:016x}"),
             name_id: name_id(origin, &user_stack, &kernel_stack),
             origin,
+            origin_function: stacks::deciding_function(&site.site.kernel),
             live: site.live,
             aged: site.aged,
             change: history.map_or(0, History::change),
