@@ -27,6 +27,8 @@ pub struct Program {
     pub chain: Vec<Pattern>,
     /// There is more of it than anybody shows, which has to be said.
     pub cut: bool,
+    /// How many of its handles, the first ones, may have only the beginning of the chain.
+    pub begun: u64,
     built: Built,
 }
 
@@ -71,5 +73,6 @@ fn program(name: &str, entry: &Entry, built: Built, table: &Table) -> Result<Pro
         .iter()
         .filter_map(|pattern| pattern.mark.as_deref())
         .try_for_each(|mark| built.mark(mark).map(drop))?;
-    Ok(Program { name: name.to_owned(), leaks: entry.leaks, chain, cut: entry.cut, built })
+    let Entry { leaks, cut, begun, .. } = *entry;
+    Ok(Program { name: name.to_owned(), leaks, chain, cut, begun, built })
 }

@@ -20,13 +20,22 @@ pub struct Pattern {
     many: Option<Vec<String>>,
 }
 
-/// Compares a whole chain, innermost first; an error says where they part.
-pub(super) fn compare(chain: &[Pattern], frames: &[Frame], built: &Built) -> Result<(), String> {
+/// Where a chain parts from the true one, in words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Difference {
+    /// All frames that it has are true, and some are missing at its end.
+    Short(String),
+    Wrong(String),
+}
+
+/// Compares a whole chain, innermost first.
+pub(super) fn compare(chain: &[Pattern], frames: &[Frame], built: &Built) -> Result<(), Difference> {
     let mut number = 0;
     for (index, pattern) in chain.iter().enumerate() {
         for _ in 0..pattern.times.unwrap_or(1) {
-            let frame = frames.get(number).ok_or_else(|| format!("ends before frame {number}, {pattern}"))?;
-            let explain = |why| format!("frame {number} is {}: {why}", Shown(frame));
+            let short = || Difference::Short(format!("ends before frame {number}, {pattern}"));
+            let frame = frames.get(number).ok_or_else(short)?;
+            let explain = |why| Difference::Wrong(format!("frame {number} is {}: {why}", Shown(frame)));
             pattern.check(frame, built).map_err(explain)?;
             number += 1;
         }
@@ -35,7 +44,16 @@ pub(super) fn compare(chain: &[Pattern], frames: &[Frame], built: &Built) -> Res
     }
     match &frames[number..] {
         [] => Ok(()),
-        [frame, more @ ..] => Err(format!("goes on with {} and {} more", Shown(frame), more.len())),
+        [frame, more @ ..] => {
+            Err(Difference::Wrong(format!("goes on with {} and {} more", Shown(frame), more.len())))
+        }
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Short(why) | Self::Wrong(why)) = self;
+        write!(f, "{why}")
     }
 }
 
@@ -231,10 +249,12 @@ mod tests {
         let chain = [pattern("f", "one"), pattern("g", "two")];
         let compare = |frames: &[Frame]| compare(&chain, frames, &built());
         assert_eq!(compare(&[frame("f", 1), frame("g", 2)]), Ok(()));
-        assert!(compare(&[frame("f", 1)]).is_err_and(|why| why.contains("ends before frame 1, g")));
+        let short = Difference::Short("ends before frame 1, g".to_owned());
+        assert_eq!(compare(&[frame("f", 1)]), Err(short), "too short");
         assert!(compare(&[frame("f", 1), frame("g", 2), frame("h", 3)]).is_err(), "too long");
         assert!(compare(&[frame("g", 1), frame("f", 2)]).is_err(), "wrong names");
-        assert!(compare(&[frame("f", 1), frame("g", 1)]).is_err_and(|why| why.contains("program.c:2")));
+        let wrong = compare(&[frame("f", 1), frame("g", 1)]);
+        assert!(wrong.is_err_and(|why| why.to_string().contains("program.c:2")));
         let inlined = Frame { inlined: true, ..frame("f", 1) };
         assert!(compare(&[inlined, frame("g", 2)]).is_err(), "not inlined");
     }

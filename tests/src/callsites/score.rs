@@ -2,7 +2,7 @@
 
 use super::{
     Program,
-    pattern::{Shown, compare},
+    pattern::{Difference, Shown, compare},
 };
 use crate::harness::{Document, Site};
 use std::fmt;
@@ -15,6 +15,8 @@ pub struct Score<'a> {
     pub seen: u64,
     /// Those with the whole true chain.
     pub named: u64,
+    /// Those with only the beginning of it, marked as incomplete.
+    begun: u64,
     /// Those with another one that is said to be whole.
     pub mistaken: u64,
     /// What is wrong with the others: why, and the chain.
@@ -44,13 +46,14 @@ impl<'a> Score<'a> {
     }
 
     fn new(program: &'a Program, document: &Document, count: impl Fn(&Site) -> u64) -> Self {
-        let mut score = Self { program, seen: 0, named: 0, mistaken: 0, wrong: Vec::new() };
+        let mut score = Self { program, seen: 0, named: 0, begun: 0, mistaken: 0, wrong: Vec::new() };
         let sites = document.sites.iter().map(|site| (site, count(site)));
         for (site, handles) in sites.filter(|(_, handles)| *handles > 0) {
             score.seen += handles;
             match score.judge(site) {
                 Ok(()) => score.named += handles,
                 Err(why) => {
+                    score.begun += if is_beginning(site, &why) { handles } else { 0 };
                     score.mistaken += if site.user_stack_complete { handles } else { 0 };
                     score.wrong.push(format!("{handles} handles: {why}\n{}", chain(site)));
                 }
@@ -59,18 +62,19 @@ impl<'a> Score<'a> {
         score
     }
 
-    fn judge(&self, site: &Site) -> Result<(), String> {
+    fn judge(&self, site: &Site) -> Result<(), Difference> {
         compare(&self.program.chain, &site.user_stack, &self.program.built)?;
         if site.user_stack_complete == self.program.cut {
-            return Err("marked as what it is not".to_owned());
+            return Err(Difference::Wrong("marked as what it is not".to_owned()));
         }
         Ok(())
     }
 
-    /// All of its handles were seen, and each has the true chain.
+    /// All of its handles were seen, and each has the true chain, or its beginning where that is as good as it gets.
     #[must_use]
     pub fn is_perfect(&self) -> bool {
-        self.seen == self.program.leaks && self.named == self.program.leaks
+        let Self { program, seen, named, begun, .. } = *self;
+        seen == program.leaks && named + begun == program.leaks && begun <= program.begun
     }
 
     /// Of how many handles there should be something to say.
@@ -96,6 +100,11 @@ impl fmt::Display for Score<'_> {
         )?;
         wrong.iter().filter(|_| !self.is_perfect()).try_for_each(|wrong| write!(f, "\n  {wrong}"))
     }
+}
+
+/// A chain that is not whole and says so; what it has is true.
+fn is_beginning(site: &Site, difference: &Difference) -> bool {
+    matches!(difference, Difference::Short(_)) && !site.user_stack.is_empty() && !site.user_stack_complete
 }
 
 fn chain(site: &Site) -> String {

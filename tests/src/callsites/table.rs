@@ -25,6 +25,8 @@ pub(super) struct Entry {
     pub(super) leaks: u64,
     #[serde(default)]
     pub(super) cut: bool,
+    #[serde(default)]
+    pub(super) begun: u64,
     chain: Vec<Item>,
 }
 
