@@ -17,6 +17,10 @@ LAST, LAST_NUMBER = "exit_group", 231
 # Those that make two handles, by their numbers: pipe, socketpair, pipe2.
 PAIRS = {22, 53, 293}
 
+# What is inlined has no frame of its own. Nor has a function that jumped to its last callee and was left so: where debug
+# information says that there was no other way, gdb puts it into the chain.
+NOT_ON_STACK = {gdb.INLINE_FRAME, gdb.TAILCALL_FRAME}
+
 # What the kernel puts where the result will be, while a call has not been made.
 ENOSYS = 38
 
@@ -60,8 +64,7 @@ def chain(pid):
     frame, exact = gdb.newest_frame(), True
     # Where nothing says that a function is the first one, gdb goes on with whatever is on the stack.
     while frame is not None and place(frame.pc(), mapped):
-        # What is inlined has no frame of its own.
-        if frame.type() != gdb.INLINE_FRAME:
+        if frame.type() not in NOT_ON_STACK:
             trampoline = frame.type() == gdb.SIGTRAMP_FRAME
             # A return address is behind the call; the innermost one, and one that a signal interrupted, are none.
             call = frame.pc() if exact or trampoline else frame.pc() - 1

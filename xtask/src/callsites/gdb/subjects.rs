@@ -178,7 +178,7 @@ class Config:
         leak("/dev/null")
 
 [Config().load() for _ in range(5)]
-sorted([3, 2, 1], key=lambda _: leak("/dev/null"))
+sorted([3, 2, 1], key=lambda _: leak("/dev/null") or 0)
 listener = socket.create_server(("127.0.0.1", 0))
 thread = threading.Thread(target=serve, args=(listener,))
 thread.start()
