@@ -61,10 +61,14 @@ impl UserStacks {
         by_address
     }
 
+    /// All places but the innermost lie within a call already.
     fn chain_of_places(&mut self, tgid: u32, stack: &Stack) -> UserChain {
-        let places = stack.frames.chunks_exact(Side::Code.words());
-        let frames = places.flat_map(|place| self.frames_at(tgid, place[0], place[1])).collect();
-        UserChain { frames, complete: stack.complete }
+        let places = stack.frames.chunks_exact(Side::Code.words()).enumerate();
+        let frames = places.flat_map(|(index, place)| {
+            let offset = place[1].saturating_sub(u64::from(index == 0));
+            self.frames_at(tgid, place[0], offset)
+        });
+        UserChain { frames: frames.collect(), complete: stack.complete }
     }
 
     fn frames_at(&mut self, tgid: u32, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
@@ -181,10 +185,10 @@ impl Addresses {
     }
 }
 
-/// All but the innermost are return addresses: one less lies within the call.
+/// Return addresses, and the one behind the instruction of a system call: one less lies within the call. What lies behind
+/// may be of another line, or of another function that is inlined there.
 fn calls(stack: &[u64]) -> Vec<u64> {
-    let before = |(index, address): (usize, &u64)| address.saturating_sub(u64::from(index > 0));
-    stack.iter().enumerate().map(before).collect()
+    stack.iter().map(|address| address.saturating_sub(1)).collect()
 }
 
 fn chain(frames: Vec<Arc<UserFrame>>) -> UserChain {
@@ -209,7 +213,7 @@ mod tests {
 
     #[test]
     fn resolves_its_own_code() {
-        let here = resolves_its_own_code as fn() as usize as u64;
+        let here = resolves_its_own_code as fn() as usize as u64 + 1;
         let stacks = [stack(&[here]), stack(&[]), stack(&[here, here + 2])];
         let stacks: Vec<_> = stacks.iter().map(Some).collect();
         let chains = UserStacks::new(Arc::default()).resolve(std::process::id(), &stacks);
