@@ -9,7 +9,7 @@
 #include "leak.h"
 
 #ifdef ALTERNATE
-#define OFTEN {.tv_usec = 200000}
+#define OFTEN {.tv_usec = 500000}
 #else
 #define OFTEN {.tv_usec = 2000}
 #endif
