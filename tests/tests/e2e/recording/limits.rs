@@ -3,7 +3,8 @@
 use super::{fails, replay::held_by};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Finished, PATIENCE, Recorder, Report, Scratch, Site, SmallDisk, Workload, finish, record, report, turn,
+    Document, Finished, PATIENCE, Recorder, Report, Scratch, Site, SmallDisk, Workload, finish, record,
+    report, turn,
 };
 use std::{
     ffi::OsStr,
@@ -30,7 +31,8 @@ impl Noise {
             ["-p", &pids[0], "-p", &pids[1]].into_iter().chain(options.iter().copied()).map(OsStr::new);
         let recorder = Recorder::start(file, arguments)?;
         leak.go()?;
-        recorder.wait_for(PATIENCE / 4, |document| held_by(document, leak.pid()) == 100)?;
+        // A file that is put aside before the place is known cannot tell it.
+        recorder.wait_for(PATIENCE / 4, |document| kept_at(document, &leak).is_some_and(has_stack))?;
         storm.repeat()?;
         Ok(Self { recorder, leak, storm })
     }
@@ -39,11 +41,19 @@ impl Noise {
 fn keeps(report: &Report, leak: &Workload) -> Result<()> {
     let held = held_by(&report.document, leak.pid());
     ensure!(held == 100, "{held} of 100 kept files: {:?}, {}", report.stderr, report.json["handles"]);
-    // Where a workload has no frame pointers, the storm opens at the same site.
-    let all = |site: &&Site| site.processes.iter().any(|row| row.pid == leak.pid() && row.live == 100);
-    let site = report.document.sites.iter().find(all).context("not at one site")?;
-    ensure!(!site.user_stack.is_empty() || !site.kernel_stack.is_empty(), "without any stack: {site:?}");
+    let site = kept_at(&report.document, leak).context("not at one site")?;
+    ensure!(has_stack(site), "without any stack: {site:?}");
     Ok(())
+}
+
+/// Where a workload has no frame pointers, the storm opens at the same site.
+fn kept_at<'a>(document: &'a Document, leak: &Workload) -> Option<&'a Site> {
+    let all = |site: &&Site| site.processes.iter().any(|row| row.pid == leak.pid() && row.live == 100);
+    document.sites.iter().find(all)
+}
+
+fn has_stack(site: &Site) -> bool {
+    !site.user_stack.is_empty() || !site.kernel_stack.is_empty()
 }
 
 /// The reason is told, and nothing that was recorded is lost.
