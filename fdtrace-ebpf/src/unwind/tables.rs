@@ -213,13 +213,14 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         top: Task::first_stack(walk.mm),
         exact: u64::from(walk.returns == 0),
     };
-    if may_ask(key) {
-        walk.how = end::ASKED;
-        // No other chain is completed under this name.
-        walk.hash = hash::mix(walk.hash, now());
-    } else {
+    if !may_ask(key) {
+        // The chain ends here, and says where that is.
         count(Counter::LostStacks);
+        return Some(place.code);
     }
+    walk.how = end::ASKED;
+    // No other chain is completed under this name.
+    walk.hash = hash::mix(walk.hash, now());
     None
 }
 
