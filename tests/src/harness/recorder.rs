@@ -4,7 +4,7 @@ use super::{
     PATIENCE, binaries,
     document::Document,
     process::{Finished, Killed, collect, finish},
-    tracer::backend,
+    tracer::{backend, unwind},
 };
 use anyhow::{Context as _, Result, anyhow, ensure};
 use rustix::process::{Pid, Signal, kill_process};
@@ -37,6 +37,8 @@ impl Recorder {
     /// When it does not begin to record; with what it wrote to standard error.
     pub fn start<A: AsRef<OsStr>>(file: &Path, arguments: impl IntoIterator<Item = A>) -> Result<Self> {
         let mut command = record(file)?;
+        let arguments: Vec<_> = arguments.into_iter().collect();
+        command.args(unwind(arguments.iter().map(AsRef::as_ref)));
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Killed(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
         let stdin = child.0.stdin.take();

@@ -8,6 +8,7 @@ use super::{
 use anyhow::{Context as _, Result, anyhow};
 use std::{
     env,
+    ffi::OsStr,
     process::{Command, ExitStatus, Stdio},
     sync::mpsc::Receiver,
     thread::JoinHandle,
@@ -20,6 +21,15 @@ pub const PATIENCE: Duration = Duration::from_secs(60);
 /// The backend of `FDTRACE_BACKEND`.
 pub(super) fn backend() -> String {
     env::var("FDTRACE_BACKEND").unwrap_or_else(|_| "auto".to_owned())
+}
+
+/// `--unwind` as `FDTRACE_UNWIND` has it, unless the arguments say. Emulated machines need seconds to verify the walk by
+/// unwind tables, and only the tests of call sites are about it.
+pub(super) fn unwind<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Vec<String> {
+    match env::var("FDTRACE_UNWIND") {
+        Ok(unwind) if arguments.all(|argument| argument != "--unwind") => vec!["--unwind".to_owned(), unwind],
+        _ => Vec::new(),
+    }
 }
 
 /// A tracer that has begun to trace.
@@ -72,6 +82,7 @@ impl Tracer {
         if backend != "auto" {
             command.args(["--backend", backend]);
         }
+        command.args(unwind(arguments.iter().map(OsStr::new)));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = Killed(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
         let documents = lines(child.0.stdout.take().context("no standard output")?);

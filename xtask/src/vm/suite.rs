@@ -117,6 +117,9 @@ fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
         ("FDTRACE_BIN", "/bin/fdtrace"),
         ("WORKLOAD_BIN", "/bin/workload"),
         ("CALLSITES_DIR", guest::CALLSITES),
+        // What the walk by unwind tables finds is for the tests of call sites to say; to verify it takes an emulated machine
+        // seconds each time.
+        ("FDTRACE_UNWIND", "fp"),
         // Emulated machines are slow: a tenth of the counts.
         ("FDTRACE_SCALE", "10"),
         // The guest is ours: tests may take its last file handle.

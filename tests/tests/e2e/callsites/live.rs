@@ -13,7 +13,8 @@ fn names_every_leak() -> Result<()> {
     let mut running = Running::start(programs()?)?;
     running.wait_until_ready()?;
     let pids = running.pids();
-    let tracer = Tracer::start(pids.iter().flat_map(|pid| ["-p", pid]))?;
+    let tracer =
+        Tracer::start(["--unwind", "auto"].into_iter().chain(pids.iter().flat_map(|pid| ["-p", pid])))?;
     running.leak()?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
     let document = tracer.wait_for(SETTLED, named)?;

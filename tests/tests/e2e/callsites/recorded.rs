@@ -13,7 +13,8 @@ fn a_report_names_every_leak() -> Result<()> {
     let _turn = turn();
     let scratch = Scratch::new()?;
     let this = process::id().to_string();
-    let recorder = Recorder::start(&scratch.path().join("trace"), ["-p", &this, "--follow"])?;
+    let recorder =
+        Recorder::start(&scratch.path().join("trace"), ["--unwind", "auto", "-p", &this, "--follow"])?;
     let mut running = Running::start(programs()?)?;
     running.leak()?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
