@@ -77,6 +77,12 @@ impl<'a> Score<'a> {
         seen == program.leaks && named + begun == program.leaks && begun <= program.begun
     }
 
+    /// All of its handles have the true chain, or a beginning of it that is marked as no more.
+    #[must_use]
+    pub fn is_begun(&self) -> bool {
+        self.named + self.begun >= self.program.leaks
+    }
+
     /// Of how many handles there should be something to say.
     #[must_use]
     pub fn leaks(&self) -> u64 {
