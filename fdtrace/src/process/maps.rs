@@ -21,6 +21,12 @@ pub struct Mapping {
 }
 
 impl Mapping {
+    /// Where in the file an address of the mapping lies.
+    #[must_use]
+    pub const fn offset_of(&self, address: u64) -> u64 {
+        address - self.range.start + self.offset
+    }
+
     /// The kernel's own code in a process.
     #[must_use]
     pub fn is_vdso(&self) -> bool {

@@ -10,6 +10,7 @@ use std::{
 
 use fdtrace_common::unwind::module_key;
 
+pub(super) use super::symbols::open_regular;
 use super::symbols::{Module, Reach};
 use crate::process::{self, Mapping};
 
@@ -49,21 +50,23 @@ pub(super) fn open(pid: u32, mapping: &Mapping) -> Option<(Module, File)> {
 /// The key that the kernel side gives to a mapping's file. Where a filesystem shows other numbers than it has inside, the
 /// kernel side knows the file by another one.
 pub(super) fn key(mapping: &Mapping, metadata: &Metadata) -> u64 {
-    let (seconds, nanoseconds) = (metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned());
-    module_key(mapping.device, mapping.inode, seconds, nanoseconds)
+    key_of(mapping.device, mapping.inode, metadata)
 }
 
 /// The same key, from the file alone.
 pub(super) fn file_key(file: &File) -> Option<u64> {
-    let metadata = file.metadata().ok().filter(Metadata::is_file)?;
+    let metadata = file.metadata().ok()?;
     let device = (libc::major(metadata.dev()) << 20) | libc::minor(metadata.dev());
-    let (seconds, nanoseconds) = (metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned());
-    Some(module_key(device, metadata.ino(), seconds, nanoseconds))
+    Some(key_of(device, metadata.ino(), &metadata))
+}
+
+fn key_of(device: u32, inode: u64, metadata: &Metadata) -> u64 {
+    module_key(device, inode, metadata.mtime().cast_unsigned(), metadata.mtime_nsec().cast_unsigned())
 }
 
 /// The module at a path of ours.
 pub(super) fn open_path(path: &Path) -> Option<(Module, File)> {
-    let file = File::open(path).ok()?;
+    let file = open_regular(path)?;
     let module = Module { path: path.into(), build_id: None, file: None, reach: None };
     Some((module.identified_by(&file), file))
 }
@@ -76,7 +79,7 @@ pub(super) fn mapped_anywhere() -> HashMap<u64, PathBuf> {
             process::mappings(pid).into_iter().filter(|mapping| mapping.executable && mapping.inode != 0);
         paths.extend(code.map(|mapping| mapping.path));
     }
-    let key = |path: &Arc<Path>| Some((file_key(&File::open(path).ok()?)?, path.to_path_buf()));
+    let key = |path: &Arc<Path>| Some((file_key(&open_regular(path)?)?, path.to_path_buf()));
     paths.iter().filter_map(key).collect()
 }
 

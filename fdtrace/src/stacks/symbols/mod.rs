@@ -20,8 +20,8 @@ use std::{
     sync::Arc,
 };
 
-pub(super) use self::module::hexadecimal;
 pub use self::module::{FileId, Module, Reach};
+pub(super) use self::module::{hexadecimal, open_regular};
 use self::{file::Name, module::Identity, worker::Worker};
 use crate::stream::UserFrame;
 

@@ -132,7 +132,7 @@ impl Reach {
 }
 
 /// Opens a regular file, and nothing else: a FIFO would block, and a device do who knows what.
-pub(super) fn open_regular(path: &Path) -> Option<File> {
+pub(in crate::stacks) fn open_regular(path: &Path) -> Option<File> {
     open_if_regular(path, 0)
 }
 

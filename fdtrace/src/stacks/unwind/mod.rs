@@ -108,7 +108,9 @@ impl Walk<'_> {
         let mapping =
             self.mappings.iter().find(|mapping| mapping.range.contains(&address) && mapping.executable);
         if let Some((module, offset)) = self.told(address) {
-            programs.find(window.tgid, module, mapping);
+            // What has come to that address since, in this process or in one with its number, is another file.
+            let same = mapping.filter(|mapping| mapping.offset_of(address) == offset);
+            programs.find(window.tgid, module, same);
             return Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) });
         }
         let mapping = mapping?;
@@ -120,7 +122,7 @@ impl Walk<'_> {
             let rule = Some(Rule { guessed: 1, ..Rule::FRAME_POINTER });
             return Some(Frame { module: ANONYMOUS, offset: address, rule });
         }
-        let offset = address - mapping.range.start + mapping.offset;
+        let offset = mapping.offset_of(address);
         let module = programs.meet(window.tgid, mapping, None)?;
         Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) })
     }

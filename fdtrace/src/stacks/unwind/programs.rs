@@ -2,7 +2,6 @@
 
 use std::{
     collections::HashMap,
-    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -90,7 +89,7 @@ impl Programs {
     pub(super) fn note(&mut self, pid: u32, path: &Path) {
         let inside = Path::new("/proc").join(pid.to_string()).join("cwd").join(path);
         for path in [inside, path.to_owned()] {
-            if let Some(key) = File::open(&path).ok().and_then(|file| modules::file_key(&file)) {
+            if let Some(key) = modules::open_regular(&path).and_then(|file| modules::file_key(&file)) {
                 if self.seen.len() >= MOST_SEEN {
                     self.seen.clear();
                 }
