@@ -252,8 +252,6 @@ pub struct Window {
     pub module: u64,
     /// Offset of the frame in the module's file.
     pub offset: u64,
-    /// Where the instruction pointer's mapping begins, when there is a module.
-    pub start: u64,
     /// The frame's registers; the memory begins at its stack pointer.
     pub registers: Registers,
     /// How many bytes of memory follow.
@@ -398,7 +396,7 @@ const _: () = {
     assert!(size_of::<Mapped>() == 64 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
     assert!(size_of::<StackHeader>() == 24 && offset_of!(StackHeader, hash) == 8);
-    assert!(size_of::<Window>() == 80 + 32 * WINDOW_MAPPINGS && offset_of!(Window, bytes) == 72);
+    assert!(size_of::<Window>() == 72 + 32 * WINDOW_MAPPINGS && offset_of!(Window, bytes) == 64);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
     assert!(size_of::<Exit>() == 16 && offset_of!(Exit, time) == 8);

@@ -99,7 +99,6 @@ pub(crate) struct Stopped {
     pub(crate) space: u64,
     pub(crate) module: u64,
     pub(crate) offset: u64,
-    pub(crate) start: u64,
     /// The `mm_struct`.
     pub(crate) mm: u64,
     /// No frame lies above, on the first thread's stack.
@@ -208,7 +207,6 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         space: walk.space,
         module: place.code.module,
         offset: place.code.offset,
-        start: place.start,
         mm: walk.mm,
         top: Task::first_stack(walk.mm),
         exact: u64::from(walk.returns == 0),
@@ -234,7 +232,6 @@ fn word(memory: &mut Memory, block: &mut u64, address: u64) -> Option<u64> {
 #[derive(Clone, Copy)]
 struct Place {
     code: Code,
-    start: u64,
     known: bool,
 }
 
@@ -244,20 +241,20 @@ struct Place {
 fn find(mm: u64, address: u64, node: &mut Node) -> Place {
     let nowhere = Code { module: ANONYMOUS, offset: address, rule: Rule::UNKNOWN };
     let Some(mapping) = mappings::find(mm, address, node) else {
-        return Place { code: nowhere, start: 0, known: false };
+        return Place { code: nowhere, known: false };
     };
     if mapping.file != 0 {
         let offset = address.wrapping_sub(mapping.start).wrapping_add(mapping.page << PAGE_SHIFT);
         let code = Code { module: module(mapping.file), offset, rule: Rule::UNKNOWN };
-        return Place { code, start: mapping.start, known: false };
+        return Place { code, known: false };
     }
     let vdso: u64 = read(mm, config::get!(offsets.mm_vdso));
     if address.wrapping_sub(vdso) < VDSO_BYTES {
         let code = Code { module: VDSO, offset: address.wrapping_sub(vdso), rule: Rule::UNKNOWN };
-        return Place { code, start: vdso, known: false };
+        return Place { code, known: false };
     }
     let rule = Rule { guessed: 1, ..Rule::FRAME_POINTER };
-    Place { code: Code { rule, ..nowhere }, start: 0, known: true }
+    Place { code: Code { rule, ..nowhere }, known: true }
 }
 
 #[inline(always)]

@@ -50,7 +50,6 @@ pub(crate) fn send(window: &mut Window, work: &mut Workspace, tgid: u32, name: u
         space: stopped.space,
         module: stopped.module,
         offset: stopped.offset,
-        start: stopped.start,
         registers: stopped.registers,
         bytes: bytes as u32,
         reserved2: 0,

@@ -174,7 +174,6 @@ fn window(record: &[u8]) -> Result<Record, Malformed> {
     let space = bytes.get_u64_ne();
     let module = bytes.get_u64_ne();
     let offset = bytes.get_u64_ne();
-    let start = bytes.get_u64_ne();
     let registers =
         Registers { instruction: bytes.get_u64_ne(), stack: bytes.get_u64_ne(), frame: bytes.get_u64_ne() };
     let length = bytes.get_u32_ne() as usize;
@@ -184,7 +183,7 @@ fn window(record: &[u8]) -> Result<Record, Malformed> {
         return Err(wrong_length);
     }
     let stack = bytes.into();
-    Ok(Record::Window(Window { hash, tgid, exact, space, module, offset, start, registers, code, stack }))
+    Ok(Record::Window(Window { hash, tgid, exact, space, module, offset, registers, code, stack }))
 }
 
 fn code_mapping(bytes: &mut &[u8]) -> CodeMapping {
@@ -394,7 +393,6 @@ mod tests {
             space: 6,
             module: 8,
             offset: 9,
-            start: 10,
             registers: Registers { instruction: 11, stack: 12, frame: 13 },
             bytes: 3,
             code,
@@ -410,7 +408,6 @@ mod tests {
             space: 6,
             module: 8,
             offset: 9,
-            start: 10,
             registers: header.registers,
             code: [part].into(),
             stack: [1, 2, 3].into(),

@@ -238,8 +238,6 @@ pub struct Window {
     pub module: u64,
     /// Offset of that frame in the module's file.
     pub offset: u64,
-    /// Where that frame's mapping begins, if there is a module.
-    pub start: u64,
     /// That frame's registers.
     pub registers: Registers,
     /// Code of the process that the stack points into, as far as the kernel side had room for it.
