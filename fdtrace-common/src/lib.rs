@@ -4,6 +4,7 @@
 //! compiles, because the same bytes are written by code built for BPF and read by code built for the host.
 #![no_std]
 
+pub mod census;
 pub mod config;
 pub mod counters;
 pub mod hash;

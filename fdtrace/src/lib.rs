@@ -5,8 +5,10 @@
 //! [`stacks`], [`kinds`] and [`process`], and puts it into the stream; [`view`] turns what is known into documents;
 //! [`report`] writes them. [`record`] keeps a stream as a [`trace`] file, and [`replay`] reads it back into the same views.
 //! [`cli`] is what a person types. Nothing below `cli` prints.
+pub mod census;
 pub mod cli;
 pub mod collect;
+pub mod explain;
 pub mod handles;
 pub mod kernel;
 pub mod kinds;

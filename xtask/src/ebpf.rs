@@ -20,9 +20,10 @@ use toolchain::Toolchain;
 
 const PACKAGE: &str = "fdtrace-ebpf";
 const TARGET: &str = "bpfel-unknown-none";
-/// The built object, beside its source.
-const OBJECT: &str = "fdtrace-ebpf/fdtrace.bpf.o";
-/// What built the object: `--check` has to tell "another compiler" from "another source".
+/// The programs of the package, and their objects beside the source.
+const OBJECTS: [(&str, &str); 2] =
+    [(PACKAGE, "fdtrace-ebpf/fdtrace.bpf.o"), ("fdtrace-census", "fdtrace-ebpf/census.bpf.o")];
+/// What built the objects: `--check` has to tell "another compiler" from "another source".
 const BUILT_BY: &str = "fdtrace-ebpf/fdtrace.bpf.toolchain";
 
 #[derive(clap::Args)]
@@ -46,7 +47,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let toolchain = Toolchain::find()?;
     println!("using {toolchain}");
     if args.log {
-        let bytes = build(&checkout, &toolchain, &["--features", "log"])?;
+        let bytes = build(&checkout, &toolchain, &["--features", "log"])?.object(PACKAGE)?;
         let path = run::metadata(&checkout, TARGET)?.target_directory.join("bpf").join("fdtrace-log.bpf.o");
         write(path.as_std_path(), &bytes)?;
         println!("wrote {path}");
@@ -58,44 +59,59 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Builds, and replaces the object in the source tree.
+/// Builds, and replaces the objects in the source tree.
 fn update(checkout: &Path, toolchain: &Toolchain) -> Result<()> {
-    let bytes = build(checkout, toolchain, &[])?;
-    write(&checkout.join(OBJECT), &bytes)?;
+    let built = build(checkout, toolchain, &[])?;
+    for (program, object) in OBJECTS {
+        let bytes = built.object(program)?;
+        write(&checkout.join(object), &bytes)?;
+        println!("wrote {object} ({} bytes)", bytes.len());
+    }
     write(&checkout.join(BUILT_BY), format!("{}\n", toolchain.identity()).as_bytes())?;
-    println!("wrote {OBJECT} ({} bytes)", bytes.len());
     if !toolchain.is_reference() {
-        println!("do not commit it: the committed object is the one that Debian's toolchain gives");
+        println!("do not commit them: the committed objects are those that Debian's toolchain gives");
     }
     Ok(())
 }
 
-/// Builds, and compares with the object in the source tree.
+/// Builds, and compares with the objects in the source tree.
 fn check(checkout: &Path, toolchain: &Toolchain) -> Result<()> {
-    let committed = read(&checkout.join(OBJECT))?;
     let built_by = String::from_utf8_lossy(&read(&checkout.join(BUILT_BY))?).trim().to_owned();
     if toolchain.identity() != built_by {
         bail!(
-            "{OBJECT} was built by {built_by}, and only the same toolchain gives the same bytes; here is {}. {}",
+            "the objects were built by {built_by}, and only the same toolchain gives the same bytes; here is {}. {}",
             toolchain.identity(),
             toolchain::ADVICE_REFERENCE
         );
     }
-    if build(checkout, toolchain, &[])? != committed {
-        bail!("{OBJECT} is not what its source gives: run `cargo xtask ebpf` and commit the object");
+    let built = build(checkout, toolchain, &[])?;
+    for (program, object) in OBJECTS {
+        if built.object(program)? != read(&checkout.join(object))? {
+            bail!("{object} is not what its source gives: run `cargo xtask ebpf` and commit it");
+        }
+        println!("{object} is what its source gives");
     }
-    println!("{OBJECT} is what its source gives");
     Ok(())
 }
 
-/// The bytes of the object that the source gives.
-fn build(checkout: &Path, toolchain: &Toolchain, features: &[&str]) -> Result<Vec<u8>> {
+/// Where the linked objects are.
+struct Built(PathBuf);
+
+impl Built {
+    /// The bytes of a program's object, as they are committed.
+    fn object(&self, program: &str) -> Result<Vec<u8>> {
+        object::without_dwarf(&read(&self.0.join(program))?).context("cannot strip the linked object")
+    }
+}
+
+/// Builds what the source gives.
+fn build(checkout: &Path, toolchain: &Toolchain, features: &[&str]) -> Result<Built> {
     let metadata = run::metadata(checkout, TARGET)?;
     let target_dir = metadata.target_directory.join("bpf").into_std_path_buf();
     let mut cargo = toolchain.cargo();
     cargo
         .current_dir(checkout)
-        .args(["build", "--release", "--locked", "--package", PACKAGE, "--bin", PACKAGE])
+        .args(["build", "--release", "--locked", "--package", PACKAGE, "--bins"])
         .args(features)
         .args(["--target", TARGET, "-Zbuild-std=core", "--target-dir"])
         .arg(&target_dir)
@@ -103,8 +119,7 @@ fn build(checkout: &Path, toolchain: &Toolchain, features: &[&str]) -> Result<Ve
         .env("CARGO_ENCODED_RUSTFLAGS", rustflags(&remappings(&metadata, toolchain)));
     ignore_user_settings(&mut cargo);
     run::succeed(&mut cargo)?;
-    let linked = read(&target_dir.join(TARGET).join("release").join(PACKAGE))?;
-    object::without_dwarf(&linked).context("cannot strip the linked object")
+    Ok(Built(target_dir.join(TARGET).join("release")))
 }
 
 /// The release profile as the BPF object needs it: BTF is made from the full debug information of every crate, `core`

@@ -2,6 +2,7 @@
 
 mod diff;
 mod doctor;
+mod explain;
 mod live;
 mod options;
 mod reading;
@@ -52,6 +53,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Doctor(doctor::Arguments),
+    Explain(Box<explain::Arguments>),
     Live(Box<live::Arguments>),
     Record(Box<record::Arguments>),
     Report(Box<report::Arguments>),
@@ -66,6 +68,7 @@ const REPORT_SCHEMA: &str = "fdtrace.report/1";
 pub fn main() -> ExitCode {
     let outcome = match Arguments::parse().verb {
         Verb::Doctor(arguments) => doctor::run(&arguments),
+        Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Live(arguments) => live::run(&arguments),
         Verb::Record(arguments) => record::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),

@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use crate::{kernel::Backend, kinds::Kind, stream::Origin};
+use crate::{
+    explain::{Holder, SocketState},
+    kernel::Backend,
+    kinds::Kind,
+    stream::Origin,
+};
 
 /// `500ms`, `10s`, `5m`
 pub(super) fn duration(text: &str) -> Result<Duration, String> {
@@ -55,6 +60,17 @@ pub(super) fn backend(text: &str) -> Result<Option<Backend>, String> {
 /// A kind's name.
 pub(super) fn kind(text: &str) -> Result<Kind, String> {
     Kind::from_name(text).ok_or_else(|| one_of("kinds", Kind::ALL.map(Kind::name)))
+}
+
+/// A holder's name.
+pub(super) fn holder(text: &str) -> Result<Holder, String> {
+    Holder::from_name(text).ok_or_else(|| one_of("holders", Holder::ALL.map(Holder::name)))
+}
+
+/// The state of a socket.
+pub(super) fn socket_state(text: &str) -> Result<SocketState, String> {
+    SocketState::from_name(text)
+        .ok_or_else(|| "states are those of ss: established, close_wait, listen, fin_wait2, ...".to_owned())
 }
 
 /// An origin's name.

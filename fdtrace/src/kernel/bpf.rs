@@ -35,6 +35,23 @@ pub(super) fn cpu_elements<K: Copy, V: Copy>(
     visit(bpf_cmd::BPF_MAP_LOOKUP_BATCH, map, cpus, each)
 }
 
+/// Writes the first elements of an array map. Needs Linux 5.6.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn fill<V: Copy>(map: BorrowedFd<'_>, values: &[V]) -> io::Result<()> {
+    let count = u32::try_from(values.len()).map_err(io::Error::other)?;
+    let keys: Vec<u32> = (0..count).collect();
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.batch };
+    request.keys = keys.as_ptr() as u64;
+    request.values = values.as_ptr() as u64;
+    request.count = count;
+    request.map_fd = map.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_MAP_UPDATE_BATCH, &mut attributes).map(drop)
+}
+
 /// Empties a hash map; what comes meanwhile may stay.
 ///
 /// # Errors

@@ -51,6 +51,23 @@ impl KernelTypes {
         self.structure(structure).map(|found| found.size() as u64)
     }
 
+    /// How many pointers lie between a field and what they point to at last.
+    pub(super) fn pointer_depth(&mut self, structure: &str, field: &str) -> Option<u32> {
+        let (_, mut current) = self.structure(structure).and_then(|found| self.member(&found, field))?;
+        let mut depth = 0;
+        while let Type::Ptr(pointer) = current {
+            depth += 1;
+            current = self.btf.resolve_chained_type(&pointer).ok()?;
+        }
+        Some(depth)
+    }
+
+    /// The number of a function's type.
+    pub(super) fn function(&self, name: &str) -> Option<u32> {
+        let is_function = |id: &u32| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_)));
+        self.btf.resolve_ids_by_name(name).ok()?.into_iter().find(is_function)
+    }
+
     /// The types of a tracepoint's arguments, as far as they matter: the name of the structure that a pointer points
     /// to, or an empty string. The `void *__data` in front is not among them.
     pub(super) fn tracepoint(&self, name: &str) -> Option<Vec<String>> {

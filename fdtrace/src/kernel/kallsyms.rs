@@ -87,6 +87,28 @@ impl Symbols {
     }
 }
 
+/// Where variables lie; `None` for one that the kernel does not show (it does with CONFIG_KALLSYMS_ALL only).
+///
+/// # Errors
+/// When kallsyms cannot be read.
+pub(super) fn data<const N: usize>(names: [&str; N]) -> io::Result<[Option<u64>; N]> {
+    let text = std::fs::read("/proc/kallsyms")?;
+    let text = String::from_utf8_lossy(&text);
+    let mut found = [None; N];
+    for line in text.lines() {
+        let mut words = line.split_ascii_whitespace();
+        let (Some(address), Some(_), Some(name), None) =
+            (words.next(), words.next(), words.next(), words.next())
+        else {
+            continue;
+        };
+        if let Some(place) = names.iter().position(|wanted| *wanted == name) {
+            found[place] = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0);
+        }
+    }
+    Ok(found)
+}
+
 /// `ffffffff81000000 T name [module]`; only text symbols.
 fn parse_line(line: &str) -> Option<(u64, &str)> {
     let mut words = line.split_ascii_whitespace();

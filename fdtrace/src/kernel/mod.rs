@@ -5,6 +5,7 @@
 mod bpf;
 mod btf;
 mod capabilities;
+mod census;
 mod config;
 mod error;
 mod file_nr;
@@ -17,10 +18,12 @@ mod tracefs;
 mod tracer;
 
 pub use capabilities::{Capabilities, Capability};
+pub(crate) use census::records as census_records;
+pub use census::{CensusPrograms, Chase, QueueLayout, RING_DESCRIPTORS, RingTable, TreeLayout, Walk};
 pub use config::{Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;
 pub use error::{Error, Result};
-pub use file_nr::FileNr;
+pub use file_nr::{Exactness, FileNr, HandleCounter};
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
 pub use kallsyms::{Symbol, Symbols};
 pub use look::{Census, Looker, PhantomFinder, Sweeper};

@@ -358,7 +358,7 @@ fn object_bytes(settings: &Settings) -> Result<Cow<'static, [u8]>> {
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where it cannot be raised, loading says what is missing.
-fn raise_memlock() {
+pub(super) fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid structure.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
@@ -375,7 +375,7 @@ fn take_map(ebpf: &mut Ebpf, name: &str) -> Result<Map> {
 }
 
 /// The innermost cause in one line.
-fn object(error: impl std::error::Error) -> Error {
+pub(super) fn object(error: impl std::error::Error) -> Error {
     let mut message = error.to_string();
     let mut source = error.source();
     while let Some(inner) = source {

@@ -5,7 +5,7 @@
 
 mod name;
 
-pub use name::describe;
+pub use name::{describe, tcp_state};
 
 use fdtrace_common::look::Description;
 

@@ -88,8 +88,9 @@ fn internet(description: &Description) -> String {
     }
 }
 
-/// States of TCP (include/net/tcp_states.h).
-fn tcp_state(state: u8) -> &'static str {
+/// The name of a state of TCP (include/net/tcp_states.h); empty for what is none.
+#[must_use]
+pub fn tcp_state(state: u8) -> &'static str {
     const STATES: [&str; 13] = [
         "",
         "ESTABLISHED",

@@ -1,5 +1,6 @@
 //! What `/proc` says of a process. A process that is gone, or that hides, leaves gaps, never errors.
 
+pub mod around;
 mod maps;
 
 pub use maps::{Mapping, mappings, vdso};
@@ -18,6 +19,18 @@ pub fn identity(pid: u32) -> Identity {
         exe: exe.to_string_lossy().into_owned(),
         cgroup: cgroup(&String::from_utf8_lossy(&read("cgroup"))),
     }
+}
+
+/// The path of what a descriptor points to. The file itself is not asked for anything.
+#[must_use]
+pub fn descriptor_path(pid: u32, fd: u32) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/fd/{fd}")).ok()
+}
+
+/// The path of what is mapped there, likewise.
+#[must_use]
+pub fn mapping_path(pid: u32, start: u64, end: u64) -> Option<PathBuf> {
+    fs::read_link(format!("/proc/{pid}/map_files/{start:x}-{end:x}")).ok()
 }
 
 /// How near a process is to the end of its descriptors.
@@ -82,6 +95,21 @@ pub fn with_descendants(roots: &[u32]) -> Vec<u32> {
     found
 }
 
+/// When a process was started, in ns since the machine was, to the next hundredth of a second below.
+pub(crate) fn started(pid: u32) -> Option<u64> {
+    // SAFETY: takes a number and returns one.
+    let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|ticks| *ticks > 0)?;
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The 22nd field; the name is the second, and the third comes behind its parenthesis.
+    let started: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    Some(started.saturating_mul(1_000_000_000 / ticks))
+}
+
+/// The limits of a process's descriptors, soft and hard; `u64::MAX` for none.
+pub(crate) fn descriptor_limits(pid: u32) -> Option<(u64, u64)> {
+    limits(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+}
+
 /// All processes.
 pub(crate) fn all() -> impl Iterator<Item = u32> {
     fs::read_dir("/proc")
@@ -90,7 +118,7 @@ pub(crate) fn all() -> impl Iterator<Item = u32> {
         .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
 }
 
-fn parent(pid: u32) -> Option<u32> {
+pub(crate) fn parent(pid: u32) -> Option<u32> {
     parent_in_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
 }
 
@@ -109,12 +137,18 @@ fn cgroup(lines: &str) -> String {
         .unwrap_or_default()
 }
 
-fn soft_limit(limits: &str) -> Option<u64> {
-    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    match line.split_ascii_whitespace().next()? {
+fn soft_limit(text: &str) -> Option<u64> {
+    limits(text).map(|(soft, _)| soft)
+}
+
+fn limits(text: &str) -> Option<(u64, u64)> {
+    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
+    let limit = |word: &str| match word {
         "unlimited" => Some(u64::MAX),
         number => number.parse().ok(),
-    }
+    };
+    let mut words = line.split_ascii_whitespace();
+    Some((limit(words.next()?)?, limit(words.next()?)?))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@ mod by;
 mod chain;
 mod diff;
 mod document;
+pub mod explain;
 #[cfg(test)]
 mod fixture;
 mod flamegraph;

@@ -1,0 +1,301 @@
+//! The child process that reads the iterators.
+//!
+//! Memory of a process can be locked for as long as a page of a hung file system takes to come, and whoever looks at a
+//! file may be the one to drop its last reference, and runs what there is to clean up. Neither may keep the answer back.
+
+use std::{
+    fs::File,
+    io::{self, Read, Write as _},
+    os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use crate::kernel::{CensusPrograms, HandleCounter, Walk, census_records};
+
+/// What a portion of bytes is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    Tasks = 1,
+    Descriptors = 2,
+    Mappings = 3,
+    /// The number of an IPC namespace, and what its `/proc/sysvipc/shm` says.
+    Segments = 4,
+    /// The stage by its number, and why nothing can be seen of it.
+    Missing = 5,
+    End = 6,
+    /// The number of handles as the kernel counts them: before and after the walk over descriptors, while all that this
+    /// walk needs itself is open.
+    Counted = 7,
+}
+
+impl Stage {
+    fn from_number(number: u32) -> Option<Self> {
+        [
+            Self::Tasks,
+            Self::Descriptors,
+            Self::Mappings,
+            Self::Segments,
+            Self::Missing,
+            Self::End,
+            Self::Counted,
+        ]
+        .into_iter()
+        .find(|stage| *stage as u32 == number)
+    }
+}
+
+/// Bytes of one portion at most.
+const PORTION: usize = 1 << 18;
+
+/// How the child's work ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// All of it was read.
+    Whole,
+    /// The time was up in this stage.
+    Deadline(Stage),
+    /// The child died in this stage.
+    Died(Stage),
+}
+
+/// Runs the walks in a child process, and hands what they give to `take`.
+///
+/// # Errors
+/// When there can be no child.
+pub(super) fn run(
+    programs: &CensusPrograms,
+    counter: &HandleCounter,
+    deadline: Duration,
+    take: impl FnMut(Stage, &[u8]),
+) -> io::Result<Ending> {
+    let until = Instant::now() + deadline;
+    let (reader, writer) = pipe()?;
+    // SAFETY: the caller has no other thread, so the child finds every lock as it was left; it ends by `_exit`.
+    let child = unsafe { libc::fork() };
+    if child < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if child == 0 {
+        drop(reader);
+        let status = i32::from(work(programs, counter, &mut File::from(writer)).is_err());
+        // SAFETY: ends this process without running what the parent has registered.
+        unsafe { libc::_exit(status) };
+    }
+    drop(writer);
+    let ending = receive(&mut File::from(reader), until, take);
+    end(child);
+    ending
+}
+
+fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: room for two descriptors.
+    if unsafe { libc::pipe2(ends.as_mut_ptr(), libc::O_CLOEXEC) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just made them for us.
+    let ends = ends.map(|end| unsafe { OwnedFd::from_raw_fd(end) });
+    let [reader, writer] = ends;
+    // Larger is faster; what is refused is only slower.
+    // SAFETY: changes nothing but the pipe's size.
+    unsafe { libc::fcntl(writer.as_raw_fd(), libc::F_SETPIPE_SZ, 1 << 20) };
+    Ok((reader, writer))
+}
+
+/// What the child does.
+fn work(programs: &CensusPrograms, counter: &HandleCounter, out: &mut File) -> io::Result<()> {
+    let mut tasks = Vec::new();
+    walk(&programs.tasks, Stage::Tasks, out, |bytes| tasks.extend_from_slice(bytes))?;
+    descriptors(programs, counter, out)?;
+    // Before the mappings, which may block.
+    segments(&tasks, out)?;
+    walk(&programs.mappings, Stage::Mappings, out, |_| ())?;
+    tell(out, Stage::End, &[])
+}
+
+fn walk(walk: &Walk, stage: Stage, out: &mut File, also: impl FnMut(&[u8])) -> io::Result<()> {
+    match walk.begin() {
+        Ok(mut file) => read(&mut file, stage, out, also),
+        Err(reason) => missing(out, stage, &reason),
+    }
+}
+
+fn descriptors(programs: &CensusPrograms, counter: &HandleCounter, out: &mut File) -> io::Result<()> {
+    let mut file = match programs.descriptors.begin() {
+        Ok(file) => file,
+        Err(reason) => return missing(out, Stage::Descriptors, &reason),
+    };
+    let before = counter.sample(programs);
+    read(&mut file, Stage::Descriptors, out, |_| ())?;
+    let after = counter.sample(programs);
+    if let (Ok(before), Ok(after)) = (before, after) {
+        let both = [before.to_ne_bytes(), after.to_ne_bytes()].concat();
+        tell(out, Stage::Counted, &both)?;
+    }
+    Ok(())
+}
+
+fn read(file: &mut File, stage: Stage, out: &mut File, mut also: impl FnMut(&[u8])) -> io::Result<()> {
+    tell(out, stage, &[])?;
+    let mut buffer = vec![0; PORTION];
+    loop {
+        let filled = match fill(file, &mut buffer) {
+            Ok(filled) => filled,
+            Err(error) => return missing(out, stage, &error.to_string()),
+        };
+        if filled == 0 {
+            return Ok(());
+        }
+        also(&buffer[..filled]);
+        tell(out, stage, &buffer[..filled])?;
+    }
+}
+
+/// Reads until the buffer is nearly full: the kernel gives a few pages at a time.
+fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match file.read(&mut buffer[filled..]) {
+            Ok(0) => break,
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(filled)
+}
+
+fn missing(out: &mut File, stage: Stage, reason: &str) -> io::Result<()> {
+    let mut text = vec![stage as u8];
+    text.extend_from_slice(reason.as_bytes());
+    tell(out, Stage::Missing, &text)
+}
+
+/// Reads the segments of every IPC namespace, from inside it.
+fn segments(tasks: &[u8], out: &mut File) -> io::Result<()> {
+    let mut done = Vec::new();
+    census_records::tasks(tasks, |task| {
+        if task.ipc_namespace != 0 && !done.iter().any(|(namespace, _)| *namespace == task.ipc_namespace) {
+            done.push((task.ipc_namespace, task.tgid));
+        }
+    });
+    for (namespace, tgid) in done {
+        let text = enter_ipc(tgid).and_then(|()| std::fs::read("/proc/sysvipc/shm"));
+        match text {
+            Ok(text) => {
+                let mut portion = namespace.to_ne_bytes().to_vec();
+                portion.extend_from_slice(&text);
+                tell(out, Stage::Segments, &portion)?;
+            }
+            Err(error) => {
+                let reason = format!("of IPC namespace {namespace} (process {tgid}): {error}");
+                missing(out, Stage::Segments, &reason)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn enter_ipc(tgid: u32) -> io::Result<()> {
+    let wanted = format!("/proc/{tgid}/ns/ipc");
+    if std::fs::read_link(&wanted)? == std::fs::read_link("/proc/self/ns/ipc")? {
+        return Ok(());
+    }
+    let namespace = File::open(wanted)?;
+    // SAFETY: changes the namespace of this process, which has one thread and ends soon.
+    match unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWIPC) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+fn tell(out: &mut File, stage: Stage, bytes: &[u8]) -> io::Result<()> {
+    for part in bytes.chunks(PORTION).chain(bytes.is_empty().then_some(bytes)) {
+        let length = u32::try_from(part.len()).map_err(io::Error::other)?;
+        let mut header = (stage as u32).to_ne_bytes().to_vec();
+        header.extend_from_slice(&length.to_ne_bytes());
+        out.write_all(&header)?;
+        out.write_all(part)?;
+    }
+    Ok(())
+}
+
+/// Takes in what the child says, until it has said all, or the time is up.
+fn receive(pipe: &mut File, until: Instant, mut take: impl FnMut(Stage, &[u8])) -> io::Result<Ending> {
+    let mut portion = vec![0; PORTION];
+    let mut stage = Stage::Tasks;
+    loop {
+        let mut header = [0; 8];
+        match read_until(pipe, &mut header, until)? {
+            Got::All => (),
+            Got::TimeIsUp => return Ok(Ending::Deadline(stage)),
+            Got::End => return Ok(Ending::Died(stage)),
+        }
+        let number = |at: usize| super::memory::half(&header, at);
+        let Some(next) = Stage::from_number(number(0)) else { return Ok(Ending::Died(stage)) };
+        if next == Stage::End {
+            return Ok(Ending::Whole);
+        }
+        if next != Stage::Missing {
+            stage = next;
+        }
+        let Some(bytes) = portion.get_mut(..number(4) as usize) else { return Ok(Ending::Died(stage)) };
+        match read_until(pipe, bytes, until)? {
+            Got::All => take(next, bytes),
+            Got::TimeIsUp => return Ok(Ending::Deadline(stage)),
+            Got::End => return Ok(Ending::Died(stage)),
+        }
+    }
+}
+
+enum Got {
+    All,
+    TimeIsUp,
+    End,
+}
+
+fn read_until(pipe: &mut File, bytes: &mut [u8], until: Instant) -> io::Result<Got> {
+    let mut filled = 0;
+    while filled < bytes.len() {
+        if !wait(pipe, until) {
+            return Ok(Got::TimeIsUp);
+        }
+        match pipe.read(&mut bytes[filled..]) {
+            Ok(0) => return Ok(Got::End),
+            Ok(more) => filled += more,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(Got::All)
+}
+
+/// Whether there is something to read before the time is up.
+fn wait(pipe: &File, until: Instant) -> bool {
+    loop {
+        let left = until.saturating_duration_since(Instant::now()).as_millis();
+        let timeout = libc::c_int::try_from(left).unwrap_or(libc::c_int::MAX);
+        let mut poll = libc::pollfd { fd: pipe.as_raw_fd(), events: libc::POLLIN, revents: 0 };
+        // SAFETY: one valid structure.
+        match unsafe { libc::poll(&raw mut poll, 1, timeout) } {
+            0 => return false,
+            more if more > 0 => return true,
+            _ if Instant::now() >= until => return false,
+            _ => (),
+        }
+    }
+}
+
+/// Ends the child. One that the kernel does not let go is left to itself.
+fn end(child: libc::pid_t) {
+    const PATIENCE: u32 = 100;
+    // SAFETY: our own child, which nobody has waited for.
+    unsafe { libc::kill(child, libc::SIGKILL) };
+    for _ in 0..PATIENCE {
+        // SAFETY: as above; the status is not wanted.
+        if unsafe { libc::waitpid(child, std::ptr::null_mut(), libc::WNOHANG) } != 0 {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}

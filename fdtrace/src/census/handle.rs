@@ -1,0 +1,295 @@
+//! What is kept of a handle. A machine may have a million, so it is kept small.
+
+use fdtrace_common::{
+    census::{FILE_FIXED, File, NAME_LEN},
+    look::Description,
+};
+
+use crate::kinds::{self, Kind};
+
+/// Bits of [`Handle::marks`].
+pub mod mark {
+    /// Not in file-nr (`FMODE_NOACCOUNT`).
+    pub const UNACCOUNTED: u8 = 1;
+    /// Opened with `O_PATH` (`FMODE_PATH`).
+    pub const PATH_ONLY: u8 = 2;
+    /// An attach of a SysV segment.
+    pub const ATTACH: u8 = 4;
+    /// A unix socket's name is its peer's.
+    pub const NAME_OF_PEER: u8 = 8;
+    /// On a file system that only the kernel has mounted (`SB_KERNMOUNT`).
+    pub const INTERNAL: u8 = 16;
+}
+
+/// `FMODE_NOACCOUNT` (include/linux/fs.h, the same since 4.19); backing files have it too.
+const FMODE_NOACCOUNT: u32 = 1 << 29;
+/// `FMODE_PATH`
+const FMODE_PATH: u32 = 1 << 14;
+/// `SB_KERNMOUNT`
+const SB_KERNMOUNT: u64 = 1 << 22;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+
+/// A handle.
+#[derive(Clone, Copy, Debug)]
+pub struct Handle {
+    /// Kernel address of the `struct file`; 0 where it is not known.
+    pub address: u64,
+    /// Address of the inode.
+    pub inode: u64,
+    /// `private_data`; of a socket its `struct sock`.
+    pub private: u64,
+    /// Address of the directory entry above its own; of a unix socket its peer's `struct sock`.
+    pub parent: u64,
+    /// Address of the mount.
+    pub mount: u64,
+    /// Address of the credentials that it was allocated with.
+    pub cred: u64,
+    /// Inode number.
+    pub ino: u64,
+    /// Bytes that the file has.
+    pub size: u64,
+    /// Bytes that it takes on its disk or in memory.
+    pub allocated: u64,
+    name_at: u32,
+    /// Device of the file system.
+    pub dev: u32,
+    rdev: u32,
+    /// `O_*`
+    pub flags: u32,
+    /// How many names the file has; 0 for a deleted one.
+    pub links: u32,
+    /// Socket: bytes that wait to be read; of a listener connections that wait.
+    pub receive: u32,
+    /// Socket: bytes that wait to be sent; of a listener the most connections that may wait.
+    pub send: u32,
+    magic: u32,
+    inode_mode: u16,
+    local_port: u16,
+    remote_port: u16,
+    /// What it is.
+    pub kind: Kind,
+    /// [`mark`]
+    pub marks: u8,
+    /// Socket: `AF_*`.
+    pub family: u8,
+    /// Socket: `SOCK_*`.
+    pub socket_type: u8,
+    /// Socket: `TCP_*`.
+    pub state: u8,
+    name_length: u8,
+}
+
+/// The names of all handles, one behind another.
+#[derive(Debug, Default)]
+pub struct Names(Vec<u8>);
+
+impl Names {
+    fn add(&mut self, name: &[u8]) -> (u32, u8) {
+        let Ok(at) = u32::try_from(self.0.len()) else { return (0, 0) };
+        self.0.extend_from_slice(name);
+        (at, u8::try_from(name.len()).unwrap_or(u8::MAX))
+    }
+
+    fn of(&self, handle: &Handle) -> &[u8] {
+        let start = handle.name_at as usize;
+        &self.0[start..start + usize::from(handle.name_length)]
+    }
+}
+
+impl Handle {
+    /// From a record, whose name is as long as the record says.
+    pub(super) fn new(file: &File, names: &mut Names) -> Self {
+        let family = u8::try_from(file.family).unwrap_or(u8::MAX);
+        let written = (file.header.length as usize).saturating_sub(FILE_FIXED).min(NAME_LEN);
+        let name = trimmed(&file.name[..written], family);
+        let (name_at, name_length) = names.add(name);
+        let mut handle = Self {
+            address: file.handle,
+            inode: file.inode,
+            private: file.private,
+            parent: file.parent,
+            mount: file.mount,
+            cred: file.cred,
+            ino: file.ino,
+            size: file.size,
+            allocated: file.blocks.saturating_mul(512),
+            name_at,
+            dev: file.dev,
+            rdev: file.rdev,
+            flags: file.flags,
+            links: file.links,
+            receive: file.receive,
+            send: file.send,
+            magic: u32::try_from(file.magic).unwrap_or(0),
+            inode_mode: file.inode_mode,
+            local_port: file.local_port,
+            remote_port: file.remote_port,
+            kind: Kind::Unknown,
+            marks: marks(file),
+            family,
+            socket_type: u8::try_from(file.socket_type).unwrap_or(0),
+            state: file.state,
+            name_length,
+        };
+        handle.kind = kinds::classify(&handle.description(names), None);
+        handle
+    }
+
+    /// A segment whose own file was not found, because nothing is attached to it.
+    pub(super) fn of_segment(id: u32, key: u32, bytes: u64, names: &mut Names) -> Self {
+        let (name_at, name_length) = names.add(format!("SYSV{key:08x}").as_bytes());
+        Self {
+            address: 0,
+            inode: 0,
+            private: 0,
+            parent: 0,
+            mount: 0,
+            cred: 0,
+            ino: id.into(),
+            size: bytes,
+            allocated: 0,
+            name_at,
+            dev: 0,
+            rdev: 0,
+            flags: 0,
+            links: 0,
+            receive: 0,
+            send: 0,
+            magic: 0,
+            inode_mode: 0o100_600,
+            local_port: 0,
+            remote_port: 0,
+            kind: Kind::Shm,
+            marks: mark::INTERNAL,
+            family: 0,
+            socket_type: 0,
+            state: 0,
+            name_length,
+        }
+    }
+
+    /// One that only `/proc` shows, by what its link says.
+    pub(super) fn by_link(kind: Kind, ino: u64, links: u32, name: &[u8], names: &mut Names) -> Self {
+        let name = &name[name.len().saturating_sub(usize::from(u8::MAX))..];
+        let (name_at, name_length) = names.add(name);
+        let bare = Self::of_segment(0, 0, 0, &mut Names::default());
+        Self { ino, links, name_at, name_length, kind, marks: 0, inode_mode: 0, ..bare }
+    }
+
+    /// Whether file-nr counts it.
+    #[must_use]
+    pub const fn is_accounted(&self) -> bool {
+        self.marks & mark::UNACCOUNTED == 0
+    }
+
+    /// Whether it is an attach of a SysV segment.
+    #[must_use]
+    pub const fn is_attach(&self) -> bool {
+        self.marks & mark::ATTACH != 0
+    }
+
+    /// Whether it is of a file that has no name any more, but takes room.
+    #[must_use]
+    pub fn is_deleted(&self) -> bool {
+        self.links == 0
+            && matches!(self.kind, Kind::Regular | Kind::Directory)
+            && self.marks & mark::INTERNAL == 0
+    }
+
+    /// Whether it is a listening socket.
+    #[must_use]
+    pub const fn is_listener(&self) -> bool {
+        const TCP_LISTEN: u8 = 10;
+        self.family != 0 && self.state == TCP_LISTEN
+    }
+
+    /// Whether it is a socket whose connection is in this state.
+    #[must_use]
+    pub const fn has_state(&self, state: u8) -> bool {
+        const SOCK_STREAM: u8 = 1;
+        matches!(self.family, AF_INET | AF_INET6) && self.socket_type == SOCK_STREAM && self.state == state
+    }
+
+    /// The state of its connection, if it is a socket that has one.
+    #[must_use]
+    pub fn state_name(&self) -> Option<&'static str> {
+        self.has_state(self.state).then(|| kinds::tcp_state(self.state))
+    }
+
+    /// Whether its inode belongs to what it names, and not to all of its kind.
+    #[must_use]
+    pub const fn has_own_inode(&self) -> bool {
+        self.inode != 0 && !matches!(self.kind, Kind::Anon | Kind::Socket | Kind::Fifo)
+    }
+
+    /// The bytes of its name.
+    #[must_use]
+    pub fn raw_name<'a>(&self, names: &'a Names) -> &'a [u8] {
+        names.of(self)
+    }
+
+    /// What to call it.
+    #[must_use]
+    pub fn name(&self, names: &Names) -> String {
+        if self.inode_mode == 0 && self.address == 0 {
+            return String::from_utf8_lossy(names.of(self)).into_owned();
+        }
+        kinds::describe(&self.description(names), self.kind)
+    }
+
+    fn description(&self, names: &Names) -> Description {
+        let raw = names.of(self);
+        let mut name = [0; fdtrace_common::look::NAME_LEN];
+        let (mut local, mut remote) = ([0; 16], [0; 16]);
+        if matches!(self.family, AF_INET | AF_INET6) && raw.len() >= 32 {
+            local.copy_from_slice(&raw[..16]);
+            remote.copy_from_slice(&raw[16..32]);
+        } else {
+            let length = raw.len().min(name.len());
+            name[..length].copy_from_slice(&raw[..length]);
+        }
+        Description {
+            handle: self.address,
+            generation: 0,
+            release: 0,
+            count: 1,
+            ino: self.ino,
+            magic: self.magic.into(),
+            mode: 0,
+            flags: self.flags,
+            dev: self.dev,
+            rdev: self.rdev,
+            inode_mode: self.inode_mode,
+            family: self.family.into(),
+            socket_type: self.socket_type.into(),
+            local_port: self.local_port,
+            remote_port: self.remote_port,
+            socket_state: self.state,
+            name_of_peer: u8::from(self.marks & mark::NAME_OF_PEER != 0),
+            reserved: [0; 4],
+            local,
+            remote,
+            name,
+        }
+    }
+}
+
+/// Without the zeros behind it; an abstract unix name begins with one.
+fn trimmed(name: &[u8], family: u8) -> &[u8] {
+    if matches!(family, AF_INET | AF_INET6) {
+        return name;
+    }
+    let from = usize::from(name.first() == Some(&0) && family != 0);
+    let end = name[from..].iter().position(|byte| *byte == 0).map_or(name.len(), |end| from + end);
+    if end <= from { &[] } else { &name[..end] }
+}
+
+fn marks(file: &File) -> u8 {
+    let bit = |is: bool, bit: u8| if is { bit } else { 0 };
+    bit(file.mode & FMODE_NOACCOUNT != 0, mark::UNACCOUNTED)
+        | bit(file.mode & FMODE_PATH != 0, mark::PATH_ONLY)
+        | bit(file.name_of_peer != 0, mark::NAME_OF_PEER)
+        | bit(file.mount_flags & SB_KERNMOUNT != 0, mark::INTERNAL)
+}

@@ -1,0 +1,160 @@
+//! Who holds which handle, now: one walk over every holder in the kernel.
+//!
+//! [`take`] runs the kernel's iterators in a child process ([`child`]), because memory of other processes can be locked
+//! for long; [`decode`] reads what they write; [`queues`], [`rings`], [`segments`] and [`trees`] follow pointers to the
+//! holders that no iterator shows, through [`Memory`]; [`stand_in`] reads `/proc` where there are no iterators.
+//!
+//! A handle is its address for the length of the walk: what comes and goes meanwhile may be counted or not.
+
+mod addresses;
+mod child;
+mod decode;
+mod handle;
+mod memory;
+mod queues;
+mod rings;
+mod segments;
+mod stand_in;
+mod take;
+mod trees;
+mod unseen;
+
+use std::{ops::Range, time::Duration};
+
+use fdtrace_common::census::Task;
+
+use crate::kernel::Exactness;
+
+pub use addresses::{AddressHasher, AddressMap};
+pub use handle::{Handle, Names, mark};
+pub use memory::Memory;
+pub use segments::Segment;
+pub use take::take;
+pub use unseen::{PF_KTHREAD, Unreadable};
+
+/// All holders and all handles.
+#[derive(Debug, Default)]
+pub struct Census {
+    /// What each handle is; others name it by its place here.
+    pub handles: Vec<Handle>,
+    /// The place of each address.
+    pub places: AddressMap,
+    /// The names of handles.
+    pub names: Names,
+    /// Every thread.
+    pub tasks: Vec<Task>,
+    /// Tables of descriptors that have any, each once however many tasks share it.
+    pub tables: Vec<Owner>,
+    /// All descriptors, those of one table together.
+    pub descriptors: Vec<Descriptor>,
+    /// Address spaces that map files, each once.
+    pub spaces: Vec<Owner>,
+    /// All mappings of files, those of one address space together.
+    pub mappings: Vec<Mapping>,
+    /// Segments of SysV shared memory.
+    pub segments: Vec<Segment>,
+    /// Handles that are queued in unix sockets.
+    pub in_flight: Vec<InFlight>,
+    /// Handles that rings have registered.
+    pub registered: Vec<Registered>,
+    /// Rings that a task has registered, so that it needs no descriptor: task's place, handle.
+    pub ring_descriptors: Vec<(u32, u32)>,
+    /// What could not be looked at, a sentence each.
+    pub partial: Vec<String>,
+    /// Processes that could not be looked into.
+    pub unreadable: Vec<Unreadable>,
+    /// How many handles the kernel says there are; `None` where it says nothing.
+    pub counted: Option<Counted>,
+    /// Handles in flight that only one of two looks saw.
+    pub moving: u64,
+    /// Handles cannot be told apart: `/proc` stood in for the iterators, and every descriptor counts as a handle.
+    pub by_proc: bool,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The number of handles as the kernel counts them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Counted {
+    /// Before the walk over descriptors.
+    pub before: u64,
+    /// After it.
+    pub after: u64,
+    /// How far both can be trusted.
+    pub exactness: Exactness,
+    /// `fs.file-max`
+    pub limit: u64,
+}
+
+/// A table of descriptors or an address space, and its part of the list.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Owner {
+    /// Address of the `files_struct` or `mm_struct`.
+    pub address: u64,
+    /// The process that it was found with.
+    pub tgid: u32,
+    /// Where its part is.
+    pub part: Range<u32>,
+}
+
+impl Owner {
+    /// Its part of the list.
+    #[must_use]
+    pub fn of<'a, T>(&self, list: &'a [T]) -> &'a [T] {
+        &list[self.part.start as usize..self.part.end as usize]
+    }
+}
+
+/// An entry of a table of descriptors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The handle's place.
+    pub handle: u32,
+    /// Its number.
+    pub fd: u32,
+    /// Whether exec closes it; `None` where that is unknown.
+    pub close_on_exec: Option<bool>,
+}
+
+/// A mapping of a file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    /// The handle's place.
+    pub handle: u32,
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+}
+
+/// A handle in the receive queue of a unix socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InFlight {
+    /// The handle's place.
+    pub handle: u32,
+    /// The handle of the receiving socket; of the listener for a connection that waits to be accepted.
+    pub receiver: u32,
+}
+
+/// A handle that a ring has registered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Registered {
+    /// The handle's place.
+    pub handle: u32,
+    /// The ring's handle.
+    pub ring: u32,
+}
+
+impl Census {
+    /// The place of the handle at an address.
+    #[must_use]
+    pub fn place(&self, address: u64) -> Option<u32> {
+        self.places.get(address)
+    }
+
+    /// What to call a handle: a socket by its addresses, anything else by the name of its directory entry.
+    #[must_use]
+    pub fn name(&self, place: u32) -> String {
+        self.handles[place as usize].name(&self.names)
+    }
+}

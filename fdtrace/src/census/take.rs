@@ -1,0 +1,172 @@
+//! Takes a census.
+
+use std::{
+    collections::HashSet,
+    io,
+    time::{Duration, Instant},
+};
+
+use super::{
+    Census, Counted,
+    child::{self, Ending, Stage},
+    decode::Decoder,
+    memory::{half, word},
+    queues, rings, segments, stand_in, trees, unseen,
+};
+use crate::kernel::{CensusPrograms, Error, FileNr, HandleCounter};
+
+/// Takes a census of the whole system: by the kernel's iterators, or from `/proc` where they cannot be had.
+///
+/// To be called while this process has one thread.
+///
+/// # Errors
+/// When there is nothing to read at all.
+pub fn take(deadline: Duration) -> io::Result<Census> {
+    let begun = Instant::now();
+    let mut census = match CensusPrograms::load() {
+        Ok(programs) => by_iterators(&programs, deadline)?,
+        Err(error) => by_proc(&error)?,
+    };
+    unseen::find(&mut census);
+    census.took = begun.elapsed();
+    Ok(census)
+}
+
+fn by_proc(error: &Error) -> io::Result<Census> {
+    let mut census = stand_in::read();
+    census.partial.insert(
+        0,
+        format!(
+            "/proc stands in for the kernel's iterators, so a handle that two descriptors share counts twice, and what \
+             is in flight or held by io_uring is not seen ({error})"
+        ),
+    );
+    let counter = HandleCounter::new(None)?;
+    let now = counter.file_nr()?;
+    census.counted = Some(Counted { before: now, after: now, exactness: counter.exactness, limit: limit() });
+    Ok(census)
+}
+
+fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Census> {
+    let counter = HandleCounter::new(Some(programs))?;
+    let mut taker =
+        Taker { census: Census::default(), decoder: Decoder::new(), stage: None, no_mappings: None };
+    let ending = child::run(programs, &counter, deadline, |stage, bytes| taker.take(stage, bytes, &counter))?;
+    taker.ended(ending, deadline);
+    let Taker { mut census, no_mappings, .. } = taker;
+    if let Err(error) = follow(&mut census, programs, no_mappings) {
+        census
+            .partial
+            .push(format!("files in flight, of io_uring and of segments are not all found: {error}"));
+    }
+    Ok(census)
+}
+
+fn limit() -> u64 {
+    FileNr::read().map_or(0, |found| found.limit)
+}
+
+struct Taker {
+    census: Census,
+    decoder: Decoder,
+    stage: Option<Stage>,
+    /// Why there is no walk over mappings.
+    no_mappings: Option<String>,
+}
+
+impl Taker {
+    fn take(&mut self, stage: Stage, bytes: &[u8], counter: &HandleCounter) {
+        match stage {
+            Stage::Tasks | Stage::Descriptors | Stage::Mappings => {
+                if self.stage != Some(stage) {
+                    self.decoder.begin();
+                    self.stage = Some(stage);
+                }
+                self.decoder.take(bytes, &mut self.census);
+            }
+            Stage::Segments => {
+                let text = String::from_utf8_lossy(bytes.get(4..).unwrap_or_default());
+                self.census.segments.extend(segments::parse(half(bytes, 0), &text));
+            }
+            Stage::Counted => {
+                let (before, after) = (word(bytes, 0), word(bytes, 8));
+                let exactness = counter.exactness;
+                self.census.counted = Some(Counted { before, after, exactness, limit: limit() });
+            }
+            Stage::Missing => self.missing(bytes),
+            Stage::End => {}
+        }
+    }
+
+    fn missing(&mut self, bytes: &[u8]) {
+        let reason = String::from_utf8_lossy(bytes.get(1..).unwrap_or_default()).into_owned();
+        match bytes.first().copied().map(u32::from) {
+            Some(stage) if stage == Stage::Mappings as u32 => self.no_mappings = Some(reason),
+            Some(stage) if stage == Stage::Segments as u32 => {
+                self.census.partial.push(format!("shared memory segments are not listed {reason}"));
+            }
+            Some(stage) if stage == Stage::Descriptors as u32 => {
+                self.census.partial.push(format!("descriptors are not listed: {reason}"));
+            }
+            _ => self.census.partial.push(format!("processes are not listed: {reason}")),
+        }
+    }
+
+    fn ended(&mut self, ending: Ending, deadline: Duration) {
+        self.decoder.begin();
+        let (what, stage) = match ending {
+            Ending::Whole => {
+                if self.decoder.malformed > 0 {
+                    let bytes = self.decoder.malformed;
+                    self.census
+                        .partial
+                        .push(format!("{bytes} bytes of the kernel's answer were not understood"));
+                }
+                return;
+            }
+            Ending::Deadline(stage) => (format!("was not done after {deadline:?} (--deadline)"), stage),
+            Ending::Died(stage) => ("ended before its time".to_owned(), stage),
+        };
+        let (walk, last) = match stage {
+            Stage::Mappings => ("mappings", self.census.spaces.last().map(|owner| owner.tgid)),
+            Stage::Descriptors => ("descriptors", self.census.tables.last().map(|owner| owner.tgid)),
+            Stage::Segments => ("shared memory segments", None),
+            _ => ("processes", self.census.tasks.last().map(|task| task.tgid)),
+        };
+        let after = last.map(|tgid| format!("; it stood behind process {tgid}")).unwrap_or_default();
+        self.census.partial.push(format!("the walk over {walk} {what}{after}"));
+    }
+}
+
+/// What is to be found by following pointers.
+fn follow(census: &mut Census, programs: &CensusPrograms, no_mappings: Option<String>) -> io::Result<()> {
+    let mut memory = programs;
+    let chase = &programs.chase;
+    if let Some(reason) = no_mappings {
+        match &chase.tree {
+            Some(layout) => trees::find(census, &mut memory, layout)?,
+            None => census.partial.push(format!("mappings are not listed: {reason}")),
+        }
+    }
+    if let Some(offset) = chase.ring_descriptors {
+        rings::descriptors(census, &mut memory, offset)?;
+    }
+    if chase.queue.is_none() {
+        census
+            .partial
+            .push("files in flight are not looked up: this kernel's sockets are unknown".to_owned());
+    }
+    let (mut sockets, mut rings) = (HashSet::new(), HashSet::new());
+    loop {
+        // A ring may hold a socket, and a ring may be in flight.
+        let before = census.handles.len();
+        rings::find(census, &mut memory, chase.ring, &mut rings)?;
+        if let Some(layout) = &chase.queue {
+            queues::find(census, &mut memory, layout, &mut sockets)?;
+        }
+        if census.handles.len() == before {
+            break;
+        }
+    }
+    segments::find(census, &mut memory, chase.segment)
+}

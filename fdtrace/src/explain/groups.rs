@@ -1,0 +1,208 @@
+//! Handles that are alike, gathered.
+
+use std::{
+    cmp::Reverse,
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+};
+
+use super::{
+    Holder, Paths, PerHolder,
+    holders::Attribution,
+    paths::Namer,
+    processes::{Held, MOST_GROUPS, Processes},
+};
+use crate::{
+    census::{Census, Handle},
+    kinds::Kind,
+};
+
+/// Where one handle of a group is to be found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Example {
+    Descriptor { pid: u32, fd: u32 },
+    Mapping { pid: u32, start: u64, end: u64 },
+}
+
+/// What handles of one group have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    kind: Kind,
+    what: u64,
+    name: u64,
+    deleted: bool,
+}
+
+/// Makes keys; names are compared by hash.
+#[derive(Default)]
+pub(super) struct Keys(RandomState);
+
+impl Keys {
+    pub(super) fn of(&self, census: &Census, handle: &Handle) -> Key {
+        let hash = |bytes: &[u8]| self.0.hash_one(bytes);
+        let raw = handle.raw_name(&census.names);
+        let (what, name) = match handle.kind {
+            Kind::Shm if raw == b"dev/zero" => (0, 0),
+            // By their number, which for a segment is its id.
+            Kind::Socket | Kind::Fifo | Kind::Shm => (handle.ino, u64::from(handle.dev)),
+            Kind::Anon | Kind::Memfd | Kind::Unknown => (0, hash(raw)),
+            _ => (handle.parent, hash(raw)),
+        };
+        Key { kind: handle.kind, what, name, deleted: handle.is_deleted() }
+    }
+}
+
+/// Handles of one process that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Group {
+    /// What they are.
+    pub kind: Kind,
+    /// What they are called: a path, addresses, the name of an anonymous inode.
+    pub name: String,
+    /// References by which the process holds them; a handle may have several.
+    pub holders: PerHolder,
+    /// Handles.
+    pub count: u64,
+    /// Those to which no descriptor of any process points.
+    pub hidden: u64,
+    /// The files have no name any more.
+    pub deleted: bool,
+    /// What the files take on their disk or in memory.
+    pub bytes: u64,
+    /// Socket: the state of its connection, if it has one.
+    pub state: Option<&'static str>,
+    /// Socket: bytes (of a listener, connections) that wait to be read, and to be sent.
+    pub queue: Option<(u64, u64)>,
+    /// The lowest descriptors, a few.
+    pub fds: Vec<u32>,
+    /// Descriptors that came over exec and that the program did not ask for.
+    pub inherited: u64,
+    /// Who allocated them, as far as credentials tell: a process id, if it is another.
+    pub opened_by: Option<u32>,
+}
+
+/// A process and how many of a group's handles it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sharer {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its handles of the group.
+    pub count: u64,
+}
+
+/// Hidden handles of all processes that are alike.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HiddenGroup {
+    /// What hides them.
+    pub holder: Holder,
+    /// What they are.
+    pub kind: Kind,
+    /// What they are called.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+    /// What the files take.
+    pub bytes: u64,
+    /// The files have no name any more.
+    pub deleted: bool,
+    /// The segment that they belong to.
+    pub shmid: Option<u32>,
+    /// Who holds them, most first; whoever made it, of a segment that nobody attaches.
+    pub processes: Vec<Sharer>,
+}
+
+struct Gathering {
+    place: u32,
+    count: u64,
+    bytes: u64,
+    inode: u64,
+    example: Option<Example>,
+    sharers: HashMap<usize, u64>,
+}
+
+/// Gathers the hidden handles among those `inside`.
+pub(super) fn hidden(
+    census: &Census,
+    attribution: &Attribution,
+    processes: &Processes,
+    inside: &dyn Fn(u32) -> bool,
+    paths: &mut dyn Paths,
+) -> Vec<HiddenGroup> {
+    let keys = Keys::default();
+    let mut groups: HashMap<(Holder, Key), Gathering> = HashMap::new();
+    for (place, handle) in (0..).zip(&census.handles) {
+        if !attribution.is_hidden(place) || !inside(place) {
+            continue;
+        }
+        let Some(holder) = attribution.first(place) else { continue };
+        let key = (holder, keys.of(census, handle));
+        if groups.len() >= MOST_GROUPS && !groups.contains_key(&key) {
+            continue;
+        }
+        let group = groups.entry(key).or_insert_with(|| Gathering {
+            place,
+            count: 0,
+            bytes: 0,
+            inode: 0,
+            example: None,
+            sharers: HashMap::new(),
+        });
+        group.count += 1;
+        if std::mem::replace(&mut group.inode, handle.inode) != handle.inode || handle.inode == 0 {
+            group.bytes += handle.allocated;
+        }
+    }
+    processes.each_held(census, |index, held: &Held| {
+        if !held.first || !attribution.is_hidden(held.handle) || !inside(held.handle) {
+            return;
+        }
+        let Some(holder) = attribution.first(held.handle) else { return };
+        let key = keys.of(census, &census.handles[held.handle as usize]);
+        if let Some(group) = groups.get_mut(&(holder, key)) {
+            *group.sharers.entry(index).or_insert(0) += 1;
+            group.example = group.example.or(held.example);
+        }
+    });
+    let mut namer = Namer::new(paths);
+    let mut found: Vec<HiddenGroup> = groups
+        .into_iter()
+        .map(|((holder, key), group)| finish(census, processes, &mut namer, holder, key, group))
+        .collect();
+    found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
+    found
+}
+
+fn finish(
+    census: &Census,
+    processes: &Processes,
+    namer: &mut Namer<'_>,
+    holder: Holder,
+    key: Key,
+    group: Gathering,
+) -> HiddenGroup {
+    let segment = match holder {
+        Holder::ShmAttach | Holder::ShmSegment => {
+            u32::try_from(census.handles[group.place as usize].ino).ok()
+        }
+        _ => None,
+    };
+    let mut sharers: Vec<Sharer> =
+        group.sharers.into_iter().map(|(index, count)| processes.sharer(index, count)).collect();
+    if holder == Holder::ShmSegment {
+        let found = census.segments.iter().find(|segment| segment.handle == group.place);
+        sharers.extend(found.map(|segment| processes.by_pid(segment.creator, group.count)));
+    }
+    sharers.sort_by_key(|sharer| (Reverse(sharer.count), sharer.pid));
+    HiddenGroup {
+        holder,
+        kind: key.kind,
+        name: namer.name(census, group.place, group.example),
+        count: group.count,
+        bytes: group.bytes,
+        deleted: key.deleted,
+        shmid: segment,
+        processes: sharers,
+    }
+}

@@ -1,0 +1,150 @@
+//! What keeps each handle alive.
+
+use crate::census::Census;
+
+/// What keeps a handle alive, in the order in which it is asked for: a handle counts under the first that applies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holder {
+    /// An entry of a table of descriptors.
+    Descriptor,
+    /// A mapping whose file is an attach of a SysV segment.
+    ShmAttach,
+    /// Any other mapping.
+    Mapping,
+    /// A SysV segment: its own file.
+    ShmSegment,
+    /// The receive queue of a unix socket.
+    ScmRights,
+    /// A ring that has registered it, or a task that has registered the ring.
+    IoUring,
+    /// A process that runs it.
+    Executable,
+}
+
+impl Holder {
+    /// All of them, in their order.
+    pub const ALL: [Self; 7] = [
+        Self::Descriptor,
+        Self::ShmAttach,
+        Self::Mapping,
+        Self::ShmSegment,
+        Self::ScmRights,
+        Self::IoUring,
+        Self::Executable,
+    ];
+
+    /// The word for it in help, JSON and documents.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Descriptor => "descriptor",
+            Self::ShmAttach => "shm_attach",
+            Self::Mapping => "mapping",
+            Self::ShmSegment => "shm_segment",
+            Self::ScmRights => "scm_rights",
+            Self::IoUring => "io_uring",
+            Self::Executable => "executable",
+        }
+    }
+
+    /// The holder with this name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|holder| holder.name() == name)
+    }
+
+    const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+}
+
+/// A number for each holder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PerHolder([u64; Holder::ALL.len()]);
+
+impl PerHolder {
+    /// The number of one.
+    #[must_use]
+    pub const fn of(&self, holder: Holder) -> u64 {
+        self.0[holder as usize]
+    }
+
+    /// Adds to one.
+    pub const fn add(&mut self, holder: Holder, count: u64) {
+        self.0[holder as usize] += count;
+    }
+
+    /// Each with its number.
+    pub fn iter(&self) -> impl Iterator<Item = (Holder, u64)> + '_ {
+        Holder::ALL.into_iter().map(|holder| (holder, self.of(holder)))
+    }
+}
+
+/// All holders of each handle.
+pub(super) struct Attribution(Vec<u8>);
+
+impl Attribution {
+    pub(super) fn of(census: &Census) -> Self {
+        let mut all = Self(vec![0; census.handles.len()]);
+        for descriptor in &census.descriptors {
+            all.note(descriptor.handle, Holder::Descriptor);
+        }
+        for mapping in &census.mappings {
+            all.note(mapping.handle, mapping_holder(census, mapping.handle));
+        }
+        for segment in &census.segments {
+            all.note(segment.handle, Holder::ShmSegment);
+        }
+        for found in &census.in_flight {
+            all.note(found.handle, Holder::ScmRights);
+        }
+        for found in &census.registered {
+            all.note(found.handle, Holder::IoUring);
+        }
+        for (_, ring) in &census.ring_descriptors {
+            all.note(*ring, Holder::IoUring);
+        }
+        for task in &census.tasks {
+            if let Some(place) = census.place(task.executable) {
+                all.note(place, Holder::Executable);
+            }
+        }
+        all
+    }
+
+    fn note(&mut self, handle: u32, holder: Holder) {
+        if let Some(holders) = self.0.get_mut(handle as usize) {
+            *holders |= holder.bit();
+        }
+    }
+
+    /// The holder under which a handle counts; `None` for one that nothing was seen to hold any more.
+    pub(super) fn first(&self, handle: u32) -> Option<Holder> {
+        let holders = *self.0.get(handle as usize)?;
+        Holder::ALL.into_iter().find(|holder| holders & holder.bit() != 0)
+    }
+
+    /// Whether no descriptor of any process points to it.
+    pub(super) fn is_hidden(&self, handle: u32) -> bool {
+        self.0.get(handle as usize).is_some_and(|holders| holders & Holder::Descriptor.bit() == 0)
+    }
+
+    pub(super) fn hidden(&self) -> u64 {
+        self.0.iter().filter(|holders| **holders & Holder::Descriptor.bit() == 0).count() as u64
+    }
+
+    pub(super) fn totals(&self) -> PerHolder {
+        let mut totals = PerHolder::default();
+        for place in 0..u32::try_from(self.0.len()).unwrap_or(u32::MAX) {
+            if let Some(holder) = self.first(place) {
+                totals.add(holder, 1);
+            }
+        }
+        totals
+    }
+}
+
+/// How a mapping holds its file.
+pub(super) fn mapping_holder(census: &Census, handle: u32) -> Holder {
+    if census.handles[handle as usize].is_attach() { Holder::ShmAttach } else { Holder::Mapping }
+}

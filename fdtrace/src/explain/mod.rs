@@ -1,0 +1,149 @@
+//! Why file-nr and lsof disagree: a census as an answer.
+//!
+//! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says who holds what; [`groups`] gathers
+//! handles that are alike; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not
+//! have come through [`Paths`].
+
+mod focus;
+mod groups;
+mod holders;
+mod paths;
+mod processes;
+mod residual;
+
+use std::collections::BTreeMap;
+
+pub use focus::{Focus, SocketState};
+pub use groups::{Group, HiddenGroup, Sharer};
+pub use holders::{Holder, PerHolder};
+pub use paths::Paths;
+pub use processes::{Limit, Process};
+pub use residual::{Around, Residual};
+
+use crate::{
+    census::{Census, Segment, Unreadable},
+    kernel::Exactness,
+    kinds::Kind,
+};
+use holders::Attribution;
+use processes::Processes;
+
+/// What the kernel says of the number of handles.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct FileNr {
+    /// Handles, at the end of the walk.
+    pub allocated: u64,
+    /// There were at least so many during the walk.
+    pub min: u64,
+    /// There were at most so many.
+    pub max: u64,
+    /// The kernel's number follows every handle; else the range is as wide as it may be wrong.
+    pub exact: bool,
+    /// The kernel's counter was summed, because file-nr is not exact.
+    pub summed: bool,
+    /// `fs.file-max`
+    pub limit: u64,
+}
+
+/// Handles of files that have no name any more.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Deleted {
+    /// How many.
+    pub handles: u64,
+    /// What the files take; a file that two handles share counts once.
+    pub bytes: u64,
+}
+
+/// The answer.
+#[derive(Clone, Debug, Default)]
+pub struct Explanation {
+    /// What the kernel says; `None` where it says nothing.
+    pub file_nr: Option<FileNr>,
+    /// Handles that were found.
+    pub total: u64,
+    /// Those that file-nr counts.
+    pub accounted: u64,
+    /// Those to which no descriptor of any process points.
+    pub hidden: u64,
+    /// Each handle once, under the first of its holders.
+    pub by_holder: PerHolder,
+    /// Each handle once.
+    pub by_kind: BTreeMap<Kind, u64>,
+    /// Entries in tables of descriptors, each table once.
+    pub descriptors: u64,
+    /// What lsof would list: entries of each process's table, as `/proc/PID/fd` shows them.
+    pub lsof_descriptors: u64,
+    /// What is left over; `None` where it means nothing.
+    pub residual: Option<Residual>,
+    /// Processes that could not be looked into.
+    pub unreadable: Vec<Unreadable>,
+    /// Why the census is not whole.
+    pub partial: Vec<String>,
+    /// Hidden handles, those that are alike together, most first.
+    pub hidden_groups: Vec<HiddenGroup>,
+    /// Segments of SysV shared memory.
+    pub segments: Vec<Segment>,
+    /// Deleted files.
+    pub deleted: Deleted,
+    /// Processes, those with most handles first.
+    pub processes: Vec<Process>,
+}
+
+/// Makes the answer. What is known of the machine around the handles only explains what is left over.
+pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn Paths) -> Explanation {
+    let processes = Processes::of(census);
+    let attribution = Attribution::of(census);
+    let file_nr = file_nr(census);
+    let accounted = census.handles.iter().filter(|handle| handle.is_accounted()).count() as u64;
+    let inside = focus.places(census, &attribution, &processes);
+    let mut by_kind = BTreeMap::new();
+    for handle in &census.handles {
+        *by_kind.entry(handle.kind).or_insert(0) += 1;
+    }
+    Explanation {
+        file_nr,
+        total: census.handles.len() as u64,
+        accounted,
+        hidden: attribution.hidden(),
+        by_holder: attribution.totals(),
+        by_kind,
+        descriptors: census.descriptors.len() as u64,
+        lsof_descriptors: processes.lsof_descriptors(census),
+        residual: residual::of(census, file_nr, accounted, around),
+        unreadable: census.unreadable.clone(),
+        partial: census.partial.clone(),
+        hidden_groups: groups::hidden(census, &attribution, &processes, &inside, paths),
+        segments: census.segments.clone(),
+        deleted: deleted(census),
+        processes: processes.assemble(census, &attribution, &inside, focus, paths),
+    }
+}
+
+fn file_nr(census: &Census) -> Option<FileNr> {
+    let counted = census.counted?;
+    let (low, high) = (counted.before.min(counted.after), counted.before.max(counted.after));
+    let slack = match counted.exactness {
+        Exactness::Within(slack) => slack,
+        Exactness::FileNr | Exactness::Summed => 0,
+    };
+    Some(FileNr {
+        allocated: counted.after,
+        min: low.saturating_sub(slack),
+        max: high + slack,
+        exact: slack == 0,
+        summed: counted.exactness == Exactness::Summed,
+        limit: counted.limit,
+    })
+}
+
+fn deleted(census: &Census) -> Deleted {
+    let mut inodes = std::collections::HashSet::new();
+    let mut sum = Deleted::default();
+    for handle in census.handles.iter().filter(|handle| handle.is_deleted()) {
+        sum.handles += 1;
+        if inodes.insert(handle.inode) {
+            sum.bytes += handle.allocated;
+        }
+    }
+    sum
+}

@@ -1,0 +1,76 @@
+//! Paths of files, which the census has the last names of.
+
+use std::{
+    collections::HashMap,
+    path::{Path, PathBuf},
+};
+
+use fdtrace_common::census::NAME_LEN;
+
+use super::groups::Example;
+use crate::{census::Census, kinds::Kind};
+
+/// Where paths can be asked for. Neither may touch the file itself: its file system may be hung.
+pub trait Paths {
+    /// The path of what a descriptor points to.
+    fn of_descriptor(&mut self, pid: u32, fd: u32) -> Option<PathBuf>;
+    /// The path of what is mapped there.
+    fn of_mapping(&mut self, pid: u32, start: u64, end: u64) -> Option<PathBuf>;
+}
+
+/// Makes names, and asks for one path of each directory.
+pub(super) struct Namer<'a> {
+    paths: &'a mut dyn Paths,
+    directories: HashMap<(u64, u64), Option<PathBuf>>,
+}
+
+/// What the kernel puts behind the path of a file that has no name any more (`d_path`, fs/d_path.c).
+const DELETED: &str = " (deleted)";
+
+impl<'a> Namer<'a> {
+    pub(super) fn new(paths: &'a mut dyn Paths) -> Self {
+        Self { paths, directories: HashMap::new() }
+    }
+
+    /// The name of a handle, of which an example is known.
+    pub(super) fn name(&mut self, census: &Census, place: u32, example: Option<Example>) -> String {
+        let handle = &census.handles[place as usize];
+        let raw = handle.raw_name(&census.names);
+        if handle.kind == Kind::Shm && raw == b"dev/zero" {
+            return "shared anonymous memory".to_owned();
+        }
+        let has_path =
+            matches!(handle.kind, Kind::Regular | Kind::Directory | Kind::Char | Kind::Block | Kind::Symlink);
+        if !has_path || handle.parent == 0 || census.by_proc {
+            return census.name(place);
+        }
+        let name = String::from_utf8_lossy(raw).into_owned();
+        // A name of this length may go on.
+        let is_whole = raw.len() < NAME_LEN - 1 && name != "/";
+        let directory = (handle.mount, handle.parent);
+        if is_whole && let Some(Some(known)) = self.directories.get(&directory) {
+            return known.join(&name).to_string_lossy().into_owned();
+        }
+        if is_whole && self.directories.contains_key(&directory) {
+            return name;
+        }
+        let path = example.and_then(|example| self.ask(example));
+        let path = path.map(|path| match path.to_string_lossy().strip_suffix(DELETED) {
+            Some(whole) if handle.links == 0 => PathBuf::from(whole),
+            _ => path,
+        });
+        if is_whole && let Some(path) = &path {
+            let ends_so = path.file_name().is_some_and(|last| last.as_encoded_bytes() == raw);
+            let parent = path.parent().filter(|_| ends_so).map(Path::to_path_buf);
+            self.directories.insert(directory, parent);
+        }
+        path.map_or(name, |path| path.to_string_lossy().into_owned())
+    }
+
+    fn ask(&mut self, example: Example) -> Option<PathBuf> {
+        match example {
+            Example::Descriptor { pid, fd } => self.paths.of_descriptor(pid, fd),
+            Example::Mapping { pid, start, end } => self.paths.of_mapping(pid, start, end),
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! What is left over: handles that the kernel counts and nobody was seen to hold, or the other way round.
+
+use super::FileNr;
+use crate::census::Census;
+
+/// What the machine has that holds handles where no walk finds them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// Loop devices, each with a file behind it.
+    pub loop_devices: u64,
+    /// Swap files.
+    pub swap_files: u64,
+    /// A server of NFS runs in the kernel.
+    pub nfs_server: bool,
+    /// There are graphics devices, whose buffers are files.
+    pub graphics: bool,
+    /// This process lives in a PID namespace of its own, and sees no other.
+    pub inside_pid_namespace: bool,
+}
+
+/// What file-nr has more than was found (less, where it is negative).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Residual {
+    /// At least so many.
+    pub min: i64,
+    /// At most so many.
+    pub max: i64,
+    /// What may hold them.
+    pub reasons: Vec<String>,
+}
+
+pub(super) fn of(
+    census: &Census,
+    file_nr: Option<FileNr>,
+    accounted: u64,
+    around: &Around,
+) -> Option<Residual> {
+    // Handles of other namespaces are in file-nr, and out of sight.
+    if around.inside_pid_namespace || census.by_proc {
+        return None;
+    }
+    let file_nr = file_nr?;
+    let less =
+        |number: u64| i64::try_from(number).unwrap_or(i64::MAX) - i64::try_from(accounted).unwrap_or(0);
+    let moving = i64::try_from(census.moving).unwrap_or(0);
+    let (min, max) = (less(file_nr.min), less(file_nr.max) + moving);
+    Some(Residual { min, max, reasons: reasons(census, file_nr, (min, max), around) })
+}
+
+fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Around) -> Vec<String> {
+    let mut reasons = Vec::new();
+    if max > 0 {
+        for process in &census.unreadable {
+            let (pid, comm) = (process.pid, &process.comm);
+            let has =
+                process.descriptors.map(|count| format!(": it has {count} descriptors, and maybe mappings"));
+            let has = has.unwrap_or_default();
+            reasons.push(format!("process {pid} ({comm}) cannot be looked into{has}"));
+        }
+        let counted = |count: u64, thing: &str| {
+            (count > 0).then(|| format!("{count} {thing}{}", if count == 1 { "" } else { "s" }))
+        };
+        reasons.extend(counted(around.loop_devices, "loop device"));
+        reasons.extend(counted(around.swap_files, "swap file"));
+        reasons.extend(around.nfs_server.then(|| "files that the NFS server keeps open".to_owned()));
+        reasons.extend(around.graphics.then(|| "graphics buffers".to_owned()));
+        reasons.push("files that are being closed, or that the kernel opened for itself".to_owned());
+    }
+    if min < 0 || file_nr.min != file_nr.max {
+        reasons.push(if file_nr.exact {
+            "handles that came and went during the walk".to_owned()
+        } else {
+            "file-nr of this kernel is off by up to a batch for each CPU".to_owned()
+        });
+    }
+    reasons
+}

@@ -1,0 +1,238 @@
+//! Where the fields are, for the iterators and for whoever follows pointers in user space.
+
+use fdtrace_common::census::Layout;
+
+use crate::kernel::{btf::KernelTypes, error::Result};
+
+/// How many bytes lie before the number in a namespace, as `/proc/PID/ns` shows it.
+fn number(types: &mut KernelTypes, namespace: &str) -> u32 {
+    types.offset(namespace, "ns.inum").unwrap_or(u32::MAX)
+}
+
+/// The offsets of the iterators.
+///
+/// # Errors
+/// Without a field that no census can do without.
+pub(super) fn of_iterators(types: &mut KernelTypes) -> Result<Layout> {
+    let file_dentry = types.require("file", "f_path.dentry")?;
+    let needed = Layout {
+        task_files: types.require("task_struct", "files")?,
+        task_mm: types.require("task_struct", "mm")?,
+        task_flags: types.require("task_struct", "flags")?,
+        task_comm: types.require("task_struct", "comm")?,
+        task_pid: types.require("task_struct", "thread_pid")?,
+        task_signal: types.require("task_struct", "signal")?,
+        signal_pids: types.require("signal_struct", "pids")?,
+        pid_level: types.require("pid", "level")?,
+        pid_numbers: types.require("pid", "numbers")?,
+        file_op: types.require("file", "f_op")?,
+        file_inode: types.require("file", "f_inode")?,
+        file_mode: types.require("file", "f_mode")?,
+        file_flags: types.require("file", "f_flags")?,
+        file_private: types.require("file", "private_data")?,
+        file_dentry,
+        inode_mode: types.require("inode", "i_mode")?,
+        inode_ino: types.require("inode", "i_ino")?,
+        inode_sb: types.require("inode", "i_sb")?,
+        ..Layout::default()
+    };
+    let mut of = |structure: &str, field: &str| types.offset(structure, field).unwrap_or(u32::MAX);
+    let needed = Layout {
+        task_io_uring: of("task_struct", "io_uring"),
+        task_started: match of("task_struct", "start_boottime") {
+            u32::MAX => of("task_struct", "real_start_time"),
+            offset => offset,
+        },
+        task_parent: of("task_struct", "real_parent"),
+        task_cred: of("task_struct", "cred"),
+        task_namespaces: of("task_struct", "nsproxy"),
+        signal_limits: of("signal_struct", "rlim"),
+        namespaces_net: of("nsproxy", "net_ns"),
+        namespaces_ipc: of("nsproxy", "ipc_ns"),
+        namespaces_mount: of("nsproxy", "mnt_ns"),
+        mm_executable: of("mm_struct", "exe_file"),
+        files_table: of("files_struct", "fdt"),
+        table_close_on_exec: of("fdtable", "close_on_exec"),
+        vma_file: of("vm_area_struct", "vm_file"),
+        vma_start: of("vm_area_struct", "vm_start"),
+        vma_end: of("vm_area_struct", "vm_end"),
+        file_cred: of("file", "f_cred"),
+        file_mount: of("file", "f_path.mnt"),
+        // 6.13 replaced the counter by a `file_ref_t`, whose only field is the counter.
+        file_count: match of("file", "f_count") {
+            u32::MAX => of("file", "f_ref"),
+            offset => offset,
+        },
+        op_release: of("file_operations", "release"),
+        inode_links: of("inode", "__i_nlink"),
+        inode_rdev: of("inode", "i_rdev"),
+        inode_size: of("inode", "i_size"),
+        inode_blocks: of("inode", "i_blocks"),
+        sb_magic: of("super_block", "s_magic"),
+        sb_dev: of("super_block", "s_dev"),
+        sb_flags: of("super_block", "s_flags"),
+        dentry_parent: of("dentry", "d_parent"),
+        dentry_name: of("dentry", "d_name.name"),
+        ..needed
+    };
+    let sockets = Layout {
+        socket_sk: of("socket", "sk"),
+        socket_type: of("socket", "type"),
+        sock_family: of("sock", "__sk_common.skc_family"),
+        sock_state: of("sock", "__sk_common.skc_state"),
+        sock_num: of("sock", "__sk_common.skc_num"),
+        sock_dport: of("sock", "__sk_common.skc_dport"),
+        sock_saddr: of("sock", "__sk_common.skc_rcv_saddr"),
+        sock_daddr: of("sock", "__sk_common.skc_daddr"),
+        sock_saddr6: of("sock", "__sk_common.skc_v6_rcv_saddr"),
+        sock_daddr6: of("sock", "__sk_common.skc_v6_daddr"),
+        sock_protocol: of("sock", "sk_protocol"),
+        sock_ack_backlog: of("sock", "sk_ack_backlog"),
+        sock_max_ack_backlog: of("sock", "sk_max_ack_backlog"),
+        sock_receive_memory: of("sock", "sk_backlog.rmem_alloc"),
+        sock_send_memory: of("sock", "sk_wmem_alloc"),
+        tcp_received: of("tcp_sock", "rcv_nxt"),
+        tcp_copied: of("tcp_sock", "copied_seq"),
+        tcp_written: of("tcp_sock", "write_seq"),
+        tcp_acknowledged: of("tcp_sock", "snd_una"),
+        unix_addr: of("unix_sock", "addr"),
+        unix_peer: of("unix_sock", "peer"),
+        unix_name: of("unix_address", "name"),
+        ..needed
+    };
+    Ok(Layout {
+        pid_ns_number: number(types, "pid_namespace"),
+        net_ns_number: number(types, "net"),
+        ipc_ns_number: number(types, "ipc_namespace"),
+        mount_ns_number: number(types, "mnt_namespace"),
+        ..sockets
+    })
+}
+
+/// What lies in the receive queue of a unix socket, and how to get from one to the next.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueLayout {
+    /// `sock.sk_receive_queue`, a list with its head; `next` comes first in it and in `sk_buff`.
+    pub queue: u64,
+    /// `sock.sk_receive_queue.qlen`
+    pub length: u64,
+    /// `sk_buff.sk`: in the queue of a listener, the socket that waits to be accepted.
+    pub buffer_sock: u64,
+    /// `scm_fp_list *` in `sk_buff.cb`
+    pub passed: u64,
+    /// `scm_fp_list.count`, 16 bits
+    pub count: u64,
+    /// `scm_fp_list.fp`, an array of `struct file *`
+    pub files: u64,
+}
+
+/// How the files that a ring has registered are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RingTable {
+    /// `io_ring_ctx.nr_user_files`, and `io_ring_ctx.file_table.files`: addresses with marks in the lowest 3 bits
+    /// (5.15 to 6.12, and 5.10 as it is maintained).
+    Flat {
+        /// Where the number is, 32 bits.
+        length: u64,
+        /// Where the address of the array is.
+        files: u64,
+    },
+    /// `io_ring_ctx.file_table.data`: nodes, each with a file (from 6.13 on).
+    Nodes {
+        /// Where the number is, 32 bits.
+        length: u64,
+        /// Where the address of the array of addresses is.
+        nodes: u64,
+        /// `io_rsrc_node.file_ptr`
+        file: u64,
+    },
+}
+
+/// Layouts of what no iterator shows; each that the kernel does not have as this build knows it is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Chase {
+    /// Of unix sockets.
+    pub queue: Option<QueueLayout>,
+    /// Of rings.
+    pub ring: Option<RingTable>,
+    /// `io_uring_task.registered_rings`, 16 addresses of handles (5.18).
+    pub ring_descriptors: Option<u64>,
+    /// `shm_file_data.file` and `shm_file_data.id` (ipc/shm.c).
+    pub segment: Option<(u64, u64)>,
+    /// `percpu_counter.count` and `percpu_counter.counters`.
+    pub counter: Option<(u64, u64)>,
+    /// Red-black tree of an address space, where no iterator shows mappings (before 5.12).
+    pub tree: Option<TreeLayout>,
+}
+
+/// Mappings as a red-black tree (up to 6.0).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeLayout {
+    /// `mm_struct.mm_rb.rb_node`
+    pub root: u64,
+    /// `vm_area_struct.vm_rb`; `rb_right` lies 8 behind, `rb_left` 16.
+    pub node: u64,
+    /// `vm_area_struct.vm_file`
+    pub file: u64,
+    /// `vm_area_struct.vm_start`
+    pub start: u64,
+    /// `vm_area_struct.vm_end`
+    pub end: u64,
+}
+
+/// How many addresses `io_uring_task.registered_rings` has (`IO_RINGFD_REG_MAX`, include/linux/io_uring_types.h).
+pub const RING_DESCRIPTORS: usize = 16;
+
+/// Looks up what this kernel has.
+pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
+    Chase {
+        queue: queue(types),
+        ring: ring(types),
+        ring_descriptors: at(types, "io_uring_task", "registered_rings"),
+        segment: at(types, "shm_file_data", "file").zip(at(types, "shm_file_data", "id")),
+        counter: at(types, "percpu_counter", "count").zip(at(types, "percpu_counter", "counters")),
+        tree: tree(types),
+    }
+}
+
+fn at(types: &mut KernelTypes, structure: &str, field: &str) -> Option<u64> {
+    types.offset(structure, field).map(u64::from)
+}
+
+fn queue(types: &mut KernelTypes) -> Option<QueueLayout> {
+    Some(QueueLayout {
+        queue: at(types, "sock", "sk_receive_queue")?,
+        length: at(types, "sock", "sk_receive_queue.qlen")?,
+        buffer_sock: at(types, "sk_buff", "sk")?,
+        passed: at(types, "sk_buff", "cb")? + at(types, "unix_skb_parms", "fp")?,
+        count: at(types, "scm_fp_list", "count")?,
+        files: at(types, "scm_fp_list", "fp")?,
+    })
+}
+
+fn ring(types: &mut KernelTypes) -> Option<RingTable> {
+    let table = at(types, "io_ring_ctx", "file_table")?;
+    if let Some(data) = at(types, "io_file_table", "data") {
+        return Some(RingTable::Nodes {
+            length: table + data + at(types, "io_rsrc_data", "nr")?,
+            nodes: table + data + at(types, "io_rsrc_data", "nodes")?,
+            file: at(types, "io_rsrc_node", "file_ptr")?,
+        });
+    }
+    // Before 5.15 the table had two levels.
+    let flat = types.pointer_depth("io_file_table", "files")? == 1 && types.size("io_fixed_file")? == 8;
+    flat.then_some(RingTable::Flat {
+        length: at(types, "io_ring_ctx", "nr_user_files")?,
+        files: table + at(types, "io_file_table", "files")?,
+    })
+}
+
+fn tree(types: &mut KernelTypes) -> Option<TreeLayout> {
+    Some(TreeLayout {
+        root: at(types, "mm_struct", "mm_rb")?,
+        node: at(types, "vm_area_struct", "vm_rb")?,
+        file: at(types, "vm_area_struct", "vm_file")?,
+        start: at(types, "vm_area_struct", "vm_start")?,
+        end: at(types, "vm_area_struct", "vm_end")?,
+    })
+}

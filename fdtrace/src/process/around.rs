@@ -1,0 +1,54 @@
+//! What the machine has that keeps files open where no process does.
+
+use std::{fs, path::Path};
+
+/// Loop devices that have a file behind them.
+#[must_use]
+pub fn loop_devices() -> u64 {
+    let devices = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    devices.filter(|device| device.path().join("loop/backing_file").exists()).count() as u64
+}
+
+/// Swap files.
+#[must_use]
+pub fn swap_files() -> u64 {
+    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+    let is_file = |line: &&str| line.split_ascii_whitespace().rev().nth(3) == Some("file");
+    swaps.lines().skip(1).filter(is_file).count() as u64
+}
+
+/// Whether a server of NFS runs in the kernel.
+#[must_use]
+pub fn has_nfs_server() -> bool {
+    fs::read_to_string("/proc/fs/nfsd/threads").is_ok_and(|threads| threads.trim() != "0")
+}
+
+/// Whether there are graphics devices.
+#[must_use]
+pub fn has_graphics() -> bool {
+    Path::new("/dev/dri").exists()
+}
+
+/// Whether this process lives in a PID namespace of its own, as far as `/proc` shows: the first one has a number that is
+/// always the same (`PROC_PID_INIT_INO`, include/linux/proc_ns.h).
+#[must_use]
+pub fn is_inside_pid_namespace() -> bool {
+    const FIRST: &str = "pid:[4026531836]";
+    fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() != FIRST)
+}
+
+/// Objects in use in one of the kernel's caches, as `/proc/slabinfo` has them.
+#[must_use]
+pub fn slab(name: &str) -> Option<u64> {
+    let slabs = fs::read_to_string("/proc/slabinfo").ok()?;
+    slabs.lines().find_map(|line| {
+        let mut words = line.split_ascii_whitespace();
+        (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+    })
+}
+
+/// `fs.nr_open`: the most descriptors that a process may have.
+#[must_use]
+pub fn nr_open() -> u64 {
+    fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}

@@ -1,0 +1,457 @@
+//! The shape of the JSON that others read: keys may be added, never renamed.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    census::Segment,
+    explain::{Deleted, Explanation, Group, HiddenGroup, PerHolder, Process, Sharer},
+};
+
+/// Name and version of the shape.
+pub const SCHEMA: &str = "fdtrace.explain/1";
+
+/// Where all handles are.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Document {
+    /// [`SCHEMA`]
+    pub schema: String,
+    /// When the census was taken, RFC 3339, UTC.
+    pub time: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// How long the census took.
+    pub duration_ns: u64,
+    /// What the kernel says; null where it says nothing.
+    pub file_nr: Option<FileNr>,
+    /// What was found.
+    pub handles: Handles,
+    /// What is left over.
+    pub residual: Residual,
+    /// Why the census is not whole.
+    pub partial: Vec<String>,
+    /// What lsof would count.
+    pub lsof_view: LsofView,
+    /// Hidden handles, those that are alike together, most first.
+    pub hidden: Vec<Hidden>,
+    /// Segments of SysV shared memory.
+    pub segments: Vec<SegmentLine>,
+    /// Handles of files that have no name any more.
+    pub deleted: DeletedFiles,
+    /// Objects in the kernel's own caches; null where they are not readable.
+    pub slabs: Slabs,
+    /// Processes, those with most handles first.
+    pub processes: Vec<ProcessLine>,
+}
+
+/// See [`crate::explain::FileNr`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct FileNr {
+    /// Handles, at the end of the walk.
+    pub allocated: u64,
+    /// The least during the walk.
+    pub min: u64,
+    /// The most.
+    pub max: u64,
+    /// The range is that of the walk, not that of a number that may be wrong.
+    pub exact: bool,
+    /// `file-nr`, or `summed` where the kernel's counter was summed instead.
+    #[serde(default)]
+    pub source: String,
+    /// `fs.file-max`
+    pub limit: u64,
+    /// `fs.nr_open`: the most descriptors that a process may have.
+    #[serde(default)]
+    pub nr_open: u64,
+}
+
+/// Sums over the system.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Handles {
+    /// All that were found.
+    pub total: u64,
+    /// Those that file-nr counts.
+    pub accounted: u64,
+    /// Those that it does not.
+    pub unaccounted_by_file_nr: u64,
+    /// Those without a descriptor.
+    pub hidden: u64,
+    /// Each once, under its first holder.
+    pub by_holder: BTreeMap<String, u64>,
+    /// Each once.
+    pub by_kind: BTreeMap<String, u64>,
+}
+
+/// See [`crate::explain::Residual`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Residual {
+    /// At least; null where no number can be given.
+    pub min: Option<i64>,
+    /// At most.
+    pub max: Option<i64>,
+    /// Processes that could not be looked into.
+    pub unreadable_processes: Vec<Unreadable>,
+    /// What may hold the rest.
+    pub reasons: Vec<String>,
+}
+
+/// A process that could not be looked into.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Unreadable {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its descriptors, if that much is told.
+    pub descriptors: Option<u64>,
+}
+
+/// What lsof would count.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct LsofView {
+    /// Entries of the processes' tables, as `/proc/PID/fd` shows them.
+    pub descriptors: u64,
+}
+
+/// See [`HiddenGroup`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Hidden {
+    /// What hides them.
+    pub holder: String,
+    /// What they are.
+    pub kind: String,
+    /// What they are called.
+    pub name: String,
+    /// How many.
+    pub count: u64,
+    /// What the files take.
+    pub bytes: u64,
+    /// The files have no name any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleted: bool,
+    /// The segment that they belong to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shmid: Option<u32>,
+    /// Who holds them, most first.
+    pub processes: Vec<SharerLine>,
+    /// Who allocated them and where, if a trace says so.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteLine>,
+}
+
+/// A call site of a trace, and how many of a group's handles it allocated.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SiteLine {
+    /// The site's id, as `report` has it.
+    pub id: String,
+    /// How many of them.
+    pub count: u64,
+    /// The chain in a line, innermost first.
+    pub chain: String,
+    /// The processes that allocated them.
+    pub pids: Vec<u32>,
+}
+
+/// A process and its share.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SharerLine {
+    /// Its id.
+    pub pid: u32,
+    /// Its name; empty when it is gone.
+    pub comm: String,
+    /// Its handles of the group.
+    pub count: u64,
+}
+
+/// See [`Segment`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct SegmentLine {
+    /// Its id.
+    pub shmid: u32,
+    /// Its key; 0 for a private one.
+    pub key: u32,
+    /// Who made it.
+    pub creator: u32,
+    /// How often it is attached.
+    pub attaches: u64,
+    /// Its size.
+    pub bytes: u64,
+    /// It goes with its last attach.
+    pub removed: bool,
+    /// The IPC namespace's number.
+    pub ipc_namespace: u32,
+}
+
+/// See [`Deleted`].
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct DeletedFiles {
+    /// How many handles.
+    pub handles: u64,
+    /// What the files take, each once.
+    pub bytes: u64,
+}
+
+/// Objects in use in the kernel's own caches; null where `/proc/slabinfo` cannot be read.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Slabs {
+    /// `struct file`
+    pub filp: Option<u64>,
+    /// Mappings.
+    pub vm_area_struct: Option<u64>,
+}
+
+/// See [`Process`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct ProcessLine {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its program.
+    pub exe: String,
+    /// Its cgroup.
+    pub cgroup: String,
+    /// Its parent.
+    #[serde(default)]
+    pub parent: u32,
+    /// Different handles that it holds.
+    pub handles: u64,
+    /// Entries of its tables.
+    pub descriptors: u64,
+    /// Of its handles, those without a descriptor anywhere.
+    pub hidden: u64,
+    /// Its limit.
+    pub limit: Limit,
+    /// Its handles, each under the first way in which it holds it.
+    pub by_holder: BTreeMap<String, u64>,
+    /// Its main thread has ended: lsof sees nothing of it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub main_thread_is_gone: bool,
+    /// What they are, most first.
+    pub files: Vec<Files>,
+    /// What `files` leaves out: groups, and handles that found none.
+    #[serde(default)]
+    pub files_left_out: u64,
+}
+
+/// A limit of descriptors.
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+pub struct Limit {
+    /// Soft; null for none.
+    pub soft: Option<u64>,
+    /// Hard; null for none.
+    pub hard: Option<u64>,
+    /// How much of the soft one is used up.
+    #[serde(default)]
+    pub used_percent: f64,
+}
+
+/// See [`Group`].
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Files {
+    /// What they are.
+    pub kind: String,
+    /// What they are called.
+    pub name: String,
+    /// References by which the process holds them.
+    pub holders: BTreeMap<String, u64>,
+    /// Handles.
+    pub count: u64,
+    /// Those without a descriptor anywhere.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub hidden: u64,
+    /// The files have no name any more.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub deleted: bool,
+    /// What the files take.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes: u64,
+    /// The state of the connection.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<String>,
+    /// What waits in a socket.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<Queue>,
+    /// A few descriptors.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<u32>,
+    /// Descriptors that came over exec unasked.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub inherited: u64,
+    /// Another process that allocated them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub opened_by: Option<u32>,
+}
+
+/// What waits in a socket: bytes; of a listener connections, and how many may wait.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub struct Queue {
+    /// To be read.
+    pub receive: u64,
+    /// To be sent.
+    pub send: u64,
+}
+
+/// What the census does not know.
+#[derive(Clone, Debug, Default)]
+pub struct Frame {
+    /// When it was taken, RFC 3339, UTC.
+    pub time: String,
+    /// The kernel's release.
+    pub kernel: String,
+    /// How long it took.
+    pub duration_ns: u64,
+    /// `fs.nr_open`
+    pub nr_open: u64,
+    /// The kernel's caches.
+    pub slabs: Slabs,
+}
+
+impl Document {
+    /// From an answer; `identify` says program and cgroup of a process.
+    pub fn new(found: &Explanation, frame: Frame, identify: impl Fn(u32) -> (String, String)) -> Self {
+        Self {
+            schema: SCHEMA.to_owned(),
+            time: frame.time,
+            kernel: frame.kernel,
+            duration_ns: frame.duration_ns,
+            file_nr: found.file_nr.map(|file_nr| FileNr {
+                allocated: file_nr.allocated,
+                min: file_nr.min,
+                max: file_nr.max,
+                exact: file_nr.exact,
+                source: if file_nr.summed { "summed" } else { "file-nr" }.to_owned(),
+                limit: file_nr.limit,
+                nr_open: frame.nr_open,
+            }),
+            handles: Handles {
+                total: found.total,
+                accounted: found.accounted,
+                unaccounted_by_file_nr: found.total - found.accounted,
+                hidden: found.hidden,
+                by_holder: by_holder(&found.by_holder, true),
+                by_kind: found.by_kind.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect(),
+            },
+            residual: residual(found),
+            partial: found.partial.clone(),
+            lsof_view: LsofView { descriptors: found.lsof_descriptors },
+            hidden: found.hidden_groups.iter().map(hidden).collect(),
+            segments: found.segments.iter().map(segment).collect(),
+            deleted: {
+                let Deleted { handles, bytes } = found.deleted;
+                DeletedFiles { handles, bytes }
+            },
+            slabs: frame.slabs,
+            processes: found.processes.iter().map(|found| process(found, &identify)).collect(),
+        }
+    }
+}
+
+fn by_holder(counts: &PerHolder, all: bool) -> BTreeMap<String, u64> {
+    counts
+        .iter()
+        .filter(|(_, count)| all || *count > 0)
+        .map(|(holder, count)| (holder.name().to_owned(), count))
+        .collect()
+}
+
+fn residual(found: &Explanation) -> Residual {
+    Residual {
+        min: found.residual.as_ref().map(|residual| residual.min),
+        max: found.residual.as_ref().map(|residual| residual.max),
+        unreadable_processes: found
+            .unreadable
+            .iter()
+            .map(|process| Unreadable {
+                pid: process.pid,
+                comm: process.comm.clone(),
+                descriptors: process.descriptors,
+            })
+            .collect(),
+        reasons: found.residual.as_ref().map(|residual| residual.reasons.clone()).unwrap_or_default(),
+    }
+}
+
+fn sharer(sharer: &Sharer) -> SharerLine {
+    SharerLine { pid: sharer.pid, comm: sharer.comm.clone(), count: sharer.count }
+}
+
+fn hidden(group: &HiddenGroup) -> Hidden {
+    Hidden {
+        holder: group.holder.name().to_owned(),
+        kind: group.kind.name().to_owned(),
+        name: group.name.clone(),
+        count: group.count,
+        bytes: group.bytes,
+        deleted: group.deleted,
+        shmid: group.shmid,
+        processes: group.processes.iter().map(sharer).collect(),
+        sites: Vec::new(),
+    }
+}
+
+fn segment(segment: &Segment) -> SegmentLine {
+    SegmentLine {
+        shmid: segment.id,
+        key: segment.key,
+        creator: segment.creator,
+        attaches: segment.attaches,
+        bytes: segment.bytes,
+        removed: segment.is_removed,
+        ipc_namespace: segment.namespace,
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage")]
+fn process(found: &Process, identify: impl Fn(u32) -> (String, String)) -> ProcessLine {
+    let (exe, cgroup) = identify(found.pid);
+    let finite = |limit: u64| (limit != u64::MAX).then_some(limit);
+    let used = finite(found.limit.soft).map_or(0.0, |soft| 100.0 * found.used as f64 / soft.max(1) as f64);
+    ProcessLine {
+        pid: found.pid,
+        comm: found.comm.clone(),
+        exe,
+        cgroup,
+        parent: found.parent,
+        handles: found.handles,
+        descriptors: found.descriptors,
+        hidden: found.hidden,
+        limit: Limit {
+            soft: finite(found.limit.soft),
+            hard: finite(found.limit.hard),
+            used_percent: (used * 10.0).round() / 10.0,
+        },
+        by_holder: by_holder(&found.by_holder, true),
+        main_thread_is_gone: found.main_thread_is_gone,
+        files: found.files.iter().map(files).collect(),
+        files_left_out: found.files_left_out,
+    }
+}
+
+fn files(group: &Group) -> Files {
+    Files {
+        kind: group.kind.name().to_owned(),
+        name: group.name.clone(),
+        holders: by_holder(&group.holders, false),
+        count: group.count,
+        hidden: group.hidden,
+        deleted: group.deleted,
+        bytes: if group.deleted { group.bytes } else { 0 },
+        state: group.state.map(str::to_owned),
+        queue: group.queue.map(|(receive, send)| Queue { receive, send }),
+        examples: group.fds.clone(),
+        inherited: group.inherited,
+        opened_by: group.opened_by,
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_false(value: &bool) -> bool {
+    !*value
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_zero(value: &u64) -> bool {
+    *value == 0
+}
