@@ -177,7 +177,12 @@ pub struct Mapping {
     pub start: u64,
     /// First address behind it.
     pub end: u64,
+    /// `vm_area_struct.vm_flags`
+    pub flags: u64,
 }
+
+/// `VM_EXEC` (include/linux/mm.h), in [`Mapping::flags`].
+pub const VM_EXEC: u64 = 4;
 
 /// What user space wants to see of the kernel's memory.
 #[repr(C)]
@@ -234,6 +239,7 @@ pub struct Layout {
     pub vma_file: u32,
     pub vma_start: u32,
     pub vma_end: u32,
+    pub vma_flags: u32,
     pub file_op: u32,
     pub file_inode: u32,
     pub file_mode: u32,
@@ -288,8 +294,8 @@ const _: () = {
     assert!(FILE_FIXED == 8 + 13 * 8 + 7 * 4 + 6 * 2 && FILE_FIXED.is_multiple_of(8));
     assert!(size_of::<File>() == FILE_FIXED + NAME_LEN);
     assert!(size_of::<Descriptor>() == 24);
-    assert!(size_of::<Mapping>() == 32);
+    assert!(size_of::<Mapping>() == 40);
     assert!(size_of::<Request>() == 16);
     assert!(size_of::<Memory>() == 16);
-    assert!(size_of::<Layout>() == 72 * 4);
+    assert!(size_of::<Layout>() == 73 * 4);
 };

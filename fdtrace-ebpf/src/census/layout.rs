@@ -35,6 +35,7 @@ static LAYOUT: Layout = Layout {
     vma_file: ABSENT,
     vma_start: ABSENT,
     vma_end: ABSENT,
+    vma_flags: ABSENT,
     file_op: ABSENT,
     file_inode: ABSENT,
     file_mode: ABSENT,

@@ -51,6 +51,7 @@ extern "C" fn census_mappings(ctx: *const Context) -> i32 {
         handle: file,
         start: read(vma, at!(vma_start)),
         end: read(vma, at!(vma_end)),
+        flags: read(vma, at!(vma_flags)),
     };
     if write(meta, &record, size_of::<Mapping>()) {
         place.take(file);

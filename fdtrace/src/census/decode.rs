@@ -97,11 +97,12 @@ impl Decoder {
     }
 
     fn mapping(&self, found: Option<wire::Mapping>, census: &mut Census) {
-        if let (Current::Space, Some(found), Some(space)) = (self.current, found, census.spaces.last_mut())
+        if let (Current::Space, Some(found)) = (self.current, found)
             && let Some(handle) = census.places.get(found.handle)
+            && let Some(space) = census.spaces.last_mut()
         {
-            census.mappings.push(Mapping { handle, start: found.start, end: found.end });
             space.part.end += 1;
+            census.map(Mapping { handle, start: found.start, end: found.end }, found.flags);
         }
     }
 }

@@ -17,6 +17,8 @@ pub mod mark {
     pub const ATTACH: u8 = 4;
     /// A unix socket's name is its peer's.
     pub const NAME_OF_PEER: u8 = 8;
+    /// Mapped as code: a program or a library.
+    pub const CODE: u8 = 32;
     /// On a file system that only the kernel has mounted (`SB_KERNMOUNT`).
     pub const INTERNAL: u8 = 16;
 }
@@ -196,6 +198,12 @@ impl Handle {
         self.links == 0
             && matches!(self.kind, Kind::Regular | Kind::Directory)
             && self.marks & mark::INTERNAL == 0
+    }
+
+    /// Whether it is of a program or a library that somebody runs.
+    #[must_use]
+    pub const fn is_code(&self) -> bool {
+        self.marks & mark::CODE != 0
     }
 
     /// Whether it is a listening socket.

@@ -21,7 +21,7 @@ mod unseen;
 
 use std::{ops::Range, time::Duration};
 
-use fdtrace_common::census::Task;
+use fdtrace_common::census::{Task, VM_EXEC};
 
 use crate::kernel::Exactness;
 
@@ -150,6 +150,14 @@ impl Census {
     #[must_use]
     pub fn place(&self, address: u64) -> Option<u32> {
         self.places.get(address)
+    }
+
+    /// Takes in a mapping.
+    fn map(&mut self, mapping: Mapping, flags: u64) {
+        if flags & VM_EXEC != 0 {
+            self.handles[mapping.handle as usize].marks |= mark::CODE;
+        }
+        self.mappings.push(mapping);
     }
 
     /// What to call a handle: a socket by its addresses, anything else by the name of its directory entry.

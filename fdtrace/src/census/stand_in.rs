@@ -10,7 +10,10 @@ use std::{
     path::Path,
 };
 
-use fdtrace_common::{census::Task, wire::COMM_LEN};
+use fdtrace_common::{
+    census::{Task, VM_EXEC},
+    wire::COMM_LEN,
+};
 
 use super::{Census, Descriptor, Handle, Mapping, Owner, segments};
 use crate::{kinds::Kind, process};
@@ -114,18 +117,20 @@ fn mappings(census: &mut Census, pid: u32) {
     let text = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
     let start = place(census.mappings.len());
     let open: HashSet<Vec<u8>> = open_names(census, pid);
-    let mut mapped = HashSet::new();
+    let mut mapped: HashMap<Vec<u8>, u32> = HashMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         let Some((from, end, path)) = file_mapping(line) else { continue };
         let is_own = path.starts_with(b"/SYSV") || path.starts_with(b"/dev/zero");
-        if open.contains(path) || !is_own && !mapped.insert(path.to_vec()) {
+        if open.contains(path) {
             continue;
         }
-        let handle = by_link(census, path);
+        let known = mapped.get(path).copied().filter(|_| !is_own);
+        let handle = known.unwrap_or_else(|| by_link(census, path));
+        mapped.insert(path.to_vec(), handle);
         if path.starts_with(b"/SYSV") {
             census.handles[handle as usize].marks |= super::mark::ATTACH;
         }
-        census.mappings.push(Mapping { handle, start: from, end });
+        census.map(Mapping { handle, start: from, end }, if is_code(line) { VM_EXEC } else { 0 });
     }
     let part = start..place(census.mappings.len());
     census.spaces.push(Owner { address: pid.into(), tgid: pid, part });
@@ -144,6 +149,11 @@ fn file_mapping(line: &[u8]) -> Option<(u64, u64, &[u8])> {
     let (from, end) = text.split_once('-')?;
     let path = line.iter().position(|byte| *byte == b'/').map(|at| &line[at..])?;
     Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(end, 16).ok()?, path))
+}
+
+/// Whether a line is of code.
+fn is_code(line: &[u8]) -> bool {
+    line.split(|byte| *byte == b' ').nth(1).is_some_and(|permissions| permissions.contains(&b'x'))
 }
 
 fn place(length: usize) -> u32 {

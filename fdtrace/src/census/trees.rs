@@ -12,6 +12,15 @@ use crate::kernel::TreeLayout;
 /// A tree of 2^31 nodes is no deeper; this ends a walk through memory that is something else by now.
 const DEEPEST: usize = 64;
 
+/// A mapping as the tree has it.
+#[derive(Clone, Copy)]
+struct Node {
+    file: u64,
+    start: u64,
+    end: u64,
+    flags: u64,
+}
+
 /// Reads every mapping of a file.
 ///
 /// # Errors
@@ -20,7 +29,7 @@ pub(super) fn find(census: &mut Census, memory: &mut impl Memory, layout: &TreeL
     let spaces = spaces(census);
     let roots: Vec<u64> = spaces.iter().map(|(mm, _)| mm + layout.root).collect();
     let mut level: Vec<(usize, u64)> = memory.words(&roots)?.into_iter().enumerate().collect();
-    let mut found: Vec<Vec<(u64, u64, u64)>> = vec![Vec::new(); spaces.len()];
+    let mut found: Vec<Vec<Node>> = vec![Vec::new(); spaces.len()];
     for _ in 0..DEEPEST {
         level.retain(|(_, node)| is_address(*node));
         if level.is_empty() {
@@ -30,7 +39,7 @@ pub(super) fn find(census: &mut Census, memory: &mut impl Memory, layout: &TreeL
     }
     describe(census, memory, &found)?;
     for ((address, tgid), mut mappings) in spaces.into_iter().zip(found) {
-        mappings.sort_unstable_by_key(|(_, start, _)| *start);
+        mappings.sort_unstable_by_key(|node| node.start);
         keep(census, address, tgid, &mappings);
     }
     Ok(())
@@ -47,10 +56,12 @@ fn next(
     memory: &mut impl Memory,
     layout: &TreeLayout,
     level: &[(usize, u64)],
-    found: &mut [Vec<(u64, u64, u64)>],
+    found: &mut [Vec<Node>],
 ) -> io::Result<Vec<(usize, u64)>> {
-    let last =
-        [layout.node + 24, layout.file + 8, layout.start + 8, layout.end + 8].into_iter().max().unwrap_or(0);
+    let last = [layout.node + 24, layout.file + 8, layout.start + 8, layout.end + 8, layout.flags + 8]
+        .into_iter()
+        .max()
+        .unwrap_or(0);
     let at = |offset: u64| usize::try_from(offset).unwrap_or(0);
     let wanted: Vec<(u64, usize)> = level.iter().map(|(_, node)| (node - layout.node, at(last))).collect();
     let mut below = Vec::new();
@@ -59,14 +70,20 @@ fn next(
         below.extend([8, 16].map(|side| (*space, word(&bytes, at(layout.node) + side))));
         let file = word(&bytes, at(layout.file));
         if is_address(file) {
-            found[*space].push((file, word(&bytes, at(layout.start)), word(&bytes, at(layout.end))));
+            let of = |offset: u64| word(&bytes, at(offset));
+            found[*space].push(Node {
+                file,
+                start: of(layout.start),
+                end: of(layout.end),
+                flags: of(layout.flags),
+            });
         }
     }
     Ok(below)
 }
 
-fn describe(census: &mut Census, memory: &mut impl Memory, found: &[Vec<(u64, u64, u64)>]) -> io::Result<()> {
-    let mut unknown: Vec<u64> = found.iter().flatten().map(|(file, _, _)| *file).collect();
+fn describe(census: &mut Census, memory: &mut impl Memory, found: &[Vec<Node>]) -> io::Result<()> {
+    let mut unknown: Vec<u64> = found.iter().flatten().map(|node| node.file).collect();
     unknown.sort_unstable();
     unknown.dedup();
     unknown.retain(|file| census.place(*file).is_none());
@@ -78,11 +95,11 @@ fn describe(census: &mut Census, memory: &mut impl Memory, found: &[Vec<(u64, u6
     Ok(())
 }
 
-fn keep(census: &mut Census, address: u64, tgid: u32, mappings: &[(u64, u64, u64)]) {
+fn keep(census: &mut Census, address: u64, tgid: u32, mappings: &[Node]) {
     let start = u32::try_from(census.mappings.len()).unwrap_or(u32::MAX);
-    for (file, from, end) in mappings {
-        if let Some(handle) = census.place(*file) {
-            census.mappings.push(Mapping { handle, start: *from, end: *end });
+    for node in mappings {
+        if let Some(handle) = census.place(node.file) {
+            census.map(Mapping { handle, start: node.start, end: node.end }, node.flags);
         }
     }
     let end = u32::try_from(census.mappings.len()).unwrap_or(u32::MAX);

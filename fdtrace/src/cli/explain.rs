@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use super::{Failure, Outcome, values};
+use super::{Failure, Outcome, options::OutputOptions, values};
 use crate::{
     census::{self, Census},
     explain::{self, Around, Focus, Holder, Paths, SocketState},
@@ -53,12 +53,14 @@ pub(super) struct Arguments {
     /// Give up what takes longer
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = values::interval)]
     deadline: Duration,
+    #[command(flatten)]
+    output: OutputOptions,
 }
 
 /// Groups of files of one process in a document.
 const GROUPS_IN_JSON: usize = 1000;
 /// The same on a screen.
-const GROUPS_ON_SCREEN: usize = 5;
+const GROUPS_ON_SCREEN: usize = 100;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     for pid in &arguments.pids {
@@ -73,7 +75,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         serde_json::to_writer(&mut out, &document).map_err(io::Error::from)?;
         writeln!(out)?;
     } else {
-        report::write(&mut out, &document)?;
+        report::write(&mut out, &document, arguments.output.style(false), speaks_unicode())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -99,6 +101,7 @@ fn document(arguments: &Arguments, census: &Census) -> Document {
     };
     let found = explain::explain(census, &around, &focus, &mut ProcLinks);
     let frame = Frame {
+        focus: words(&focus),
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         duration_ns: u64::try_from(census.took.as_nanos()).unwrap_or(u64::MAX),
@@ -108,6 +111,34 @@ fn document(arguments: &Arguments, census: &Census) -> Document {
     Document::new(&found, frame, |pid| {
         let identity = process::identity(pid);
         (identity.exe, identity.cgroup)
+    })
+}
+
+/// The options that say the same.
+fn words(focus: &Focus) -> Vec<String> {
+    let mut words: Vec<String> = focus.pids.iter().map(|pid| format!("--pid {pid}")).collect();
+    words.extend(focus.kinds.iter().map(|kind| format!("--kind {}", kind.name())));
+    words.extend(focus.holders.iter().map(|holder| format!("--holder {}", holder.name())));
+    words.extend(focus.sockets.map(|state| format!("--sockets {}", state.name().to_lowercase())));
+    let flags = [
+        (focus.hidden, "--hidden"),
+        (focus.deleted, "--deleted"),
+        (focus.same_inode, "--same-inode"),
+        (focus.inherited, "--inherited"),
+    ];
+    words.extend(flags.into_iter().filter(|(set, _)| *set).map(|(_, word)| word.to_owned()));
+    words
+}
+
+/// Whether the terminal draws more than ASCII, as far as the locale says.
+fn speaks_unicode() -> bool {
+    let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
+        .into_iter()
+        .filter_map(std::env::var_os)
+        .find(|value| !value.is_empty());
+    locale.is_some_and(|locale| {
+        let locale = locale.to_string_lossy().to_lowercase();
+        locale.contains("utf-8") || locale.contains("utf8")
     })
 }
 

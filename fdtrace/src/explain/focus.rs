@@ -12,6 +12,12 @@ use crate::{census::Census, kinds::Kind};
 pub struct SocketState(pub u8);
 
 impl SocketState {
+    /// Its name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        crate::kinds::tcp_state(self.0)
+    }
+
     /// The state with this name, as `ss` has it, in any case, with `-` or `_`.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {

@@ -31,6 +31,7 @@ pub(super) struct Key {
     what: u64,
     name: u64,
     deleted: bool,
+    code: bool,
 }
 
 /// Makes keys; names are compared by hash.
@@ -48,7 +49,7 @@ impl Keys {
             Kind::Anon | Kind::Memfd | Kind::Unknown => (0, hash(raw)),
             _ => (handle.parent, hash(raw)),
         };
-        Key { kind: handle.kind, what, name, deleted: handle.is_deleted() }
+        Key { kind: handle.kind, what, name, deleted: handle.is_deleted(), code: handle.is_code() }
     }
 }
 
@@ -107,6 +108,8 @@ pub struct HiddenGroup {
     pub bytes: u64,
     /// The files have no name any more.
     pub deleted: bool,
+    /// Programs and libraries that somebody runs: nothing out of the ordinary.
+    pub code: bool,
     /// The segment that they belong to.
     pub shmid: Option<u32>,
     /// Who holds them, most first; whoever made it, of a segment that nobody attaches.
@@ -202,6 +205,7 @@ fn finish(
         count: group.count,
         bytes: group.bytes,
         deleted: key.deleted,
+        code: census.handles[group.place as usize].is_code(),
         shmid: segment,
         processes: sharers,
     }

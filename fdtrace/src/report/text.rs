@@ -310,7 +310,7 @@ fn sentence(fastest: &Fastest, style: Style) -> String {
 }
 
 /// Colours a line, if colours are wanted.
-pub(super) fn paint(style: Style, code: &str, text: &str) -> String {
+pub(in crate::report) fn paint(style: Style, code: &str, text: &str) -> String {
     if style.color { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
 }
 

@@ -56,6 +56,7 @@ pub(super) fn of_iterators(types: &mut KernelTypes) -> Result<Layout> {
         vma_file: of("vm_area_struct", "vm_file"),
         vma_start: of("vm_area_struct", "vm_start"),
         vma_end: of("vm_area_struct", "vm_end"),
+        vma_flags: of("vm_area_struct", "vm_flags"),
         file_cred: of("file", "f_cred"),
         file_mount: of("file", "f_path.mnt"),
         // 6.13 replaced the counter by a `file_ref_t`, whose only field is the counter.
@@ -178,6 +179,8 @@ pub struct TreeLayout {
     pub start: u64,
     /// `vm_area_struct.vm_end`
     pub end: u64,
+    /// `vm_area_struct.vm_flags`
+    pub flags: u64,
 }
 
 /// How many addresses `io_uring_task.registered_rings` has (`IO_RINGFD_REG_MAX`, include/linux/io_uring_types.h).
@@ -234,5 +237,6 @@ fn tree(types: &mut KernelTypes) -> Option<TreeLayout> {
         file: at(types, "vm_area_struct", "vm_file")?,
         start: at(types, "vm_area_struct", "vm_start")?,
         end: at(types, "vm_area_struct", "vm_end")?,
+        flags: at(types, "vm_area_struct", "vm_flags")?,
     })
 }

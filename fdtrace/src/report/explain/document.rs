@@ -23,6 +23,9 @@ pub struct Document {
     pub kernel: String,
     /// How long the census took.
     pub duration_ns: u64,
+    /// What was asked for, as options; empty for everything.
+    #[serde(default)]
+    pub focus: Vec<String>,
     /// What the kernel says; null where it says nothing.
     pub file_nr: Option<FileNr>,
     /// What was found.
@@ -31,6 +34,9 @@ pub struct Document {
     pub residual: Residual,
     /// Why the census is not whole.
     pub partial: Vec<String>,
+    /// Entries of all tables of descriptors, each table once.
+    #[serde(default)]
+    pub descriptors: u64,
     /// What lsof would count.
     pub lsof_view: LsofView,
     /// Hidden handles, those that are alike together, most first.
@@ -130,6 +136,9 @@ pub struct Hidden {
     /// The files have no name any more.
     #[serde(default, skip_serializing_if = "is_false")]
     pub deleted: bool,
+    /// Programs and libraries that somebody runs.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub code: bool,
     /// The segment that they belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shmid: Option<u32>,
@@ -302,6 +311,8 @@ pub struct Frame {
     pub kernel: String,
     /// How long it took.
     pub duration_ns: u64,
+    /// What was asked for.
+    pub focus: Vec<String>,
     /// `fs.nr_open`
     pub nr_open: u64,
     /// The kernel's caches.
@@ -316,6 +327,7 @@ impl Document {
             time: frame.time,
             kernel: frame.kernel,
             duration_ns: frame.duration_ns,
+            focus: frame.focus,
             file_nr: found.file_nr.map(|file_nr| FileNr {
                 allocated: file_nr.allocated,
                 min: file_nr.min,
@@ -335,6 +347,7 @@ impl Document {
             },
             residual: residual(found),
             partial: found.partial.clone(),
+            descriptors: found.descriptors,
             lsof_view: LsofView { descriptors: found.lsof_descriptors },
             hidden: found.hidden_groups.iter().map(hidden).collect(),
             segments: found.segments.iter().map(segment).collect(),
@@ -385,6 +398,7 @@ fn hidden(group: &HiddenGroup) -> Hidden {
         count: group.count,
         bytes: group.bytes,
         deleted: group.deleted,
+        code: group.code,
         shmid: group.shmid,
         processes: group.processes.iter().map(sharer).collect(),
         sites: Vec::new(),

@@ -1,18 +1,347 @@
-//! The screen.
+//! The screen: where all handles are, what hides, who holds them, and a sentence.
 
 use std::io::{self, Write};
 
-use super::Document;
-use crate::report::words::number;
+use super::{
+    Document,
+    document::{Files, ProcessLine, SharerLine},
+    hidden::{self, Row},
+    sentence,
+};
+use crate::report::{
+    Style,
+    words::{bytes, counted, harmless, number, span},
+};
 
-/// Writes a document as text.
+/// Rows of hidden handles, and of processes, unless more is asked for.
+const ROWS: usize = 5;
+/// Processes that a row of hidden handles names.
+const SHARERS: usize = 3;
+/// Files that a process shows on a screen that was asked for something.
+const FILES: usize = 12;
+/// Columns of a bar.
+const BAR: usize = 26;
+/// Reasons for what is left over.
+const REASONS: usize = 3;
+
+/// Writes a document as text: the whole of the handles, or what was asked for.
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn write(out: &mut impl Write, document: &Document) -> io::Result<()> {
-    writeln!(out, "{:>9} handles", number(document.handles.total))?;
-    for (holder, count) in document.handles.by_holder.iter().filter(|(_, count)| **count > 0) {
-        writeln!(out, "{:>9} {holder}", number(*count))?;
+pub fn write(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
+    headline(out, document, style)?;
+    if document.focus.is_empty() {
+        waterfall(out, document, style, unicode)?;
+        hidden_rows(out, document, style)?;
+        processes(out, document, style)?;
+    } else {
+        list(out, document, style)?;
+    }
+    for sentence in &document.partial {
+        writeln!(out, "! {}", harmless(sentence))?;
+    }
+    if document.focus.is_empty() {
+        writeln!(out, "{}", crate::report::text::paint(style, "1", &harmless(&sentence::of(document))))?;
+    }
+    out.flush()
+}
+
+fn headline(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    let text = match &document.file_nr {
+        None => "file-nr cannot be read".to_owned(),
+        Some(file_nr) if file_nr.min == file_nr.max => {
+            let source = if file_nr.source == "summed" { "the kernel counts" } else { "file-nr says" };
+            format!("{source} {} handles, of at most {}", number(file_nr.allocated), number(file_nr.limit))
+        }
+        Some(file_nr) if file_nr.exact => format!(
+            "file-nr moved between {} and {} handles during the walk, of at most {}",
+            number(file_nr.min),
+            number(file_nr.max),
+            number(file_nr.limit)
+        ),
+        Some(file_nr) => format!(
+            "file-nr says {} handles, and may be off by {} on this kernel; at most {}",
+            number(file_nr.allocated),
+            number(file_nr.max - file_nr.allocated),
+            number(file_nr.limit)
+        ),
+    };
+    let lsof = number(document.lsof_view.descriptors);
+    let took = span(document.duration_ns);
+    let line =
+        format!("{text}; lsof would list {lsof} descriptors  (Linux {}, {took})", harmless(&document.kernel));
+    writeln!(out, "{}", crate::report::text::paint(style, "1", &line))
+}
+
+/// A holder's line: its key, what it is called, and whether lsof sees what it holds.
+const HOLDERS: [(&str, &str); 7] = [
+    ("descriptor", "descriptors"),
+    ("shm_attach", "shm attaches"),
+    ("mapping", "mappings"),
+    ("shm_segment", "shm segments"),
+    ("scm_rights", "in flight"),
+    ("io_uring", "io_uring"),
+    ("executable", "executables"),
+];
+
+fn waterfall(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
+    let most = document.handles.by_holder.values().copied().max().unwrap_or(0).max(1);
+    let most = most.max(document.residual.max.and_then(|max| u64::try_from(max).ok()).unwrap_or(0));
+    for (key, label) in HOLDERS {
+        let count = document.handles.by_holder.get(key).copied().unwrap_or(0);
+        if count == 0 && key != "descriptor" {
+            continue;
+        }
+        let what = what(document, key);
+        let line = format!("{:>13} {} {:>10}  {what}", label, bar(count, most, unicode), number(count));
+        let code = if key == "descriptor" { "0" } else { "33" };
+        writeln!(out, "{}", crate::report::text::paint(style, code, line.trim_end()))?;
+    }
+    left_over(out, document, most, unicode)?;
+    let unaccounted = document.handles.unaccounted_by_file_nr;
+    if unaccounted > 0 {
+        let lines = "of these are not in file-nr: the kernel opened them for itself";
+        writeln!(out, "{:>13} {:BAR$} {:>10}  {lines}", "uncounted", "", number(unaccounted))?;
+    }
+    Ok(())
+}
+
+/// What is to be said of the handles under one holder.
+fn what(document: &Document, key: &str) -> String {
+    match key {
+        "descriptor" => repeats(document),
+        "shm_attach" => "hidden: attached SysV shared memory, one handle for each attach".to_owned(),
+        "mapping" => {
+            let code = hidden::ordinary(document);
+            format!("hidden: mapped and closed; {} of programs, libraries and what they share", number(code))
+        }
+        "shm_segment" => {
+            let bare = document.segments.iter().filter(|segment| segment.attaches == 0).count() as u64;
+            format!("hidden: SysV segments themselves; {} without any attach", number(bare))
+        }
+        "scm_rights" => "hidden: sent through unix sockets, and not received yet".to_owned(),
+        "io_uring" => "hidden: registered with io_uring".to_owned(),
+        _ => "hidden: programs that run".to_owned(),
+    }
+}
+
+fn repeats(document: &Document) -> String {
+    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let text = format!("visible, in {}", counted(document.descriptors, "descriptor"));
+    let repeats = document.descriptors.saturating_sub(handles);
+    if repeats == 0 { text } else { format!("{text}: dup and fork repeat {}", number(repeats)) }
+}
+
+fn left_over(out: &mut impl Write, document: &Document, most: u64, unicode: bool) -> io::Result<()> {
+    let (Some(min), Some(max)) = (document.residual.min, document.residual.max) else { return Ok(()) };
+    let amount = u64::try_from(max).unwrap_or(0);
+    let range = if min == max { signed(max) } else { format!("{}..{}", signed(min), signed(max)) };
+    let reasons = &document.residual.reasons;
+    let first = match reasons.first() {
+        _ if (min, max) == (0, 0) => "nothing is left over: file-nr is explained to the last handle",
+        Some(reason) => reason,
+        None => "",
+    };
+    writeln!(out, "{:>13} {} {range:>10}  {}", "not found", bar(amount, most, unicode), harmless(first))?;
+    if (min, max) != (0, 0) {
+        for reason in reasons.iter().skip(1).take(REASONS - 1) {
+            writeln!(out, "{:>13} {:BAR$} {:>10}  or {}", "", "", "", harmless(reason))?;
+        }
+    }
+    Ok(())
+}
+
+fn signed(value: i64) -> String {
+    let sign = if value < 0 { "-" } else { "" };
+    format!("{sign}{}", number(value.unsigned_abs()))
+}
+
+/// A bar in eighths of a column; a number that is not 0 shows.
+fn bar(count: u64, most: u64, unicode: bool) -> String {
+    const EIGHTHS: [char; 8] = [' ', '▏', '▎', '▍', '▌', '▋', '▊', '▉'];
+    let eighths =
+        usize::try_from(u128::from(count) * (BAR * 8) as u128 / u128::from(most.max(1))).unwrap_or(0);
+    let eighths = eighths.max(usize::from(count > 0)).min(BAR * 8);
+    let text: String = if unicode {
+        let rest = Some(EIGHTHS[eighths % 8]).filter(|_| !eighths.is_multiple_of(8));
+        std::iter::repeat_n('█', eighths / 8).chain(rest).collect()
+    } else {
+        "#".repeat(eighths.div_ceil(8))
+    };
+    format!("{text:<BAR$}")
+}
+
+fn hidden_rows(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    let rows = hidden::rows(document);
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let most = if style.verbose { rows.len() } else { ROWS.max(style.top.min(rows.len()).min(ROWS)) };
+    writeln!(out, "\n{:>10}  {:<11} HIDDEN HANDLES", "COUNT", "BY")?;
+    for row in rows.iter().take(most) {
+        writeln!(out, "{}", hidden_row(row))?;
+    }
+    if rows.len() > most {
+        let rest: u64 = rows.iter().skip(most).map(|row| row.count).sum();
+        writeln!(out, "{:>10}  {:<11} {}", number(rest), "", "others (--hidden lists them)")?;
+    }
+    Ok(())
+}
+
+fn hidden_row(row: &Row) -> String {
+    let size = if row.deleted { format!(", deleted, {}", bytes(row.bytes)) } else { String::new() };
+    let holders = sharers(&row.processes);
+    let holders = if holders.is_empty() { String::new() } else { format!(": {holders}") };
+    format!("{:>10}  {:<11} {}{size}{holders}", number(row.count), row.holder, harmless(&row.name))
+}
+
+/// `app (7) 900, app (8) 100, 3 more`
+fn sharers(processes: &[SharerLine]) -> String {
+    let name = |process: &SharerLine| match process.comm.is_empty() {
+        true => format!("process {}, which is gone", process.pid),
+        false => format!("{} ({}) {}", harmless(&process.comm), process.pid, number(process.count)),
+    };
+    let mut words: Vec<String> = processes.iter().take(SHARERS).map(name).collect();
+    let rest = processes.len().saturating_sub(SHARERS);
+    if rest > 0 {
+        words.push(format!("{} more", number(rest as u64)));
+    }
+    words.join(", ")
+}
+
+fn processes(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    let most = if style.verbose { style.top } else { ROWS.min(style.top) };
+    writeln!(out, "\n{:>10} {:>11} {:>9} {:>18}  PROCESS", "HANDLES", "DESCRIPTORS", "HIDDEN", "OF LIMIT")?;
+    for process in shown(document, most) {
+        writeln!(out, "{}", process_row(process))?;
+    }
+    let rest = document.processes.len().saturating_sub(most);
+    if rest > 0 {
+        writeln!(out, "{:>10} {:>11} {:>9} {:>18}  {} more (--top)", "", "", "", "", number(rest as u64))?;
+    }
+    Ok(())
+}
+
+/// Those with most handles, and in the last place the one that is nearest to its limit if it is none of them.
+fn shown(document: &Document, most: usize) -> Vec<&ProcessLine> {
+    let mut shown: Vec<&ProcessLine> = document.processes.iter().take(most).collect();
+    if let Some(nearest) = sentence::nearest_to_limit(document)
+        && nearest.limit.used_percent >= sentence::NEAR
+        && !shown.iter().any(|process| process.pid == nearest.pid)
+    {
+        shown.pop();
+        shown.push(nearest);
+    }
+    shown
+}
+
+fn process_row(process: &ProcessLine) -> String {
+    let limit = process.limit.soft.map_or_else(|| "no limit".to_owned(), number);
+    let used = format!("{:.0}% of {limit}", process.limit.used_percent);
+    let gone = if process.main_thread_is_gone { ", main thread has ended: lsof sees none of it" } else { "" };
+    format!(
+        "{:>10} {:>11} {:>9} {:>18}  {} ({}){gone}",
+        number(process.handles),
+        number(process.descriptors),
+        number(process.hidden),
+        used,
+        harmless(&process.comm),
+        process.pid,
+    )
+}
+
+/// What was asked for, process by process.
+fn list(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    writeln!(out, "asked for: {}", harmless(&document.focus.join(" ")))?;
+    if document.processes.is_empty() && document.hidden.is_empty() {
+        return writeln!(out, "There is none.");
+    }
+    for process in document.processes.iter().take(style.top) {
+        writeln!(out, "\n{} ({}): {}", harmless(&process.comm), process.pid, held(process))?;
+        let most = if style.verbose { process.files.len() } else { FILES };
+        for files in process.files.iter().take(most) {
+            writeln!(out, "{}", file_row(files))?;
+        }
+        let rest = process.files.len().saturating_sub(most) as u64 + process.files_left_out;
+        if rest > 0 {
+            writeln!(out, "{:>10}  {} more", "", number(rest))?;
+        }
+    }
+    let rest = document.processes.len().saturating_sub(style.top);
+    if rest > 0 {
+        writeln!(
+            out,
+            "\nand {} more (--top)",
+            counted(rest as u64, "process").replace("processs", "processes")
+        )?;
+    }
+    unowned(out, document)
+}
+
+fn held(process: &ProcessLine) -> String {
+    let handles = counted(process.handles, "handle");
+    let hidden =
+        if process.hidden > 0 { format!(", {} hidden", number(process.hidden)) } else { String::new() };
+    let pinned: u64 = process.files.iter().map(|files| files.bytes).sum();
+    let pinned =
+        if pinned > 0 { format!(", deleted files that take {}", bytes(pinned)) } else { String::new() };
+    format!(
+        "{handles}{hidden}{pinned}; {} descriptors, {:.0}% of its limit",
+        number(process.descriptors),
+        process.limit.used_percent
+    )
+}
+
+fn file_row(files: &Files) -> String {
+    let mut text = format!("{:>10}  {:<9} {}", number(files.count), files.kind, harmless(&files.name));
+    let holders: Vec<String> = files
+        .holders
+        .iter()
+        .filter(|(holder, count)| *holder != "descriptor" || **count != files.count)
+        .map(|(holder, count)| format!("{} by {}", number(*count), holder))
+        .collect();
+    let mut remarks = Vec::new();
+    if !files.examples.is_empty() {
+        let fds: Vec<String> = files.examples.iter().map(u32::to_string).collect();
+        let more = if files.count > files.examples.len() as u64 { ".." } else { "" };
+        remarks.push(format!("fd {}{more}", fds.join(",")));
+    }
+    if !holders.is_empty() {
+        remarks.push(holders.join(", "));
+    }
+    if files.hidden > 0 {
+        remarks.push(format!("{} hidden", number(files.hidden)));
+    }
+    if files.deleted {
+        remarks.push(format!("deleted, {}", bytes(files.bytes)));
+    }
+    if let Some(queue) = files.queue.filter(|queue| queue.receive + queue.send > 0) {
+        remarks.push(format!("{} to read, {} to send", number(queue.receive), number(queue.send)));
+    }
+    if files.inherited > 0 {
+        remarks.push(format!("{} came over exec", number(files.inherited)));
+    }
+    if let Some(opener) = files.opened_by {
+        remarks.push(format!("opened by process {opener}"));
+    }
+    if !remarks.is_empty() {
+        text += &format!("  ({})", remarks.join("; "));
+    }
+    text
+}
+
+/// Hidden handles that no process holds.
+fn unowned(out: &mut impl Write, document: &Document) -> io::Result<()> {
+    for group in document.hidden.iter().filter(|group| group.holder == "shm_segment") {
+        writeln!(
+            out,
+            "\n{:>10}  {:<9} {}  ({}, made by {})",
+            number(group.count),
+            group.kind,
+            harmless(&group.name),
+            group.holder,
+            sharers(&group.processes)
+        )?;
     }
     Ok(())
 }

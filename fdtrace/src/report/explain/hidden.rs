@@ -1,0 +1,110 @@
+//! Hidden handles in a few rows: the same file in many processes is a row, and so are many files of one process.
+
+use std::{cmp::Reverse, collections::HashMap};
+
+use super::document::{Document, Hidden, SharerLine};
+
+/// A row of hidden handles.
+pub(super) struct Row {
+    /// What hides them.
+    pub(super) holder: String,
+    /// What they are.
+    pub(super) name: String,
+    pub(super) count: u64,
+    pub(super) bytes: u64,
+    pub(super) deleted: bool,
+    /// What is mapped as long as somebody runs.
+    pub(super) ordinary: bool,
+    /// Who holds them, most first.
+    pub(super) processes: Vec<SharerLine>,
+}
+
+/// Handles of programs and libraries, and of other files that programs share: they are mapped as long as somebody runs.
+pub(super) fn ordinary(document: &Document) -> u64 {
+    document.hidden.iter().filter(|group| is_ordinary(group)).map(|group| group.count).sum()
+}
+
+/// Whether it is mapped as every program maps something: code, or a file of which several processes map one or two
+/// handles each (locales, caches).
+fn is_ordinary(group: &Hidden) -> bool {
+    const EACH: u64 = 2;
+    let is_shared = || {
+        group.kind == "regular"
+            && !group.deleted
+            && group.processes.len() > 1
+            && group.processes.iter().all(|process| process.count <= EACH)
+    };
+    group.code || group.holder == "executable" || group.holder == "mapping" && is_shared()
+}
+
+/// All rows, most handles first; what is ordinary is one, and comes last.
+pub(super) fn rows(document: &Document) -> Vec<Row> {
+    let (ordinary, others): (Vec<&Hidden>, Vec<&Hidden>) =
+        document.hidden.iter().partition(|group| is_ordinary(group));
+    let mut alike: HashMap<(&str, &str, u32), Vec<&Hidden>> = HashMap::new();
+    for group in others {
+        // What several processes share, and segments, have a name of their own.
+        let owner = match group.processes.as_slice() {
+            [one] if group.shmid.is_none() || group.holder == "shm_segment" => one.pid,
+            _ => 0,
+        };
+        let key = (group.holder.as_str(), group.kind.as_str(), owner);
+        alike.entry(key).or_default().push(group);
+    }
+    let mut rows: Vec<Row> =
+        alike.into_iter().flat_map(|((_, _, owner), groups)| gathered(owner, groups)).collect();
+    rows.sort_by(|a, b| (Reverse(a.count), &a.name).cmp(&(Reverse(b.count), &b.name)));
+    rows.extend(programs(&ordinary));
+    rows
+}
+
+/// Few files each have a row; many files of one process have one together.
+fn gathered(owner: u32, mut groups: Vec<&Hidden>) -> Vec<Row> {
+    const FEW: usize = 3;
+    groups.sort_by_key(|group| Reverse(group.count));
+    let count: u64 = groups.iter().map(|group| group.count).sum();
+    let first = groups[0];
+    if owner == 0 || groups.len() <= FEW || first.count * 2 > count {
+        return groups.into_iter().map(row).collect();
+    }
+    let things = if first.holder == "shm_segment" { "segments" } else { "files" };
+    vec![Row {
+        name: format!("{} {things}, such as {}", groups.len(), first.name),
+        count,
+        bytes: groups.iter().map(|group| group.bytes).sum(),
+        processes: first.processes.iter().map(|process| SharerLine { count, ..process.clone() }).collect(),
+        ..row(first)
+    }]
+}
+
+fn row(group: &Hidden) -> Row {
+    Row {
+        holder: group.holder.clone(),
+        name: group.name.clone(),
+        count: group.count,
+        bytes: group.bytes,
+        deleted: group.deleted,
+        ordinary: is_ordinary(group),
+        processes: group.processes.clone(),
+    }
+}
+
+fn programs(ordinary: &[&Hidden]) -> Option<Row> {
+    let mut processes: HashMap<u32, SharerLine> = HashMap::new();
+    for process in ordinary.iter().flat_map(|group| &group.processes) {
+        let sum = processes.entry(process.pid).or_insert_with(|| SharerLine { count: 0, ..process.clone() });
+        sum.count += process.count;
+    }
+    let mut processes: Vec<SharerLine> = processes.into_values().collect();
+    processes.sort_by_key(|process| (Reverse(process.count), process.pid));
+    let files = ordinary.len();
+    (!ordinary.is_empty()).then(|| Row {
+        holder: ordinary[0].holder.clone(),
+        name: format!("programs, libraries and what they share: {files} files"),
+        count: ordinary.iter().map(|group| group.count).sum(),
+        bytes: 0,
+        deleted: false,
+        ordinary: true,
+        processes,
+    })
+}

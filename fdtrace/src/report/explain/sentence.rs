@@ -1,0 +1,163 @@
+//! The last line: where the missing handles are, and what to do next.
+
+use super::{
+    document::{Document, ProcessLine, SharerLine},
+    hidden::{self, Row},
+};
+use crate::report::words::{counted, number};
+
+/// A limit is near from so many percent on.
+pub(super) const NEAR: f64 = 80.0;
+/// Handles that nobody looks for.
+const FEW: u64 = 100;
+
+pub(super) fn of(document: &Document) -> String {
+    let mut sentences = Vec::new();
+    sentences.extend(missing(document));
+    if sentences.is_empty() {
+        sentences.extend(left_over(document));
+    }
+    sentences.extend(system_limit(document));
+    sentences.extend(process_limit(document));
+    if sentences.is_empty() {
+        sentences.extend(repeated(document));
+    }
+    if sentences.is_empty() {
+        sentences.push(ordinary(document));
+    }
+    sentences.join(" ")
+}
+
+/// The process that has used up most of its limit.
+pub(super) fn nearest_to_limit(document: &Document) -> Option<&ProcessLine> {
+    document.processes.iter().max_by(|a, b| a.limit.used_percent.total_cmp(&b.limit.used_percent))
+}
+
+/// What hides more than programs and libraries usually do.
+fn missing(document: &Document) -> Option<String> {
+    let rows = hidden::rows(document);
+    let row = rows.iter().find(|row| !row.ordinary)?;
+    if row.count < FEW || row.count * 10 < document.handles.total {
+        return None;
+    }
+    let who = who(&row.processes);
+    let count = number(row.count);
+    Some(match row.holder.as_str() {
+        "shm_attach" => format!(
+            "{count} of the handles are attaches of {}, by {who}: look for shmat without shmdt there{}.",
+            row.name,
+            next(row)
+        ),
+        "mapping" => format!(
+            "{count} of the handles are mappings of {} whose descriptors are closed, by {who}: look for mmap without \
+             munmap there{}.",
+            row.name,
+            next(row)
+        ),
+        "shm_segment" => format!(
+            "{count} of the handles are {}, made by {who}: ipcs -m lists them, ipcrm removes them.",
+            row.name
+        ),
+        "scm_rights" => format!(
+            "{count} of the handles are in flight: {who} does not read the unix socket that they were sent to{}.",
+            next(row)
+        ),
+        "io_uring" => format!("{count} of the handles are registered with io_uring by {who}{}.", next(row)),
+        other => format!("{count} of the handles are held as {other} by {who}{}.", next(row)),
+    })
+}
+
+fn next(row: &Row) -> String {
+    match row.processes.first() {
+        Some(process) => format!(" (fdtrace live -p {} shows the lines that do it)", process.pid),
+        None => String::new(),
+    }
+}
+
+/// `app (7) and app (8)`
+fn who(processes: &[SharerLine]) -> String {
+    let name = |process: &SharerLine| match process.comm.is_empty() {
+        true => format!("process {}, which is gone", process.pid),
+        false => format!("{} ({})", process.comm, process.pid),
+    };
+    match processes {
+        [] => "nobody that is left".to_owned(),
+        [one] => name(one),
+        [one, other] => format!("{} and {}", name(one), name(other)),
+        [one, other, rest @ ..] => {
+            format!("{}, {} and {} more", name(one), name(other), number(rest.len() as u64))
+        }
+    }
+}
+
+fn left_over(document: &Document) -> Option<String> {
+    let max = u64::try_from(document.residual.max?).unwrap_or(0);
+    let min = u64::try_from(document.residual.min?).unwrap_or(0);
+    if min < FEW.min(document.handles.total / 20) || min == 0 {
+        return None;
+    }
+    let unseen: u64 =
+        document.residual.unreadable_processes.iter().filter_map(|process| process.descriptors).sum();
+    let held = if min == max { number(min) } else { format!("{} to {}", number(min), number(max)) };
+    Some(match document.residual.unreadable_processes.first() {
+        Some(process) if unseen * 2 > min => format!(
+            "The {held} handles that were not found are those of {}, which cannot be looked into from here.",
+            who(&[SharerLine { pid: process.pid, comm: process.comm.clone(), count: unseen }])
+        ),
+        _ => format!("{held} handles were not found at any process: the kernel itself keeps them."),
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage")]
+fn system_limit(document: &Document) -> Option<String> {
+    let file_nr = document.file_nr.as_ref().filter(|file_nr| file_nr.limit > 0)?;
+    let percent = 100.0 * file_nr.allocated as f64 / file_nr.limit as f64;
+    (percent >= NEAR).then(|| {
+        format!(
+            "The system has used {percent:.0}% of fs.file-max: at {} every open fails with ENFILE.",
+            number(file_nr.limit)
+        )
+    })
+}
+
+fn process_limit(document: &Document) -> Option<String> {
+    let process = nearest_to_limit(document).filter(|process| process.limit.used_percent >= NEAR)?;
+    Some(format!(
+        "{} ({}) has used {:.0}% of its {} descriptors: EMFILE is near.",
+        process.comm,
+        process.pid,
+        process.limit.used_percent,
+        process.limit.soft.map_or_else(String::new, number)
+    ))
+}
+
+/// Why lsof shows more than there is.
+fn repeated(document: &Document) -> Option<String> {
+    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let descriptors = document.lsof_view.descriptors;
+    if descriptors < handles + FEW || descriptors < handles * 3 / 2 {
+        return None;
+    }
+    Some(format!(
+        "lsof counts descriptors, and {} of them point to only {}: dup and fork make no handle.",
+        number(descriptors),
+        counted(handles, "handle")
+    ))
+}
+
+fn ordinary(document: &Document) -> String {
+    let hidden = document.handles.hidden;
+    let code = hidden::ordinary(document);
+    let first = document.processes.first();
+    let most = first.map(|process| {
+        format!(" {} ({}) holds most, {}.", process.comm, process.pid, counted(process.handles, "handle"))
+    });
+    format!(
+        "Nothing out of the ordinary: {} handles are visible as descriptors, {} hidden ones are programs and libraries \
+         that run, {} others hide.{}",
+        number(document.handles.total - hidden),
+        number(code),
+        number(hidden.saturating_sub(code)),
+        most.unwrap_or_default()
+    )
+}
