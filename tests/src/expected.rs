@@ -137,10 +137,8 @@ impl Entry {
     /// # Errors
     /// When it says nothing: a kernel and backend without an entry is a failure, not a pass.
     pub fn load(release: &str, backend: &str) -> Result<Self> {
-        let series = series(release)?;
-        let mut file: File = toml::from_str(FILE).context("expected.toml")?;
-        let entry = file.remove(&series).and_then(|mut backends| backends.remove(backend));
-        entry.with_context(|| format!("expected.toml has no entry for {series}, {backend}"))?.check()
+        let entry = kernel(release)?.backends.remove(backend);
+        entry.with_context(|| format!("expected.toml has no entry for {release}, {backend}"))?.check()
     }
 
     /// The expectations for a load.
@@ -158,7 +156,27 @@ impl Entry {
     }
 }
 
-type File = BTreeMap<String, BTreeMap<String, RawEntry>>;
+/// Why a step of the workload, or something else that a test needs, is refused on a kernel; `None` when it must not be.
+///
+/// # Errors
+/// When the kernel is not listed.
+pub fn not_possible(release: &str, what: &str) -> Result<Option<String>> {
+    Ok(kernel(release)?.not_possible.remove(what))
+}
+
+fn kernel(release: &str) -> Result<Kernel> {
+    let series = series(release)?;
+    let mut file: BTreeMap<String, Kernel> = toml::from_str(FILE).context("expected.toml")?;
+    file.remove(&series).with_context(|| format!("expected.toml has no entry for {series}"))
+}
+
+#[derive(Deserialize)]
+struct Kernel {
+    #[serde(default)]
+    not_possible: BTreeMap<String, String>,
+    #[serde(flatten)]
+    backends: BTreeMap<String, RawEntry>,
+}
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -230,6 +248,14 @@ mod tests {
                 Entry::load(kernel, backend).with_context(|| format!("{kernel}, {backend}"))?;
             }
         }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_possible_has_a_reason() -> Result<()> {
+        assert!(not_possible("5.10.0", "io-uring-rings")?.is_some());
+        assert!(not_possible("6.12.0", "io-uring-rings")?.is_none());
+        assert!(not_possible("4.19.0", "io-uring-rings").is_err());
         Ok(())
     }
 

@@ -8,6 +8,7 @@
 //! port, lines that begin with [`MARKER`] are ours: a JSON object with `start`, `end` and `status`, or `done`.
 
 use anyhow::{Context as _, Result};
+use fdtrace_tests::workload::bring_up_loopback;
 use rustix::{
     mount::{MountFlags, mount},
     process::{WaitOptions, wait},
@@ -110,27 +111,6 @@ fn mount_at(kind: &str, target: &str) {
         eprintln!("vm-init: cannot mount {kind} at {target}: {error}");
     }
 }
-
-/// Sets the interface `lo` up; the kernel then gives it 127.0.0.1 by itself.
-fn bring_up_loopback() -> io::Result<()> {
-    use std::os::fd::AsRawFd as _;
-    let socket = std::net::UdpSocket::bind("0.0.0.0:0")?;
-    // SAFETY: all bytes zero are a valid `ifreq`: it holds integers and character arrays only.
-    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
-    for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
-        *to = libc::c_char::from_ne_bytes([from]);
-    }
-    request.ifr_ifru.ifru_flags = UP_AND_RUNNING;
-    // SAFETY: SIOCSIFFLAGS reads one `ifreq`, which `request` is for the length of the call.
-    let result = unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) };
-    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
-}
-
-#[expect(
-    clippy::cast_possible_truncation,
-    reason = "both flags lie in the lower 16 bits, which is all `ifreq` has"
-)]
-const UP_AND_RUNNING: libc::c_short = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
 
 /// A shell and its tools, for people who look around in a guest by hand. No test may need them.
 fn install_busybox() {

@@ -4,10 +4,12 @@
 //! `go` runs the steps (again), with `--repeat` until the next line comes, and prints `{"truth":{...}}`;
 //! `close` lets go of every handle and prints the truth; `stop` does nothing; `end`, or the end of input, exits without
 //! closing anything, as a leaking program does; `exit N` does so with that status, `raise N` by that signal.
+//!
+//! Where the kernel refuses a step, it prints `{"not_possible":"why"}` instead and exits with status 3.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
-use fdtrace_tests::workload::{Ledger, Place, Plan, Step};
+use fdtrace_tests::workload::{Ledger, NOT_POSSIBLE, NotPossible, Place, Plan, Side, Step, enter_namespaces};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     process::{Resource, Rlimit, getrlimit, setrlimit},
@@ -34,29 +36,48 @@ struct Options {
     /// Wait so many milliseconds between two repetitions
     #[arg(long, default_value_t = 0)]
     pause_ms: i64,
+    /// Run in PID, network, IPC, mount and UTS namespaces of its own; the `pid` that is printed is the one outside
+    #[arg(long)]
+    namespaces: bool,
     /// Steps, each written NAME=COUNT
     #[arg(required = true)]
     steps: Vec<Step>,
 }
 
 fn main() -> ExitCode {
-    match work(Options::parse()) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("workload: {error:#}");
-            ExitCode::FAILURE
-        }
+    match begin(&Options::parse()) {
+        Ok(code) => code,
+        Err(error) => fail(&error),
     }
 }
 
-fn work(options: Options) -> Result<()> {
+fn begin(options: &Options) -> Result<ExitCode> {
+    let side = if options.namespaces { enter_namespaces()? } else { Side::Inside(std::process::id()) };
+    match side {
+        Side::Outside(code) => Ok(code),
+        Side::Inside(pid) => work(options, pid).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+fn fail(error: &anyhow::Error) -> ExitCode {
+    if let Some(reason) = error.chain().find_map(|cause| cause.downcast_ref::<NotPossible>()) {
+        // Whoever reads it knows from the status as well.
+        let _ = tell(&json!({"not_possible": reason.0}));
+        return ExitCode::from(NOT_POSSIBLE);
+    }
+    eprintln!("workload: {error:#}");
+    ExitCode::FAILURE
+}
+
+fn work(options: &Options, pid: u32) -> Result<()> {
     raise_descriptor_limit()?;
     ensure!(limit_arenas(), "mallopt is refused");
     let place = Place::new(&options.dir)?;
-    let plan = Plan { steps: options.steps, threads: options.threads.max(1) };
+    let plan = Plan { steps: options.steps.clone(), threads: options.threads.max(1) };
     let mut ledger = Ledger::default();
     let result = plan
         .warm_up(&place)
+        .and_then(|()| tell(&json!({"pid": pid, "ready": true})))
         .and_then(|()| obey(&plan, options.repeat.then_some(options.pause_ms), &place, &mut ledger));
     place.remove();
     ledger.abandon();
@@ -64,7 +85,6 @@ fn work(options: Options) -> Result<()> {
 }
 
 fn obey(plan: &Plan, repeat: Option<i64>, place: &Place, ledger: &mut Ledger) -> Result<()> {
-    tell(&json!({"pid": std::process::id(), "ready": true}))?;
     for line in io::stdin().lock().lines() {
         match line.context("cannot read standard input")?.as_str() {
             "go" => {

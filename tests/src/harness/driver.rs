@@ -1,11 +1,12 @@
 //! The workload from the outside.
 
 use super::{
-    NOBODY, binaries,
+    NOBODY, binaries, kernel_release,
     process::{Killed, lines},
+    say,
     scratch::Scratch,
 };
-use crate::truth::Truth;
+use crate::{expected, truth::Truth, workload::NotPossible};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::{
@@ -24,12 +25,42 @@ struct Answer {
     truth: Truth,
 }
 
+/// What a workload says first.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Ready {
+    Ready { pid: u32 },
+    NotPossible { not_possible: String },
+}
+
+/// Takes a refusal for an answer where the file of expected results says that it will come.
+///
+/// # Errors
+/// Every other error; and the refusal, where it is not expected.
+pub fn possible<T>(what: &str, result: Result<T>) -> Result<Option<T>> {
+    let error = match result {
+        Ok(it) => return Ok(Some(it)),
+        Err(error) => error,
+    };
+    let Some(refusal) = error.chain().find_map(|cause| cause.downcast_ref::<NotPossible>()) else {
+        return Err(error);
+    };
+    match expected::not_possible(&kernel_release(), what)? {
+        Some(reason) => {
+            say(&format!("{what}: {refusal}, which is expected: {reason}"));
+            Ok(None)
+        }
+        None => Err(error).with_context(|| format!("{what}: expected.toml does not say that it is refused")),
+    }
+}
+
 /// A workload that makes no handle unless it is told to.
 #[derive(Debug)]
 pub struct Workload {
     // Dropped in this order: the end of its input lets the workload clean up, before it is killed and its files go.
     stdin: Option<ChildStdin>,
     lines: Receiver<String>,
+    pid: u32,
     child: Patient,
     _scratch: Scratch,
 }
@@ -78,14 +109,31 @@ impl Workload {
         let mut child = Killed(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
         let stdin = child.0.stdin.take();
         let lines = lines(child.0.stdout.take().context("no standard output")?);
-        lines.recv_timeout(PATIENCE).with_context(|| format!("{command:?} did not become ready"))?;
-        Ok(Self { stdin, lines, child: Patient(child), _scratch: scratch })
+        let ready =
+            lines.recv_timeout(PATIENCE).with_context(|| format!("{command:?} did not become ready"))?;
+        match serde_json::from_str(&ready).with_context(|| ready.clone())? {
+            Ready::Ready { pid } => Ok(Self { stdin, lines, pid, child: Patient(child), _scratch: scratch }),
+            Ready::NotPossible { not_possible } => Err(NotPossible(not_possible).into()),
+        }
+    }
+
+    /// Starts one, unless this machine refuses it and is known to: then that is said.
+    ///
+    /// `what` is the name under which the file of expected results has it.
+    ///
+    /// # Errors
+    /// When it does not become ready, or is refused against expectation.
+    pub fn start_if_possible<'a>(
+        what: &str,
+        arguments: impl IntoIterator<Item = &'a str>,
+    ) -> Result<Option<Self>> {
+        possible(what, Self::start(arguments))
     }
 
     /// Its process id.
     #[must_use]
     pub fn pid(&self) -> u32 {
-        self.child.0.0.id()
+        self.pid
     }
 
     /// Runs the steps (again).

@@ -14,7 +14,7 @@ mod tracer;
 
 pub use binaries::{fdtrace, workload};
 pub use document::{Document, Frame, Lost, MappedAt, Site};
-pub use driver::Workload;
+pub use driver::{Workload, possible};
 pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
 pub use process::{Finished, finish};

@@ -5,13 +5,38 @@
 //! a path twice while its directory entries are not cached; so every step runs once, small, before "ready".
 
 mod children;
+mod holding;
+mod io_uring;
 mod ledger;
+mod namespaces;
+mod network;
 mod place;
 mod plan;
+mod processes;
 mod shm;
 mod steps;
+mod threads;
 
 pub use ledger::Ledger;
+pub use namespaces::{Side, enter_namespaces};
+pub use network::bring_up_loopback;
 pub use place::Place;
 pub use plan::{Plan, Step};
 pub use steps::names;
+
+use std::{error::Error, fmt};
+
+/// This machine or kernel refuses a step altogether, which is no fault of the step.
+#[derive(Debug)]
+pub struct NotPossible(pub String);
+
+impl fmt::Display for NotPossible {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "not possible here: {}", self.0)
+    }
+}
+
+impl Error for NotPossible {}
+
+/// The exit status of a workload that is not possible here.
+pub const NOT_POSSIBLE: u8 = 3;

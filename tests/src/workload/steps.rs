@@ -1,29 +1,34 @@
 //! The steps. Each makes a known number of handles and enters them in the ledger.
 
 use super::{
+    NotPossible,
     children::{Running, beside_child, execute, in_children, pause},
-    ledger::{Cause, Holder, Kind, Ledger, Mapping, Origin},
+    holding,
+    ledger::{By, Cause, Entry, Holder, Kind, Ledger, Mapping, Origin},
     place::{FILE_LEN, Place},
+    processes,
     shm::Segment,
 };
 use anyhow::{Context as _, Result, ensure};
 use rustix::{
-    event::{EventfdFlags, epoll, eventfd},
-    fs::{CWD, MemfdFlags, Mode, OFlags, memfd_create, openat},
-    io::{Errno, dup},
+    event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll},
+    fs::{CWD, MemfdFlags, Mode, OFlags, inotify, memfd_create, openat, unlink},
+    io::{Errno, fcntl_dupfd_cloexec, write},
     mm::{MapFlags, ProtFlags, mmap},
     net::{
-        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType, accept,
-        bind, connect, getsockname, ipproto, listen, sendmsg, socket_with, socketpair,
+        AddressFamily, SendAncillaryBuffer, SendAncillaryMessage, SendFlags, SocketFlags, SocketType,
+        accept_with, bind, connect, getsockname, ipproto, listen, sendmsg, socket_with, socketpair,
     },
     pipe::{PipeFlags, pipe_with},
+    process::{PidfdFlags, getpid, pidfd_open},
+    time::{TimerfdClockId, TimerfdFlags, timerfd_create},
 };
 use std::{
     ffi::CStr,
     io::IoSlice,
     mem::{MaybeUninit, forget},
     net::{Ipv4Addr, SocketAddrV4},
-    os::fd::{AsFd as _, OwnedFd},
+    os::fd::{AsFd as _, FromRawFd as _, OwnedFd},
     ptr,
     sync::Mutex,
     thread,
@@ -47,7 +52,7 @@ const fn forking(name: &'static str, run: fn(&Place, u64, &mut Ledger) -> Result
 }
 
 /// Every step that there is.
-pub(super) static STEPS: [Action; 29] = [
+pub(super) static STEPS: [Action; 50] = [
     action("pairs", pairs),
     action("kept", kept),
     action("leaky", leaky),
@@ -56,20 +61,34 @@ pub(super) static STEPS: [Action; 29] = [
     action("directories", directories),
     action("char-devices", char_devices),
     action("temporary", temporary),
+    action("deleted", deleted),
+    action("paths", paths),
     action("dups", dups),
     action("tcp", tcp),
     action("tcp-connections", tcp_connections),
+    action("close-wait", close_wait),
     action("unix", unix),
     action("socketpairs", socketpairs),
     action("pipes", pipes),
     action("epoll", epoll_instances),
     action("eventfd", eventfds),
+    action("inotify", inotify_instances),
+    action("timerfd", timerfds),
+    action("signalfd", signalfds),
+    action("pidfd", pidfds),
     action("memfd", memfds),
     action("mapped", mapped),
+    action("mapped-open", holding::mapped_open),
+    action("vmas", holding::vmas),
     action("shared-anonymous", shared_anonymous),
     action("shm-attach", shm_attach),
+    action("shm-huge", holding::shm_huge),
     action("shm-segments", shm_segments),
     action("scm-rights", scm_rights),
+    action("scm-nested", holding::scm_nested),
+    action("scm-embryo", holding::scm_embryo),
+    action("scm-datagram", holding::scm_datagram),
+    action("io-uring-files", holding::io_uring_files),
     forking("threads", threads),
     forking("forks", forks),
     forking("exit-children", exit_children),
@@ -77,6 +96,13 @@ pub(super) static STEPS: [Action; 29] = [
     forking("running-programs", running_programs),
     forking("other-process", other_process),
     forking("last-holder-exits", last_holder_exits),
+    forking("shm-both", processes::shm_both),
+    forking("shared-children", processes::shared_children),
+    forking("main-exited", processes::main_exited),
+    forking("private-tables", processes::private_tables),
+    forking("inherited", processes::inherited),
+    forking("executables", processes::executables),
+    forking("io-uring-rings", processes::io_uring_rings),
 ];
 
 /// The names of all steps.
@@ -85,13 +111,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 }
 
 /// The most descriptors in one message (`SCM_MAX_FD`).
-const SCM_MAX_FD: usize = 253;
+pub(super) const SCM_MAX_FD: usize = 253;
 
-fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd> {
+pub(super) fn open(path: &CStr, flags: OFlags) -> Result<OwnedFd> {
     openat(CWD, path, flags, Mode::RUSR).with_context(|| format!("open {}", path.to_string_lossy()))
 }
 
-fn open_file(place: &Place) -> Result<OwnedFd> {
+pub(super) fn open_file(place: &Place) -> Result<OwnedFd> {
     open(&place.file, OFlags::RDONLY | OFlags::CLOEXEC)
 }
 
@@ -167,7 +193,34 @@ fn char_devices(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
 fn temporary(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
         let flags = OFlags::RDWR | OFlags::TMPFILE | OFlags::CLOEXEC;
-        ledger.keep(open(&place.directory, flags)?, Origin::Open, Kind::Regular);
+        let entry = Entry::new(Origin::Open, Kind::Regular, 1, By::Descriptor);
+        ledger.hold(Holder::Descriptors(vec![open(&place.directory, flags)?]), entry.deleted(0));
+        Ok(())
+    })
+}
+
+/// Bytes that are written to a file before it loses its name.
+const DELETED_LEN: usize = 8192;
+
+/// Files that were unlinked after they were opened and written to.
+fn deleted(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    (0..count).try_for_each(|_| {
+        let path = place.new_name()?;
+        let flags = OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let file = open(&path, flags)?;
+        unlink(&path)?;
+        let written = write(&file, &[1; DELETED_LEN])?;
+        ensure!(written == DELETED_LEN, "wrote {written} bytes");
+        let entry = Entry::new(Origin::Open, Kind::Regular, 1, By::Descriptor);
+        ledger.hold(Holder::Descriptors(vec![file]), entry.deleted(DELETED_LEN as u64));
+        Ok(())
+    })
+}
+
+/// Files that are known by their place and not opened for anything.
+fn paths(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    (0..count).try_for_each(|_| {
+        ledger.keep(open(&place.file, OFlags::PATH | OFlags::CLOEXEC)?, Origin::Open, Kind::Regular);
         Ok(())
     })
 }
@@ -178,13 +231,14 @@ fn dups(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
         return Ok(());
     }
     let first = open_file(place)?;
-    let copies = (0..count).map(|_| dup(&first)).collect::<Result<_, _>>()?;
+    let copies = (0..count).map(|_| fcntl_dupfd_cloexec(&first, 0)).collect::<Result<_, _>>()?;
     drop(first);
-    ledger.hold(Holder::Descriptors(copies), Origin::Open, Kind::Regular, 1);
+    let entry = Entry::new(Origin::Open, Kind::Regular, 1, By::Descriptor);
+    ledger.hold(Holder::Descriptors(copies), entry.referred_to(vec![(By::Descriptor, count)]));
     Ok(())
 }
 
-fn stream_socket(family: AddressFamily) -> Result<OwnedFd> {
+pub(super) fn stream_socket(family: AddressFamily) -> Result<OwnedFd> {
     socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None).context("socket")
 }
 
@@ -197,6 +251,33 @@ fn tcp(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
 
 /// A listening socket, and both ends of `count` connections to it.
 fn tcp_connections(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    each_connection(count, ledger, |client, server, ledger| {
+        ledger.keep_all(vec![client, server], Origin::Socket, Kind::Socket);
+        Ok(())
+    })
+}
+
+/// What a peer sends before it closes, and nobody reads.
+const UNREAD: &[u8] = b"nobody reads this";
+
+/// A listening socket, and the servers' ends of `count` connections that the clients have closed.
+fn close_wait(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    each_connection(count, ledger, |client, server, ledger| {
+        write(&client, UNREAD)?;
+        drop(client);
+        ledger.gone(Cause::Close, 1);
+        // The state is what it is when the peer's last words have come.
+        poll(&mut [PollFd::new(&server, PollFlags::RDHUP)], None)?;
+        ledger.keep(server, Origin::Socket, Kind::Socket);
+        Ok(())
+    })
+}
+
+fn each_connection(
+    count: u64,
+    ledger: &mut Ledger,
+    mut with: impl FnMut(OwnedFd, OwnedFd, &mut Ledger) -> Result<()>,
+) -> Result<()> {
     if count == 0 {
         return Ok(());
     }
@@ -208,8 +289,8 @@ fn tcp_connections(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     for _ in 0..count {
         let client = stream_socket(AddressFamily::INET)?;
         connect(&client, &address).context("connect")?;
-        let server = accept(&listener).context("accept")?;
-        ledger.hold(Holder::Descriptors(vec![client, server]), Origin::Socket, Kind::Socket, 2);
+        let server = accept_with(&listener, SocketFlags::CLOEXEC).context("accept")?;
+        with(client, server, ledger)?;
     }
     ledger.keep(listener, Origin::Socket, Kind::Socket);
     Ok(())
@@ -222,14 +303,14 @@ fn unix(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     })
 }
 
-fn unix_pair() -> Result<(OwnedFd, OwnedFd)> {
+pub(super) fn unix_pair() -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context("socketpair")
 }
 
 fn socketpairs(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
         let (one, other) = unix_pair()?;
-        ledger.hold(Holder::Descriptors(vec![one, other]), Origin::Socket, Kind::Socket, 2);
+        ledger.keep_all(vec![one, other], Origin::Socket, Kind::Socket);
         Ok(())
     })
 }
@@ -237,7 +318,7 @@ fn socketpairs(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
 fn pipes(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
         let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).context("pipe")?;
-        ledger.hold(Holder::Descriptors(vec![reader, writer]), Origin::Pipe, Kind::Fifo, 2);
+        ledger.keep_all(vec![reader, writer], Origin::Pipe, Kind::Fifo);
         Ok(())
     })
 }
@@ -256,6 +337,45 @@ fn eventfds(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     })
 }
 
+fn inotify_instances(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    (0..count).try_for_each(|_| {
+        ledger.keep(inotify::init(inotify::CreateFlags::CLOEXEC)?, Origin::AnonInode, Kind::Anon);
+        Ok(())
+    })
+}
+
+fn timerfds(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    (0..count).try_for_each(|_| {
+        let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+        ledger.keep(timer, Origin::AnonInode, Kind::Anon);
+        Ok(())
+    })
+}
+
+fn signalfds(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    // SAFETY: all bytes zero are a set without signals.
+    let none: libc::sigset_t = unsafe { std::mem::zeroed() };
+    (0..count).try_for_each(|_| {
+        // SAFETY: `none` outlives the call, which makes a new descriptor for -1.
+        let number = unsafe { libc::signalfd(-1, &raw const none, libc::SFD_CLOEXEC) };
+        ensure!(number >= 0, "signalfd: {}", std::io::Error::last_os_error());
+        // SAFETY: the kernel has just made it, and nothing else knows it.
+        let signals = unsafe { OwnedFd::from_raw_fd(number) };
+        ledger.keep(signals, Origin::AnonInode, Kind::Anon);
+        Ok(())
+    })
+}
+
+/// Of this process itself.
+fn pidfds(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    (0..count).try_for_each(|_| {
+        let process = pidfd_open(getpid(), PidfdFlags::empty())
+            .map_err(|error| NotPossible(format!("pidfd_open: {error}")))?;
+        ledger.keep(process, Origin::AnonInode, Kind::Anon);
+        Ok(())
+    })
+}
+
 fn memfds(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
         ledger.keep(memfd_create(c"workload", MemfdFlags::CLOEXEC)?, Origin::Shmem, Kind::Memfd);
@@ -266,15 +386,18 @@ fn memfds(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
 /// Files that are closed after they were mapped: alive, with no descriptor.
 fn mapped(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
-        let file = open_file(place)?;
-        // SAFETY: the kernel chooses the address, and nobody writes to or shortens the file while it is mapped.
-        let address =
-            unsafe { mmap(ptr::null_mut(), FILE_LEN, ProtFlags::READ, MapFlags::PRIVATE, &file, 0) };
-        // SAFETY: the mapping was just made with this length, and nothing else knows it.
-        let mapping = unsafe { Mapping::new(address.context("mmap")?, FILE_LEN) };
-        ledger.hold(Holder::Mapping(mapping), Origin::Open, Kind::Regular, 1);
+        let mapping = map(&open_file(place)?)?;
+        let entry = Entry::new(Origin::Open, Kind::Regular, 1, By::Mapping);
+        ledger.hold(Holder::Mapping(mapping), entry);
         Ok(())
     })
+}
+
+pub(super) fn map(file: &OwnedFd) -> Result<Mapping> {
+    // SAFETY: the kernel chooses the address, and nobody writes to or shortens the file while it is mapped.
+    let address = unsafe { mmap(ptr::null_mut(), FILE_LEN, ProtFlags::READ, MapFlags::PRIVATE, file, 0) };
+    // SAFETY: the mapping was just made with this length, and nothing else knows it.
+    Ok(unsafe { Mapping::new(address.context("mmap")?, FILE_LEN) })
 }
 
 /// Anonymous memory that is shared: the kernel makes a file for it.
@@ -286,30 +409,43 @@ fn shared_anonymous(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
             unsafe { rustix::mm::mmap_anonymous(ptr::null_mut(), FILE_LEN, protection, MapFlags::SHARED) };
         // SAFETY: the mapping was just made with this length, and nothing else knows it.
         let mapping = unsafe { Mapping::new(address.context("mmap")?, FILE_LEN) };
-        ledger.hold(Holder::Mapping(mapping), Origin::Shmem, Kind::Shm, 1);
+        ledger.hold(Holder::Mapping(mapping), Entry::new(Origin::Shmem, Kind::Shm, 1, By::Mapping));
         Ok(())
     })
 }
 
 /// One segment, which is one handle, attached `count` times, which is one handle each.
 fn shm_attach(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
-    if count == 0 {
-        return Ok(());
+    match count {
+        0 => Ok(()),
+        _ => attach(Segment::new()?, count, count, ledger),
     }
-    let segment = Segment::new()?;
+}
+
+/// `total`: with those of other processes.
+pub(super) fn attach(segment: Segment, count: u64, total: u64, ledger: &mut Ledger) -> Result<()> {
     for _ in 0..count {
-        ledger.hold(Holder::Attachment(segment.attach()?), Origin::ShmAttach, Kind::Shm, 1);
+        let entry = Entry::new(Origin::ShmAttach, Kind::Shm, 1, By::ShmAttach);
+        ledger.hold(Holder::Attachment(segment.attach()?), entry);
     }
+    let entry = segment_entry(&segment, total);
     // Marked for removal now; it goes with the last attachment, even when this process is killed.
     drop(segment);
-    ledger.hold(Holder::Another, Origin::Shmem, Kind::Shm, 1);
+    ledger.hold(Holder::Another, entry);
     Ok(())
+}
+
+pub(super) fn segment_entry(segment: &Segment, attaches: u64) -> Entry {
+    let entry = Entry::new(Origin::Shmem, Kind::Shm, 1, By::ShmSegment);
+    entry.of_nobody().segment(segment.id(), attaches)
 }
 
 /// Segments that nothing attaches: handles without any holder but the kernel.
 fn shm_segments(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
-        ledger.hold(Holder::Segment(Segment::new()?), Origin::Shmem, Kind::Shm, 1);
+        let segment = Segment::new()?;
+        let entry = segment_entry(&segment, 0);
+        ledger.hold(Holder::Segment(segment), entry);
         Ok(())
     })
 }
@@ -327,12 +463,13 @@ fn scm_rights(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
         send_files(&sender, &files)?;
         left -= batch;
     }
-    ledger.hold(Holder::Descriptors(vec![sender, receiver]), Origin::Socket, Kind::Socket, 2);
-    ledger.hold(Holder::Another, Origin::Open, Kind::Regular, count);
+    ledger.keep_all(vec![sender, receiver], Origin::Socket, Kind::Socket);
+    let entry = Entry::new(Origin::Open, Kind::Regular, count, By::ScmRights);
+    ledger.hold(Holder::Another, entry);
     Ok(())
 }
 
-fn send_files(sender: &OwnedFd, files: &[OwnedFd]) -> Result<()> {
+pub(super) fn send_files(sender: &OwnedFd, files: &[OwnedFd]) -> Result<()> {
     let borrowed: Vec<_> = files.iter().map(OwnedFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SCM_MAX_FD))];
     let mut control = SendAncillaryBuffer::new(&mut space);
@@ -389,14 +526,20 @@ fn exec_children(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
 /// Children that run another program: its file is open as long as they run.
 fn running_programs(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     (0..count).try_for_each(|_| {
-        let process = Running::start(&place.program)?;
-        ledger.hold(Holder::Running(process), Origin::Exec, Kind::Regular, 1);
+        let process = Running::start(&place.program, ledger)?;
+        let entry = Entry::new(Origin::Exec, Kind::Regular, 1, By::Mapping).of(&process);
+        ledger.hold(Holder::Running(process), entry.referred_to(program_references(1)));
         Ok(())
     })
 }
 
+/// A program's file is mapped, once, and its executable.
+pub(super) fn program_references(programs: u64) -> Vec<(By, u64)> {
+    vec![(By::Mapping, programs), (By::Executable, programs)]
+}
+
 /// In a child: opens the file for as long as the process lives.
-fn leave_open(place: &Place, flags: OFlags) -> bool {
+pub(super) fn leave_open(place: &Place, flags: OFlags) -> bool {
     openat(CWD, &place.file, OFlags::RDONLY | flags, Mode::empty()).map(forget).is_ok()
 }
 
