@@ -115,8 +115,12 @@ pub fn deciding_function(chain: &[KernelFrame]) -> Option<&'static str> {
 
 fn deciding(chain: &[KernelFrame]) -> Option<(&'static str, Origin)> {
     let decides =
-        |frame: &KernelFrame| DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol));
-    chain.iter().find_map(decides).copied()
+        |frame: &KernelFrame| DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol)).copied();
+    let (index, found) =
+        chain.iter().enumerate().find_map(|(index, frame)| Some((index, decides(frame)?)))?;
+    // It opens on behalf of many, some of which have a name of their own: pidfs is one.
+    let caller = chain.get(index + 1).filter(|_| found.0 == "dentry_open").and_then(decides);
+    Some(caller.unwrap_or(found))
 }
 
 /// `O_TMPFILE` contains the bit of `O_DIRECTORY`, and makes a file.
@@ -152,6 +156,14 @@ mod tests {
         let chain = memfd.map(|name| KernelFrame { symbol: name.to_owned(), offset: 1 });
         assert_eq!(deciding_function(&chain), Some("__shmem_file_setup"));
         assert_eq!(deciding_function(&chain[..2]), None);
+    }
+
+    #[test]
+    fn who_calls_dentry_open_may_know_better() {
+        let pidfd = ["alloc_empty_file", "dentry_open", "pidfs_alloc_file", "pidfd_prepare"];
+        assert_eq!(decide(&pidfd, libc::SYS_pidfd_open, 0), Origin::AnonInode);
+        let other = ["alloc_empty_file", "dentry_open", "nfsd_open", "do_sys_openat2"];
+        assert_eq!(decide(&other, libc::SYS_openat, 0), Origin::Kernel);
     }
 
     #[test]
