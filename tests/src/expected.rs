@@ -164,6 +164,14 @@ pub fn not_possible(release: &str, what: &str) -> Result<Option<String>> {
     Ok(kernel(release)?.not_possible.remove(what))
 }
 
+/// The holders that a census does not see all of on a kernel, with the reasons.
+///
+/// # Errors
+/// When the kernel is not listed.
+pub fn unseen_holders(release: &str) -> Result<BTreeMap<String, String>> {
+    Ok(kernel(release)?.explain_misses)
+}
+
 fn kernel(release: &str) -> Result<Kernel> {
     let series = series(release)?;
     let mut file: BTreeMap<String, Kernel> = toml::from_str(FILE).context("expected.toml")?;
@@ -174,6 +182,8 @@ fn kernel(release: &str) -> Result<Kernel> {
 struct Kernel {
     #[serde(default)]
     not_possible: BTreeMap<String, String>,
+    #[serde(default)]
+    explain_misses: BTreeMap<String, String>,
     #[serde(flatten)]
     backends: BTreeMap<String, RawEntry>,
 }

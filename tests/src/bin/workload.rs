@@ -12,12 +12,14 @@ use clap::Parser;
 use fdtrace_tests::workload::{Ledger, NOT_POSSIBLE, NotPossible, Place, Plan, Side, Step, enter_namespaces};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
+    mm::{MapFlags, ProtFlags, mmap},
     process::{Resource, Rlimit, getrlimit, setrlimit},
 };
 use serde_json::{Value, json};
 use std::{
-    io::{self, BufRead as _, Write as _},
-    path::PathBuf,
+    fs::File,
+    io::{self, BufRead as _, Read as _, Write as _},
+    path::{Path, PathBuf},
     process::ExitCode,
 };
 
@@ -25,8 +27,11 @@ use std::{
 #[derive(Parser)]
 struct Options {
     /// An existing directory to make files in, not on overlayfs
-    #[arg(long)]
-    dir: PathBuf,
+    #[arg(long, required_unless_present = "hold")]
+    dir: Option<PathBuf>,
+    /// Do nothing but open a file, map it, say so, and read it
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "steps"])]
+    hold: Option<PathBuf>,
     /// How many threads share the count of each step
     #[arg(long, default_value_t = 1)]
     threads: u64,
@@ -40,7 +45,7 @@ struct Options {
     #[arg(long)]
     namespaces: bool,
     /// Steps, each written NAME=COUNT
-    #[arg(required = true)]
+    #[arg(required_unless_present = "hold")]
     steps: Vec<Step>,
 }
 
@@ -52,11 +57,26 @@ fn main() -> ExitCode {
 }
 
 fn begin(options: &Options) -> Result<ExitCode> {
+    if let Some(file) = &options.hold {
+        return hold(file).map(|()| ExitCode::SUCCESS);
+    }
     let side = if options.namespaces { enter_namespaces()? } else { Side::Inside(std::process::id()) };
     match side {
         Side::Outside(code) => Ok(code),
         Side::Inside(pid) => work(options, pid).map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// With a file system that hangs, this process will.
+fn hold(path: &Path) -> Result<()> {
+    let file = File::open(path).with_context(|| path.display().to_string())?;
+    let (protection, flags) = (ProtFlags::READ, MapFlags::PRIVATE);
+    // SAFETY: the kernel chooses the address, and the memory is never looked at.
+    unsafe { mmap(std::ptr::null_mut(), 4096, protection, flags, &file, 0) }.context("mmap")?;
+    tell(&json!({"pid": std::process::id(), "ready": true}))?;
+    // What is read, or that it cannot be read, does not matter.
+    let _ = (&file).read(&mut [0; 16]);
+    Ok(())
 }
 
 fn fail(error: &anyhow::Error) -> ExitCode {
@@ -72,7 +92,7 @@ fn fail(error: &anyhow::Error) -> ExitCode {
 fn work(options: &Options, pid: u32) -> Result<()> {
     raise_descriptor_limit()?;
     ensure!(limit_arenas(), "mallopt is refused");
-    let place = Place::new(&options.dir)?;
+    let place = Place::new(options.dir.as_deref().context("no directory")?)?;
     let plan = Plan { steps: options.steps.clone(), threads: options.threads.max(1) };
     let mut ledger = Ledger::default();
     let result = plan

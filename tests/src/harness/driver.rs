@@ -10,6 +10,7 @@ use crate::{expected, truth::Truth, workload::NotPossible};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::{
+    fs,
     io::Write as _,
     os::unix::{fs::chown, process::CommandExt as _},
     process::{ChildStdin, Command, Stdio},
@@ -134,6 +135,24 @@ impl Workload {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.pid
+    }
+
+    /// The number that a process of the workload has here, from the one in its own PID namespace.
+    ///
+    /// # Errors
+    /// When there is no such process.
+    pub fn outer_pid(&self, inner: u32) -> Result<u32> {
+        let of_ours = |pid: &u32| {
+            let Ok(status) = fs::read_to_string(format!("/proc/{pid}/status")) else { return false };
+            let last = |key| {
+                let line = status.lines().find_map(|line| line.strip_prefix(key))?;
+                line.split_whitespace().last()?.parse::<u32>().ok()
+            };
+            let ours = *pid == self.pid || last("PPid:") == Some(self.pid);
+            ours && last("NSpid:") == Some(inner)
+        };
+        let pids = fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        pids.into_iter().find(of_ours).with_context(|| format!("no process {inner} of the workload"))
     }
 
     /// Runs the steps (again).

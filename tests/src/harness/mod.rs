@@ -1,9 +1,12 @@
 //! Runs fdtrace and the workload beside each other, and compares what they say.
 
+mod apart;
 mod binaries;
 pub mod bpf_ids;
 mod document;
 mod driver;
+mod explain;
+mod hung;
 mod judge;
 mod leaker;
 mod process;
@@ -12,9 +15,14 @@ mod scratch;
 mod small_disk;
 mod tracer;
 
+pub use apart::{in_own_processes, unless_refused, with_own_mounts};
 pub use binaries::{fdtrace, workload};
 pub use document::{Document, Frame, Lost, MappedAt, Site};
 pub use driver::{Workload, possible};
+pub use explain::{
+    Explained, Explanation, Process as ExplainedProcess, explain, explain_command, explain_text,
+};
+pub use hung::Hung;
 pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
 pub use process::{Finished, finish};
@@ -50,6 +58,12 @@ pub fn say(line: &str) {
 #[must_use]
 pub fn kernel_release() -> String {
     rustix::system::uname().release().to_string_lossy().into_owned()
+}
+
+/// Nobody else uses this machine, so that what is counted of all of it can be compared.
+#[must_use]
+pub fn alone() -> bool {
+    std::env::var_os("FDTRACE_DISTURB").is_some()
 }
 
 /// Divides the counts of the large tests, for emulated machines.

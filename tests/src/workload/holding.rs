@@ -123,3 +123,18 @@ pub(super) fn io_uring_files(place: &Place, count: u64, ledger: &mut Ledger) -> 
     ledger.hold(Holder::Another, entry);
     Ok(())
 }
+
+/// A file that is mapped for a moment, one that is in flight for a moment, and a segment that is attached for a moment.
+pub(super) fn passing(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    for _ in 0..count {
+        drop(map(&open_file(place)?)?);
+        let (sender, receiver) = unix_pair()?;
+        send_all(&sender, place, 1)?;
+        drop((sender, receiver));
+        let segment = Segment::new()?;
+        drop((segment.attach()?, segment));
+    }
+    // The files, the two ends, the segment and its attachment.
+    ledger.gone(Cause::Close, 6 * count);
+    Ok(())
+}

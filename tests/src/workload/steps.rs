@@ -52,7 +52,7 @@ const fn forking(name: &'static str, run: fn(&Place, u64, &mut Ledger) -> Result
 }
 
 /// Every step that there is.
-pub(super) static STEPS: [Action; 50] = [
+pub(super) static STEPS: [Action; 51] = [
     action("pairs", pairs),
     action("kept", kept),
     action("leaky", leaky),
@@ -89,6 +89,7 @@ pub(super) static STEPS: [Action; 50] = [
     action("scm-embryo", holding::scm_embryo),
     action("scm-datagram", holding::scm_datagram),
     action("io-uring-files", holding::io_uring_files),
+    action("passing", holding::passing),
     forking("threads", threads),
     forking("forks", forks),
     forking("exit-children", exit_children),

@@ -11,6 +11,7 @@ mod bad_input;
 mod callsites;
 mod counting;
 mod crowded;
+mod explain;
 mod hunting;
 mod leaving;
 mod losses;

@@ -76,6 +76,7 @@ steps! {
     files_in_a_connection_nobody_accepted: "scm-embryo=300",
     files_in_datagrams: "scm-datagram=300",
     io_uring_files: "io-uring-files=50",
+    held_for_a_moment: "passing=50",
     threads_that_open: "threads=20",
     forked_children: "forks=20",
     children_that_exit_without_closing: "exit-children=20",

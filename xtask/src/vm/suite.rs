@@ -91,9 +91,10 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
 /// How a file is named, cut, damaged and printed is no matter of kernels; it is tested on the one that is running. So is how
 /// bad the other way to walk a stack would be. In a guest nobody maps the libraries of a program that is gone, and they
 /// are not found.
-const SAME_EVERYWHERE: [&str; 6] = [
+const SAME_EVERYWHERE: [&str; 7] = [
     "callsites::short_lived",
     "callsites::side_by_side",
+    "explain::over_time",
     "recording::command",
     "recording::damage",
     "recording::formats",

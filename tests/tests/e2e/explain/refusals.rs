@@ -1,0 +1,108 @@
+//! What cannot be done, and what can still be said.
+
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::harness::{
+    Explained, Explanation, Finished, NOBODY, Scratch, Workload, explain_command, fdtrace, in_own_processes,
+    possible, turn, unless_refused,
+};
+use std::{
+    fs,
+    os::unix::process::CommandExt as _,
+    process::{Command, Stdio},
+};
+
+/// One sentence on standard error that has a word in it, and nothing on standard output.
+fn refuses(finished: &Finished, status: i32, word: &str) -> Result<()> {
+    let Finished { status: found, stdout, stderr } = finished;
+    ensure!(found.code() == Some(status), "{found}: {stderr}");
+    ensure!(stdout.is_empty(), "standard output: {stdout}");
+    ensure!(stderr.contains(word), "{word} is not in: {stderr}");
+    ensure!(!stderr.contains("panicked") && !stderr.contains("RUST_BACKTRACE"), "{stderr}");
+    Ok(())
+}
+
+fn run(arguments: &[&str]) -> Result<Finished> {
+    Ok(Explained::by(&mut explain_command(arguments.iter().copied())?)?.finished)
+}
+
+#[test]
+fn a_process_that_is_gone() -> Result<()> {
+    let _turn = turn();
+    let mut child = Command::new("/proc/self/exe").arg("--list").stdout(Stdio::null()).spawn()?;
+    let gone = child.id().to_string();
+    child.wait()?;
+    for arguments in [vec!["--pid", &gone], vec!["--json", "--pid", &gone]] {
+        let finished = run(&arguments)?;
+        refuses(&finished, 1, &gone)?;
+        let lines = finished.stderr.lines().filter(|line| !line.trim().is_empty()).count();
+        ensure!(lines == 1, "not one sentence: {}", finished.stderr);
+    }
+    Ok(())
+}
+
+#[test]
+fn words_that_do_not_exist() -> Result<()> {
+    let _turn = turn();
+    for option in ["--kind", "--holder", "--sockets", "--by", "--pid"] {
+        refuses(&run(&[option, "dance"])?, 2, "dance").with_context(|| option.to_owned())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn documents_that_are_none() -> Result<()> {
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    let (missing, text) = (scratch.path().join("missing.json"), scratch.path().join("text.json"));
+    let other = scratch.path().join("other.json");
+    fs::write(&text, "no document")?;
+    fs::write(&other, r#"{"schema":"fdtrace.report/1"}"#)?;
+    for path in [missing, text, other] {
+        let name = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let finished = run(&["--diff", &path.display().to_string()])?;
+        refuses(&finished, 1, &name).with_context(|| name.clone())?;
+    }
+    Ok(())
+}
+
+/// Without rights: what is missing is named. What `/proc` tells is told, and that it is not all.
+#[test]
+fn not_root() -> Result<()> {
+    let _turn = turn();
+    let mut workload = Workload::start_unprivileged(["kept=50", "mapped=50"])?;
+    workload.go()?;
+    // The target directory may be closed to other users.
+    let scratch = Scratch::new()?;
+    let mut command = Command::new(scratch.copy(&fdtrace()?)?);
+    command.args(["explain", "--json"]).uid(NOBODY).gid(NOBODY).current_dir("/");
+    let explained = Explained::by(&mut command)?;
+    let Finished { status, stderr, .. } = &explained.finished;
+    ensure!(!stderr.contains("panicked"), "{stderr}");
+    if status.code() == Some(1) {
+        return refuses(&explained.finished, 1, "CAP_");
+    }
+    let document = explained.document()?;
+    let said = document.partial.join("\n");
+    ensure!(
+        said.contains("CAP_") || stderr.contains("CAP_"),
+        "nothing says what is missing: {said}\n{stderr}"
+    );
+    ensure!(!document.partial.is_empty(), "not all was seen, and that is not said");
+    // Its own user's processes can be seen without any right.
+    let process = document.process(workload.pid()).context("the user's own process is not there")?;
+    ensure!(process.descriptors >= 50, "{process:?}");
+    Ok(())
+}
+
+/// In a container only its own processes are seen, and file-nr counts everybody's.
+#[test]
+fn in_a_pid_namespace() -> Result<()> {
+    let _turn = turn();
+    let explained = Explained::by(in_own_processes(&mut explain_command(["--json"])?));
+    let Some(explained) = possible("namespaces", unless_refused(explained))? else { return Ok(()) };
+    let document: Explanation = explained.document()?;
+    let said = document.partial.join("\n").to_lowercase();
+    ensure!(said.contains("namespace"), "{said}");
+    ensure!(document.residual.is_none(), "a residual of what is not known: {:?}", document.residual);
+    Ok(())
+}
