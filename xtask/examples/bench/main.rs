@@ -3,7 +3,9 @@
 //! Each verb writes one JSON object to its standard output.
 
 mod fold;
+mod hold;
 mod loads;
+mod measure;
 mod programs;
 mod ring;
 mod sample;
@@ -43,6 +45,10 @@ enum Verb {
     Idle(loads::Args),
     /// Does nothing; what `spawn` starts
     Nothing,
+    /// Opens many things and keeps them
+    Hold(hold::Args),
+    /// Runs a command, and says how long it took and how much memory
+    Measure(measure::Args),
     /// Decodes and folds synthetic records
     Fold,
     /// Writes and reads synthetic traces
@@ -63,6 +69,8 @@ fn main() -> anyhow::Result<()> {
         Verb::Spawn(args) => print(&loads::spawn(&args)?),
         Verb::Idle(args) => print(&loads::idle(&args)),
         Verb::Nothing => Ok(()),
+        Verb::Hold(args) => hold::run(&args),
+        Verb::Measure(args) => print(&measure::run(&args)?),
         Verb::Fold => print(&fold::run()?),
         Verb::Trace => print(&trace::run()?),
         Verb::Symbols(args) => print(&symbols::run(&args)?),

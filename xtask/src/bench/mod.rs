@@ -5,6 +5,7 @@
 
 mod child;
 mod costs;
+mod explain;
 mod fold;
 mod hooks;
 mod load;
@@ -36,6 +37,8 @@ enum What {
     Hooks(hooks::Args),
     /// Call chains by unwind tables, against those by frame pointers (root)
     Unwind(unwind::Args),
+    /// `fdtrace explain` on many handles; beside lsof and lsfd where they are installed (root)
+    Explain(explain::Args),
     /// Decoding and the table of handles, with synthetic records
     Fold,
     /// Recording a storm of files and reading it back; and synthetic traces (root)
@@ -54,6 +57,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Hooks(args) => hooks::run(args)?,
         What::Unwind(args) => unwind::run(args)?,
+        What::Explain(args) => explain::run(args)?,
         What::Fold => fold::run()?,
         What::Record(args) => record::run(args)?,
         What::Symbols(args) => symbols::run(args)?,

@@ -42,3 +42,8 @@ pub(super) fn version(program: &str) -> Option<String> {
     let line = text.lines().next()?;
     Some(line.replace("-- version ", "").trim().to_owned())
 }
+
+/// Whether a program is installed and does what it is asked for.
+pub(super) fn runs(program: &str, argument: &str) -> bool {
+    run::probe(Command::new(program).arg(argument)).is_some()
+}
