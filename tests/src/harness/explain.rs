@@ -23,8 +23,8 @@ pub struct Explanation {
     pub file_nr: FileNr,
     /// What was found.
     pub handles: Found,
-    /// What was not; absent where the whole is not known.
-    pub residual: Option<Residual>,
+    /// What was not.
+    pub residual: Residual,
     /// What could not be seen.
     pub partial: Vec<String>,
     /// What lsof would say.
@@ -78,10 +78,10 @@ pub struct Found {
 /// What was not found.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Residual {
-    /// At least; less than nothing when something was counted that had gone.
-    pub min: i64,
+    /// At least; less than nothing when something was counted that had gone. `None` where the whole is not known.
+    pub min: Option<i64>,
     /// At most.
-    pub max: i64,
+    pub max: Option<i64>,
     /// Where it may be.
     #[serde(default)]
     pub reasons: Vec<String>,
@@ -242,9 +242,8 @@ impl Explanation {
             handles.total - descriptor == handles.hidden,
             "hidden is what has no descriptor: {handles:?}"
         );
-        if let Some(residual) = &self.residual {
-            ensure!(residual.min <= residual.max, "{residual:?}");
-        }
+        let Residual { min, max, .. } = &self.residual;
+        ensure!(min.is_some() == max.is_some() && min <= max, "{:?}", self.residual);
         self.processes.iter().try_for_each(Process::check)
     }
 

@@ -7,7 +7,7 @@ use super::{
     ledger::{By, Entry, Holder, Kind, Ledger, Origin},
     place::Place,
     shm::Segment,
-    steps::{attach, leave_open, open_file, program_references},
+    steps::{attach, leave_open, open, open_file, program_references},
     threads::{Main, in_thread},
 };
 use anyhow::{Result, bail};
@@ -48,13 +48,13 @@ pub(super) fn shared_children(place: &Place, count: u64, ledger: &mut Ledger) ->
 }
 
 /// In a child: opens files for as long as the process lives.
-fn open_for_good(place: &Place, count: u64, flags: OFlags) -> io::Result<()> {
-    if (0..count).all(|_| leave_open(place, flags)) { Ok(()) } else { Err(Errno::MFILE) }
+fn open_for_good(place: &Place, count: u64) -> io::Result<()> {
+    if (0..count).all(|_| leave_open(place, OFlags::CLOEXEC)) { Ok(()) } else { Err(Errno::MFILE) }
 }
 
 /// Files that a process has open whose main thread has exited.
 pub(super) fn main_exited(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
-    in_child(ledger, count, || in_thread(Main::Exits, &|| open_for_good(place, count, OFlags::CLOEXEC)))
+    in_child(ledger, count, || in_thread(Main::Exits, &|| open_for_good(place, count)))
 }
 
 /// Files that one thread of a process has open and the others have not.
@@ -62,7 +62,7 @@ pub(super) fn private_tables(place: &Place, count: u64, ledger: &mut Ledger) -> 
     let body = || {
         // SAFETY: the child has no descriptors that could become somebody else's.
         unsafe { unshare_unsafe(UnshareFlags::FILES) }?;
-        open_for_good(place, count, OFlags::CLOEXEC)
+        open_for_good(place, count)
     };
     in_child(ledger, count, || in_thread(Main::Waits, &body))
 }
@@ -78,18 +78,18 @@ fn in_child(ledger: &mut Ledger, count: u64, body: impl Fn() -> io::Result<()>) 
     Ok(())
 }
 
-/// A program that runs with files which its process had open before, because nobody closed them on exec.
+/// A program that runs with files which this process has opened, because nobody closed them on exec.
 pub(super) fn inherited(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     if count == 0 {
         return Ok(());
     }
-    let child = Running::fork(ledger, &[], || {
-        open_for_good(place, count, OFlags::empty())?;
-        replace(&place.program)
-    })?;
-    let files = Entry::new(Origin::Open, Kind::Regular, count, By::Descriptor).of(&child);
+    let files = (0..count).map(|_| open(&place.file, OFlags::RDONLY)).collect::<Result<Vec<_>>>()?;
+    let numbers: Vec<_> = files.iter().map(AsRawFd::as_raw_fd).collect();
+    let child = Running::fork(ledger, &numbers, || replace(&place.program))?;
     let program = Entry::new(Origin::Exec, Kind::Regular, 1, By::Mapping).of(&child);
-    ledger.hold(Holder::Running(child), files);
+    let entry = Entry::new(Origin::Open, Kind::Regular, count, By::Descriptor);
+    let entry = entry.shared_with(std::slice::from_ref(&child));
+    ledger.hold(Holder::Shared(vec![child], files), entry);
     ledger.hold(Holder::Another, program.referred_to(program_references(1)));
     Ok(())
 }

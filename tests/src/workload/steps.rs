@@ -12,7 +12,7 @@ use super::{
 use anyhow::{Context as _, Result, ensure};
 use rustix::{
     event::{EventfdFlags, PollFd, PollFlags, epoll, eventfd, poll},
-    fs::{CWD, MemfdFlags, Mode, OFlags, inotify, memfd_create, openat, unlink},
+    fs::{CWD, MemfdFlags, Mode, OFlags, fdatasync, inotify, memfd_create, openat, unlink},
     io::{Errno, fcntl_dupfd_cloexec, write},
     mm::{MapFlags, ProtFlags, mmap},
     net::{
@@ -212,6 +212,8 @@ fn deleted(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
         unlink(&path)?;
         let written = write(&file, &[1; DELETED_LEN])?;
         ensure!(written == DELETED_LEN, "wrote {written} bytes");
+        // A file system may wait with giving a file its room.
+        fdatasync(&file)?;
         let entry = Entry::new(Origin::Open, Kind::Regular, 1, By::Descriptor);
         ledger.hold(Holder::Descriptors(vec![file]), entry.deleted(DELETED_LEN as u64));
         Ok(())

@@ -143,9 +143,10 @@ fn in_a_quiet_machine_nothing_is_left_over() -> Result<()> {
     let mut seen = Vec::new();
     for _ in 0..5 {
         let document = explain([])?;
-        let residual = document.residual.context("no residual")?;
-        let covers = residual.min <= 0 && residual.max >= 0;
-        let exact = !document.file_nr.exact || (residual.min, residual.max) == (0, 0);
+        let residual = document.residual;
+        let (min, max) = residual.min.zip(residual.max).context("no residual")?;
+        let covers = min <= 0 && max >= 0;
+        let exact = !document.file_nr.exact || (min, max) == (0, 0);
         if covers && exact {
             return Ok(());
         }

@@ -15,7 +15,8 @@ fn looks_while(arguments: &[&str]) -> Result<()> {
         ensure!(explained.finished.stderr.is_empty(), "{}", explained.finished.stderr);
         let found = document.process(workload.pid());
         ensure!(found.is_some(), "the workload is not in the document");
-        let residual = document.residual.as_ref().context("no residual")?;
+        let residual = &document.residual;
+        ensure!(residual.min.is_some(), "no residual");
         say(&format!("{arguments:?}: {:?}, {:?}, {residual:?}", explained.time, document.file_nr));
         longest = longest.max(explained.time);
     }

@@ -103,6 +103,6 @@ fn in_a_pid_namespace() -> Result<()> {
     let document: Explanation = explained.document()?;
     let said = document.partial.join("\n").to_lowercase();
     ensure!(said.contains("namespace"), "{said}");
-    ensure!(document.residual.is_none(), "a residual of what is not known: {:?}", document.residual);
+    ensure!(document.residual.min.is_none(), "a residual of what is not known: {:?}", document.residual);
     Ok(())
 }
