@@ -7,6 +7,7 @@
 //! by files and offsets, the same for every process that runs the same code.
 
 use aya_ebpf::{
+    helpers::bpf_get_current_pid_tgid,
     macros::map,
     maps::{HashMap, LruHashMap},
 };
@@ -217,8 +218,9 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         return Some(place.code);
     }
     walk.how = end::ASKED;
-    // No other chain is completed under this name.
-    walk.hash = hash::mix(walk.hash, now());
+    // No other chain is completed under this name. The time alone is not enough: with some clocks (HPET) the kernel gives
+    // two CPUs that ask at once one answer.
+    walk.hash = hash::mix(hash::mix(walk.hash, bpf_get_current_pid_tgid()), now());
     None
 }
 
