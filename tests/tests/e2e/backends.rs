@@ -6,7 +6,14 @@ use fdtrace_tests::{
     harness::{PATIENCE, Tracer, fdtrace, finish, kernel_release, say, turn},
 };
 use serde_json::{Value, json};
-use std::process::{Command, id};
+use std::{
+    process::{Command, id},
+    sync::OnceLock,
+    time::Duration,
+};
+
+/// How long `fdtrace doctor` may take, which tries three backends.
+const DOCTOR: Duration = PATIENCE.saturating_mul(3);
 
 /// The backends that must work here.
 pub(crate) fn available() -> Result<Vec<&'static str>> {
@@ -20,10 +27,22 @@ pub(crate) fn available() -> Result<Vec<&'static str>> {
     Ok(backends)
 }
 
+/// What `fdtrace doctor --json` says. It loads the programs of all backends, the walk by unwind tables with each, which
+/// takes an emulated machine a minute. So it is asked once.
+fn doctor() -> Result<&'static Value> {
+    static DOCUMENT: OnceLock<Value> = OnceLock::new();
+    if let Some(document) = DOCUMENT.get() {
+        return Ok(document);
+    }
+    let json = finish(Command::new(fdtrace()?).args(["doctor", "--json"]), DOCTOR)?;
+    ensure!(json.status.success(), "{}: {}", json.status, json.stderr);
+    let document = serde_json::from_str(&json.stdout).context("doctor --json")?;
+    Ok(DOCUMENT.get_or_init(|| document))
+}
+
 /// Whether a backend has a hook on this kernel; says why not.
 pub(crate) fn has_hook(backend: &str, name: &str) -> Result<bool> {
-    let json = finish(Command::new(fdtrace()?).args(["doctor", "--json"]), PATIENCE)?;
-    let document: Value = serde_json::from_str(&json.stdout).context("doctor --json")?;
+    let document = doctor()?;
     let list = |value: &Value| value.as_array().cloned().unwrap_or_default();
     let found = list(&document["backends"]).into_iter().find(|found| found["name"] == backend);
     let hooks = list(&found.with_context(|| format!("no backend {backend}"))?["hooks"]);
@@ -65,13 +84,11 @@ fn attach(backend: &str) -> Result<()> {
 #[test]
 fn doctor_says_what_it_chose() -> Result<()> {
     let _turn = turn();
-    let text = finish(Command::new(fdtrace()?).arg("doctor"), PATIENCE)?;
+    let text = finish(Command::new(fdtrace()?).arg("doctor"), DOCTOR)?;
     ensure!(text.status.success(), "{}: {}", text.status, text.stderr);
     ensure!(BACKENDS.iter().any(|backend| text.stdout.contains(backend)), "{}", text.stdout);
 
-    let json = finish(Command::new(fdtrace()?).args(["doctor", "--json"]), PATIENCE)?;
-    ensure!(json.status.success(), "{}: {}", json.status, json.stderr);
-    let document: Value = serde_json::from_str(&json.stdout).context("doctor --json")?;
+    let document = doctor()?;
     ensure!(document["schema"] == "fdtrace.doctor/1", "schema {}", document["schema"]);
     Ok(())
 }
