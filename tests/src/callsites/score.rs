@@ -13,6 +13,8 @@ pub struct Score<'a> {
     program: &'a Program,
     /// Handles of which something was said.
     pub seen: u64,
+    /// Those with any chain.
+    shown: u64,
     /// Those with the whole true chain.
     pub named: u64,
     /// Those with only the beginning of it, marked as incomplete.
@@ -46,10 +48,12 @@ impl<'a> Score<'a> {
     }
 
     fn new(program: &'a Program, document: &Document, count: impl Fn(&Site) -> u64) -> Self {
-        let mut score = Self { program, seen: 0, named: 0, begun: 0, mistaken: 0, wrong: Vec::new() };
+        let mut score =
+            Self { program, seen: 0, shown: 0, named: 0, begun: 0, mistaken: 0, wrong: Vec::new() };
         let sites = document.sites.iter().map(|site| (site, count(site)));
         for (site, handles) in sites.filter(|(_, handles)| *handles > 0) {
             score.seen += handles;
+            score.shown += if site.user_stack.is_empty() { 0 } else { handles };
             match score.judge(site) {
                 Ok(()) => score.named += handles,
                 Err(why) => {
@@ -81,6 +85,12 @@ impl<'a> Score<'a> {
     #[must_use]
     pub fn is_begun(&self) -> bool {
         self.named + self.begun >= self.program.leaks
+    }
+
+    /// The handles that may have only a beginning have a chain: what it tells has been learnt.
+    #[must_use]
+    pub fn has_taught(&self) -> bool {
+        self.shown >= self.program.begun
     }
 
     /// Of how many handles there should be something to say.

@@ -51,6 +51,14 @@ impl Leaker {
         writeln!(stdin).context("the program has ended")
     }
 
+    /// Waits until it has leaked its first handles, and has to be told to go on.
+    ///
+    /// # Errors
+    /// When it ends or hangs before.
+    pub fn wait_until_begun(&self) -> Result<()> {
+        self.expect("begun")
+    }
+
     /// Waits until everything is leaked.
     ///
     /// # Errors

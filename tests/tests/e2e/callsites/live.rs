@@ -15,7 +15,7 @@ fn names_every_leak() -> Result<()> {
     let pids = running.pids();
     let tracer =
         Tracer::start(["--unwind", "auto"].into_iter().chain(pids.iter().flat_map(|pid| ["-p", pid])))?;
-    running.leak()?;
+    running.leak(|taught| tracer.wait_for(SETTLED, taught).map(drop))?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
     let document = tracer.wait_for(SETTLED, named)?;
     all_named(&running.scores(&document))

@@ -16,7 +16,7 @@ fn a_report_names_every_leak() -> Result<()> {
     let recorder =
         Recorder::start(&scratch.path().join("trace"), ["--unwind", "auto", "-p", &this, "--follow"])?;
     let mut running = Running::start(programs()?)?;
-    running.leak()?;
+    running.leak(|taught| recorder.wait_for(SETTLED, taught).map(drop))?;
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
     recorder.wait_for(SETTLED, named)?;
     let file = recorder.file().to_owned();

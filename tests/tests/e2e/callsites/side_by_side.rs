@@ -26,7 +26,7 @@ fn watched(unwind: &str) -> Result<Vec<String>> {
     let pids = running.pids();
     let options = pids.iter().flat_map(|pid| ["-p", pid]).chain(["--unwind", unwind]);
     let tracer = Tracer::start(options).with_context(|| format!("--unwind {unwind}"))?;
-    running.leak()?;
+    running.leak(|taught| tracer.wait_for(SETTLED, taught).map(drop))?;
     // What is not named after some looks, with everything seen, will not be.
     let seen = |document: &Document| running.scores(document).iter().all(|score| score.seen == score.leaks());
     tracer.wait_for(SETTLED, seen)?;
