@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs,
+    fs, mem,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -84,7 +84,7 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
     for outcome in outcomes.iter().filter(|outcome| outcome.report.ending != Ending::PoweredOff) {
         println!("{}{}", outcome.kernel, describe(&outcome.report));
     }
-    print!("{}", table(&outcomes, backends));
+    print!("{}{}", failures(&outcomes), table(&outcomes, backends));
     Ok(outcomes.iter().all(|outcome| passed(&outcome.report, backends.len())))
 }
 
@@ -109,8 +109,9 @@ fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
         (None, Backend::Kprobe) => SAME_EVERYWHERE.iter().flat_map(|tests| ["--skip", tests]).collect(),
         (None, _) => counting.to_vec(),
     };
-    // Without --show-output libtest swallows what a test that passes has printed, results included.
-    let argv = ["/bin/e2e", "--test-threads=1", "--show-output"]
+    // Without --nocapture libtest swallows what a test that passes has printed, results included, and says only at its end
+    // why others failed: a guest that fails before has taken the reasons with it.
+    let argv = ["/bin/e2e", "--test-threads=1", "--nocapture"]
         .into_iter()
         .chain(chosen)
         .map(str::to_owned)
@@ -170,7 +171,8 @@ fn boot_all(
 /// Whether every command ran and ended well, and none failed before a restart.
 fn passed(report: &BootReport, expected: usize) -> bool {
     let good = |command: &CommandReport| command.status == Some(0) && counts(&command.output).is_some();
-    let failed_before_restart = report.interrupted.iter().any(|command| failed_tests(&command.output) > 0);
+    let failed_before_restart =
+        report.interrupted.iter().any(|command| !failed_tests(&command.output).is_empty());
     report.ending == Ending::PoweredOff
         && report.commands.len() == expected
         && report.commands.iter().all(good)
@@ -195,9 +197,33 @@ fn counts(output: &str) -> Option<Counts> {
     Some(Counts { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
 }
 
-/// Tests that failed in an output that has no summary.
-fn failed_tests(output: &str) -> usize {
-    output.lines().filter(|line| line.ends_with("FAILED") && !line.starts_with("test result:")).count()
+/// The names of the tests that failed, of an output that may have no summary. Between the name of a test and its verdict is
+/// what it has printed.
+fn failed_tests(output: &str) -> Vec<&str> {
+    let (mut failed, mut running) = (Vec::new(), "");
+    for line in output.lines().filter(|line| !line.starts_with("test result:")) {
+        running =
+            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")).map_or(running, |it| it.0);
+        if line.ends_with("FAILED") && !running.is_empty() {
+            failed.push(mem::take(&mut running));
+        }
+    }
+    failed
+}
+
+/// The tests that failed, by kernel and backend; nothing where none did.
+fn failures(outcomes: &[Outcome]) -> String {
+    let mut text = String::new();
+    for Outcome { kernel, report } in outcomes {
+        let ended = report.commands.iter().map(|command| (command, ""));
+        let cut_off = report.interrupted.iter().map(|command| (command, ", before a restart"));
+        for (command, when) in cut_off.chain(ended) {
+            for test in failed_tests(&command.output) {
+                let _ = writeln!(text, "{kernel}, {}{when}: {test} failed", command.label);
+            }
+        }
+    }
+    text
 }
 
 /// One line for each kernel, one column for each backend.
@@ -230,7 +256,7 @@ fn cell(report: &BootReport, label: &str) -> String {
         .interrupted
         .iter()
         .filter(|command| command.label == label)
-        .map(|command| failed_tests(&command.output))
+        .map(|command| failed_tests(&command.output).len())
         .sum();
     let Some(command) = report.commands.iter().find(|command| command.label == label) else {
         return "did not finish".into();
@@ -309,6 +335,15 @@ mod tests {
         let report = BootReport { interrupted: vec![cut_off], ..report(vec![ran("kprobe", 0, GOOD)]) };
         assert!(!passed(&report, 1));
         assert_eq!(cell(&report, "kprobe"), "1 ok, 0 failed, 1 ignored, 1 before a restart");
+        let outcome = Outcome { kernel: "6.1".into(), report };
+        assert_eq!(failures(&[outcome]), "6.1, kprobe, before a restart: a failed\n");
+    }
+
+    #[test]
+    fn failures_are_named_whatever_the_tests_print() {
+        let output = "test a ... \n2 of 3\nError: x\nFAILED\ntest b ... \nFAILED\ntest c ... ok\ntest d ... FAILED\n\n\
+                      failures:\n    a\n\ntest result: FAILED. 1 passed; 3 failed; 0 ignored\n";
+        assert_eq!(failed_tests(output), ["a", "b", "d"]);
     }
 
     #[test]
