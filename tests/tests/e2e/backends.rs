@@ -82,12 +82,17 @@ fn attach(backend: &str) -> Result<()> {
 }
 
 #[test]
-fn doctor_says_what_it_chose() -> Result<()> {
+fn doctor_says_it_in_words() -> Result<()> {
     let _turn = turn();
     let text = finish(Command::new(fdtrace()?).arg("doctor"), DOCTOR)?;
     ensure!(text.status.success(), "{}: {}", text.status, text.stderr);
     ensure!(BACKENDS.iter().any(|backend| text.stdout.contains(backend)), "{}", text.stdout);
+    Ok(())
+}
 
+#[test]
+fn doctor_says_what_it_chose() -> Result<()> {
+    let _turn = turn();
     let document = doctor()?;
     ensure!(document["schema"] == "fdtrace.doctor/1", "schema {}", document["schema"]);
     Ok(())
