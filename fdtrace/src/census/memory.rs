@@ -15,7 +15,7 @@ pub trait Memory {
     /// When nothing can be read at all.
     fn read(&mut self, wanted: &[(u64, usize)]) -> io::Result<Vec<Option<Vec<u8>>>>;
 
-    /// What lies at addresses that should be handles. What cannot be one is left out.
+    /// What lies at addresses that should be handles. What cannot be one is left out, and so is one without references.
     ///
     /// # Errors
     /// When nothing can be read at all.

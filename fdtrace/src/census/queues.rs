@@ -78,10 +78,7 @@ fn keep(census: &mut Census, memory: &mut impl Memory, found: &[(u64, u32)]) -> 
         .filter(|address| census.place(*address).is_none())
         .collect();
     for file in memory.describe(&unknown)? {
-        // A file that is gone has no reference, and its address may be anything.
-        if file.count != 0 {
-            census.add(&file);
-        }
+        census.add(&file);
     }
     for (address, receiver) in found {
         if let Some(handle) = census.place(*address) {

@@ -88,9 +88,7 @@ fn describe(census: &mut Census, memory: &mut impl Memory, found: &[Vec<Node>]) 
     unknown.dedup();
     unknown.retain(|file| census.place(*file).is_none());
     for file in memory.describe(&unknown)? {
-        if file.count != 0 {
-            census.add(&file);
-        }
+        census.add(&file);
     }
     Ok(())
 }

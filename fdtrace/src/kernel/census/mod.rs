@@ -46,6 +46,7 @@ pub struct CensusPrograms {
     pub mappings: Walk,
     peek: Walk,
     requests: OwnedFd,
+    counts_from_zero: bool,
     /// How to follow what no iterator shows.
     pub chase: Chase,
 }
@@ -95,6 +96,7 @@ impl CensusPrograms {
             mappings,
             peek,
             requests: requests.map_err(system("a map cannot be shared"))?,
+            counts_from_zero: types.offset("file", "f_count").is_none(),
             chase: layout::of_pointers(&mut types),
         })
     }
@@ -121,7 +123,7 @@ impl CensusPrograms {
         Ok(all)
     }
 
-    /// What lies at addresses that should be handles. What cannot be one is left out.
+    /// What lies at addresses that should be handles. What cannot be one is left out, and so is one without references.
     ///
     /// # Errors
     /// As above.
@@ -129,9 +131,15 @@ impl CensusPrograms {
         let mut all = Vec::with_capacity(handles.len());
         for part in handles.chunks(PEEK_REQUESTS as usize) {
             let answers = self.peek(part.iter().map(|address| Request { address: *address, length: 0 }))?;
-            records::files(&answers, |file| all.push(*file));
+            records::files(&answers, |file| all.extend(Some(*file).filter(|file| self.is_alive(file.count))));
         }
         Ok(all)
+    }
+
+    /// `f_count` counts references. `f_ref`, from 6.13 on, counts from 0 for one reference, and its two highest bits say
+    /// that it is dead (`FILE_REF_RELEASED` and `FILE_REF_DEAD`, include/linux/file_ref.h).
+    const fn is_alive(&self, count: u64) -> bool {
+        if self.counts_from_zero { count >> 62 != 0b11 } else { count != 0 }
     }
 
     fn peek(&self, requests: impl Iterator<Item = Request>) -> io::Result<Vec<u8>> {
