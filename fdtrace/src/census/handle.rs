@@ -116,7 +116,7 @@ impl Handle {
             cred: file.cred,
             ino: file.ino,
             size: file.size,
-            allocated: file.blocks.saturating_mul(512),
+            allocated: allocated(file),
             name_at,
             dev: file.dev,
             rdev: file.rdev,
@@ -292,6 +292,11 @@ fn trimmed(name: &[u8], family: u8) -> &[u8] {
     let from = usize::from(name.first() == Some(&0) && family != 0);
     let end = name[from..].iter().position(|byte| *byte == 0).map_or(name.len(), |end| from + end);
     if end <= from { &[] } else { &name[..end] }
+}
+
+/// Where blocks are given out late, a file that was just written has none yet.
+const fn allocated(file: &File) -> u64 {
+    if file.blocks == 0 { file.size } else { file.blocks.saturating_mul(512) }
 }
 
 fn marks(file: &File) -> u8 {

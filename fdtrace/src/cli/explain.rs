@@ -100,13 +100,14 @@ fn document(arguments: &Arguments, census: &Census) -> Document {
         groups: if arguments.json { GROUPS_IN_JSON } else { GROUPS_ON_SCREEN },
     };
     let found = explain::explain(census, &around, &focus, &mut ProcLinks);
+    let [filp, vm_area_struct] = around::slabs(["filp", "vm_area_struct"]);
     let frame = Frame {
         focus: words(&focus),
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
         duration_ns: u64::try_from(census.took.as_nanos()).unwrap_or(u64::MAX),
         nr_open: around::nr_open(),
-        slabs: Slabs { filp: around::slab("filp"), vm_area_struct: around::slab("vm_area_struct") },
+        slabs: Slabs { filp, vm_area_struct },
     };
     Document::new(&found, frame, |pid| {
         let identity = process::identity(pid);

@@ -111,12 +111,21 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         lsof_descriptors: processes.lsof_descriptors(census),
         residual: residual::of(census, file_nr, accounted, around),
         unreadable: census.unreadable.clone(),
-        partial: census.partial.clone(),
+        partial: partial(census, around),
         hidden_groups: groups::hidden(census, &attribution, &processes, &inside, paths),
         segments: census.segments.clone(),
         deleted: deleted(census),
         processes: processes.assemble(census, &attribution, &inside, focus, paths),
     }
+}
+
+fn partial(census: &Census, around: &Around) -> Vec<String> {
+    let inside = around.inside_pid_namespace.then(|| {
+        "only the processes of this PID namespace can be seen, while file-nr counts the handles of the whole machine: run \
+         it outside of the container to account for all of them"
+            .to_owned()
+    });
+    inside.into_iter().chain(census.partial.iter().cloned()).collect()
 }
 
 fn file_nr(census: &Census) -> Option<FileNr> {

@@ -1,13 +1,14 @@
 //! `bpf()` commands that aya does not offer: batch look-up, an iterator over one map, missed runs of a program.
 
 use std::{
+    ffi::CStr,
     fs::File,
     io,
     mem::size_of,
     os::fd::{AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd, RawFd},
 };
 
-use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_prog_info};
+use aya_obj::generated::{bpf_attach_type, bpf_attr, bpf_cmd, bpf_insn, bpf_prog_info, bpf_prog_type};
 
 /// How many elements one batch look-up asks for; doubled when a bucket is longer.
 const BATCH: usize = 4096;
@@ -145,6 +146,43 @@ pub(super) fn iterate(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> i
     let request = unsafe { &mut attributes.iter_create };
     request.link_fd = link.as_raw_fd().cast_unsigned();
     Ok(owned(bpf(bpf_cmd::BPF_ITER_CREATE, &mut attributes)?).into())
+}
+
+/// Writes the only element of a map of constants, and freezes it: the verifier then knows its value.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn write_constants(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<()> {
+    let key = 0u32;
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.__bindgen_anon_2 };
+    request.map_fd = map.as_raw_fd().cast_unsigned();
+    request.key = (&raw const key) as u64;
+    request.__bindgen_anon_1.value = value.as_ptr() as u64;
+    bpf(bpf_cmd::BPF_MAP_UPDATE_ELEM, &mut attributes)?;
+    let mut attributes = empty_attributes();
+    // SAFETY: as above.
+    let request = unsafe { &mut attributes.__bindgen_anon_2 };
+    request.map_fd = map.as_raw_fd().cast_unsigned();
+    bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attributes).map(drop)
+}
+
+/// Loads the program of an iterator; `function` is the number of its function in the kernel's BTF.
+///
+/// # Errors
+/// What the kernel answers; EACCES when the verifier refuses it.
+pub(super) fn load_iterator(instructions: &[bpf_insn], license: &CStr, function: u32) -> io::Result<OwnedFd> {
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.__bindgen_anon_3 };
+    request.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+    request.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    request.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
+    request.insns = instructions.as_ptr() as u64;
+    request.license = license.as_ptr() as u64;
+    request.attach_btf_id = function;
+    bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes).map(owned)
 }
 
 /// What the kernel has counted of a program.

@@ -37,13 +37,15 @@ pub fn is_inside_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() != FIRST)
 }
 
-/// Objects in use in one of the kernel's caches, as `/proc/slabinfo` has them.
+/// Objects in use in some of the kernel's caches, as `/proc/slabinfo` has them: its CPUs' shares count as in use.
 #[must_use]
-pub fn slab(name: &str) -> Option<u64> {
-    let slabs = fs::read_to_string("/proc/slabinfo").ok()?;
-    slabs.lines().find_map(|line| {
-        let mut words = line.split_ascii_whitespace();
-        (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+pub fn slabs<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
+    let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
+    names.map(|name| {
+        slabs.lines().find_map(|line| {
+            let mut words = line.split_ascii_whitespace();
+            (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+        })
     })
 }
 

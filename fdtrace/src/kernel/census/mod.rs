@@ -1,6 +1,7 @@
 //! The programs of the census. They attach to nothing: the kernel runs them when their iterators are read.
 
 mod layout;
+mod load;
 pub(crate) mod records;
 
 use std::{
@@ -9,22 +10,17 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use aya::{
-    Btf, Ebpf, EbpfLoader,
-    maps::Map,
-    programs::{Iter, ProgramError},
-};
-use aya_obj::btf::{BtfType, Func, FuncLinkage, Int, IntEncoding};
 use fdtrace_common::census::{File, Layout, PEEK_REQUESTS, Request};
 
 use super::{
     bpf,
     btf::KernelTypes,
     capabilities::Capabilities,
-    error::{Error, Result, system},
-    tracer::{Plain, object, raise_memlock},
+    error::{Error, Result},
+    tracer::raise_memlock,
 };
 pub use layout::{Chase, QueueLayout, RING_DESCRIPTORS, RingTable, TreeLayout};
+use load::Loaded;
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
 static OBJECT: &[u8] =
@@ -75,27 +71,27 @@ impl CensusPrograms {
             return Err(Error::Capability { missing: missing.to_string() });
         }
         let mut types = KernelTypes::open()?;
+        types.prepare(layout::NAMES);
         raise_memlock();
-        let layout = Plain(layout::of_iterators(&mut types)?);
-        let mut ebpf = EbpfLoader::new()
-            .btf(None)
-            .override_global("LAYOUT", &layout, true)
-            .load(OBJECT)
-            .map_err(object)?;
-        let targets = targets(&types);
-        let mut walk = |(program, place)| Walk(load(&mut ebpf, program, place, &targets));
-        let (tasks, descriptors, mappings, peek) =
-            (walk(TASKS), walk(DESCRIPTORS), walk(MAPPINGS), walk(PEEK));
-        let requests = match ebpf.map("REQUESTS") {
-            Some(Map::Array(map)) => map.fd().as_fd().try_clone_to_owned(),
-            _ => return Err(Error::Object("no map REQUESTS".to_owned())),
-        };
+        let layout = layout::of_iterators(&mut types)?;
+        let loaded = Loaded::new(OBJECT, ("LAYOUT", bytes_of(&layout)))?;
+        let [tasks, descriptors, mappings, peek] = [TASKS, DESCRIPTORS, MAPPINGS, PEEK]
+            .map(|(program, place)| (program, place, types.function(&format!("bpf_iter_{place}"))));
+        // The verifier takes longer than all the rest, and looks at several programs at once.
+        let walk = |program: (&str, &str, Option<u32>)| Walk(iterator(&loaded, program));
+        let (tasks, descriptors, mappings, peek) = std::thread::scope(|scope| {
+            let others = [tasks, mappings, peek].map(|program| scope.spawn(move || walk(program)));
+            let descriptors = walk(descriptors);
+            let [tasks, mappings, peek] = others
+                .map(|other| other.join().unwrap_or_else(|_| Walk(Err("its loader has failed".to_owned()))));
+            (tasks, descriptors, mappings, peek)
+        });
         Ok(Self {
             tasks,
             descriptors,
             mappings,
             peek,
-            requests: requests.map_err(system("a map cannot be shared"))?,
+            requests: loaded.map("REQUESTS")?,
             counts_from_zero: types.offset("file", "f_count").is_none(),
             chase: layout::of_pointers(&mut types),
         })
@@ -153,51 +149,17 @@ impl CensusPrograms {
     }
 }
 
-fn load(
-    ebpf: &mut Ebpf,
-    program: &'static str,
-    place: &'static str,
-    targets: &Btf,
+fn iterator(
+    loaded: &Loaded,
+    (program, place, function): (&str, &str, Option<u32>),
 ) -> std::result::Result<OwnedFd, String> {
-    let found = ebpf.program_mut(program).ok_or("the object has no such program")?;
-    let iterator: &mut Iter = found.try_into().map_err(|error: ProgramError| error.to_string())?;
-    iterator.load(place, targets).map_err(|error| reason(place, &error))?;
-    let descriptor = iterator.fd().map_err(|error| error.to_string())?;
-    descriptor.as_fd().try_clone_to_owned().map_err(|error| error.to_string())
+    let function = function.ok_or_else(|| format!("this kernel has no iterator {place}"))?;
+    loaded
+        .iterator(program, function)
+        .map_err(|error| format!("the kernel refuses the iterator {place}: {error}"))
 }
 
-fn reason(place: &str, error: &ProgramError) -> String {
-    match error {
-        ProgramError::Btf(_) => format!("this kernel has no iterator {place}"),
-        ProgramError::LoadError { io_error, .. } => {
-            format!("the kernel refuses the iterator {place}: {io_error}")
-        }
-        other => format!("iterator {place}: {other}"),
-    }
+fn bytes_of(layout: &Layout) -> &[u8] {
+    // SAFETY: `Layout` is `repr(C)`, made of integers of one size, and so has no padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(layout).cast(), size_of::<Layout>()) }
 }
-
-/// What aya needs to know of the kernel's types: the number of each iterator's function. Its own reading of all of them
-/// takes longer than a census of twenty thousand descriptors.
-fn targets(types: &KernelTypes) -> Btf {
-    let mut functions: Vec<(u32, String)> = [TASKS, DESCRIPTORS, MAPPINGS, PEEK]
-        .into_iter()
-        .map(|(_, place)| format!("bpf_iter_{place}"))
-        .filter_map(|name| Some((types.function(&name)?, name)))
-        .collect();
-    functions.sort_unstable();
-    let mut btf = Btf::new();
-    // Number 0 is there from the beginning.
-    let mut next = 1;
-    for (number, name) in functions {
-        for _ in next..number {
-            btf.add_type(BtfType::Int(Int::new(0, 1, IntEncoding::None, 0)));
-        }
-        let name = btf.add_string(&name);
-        btf.add_type(BtfType::Func(Func::new(name, 0, FuncLinkage::Static)));
-        next = number + 1;
-    }
-    btf
-}
-
-// SAFETY: `Layout` is `repr(C)`, made of integers of one size.
-unsafe impl aya::Pod for Plain<Layout> {}

@@ -93,7 +93,7 @@ fn who(processes: &[SharerLine]) -> String {
 fn left_over(document: &Document) -> Option<String> {
     let max = u64::try_from(document.residual.max?).unwrap_or(0);
     let min = u64::try_from(document.residual.min?).unwrap_or(0);
-    if min < FEW.min(document.handles.total / 20) || min == 0 {
+    if min == 0 || min * 20 < document.handles.total {
         return None;
     }
     let unseen: u64 =

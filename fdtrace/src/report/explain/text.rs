@@ -183,7 +183,7 @@ fn hidden_rows(out: &mut impl Write, document: &Document, style: Style) -> io::R
     }
     if rows.len() > most {
         let rest: u64 = rows.iter().skip(most).map(|row| row.count).sum();
-        writeln!(out, "{:>10}  {:<11} {}", number(rest), "", "others (--hidden lists them)")?;
+        writeln!(out, "{:>10}  {:<11} others (--hidden lists them)", number(rest), "")?;
     }
     Ok(())
 }

@@ -1,8 +1,11 @@
 //! Offsets and prototypes from the running kernel's BTF.
 
+mod names;
+
 use std::{collections::HashMap, fs::File, io, os::fd::FromRawFd as _, path::Path};
 
 use btf_rs::{Backend, Btf, BtfType, FuncProto, Struct, Type};
+use memmap2::{Mmap, MmapOptions};
 
 use super::error::{Error, Result};
 
@@ -13,6 +16,7 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 pub(super) struct KernelTypes {
     btf: Btf,
     structs: HashMap<String, Struct>,
+    functions: HashMap<String, u32>,
 }
 
 impl KernelTypes {
@@ -23,7 +27,19 @@ impl KernelTypes {
         let btf = Btf::from_file_with_backend(path, Backend::Mmap)
             .or_else(|_| from_copy(path))
             .map_err(|error| Error::Btf(error.to_string()))?;
-        Ok(Self { btf, structs: HashMap::new() })
+        Ok(Self { btf, structs: HashMap::new(), functions: HashMap::new() })
+    }
+
+    /// Looks up many structures and functions at once, for whoever asks for them later. Without it each takes a
+    /// millisecond.
+    pub(super) fn prepare(&mut self, names: &[&str]) {
+        let Some(found) = mapped(Path::new(VMLINUX)).and_then(|btf| names::find(&btf, names)) else { return };
+        for (name, id) in found.structures {
+            if let Ok(Type::Struct(structure)) = self.btf.resolve_type_by_id(id) {
+                self.structs.insert(name, structure);
+            }
+        }
+        self.functions.extend(found.functions);
     }
 
     /// Byte offset of a field, such as `("file", "f_path.dentry")`, through anonymous members.
@@ -64,6 +80,9 @@ impl KernelTypes {
 
     /// The number of a function's type.
     pub(super) fn function(&self, name: &str) -> Option<u32> {
+        if let Some(known) = self.functions.get(name) {
+            return Some(*known);
+        }
         let is_function = |id: &u32| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_)));
         self.btf.resolve_ids_by_name(name).ok()?.into_iter().find(is_function)
     }
@@ -153,6 +172,32 @@ impl KernelTypes {
     }
 }
 
+/// The kernel's BTF, mapped where it lets us, else read.
+fn mapped(path: &Path) -> Option<Bytes> {
+    let file = File::open(path).ok()?;
+    // SAFETY: the kernel does not change its BTF while it runs.
+    match unsafe { MmapOptions::new().map_copy_read_only(&file) } {
+        Ok(map) => Some(Bytes::Mapped(map)),
+        Err(_) => std::fs::read(path).ok().map(Bytes::Read),
+    }
+}
+
+enum Bytes {
+    Mapped(Mmap),
+    Read(Vec<u8>),
+}
+
+impl std::ops::Deref for Bytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            Self::Mapped(map) => map,
+            Self::Read(bytes) => bytes,
+        }
+    }
+}
+
 /// Kernels before 6.16 do not let their BTF be mapped, so a copy in memory is mapped in its stead.
 fn from_copy(path: &Path) -> std::result::Result<Btf, Box<dyn std::error::Error>> {
     // SAFETY: a name that ends with a zero.
@@ -194,7 +239,7 @@ mod tests {
     #[test]
     fn a_copy_says_the_same() {
         let btf = from_copy(Path::new(VMLINUX)).expect("a copy in memory");
-        let mut types = KernelTypes { btf, structs: HashMap::new() };
+        let mut types = KernelTypes { btf, structs: HashMap::new(), functions: HashMap::new() };
         assert_eq!(types.offset("sock", "__sk_common.skc_family"), Some(16));
     }
 }
