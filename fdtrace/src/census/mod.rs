@@ -9,6 +9,7 @@
 mod addresses;
 mod child;
 mod decode;
+mod directories;
 mod handle;
 mod memory;
 mod queues;
@@ -19,7 +20,7 @@ mod take;
 mod trees;
 mod unseen;
 
-use std::{ops::Range, time::Duration};
+use std::{collections::HashMap, ops::Range, time::Duration};
 
 use fdtrace_common::census::{Task, VM_EXEC};
 
@@ -59,6 +60,8 @@ pub struct Census {
     pub registered: Vec<Registered>,
     /// Rings that a task has registered, so that it needs no descriptor: task's place, handle.
     pub ring_descriptors: Vec<(u32, u32)>,
+    /// Paths of directories, by mount and entry, where no process has a path to ask for.
+    pub directories: HashMap<(u64, u64), Vec<u8>>,
     /// What could not be looked at, a sentence each.
     pub partial: Vec<String>,
     /// Processes that could not be looked into.

@@ -10,6 +10,7 @@ use super::{
     Census, Counted,
     child::{self, Ending, Stage},
     decode::Decoder,
+    directories,
     memory::{half, word},
     queues, rings, segments, stand_in, trees, unseen,
 };
@@ -167,6 +168,9 @@ fn follow(census: &mut Census, programs: &CensusPrograms, no_mappings: Option<St
         if census.handles.len() == before {
             break;
         }
+    }
+    if let Some(layout) = &chase.path {
+        directories::find(census, &mut memory, layout)?;
     }
     segments::find(census, &mut memory, chase.segment)
 }

@@ -73,6 +73,8 @@ pub struct Explanation {
     pub descriptors: u64,
     /// What lsof would list: entries of each process's table, as `/proc/PID/fd` shows them.
     pub lsof_descriptors: u64,
+    /// Handles with descriptors that lsof does not see: the main threads of their processes have ended.
+    pub behind_dead_threads: u64,
     /// What is left over; `None` where it means nothing.
     pub residual: Option<Residual>,
     /// Processes that could not be looked into.
@@ -108,6 +110,7 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         by_holder: attribution.totals(),
         by_kind,
         descriptors: census.descriptors.len() as u64,
+        behind_dead_threads: if census.by_proc { 0 } else { processes.behind_dead_threads(census) },
         lsof_descriptors: processes.lsof_descriptors(census),
         residual: residual::of(census, file_nr, accounted, around),
         unreadable: census.unreadable.clone(),

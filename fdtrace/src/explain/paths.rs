@@ -2,6 +2,8 @@
 
 use std::{
     collections::HashMap,
+    ffi::OsStr,
+    os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
@@ -50,6 +52,12 @@ impl<'a> Namer<'a> {
         let directory = (handle.mount, handle.parent);
         if is_whole && let Some(Some(known)) = self.directories.get(&directory) {
             return known.join(&name).to_string_lossy().into_owned();
+        }
+        if example.is_none()
+            && is_whole
+            && let Some(known) = census.directories.get(&directory)
+        {
+            return Path::new(OsStr::from_bytes(known)).join(&name).to_string_lossy().into_owned();
         }
         if is_whole && self.directories.contains_key(&directory) {
             return name;

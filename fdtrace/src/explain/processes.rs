@@ -133,6 +133,23 @@ impl Processes {
         self.members.iter().filter_map(entries).sum()
     }
 
+    /// Handles whose descriptors are in tables that `/proc/PID/fd` shows of nobody: the main threads have ended.
+    pub(super) fn behind_dead_threads(&self, census: &Census) -> u64 {
+        let visible: BTreeSet<u64> = self.members.iter().filter_map(|member| member.main_table).collect();
+        let mut seen = vec![false; census.handles.len()];
+        let (shown, unseen): (Vec<_>, Vec<_>) =
+            census.tables.iter().partition(|table| visible.contains(&table.address));
+        let places = |table: &crate::census::Owner| {
+            table.of(&census.descriptors).iter().map(|entry| entry.handle as usize).collect::<Vec<_>>()
+        };
+        shown.into_iter().flat_map(places).for_each(|place| seen[place] = true);
+        let mut count = 0;
+        for place in unseen.into_iter().flat_map(places) {
+            count += u64::from(!std::mem::replace(&mut seen[place], true));
+        }
+        count
+    }
+
     pub(super) fn sharer(&self, index: usize, count: u64) -> Sharer {
         let member = &self.members[index];
         Sharer { pid: member.pid, comm: member.comm.clone(), count }

@@ -52,8 +52,7 @@ fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Ar
     if max > 0 {
         for process in &census.unreadable {
             let (pid, comm) = (process.pid, &process.comm);
-            let has =
-                process.descriptors.map(|count| format!(": it has {count} descriptors, and maybe mappings"));
+            let has = process.descriptors.map(|count| format!(": {count} descriptors"));
             let has = has.unwrap_or_default();
             reasons.push(format!("process {pid} ({comm}) cannot be looked into{has}"));
         }

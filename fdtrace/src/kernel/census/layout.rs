@@ -25,6 +25,7 @@ pub(super) const NAMES: &[&str] = &[
     "ipc_namespace",
     "mm_struct",
     "mnt_namespace",
+    "mount",
     "net",
     "nsproxy",
     "percpu_counter",
@@ -42,6 +43,7 @@ pub(super) const NAMES: &[&str] = &[
     "unix_address",
     "unix_skb_parms",
     "unix_sock",
+    "vfsmount",
     "vm_area_struct",
 ];
 
@@ -203,8 +205,27 @@ pub struct Chase {
     pub segment: Option<(u64, u64)>,
     /// `percpu_counter.count` and `percpu_counter.counters`.
     pub counter: Option<(u64, u64)>,
+    /// Of paths.
+    pub path: Option<PathLayout>,
     /// Red-black tree of an address space, where no iterator shows mappings (before 5.12).
     pub tree: Option<TreeLayout>,
+}
+
+/// How an entry of a directory leads to the root.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PathLayout {
+    /// `dentry.d_parent`
+    pub parent: u64,
+    /// `dentry.d_name.name`
+    pub name: u64,
+    /// `vfsmount.mnt_root`
+    pub root: u64,
+    /// `mount.mnt`: a `vfsmount` lies in a `mount`.
+    pub vfsmount: u64,
+    /// `mount.mnt_parent`
+    pub mount_parent: u64,
+    /// `mount.mnt_mountpoint`
+    pub mountpoint: u64,
 }
 
 /// Mappings as a red-black tree (up to 6.0).
@@ -235,6 +256,7 @@ pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
         ring_descriptors: at(types, "io_uring_task", "registered_rings"),
         segment: at(types, "shm_file_data", "file").zip(at(types, "shm_file_data", "id")),
         counter: at(types, "percpu_counter", "count").zip(at(types, "percpu_counter", "counters")),
+        path: path(types),
         tree: tree(types),
     }
 }
@@ -268,6 +290,17 @@ fn ring(types: &mut KernelTypes) -> Option<RingTable> {
     flat.then_some(RingTable::Flat {
         length: at(types, "io_ring_ctx", "nr_user_files")?,
         files: table + at(types, "io_file_table", "files")?,
+    })
+}
+
+fn path(types: &mut KernelTypes) -> Option<PathLayout> {
+    Some(PathLayout {
+        parent: at(types, "dentry", "d_parent")?,
+        name: at(types, "dentry", "d_name.name")?,
+        root: at(types, "vfsmount", "mnt_root")?,
+        vfsmount: at(types, "mount", "mnt")?,
+        mount_parent: at(types, "mount", "mnt_parent")?,
+        mountpoint: at(types, "mount", "mnt_mountpoint")?,
     })
 }
 

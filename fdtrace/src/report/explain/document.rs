@@ -118,6 +118,9 @@ pub struct Unreadable {
 pub struct LsofView {
     /// Entries of the processes' tables, as `/proc/PID/fd` shows them.
     pub descriptors: u64,
+    /// Handles with descriptors that `/proc/PID/fd` does not show: the main threads of their processes have ended.
+    #[serde(default)]
+    pub behind_dead_threads: u64,
 }
 
 /// See [`HiddenGroup`].
@@ -348,7 +351,10 @@ impl Document {
             residual: residual(found),
             partial: found.partial.clone(),
             descriptors: found.descriptors,
-            lsof_view: LsofView { descriptors: found.lsof_descriptors },
+            lsof_view: LsofView {
+                descriptors: found.lsof_descriptors,
+                behind_dead_threads: found.behind_dead_threads,
+            },
             hidden: found.hidden_groups.iter().map(hidden).collect(),
             segments: found.segments.iter().map(segment).collect(),
             deleted: {

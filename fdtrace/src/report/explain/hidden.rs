@@ -3,6 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::document::{Document, Hidden, SharerLine};
+use crate::report::words::number;
 
 /// A row of hidden handles.
 pub(super) struct Row {
@@ -69,7 +70,7 @@ fn gathered(owner: u32, mut groups: Vec<&Hidden>) -> Vec<Row> {
     }
     let things = if first.holder == "shm_segment" { "segments" } else { "files" };
     vec![Row {
-        name: format!("{} {things}, such as {}", groups.len(), first.name),
+        name: format!("{} {things}, such as {}", number(groups.len() as u64), first.name),
         count,
         bytes: groups.iter().map(|group| group.bytes).sum(),
         processes: first.processes.iter().map(|process| SharerLine { count, ..process.clone() }).collect(),

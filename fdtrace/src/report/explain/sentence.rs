@@ -13,15 +13,12 @@ const FEW: u64 = 100;
 
 pub(super) fn of(document: &Document) -> String {
     let mut sentences = Vec::new();
-    sentences.extend(missing(document));
+    sentences.extend(missing(document).or_else(|| behind_dead_threads(document)));
     if sentences.is_empty() {
-        sentences.extend(left_over(document));
+        sentences.extend(repeated(document).or_else(|| left_over(document)));
     }
     sentences.extend(system_limit(document));
     sentences.extend(process_limit(document));
-    if sentences.is_empty() {
-        sentences.extend(repeated(document));
-    }
     if sentences.is_empty() {
         sentences.push(ordinary(document));
     }
@@ -49,7 +46,7 @@ fn missing(document: &Document) -> Option<String> {
             next(row)
         ),
         "mapping" => format!(
-            "{count} of the handles are mappings of {} whose descriptors are closed, by {who}: look for mmap without \
+            "{count} of the handles are only mapped, their descriptors are closed ({}), by {who}: look for mmap without \
              munmap there{}.",
             row.name,
             next(row)
@@ -65,6 +62,22 @@ fn missing(document: &Document) -> Option<String> {
         "io_uring" => format!("{count} of the handles are registered with io_uring by {who}{}.", next(row)),
         other => format!("{count} of the handles are held as {other} by {who}{}.", next(row)),
     })
+}
+
+/// Descriptors of processes whose main thread has ended, which `/proc/PID/fd` does not show.
+fn behind_dead_threads(document: &Document) -> Option<String> {
+    let count = document.lsof_view.behind_dead_threads;
+    if count < FEW || count * 10 < document.handles.total {
+        return None;
+    }
+    let process = document.processes.iter().find(|process| process.main_thread_is_gone)?;
+    Some(format!(
+        "{} of the handles are ordinary descriptors that lsof cannot see: the main thread of {} ({}) has ended, and its \
+         other threads go on.",
+        number(count),
+        process.comm,
+        process.pid
+    ))
 }
 
 fn next(row: &Row) -> String {

@@ -127,9 +127,16 @@ fn what(document: &Document, key: &str) -> String {
 
 fn repeats(document: &Document) -> String {
     let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
-    let text = format!("visible, in {}", counted(document.descriptors, "descriptor"));
+    let mut text = format!("in {}", counted(document.descriptors, "descriptor"));
     let repeats = document.descriptors.saturating_sub(handles);
-    if repeats == 0 { text } else { format!("{text}: dup and fork repeat {}", number(repeats)) }
+    if repeats > 0 {
+        text += &format!(": dup and fork repeat {}", number(repeats));
+    }
+    let dead = document.lsof_view.behind_dead_threads;
+    if dead > 0 {
+        text += &format!("; {} HIDDEN: the main threads of their processes have ended", number(dead));
+    }
+    text
 }
 
 fn left_over(out: &mut impl Write, document: &Document, most: u64, unicode: bool) -> io::Result<()> {
