@@ -32,9 +32,10 @@ pub trait Memory {
     }
 }
 
-/// Whether a number can be the address of a kernel structure.
+/// Whether a number can be the address of a kernel structure: in the upper half, which with page tables of five levels
+/// begins at 0xff00_0000_0000_0000.
 pub(super) const fn is_address(word: u64) -> bool {
-    word >> 47 == 0x1_ffff && word.is_multiple_of(8)
+    word >> 56 == 0xff && word.is_multiple_of(8)
 }
 
 impl Memory for &CensusPrograms {
