@@ -34,6 +34,9 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style, unicode: b
         waterfall(out, document, style, unicode)?;
         hidden_rows(out, document, style)?;
         processes(out, document, style)?;
+        if style.verbose {
+            slabs(out, document)?;
+        }
     } else {
         list(out, document, style)?;
     }
@@ -104,6 +107,17 @@ fn waterfall(out: &mut impl Write, document: &Document, style: Style, unicode: b
         writeln!(out, "{:>13} {:BAR$} {:>10}  {lines}", "uncounted", "", number(unaccounted))?;
     }
     Ok(())
+}
+
+/// What the kernel's own caches have in use, to compare with.
+fn slabs(out: &mut impl Write, document: &Document) -> io::Result<()> {
+    let counts = [("struct file", document.slabs.filp), ("mappings", document.slabs.vm_area_struct)];
+    let words: Vec<String> =
+        counts.iter().filter_map(|(what, count)| Some(format!("{} {what}", number((*count)?)))).collect();
+    if words.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "the kernel's caches have in use, what its CPUs keep ready included: {}", words.join(", "))
 }
 
 /// What is to be said of the handles under one holder.
