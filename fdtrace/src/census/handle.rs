@@ -173,7 +173,7 @@ impl Handle {
     }
 
     /// One that only `/proc` shows, by what its link says.
-    pub(super) fn by_link(kind: Kind, ino: u64, links: u32, name: &[u8], names: &mut Names) -> Self {
+    pub(crate) fn by_link(kind: Kind, ino: u64, links: u32, name: &[u8], names: &mut Names) -> Self {
         let name = &name[name.len().saturating_sub(usize::from(u8::MAX))..];
         let (name_at, name_length) = names.add(name);
         let bare = Self::of_segment(0, 0, 0, &mut Names::default());

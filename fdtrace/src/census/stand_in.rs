@@ -47,7 +47,8 @@ fn task(pid: u32) -> Option<Task> {
     let (soft_limit, hard_limit) = process::descriptor_limits(pid).unwrap_or_default();
     let parent = process::parent(pid).unwrap_or(0);
     let (files, mm) = (u64::from(pid), u64::from(pid));
-    Some(Task { files, mm, pid, tgid: pid, parent, soft_limit, hard_limit, comm, ..Task::default() })
+    let started = process::started(pid).unwrap_or(0);
+    Some(Task { files, mm, pid, tgid: pid, parent, started, soft_limit, hard_limit, comm, ..Task::default() })
 }
 
 /// Every descriptor and what its link says: `socket:[7]`, `pipe:[9]`, `anon_inode:[eventfd]`, a path.

@@ -98,6 +98,7 @@ fn document(arguments: &Arguments, census: &Census) -> Document {
         same_inode: arguments.same_inode,
         inherited: arguments.inherited,
         groups: if arguments.json { GROUPS_IN_JSON } else { GROUPS_ON_SCREEN },
+        places: false,
     };
     let found = explain::explain(census, &around, &focus, &mut ProcLinks);
     let [filp, vm_area_struct] = around::slabs(["filp", "vm_area_struct"]);

@@ -47,13 +47,26 @@ pub struct Focus {
     pub inherited: bool,
     /// The most groups of files that a process shows.
     pub groups: usize,
+    /// Groups remember which handles they have: [`super::Group::places`], [`super::HiddenGroup::places`].
+    pub places: bool,
 }
 
 impl Focus {
     /// Whether everything is asked for.
     #[must_use]
     pub fn is_everything(&self) -> bool {
-        let Self { pids, kinds, holders, hidden, deleted, sockets, same_inode, inherited, groups: _ } = self;
+        let Self {
+            pids,
+            kinds,
+            holders,
+            hidden,
+            deleted,
+            sockets,
+            same_inode,
+            inherited,
+            groups: _,
+            places: _,
+        } = self;
         pids.is_empty()
             && kinds.is_empty()
             && holders.is_empty()

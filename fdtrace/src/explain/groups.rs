@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Holder, Paths, PerHolder,
+    Focus, Holder, Paths, PerHolder,
     holders::Attribution,
     paths::Namer,
     processes::{Held, MOST_GROUPS, Processes},
@@ -80,6 +80,8 @@ pub struct Group {
     pub inherited: u64,
     /// Who allocated them, as far as credentials tell: a process id, if it is another.
     pub opened_by: Option<u32>,
+    /// Where they are in the census, if that is asked for.
+    pub places: Vec<u32>,
 }
 
 /// A process and how many of a group's handles it holds.
@@ -114,9 +116,12 @@ pub struct HiddenGroup {
     pub shmid: Option<u32>,
     /// Who holds them, most first; whoever made it, of a segment that nobody attaches.
     pub processes: Vec<Sharer>,
+    /// Where they are in the census, if that is asked for.
+    pub places: Vec<u32>,
 }
 
 struct Gathering {
+    places: Vec<u32>,
     place: u32,
     count: u64,
     bytes: u64,
@@ -131,6 +136,7 @@ pub(super) fn hidden(
     attribution: &Attribution,
     processes: &Processes,
     inside: &dyn Fn(u32) -> bool,
+    focus: &Focus,
     paths: &mut dyn Paths,
 ) -> Vec<HiddenGroup> {
     let keys = Keys::default();
@@ -151,8 +157,12 @@ pub(super) fn hidden(
             inode: 0,
             example: None,
             sharers: HashMap::new(),
+            places: Vec::new(),
         });
         group.count += 1;
+        if focus.places {
+            group.places.push(place);
+        }
         if std::mem::replace(&mut group.inode, handle.inode) != handle.inode || handle.inode == 0 {
             group.bytes += handle.allocated;
         }
@@ -208,5 +218,6 @@ fn finish(
         code: census.handles[group.place as usize].is_code(),
         shmid: segment,
         processes: sharers,
+        places: group.places,
     }
 }

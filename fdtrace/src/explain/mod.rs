@@ -1,12 +1,15 @@
 //! Why file-nr and lsof disagree: a census as an answer.
 //!
 //! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says who holds what; [`groups`] gathers
-//! handles that are alike; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not
+//! handles that are alike; [`parties`] processes that belong together; [`join`] says by a trace who
+//! allocated what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not
 //! have come through [`Paths`].
 
 mod focus;
 mod groups;
 mod holders;
+mod join;
+mod parties;
 mod paths;
 mod processes;
 mod residual;
@@ -16,6 +19,8 @@ use std::collections::BTreeMap;
 pub use focus::{Focus, SocketState};
 pub use groups::{Group, HiddenGroup, Sharer};
 pub use holders::{Holder, PerHolder};
+pub use join::{Maker, Makers, MakingSite, Traced, TracedHandle, makers};
+pub use parties::{Party, parties};
 pub use paths::Paths;
 pub use processes::{Limit, Process};
 pub use residual::{Around, Residual};
@@ -115,7 +120,7 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         residual: residual::of(census, file_nr, accounted, around),
         unreadable: census.unreadable.clone(),
         partial: partial(census, around),
-        hidden_groups: groups::hidden(census, &attribution, &processes, &inside, paths),
+        hidden_groups: groups::hidden(census, &attribution, &processes, &inside, focus, paths),
         segments: census.segments.clone(),
         deleted: deleted(census),
         processes: processes.assemble(census, &attribution, &inside, focus, paths),

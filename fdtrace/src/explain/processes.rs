@@ -39,6 +39,8 @@ pub struct Process {
     pub comm: String,
     /// Its parent.
     pub parent: u32,
+    /// When it was started, in ns since the machine was; 0 where that is not known.
+    pub started: u64,
     /// Different handles that it holds in any way.
     pub handles: u64,
     /// Entries of its tables.
@@ -71,6 +73,9 @@ pub(super) struct Held {
     /// The first reference of this process to the handle.
     pub(super) first: bool,
 }
+
+/// What each process holds through something that it holds.
+pub(super) type Carried = HashMap<usize, Vec<(u32, Holder)>>;
 
 #[derive(Default)]
 struct Member {
@@ -150,6 +155,24 @@ impl Processes {
         count
     }
 
+    pub(super) const fn len(&self) -> usize {
+        self.members.len()
+    }
+
+    pub(super) fn mount_namespace(&self, index: usize) -> u32 {
+        self.members[index].mount_namespace
+    }
+
+    /// The tables of descriptors of a process.
+    pub(super) fn tables_of(&self, index: usize) -> impl Iterator<Item = u64> + '_ {
+        self.members[index].tables.iter().copied()
+    }
+
+    /// The entries of a table.
+    pub(super) fn length(&self, census: &Census, table: u64) -> u64 {
+        self.tables.get(&table).map_or(0, |table| census.tables[*table].part.len() as u64)
+    }
+
     pub(super) fn sharer(&self, index: usize, count: u64) -> Sharer {
         let member = &self.members[index];
         Sharer { pid: member.pid, comm: member.comm.clone(), count }
@@ -163,10 +186,24 @@ impl Processes {
     }
 
     /// Calls `each` for every reference of every process: those of one process together.
-    pub(super) fn each_held(&self, census: &Census, mut each: impl FnMut(usize, &Held)) {
-        let mut seen = vec![u32::MAX; census.handles.len()];
+    pub(super) fn each_held(&self, census: &Census, each: impl FnMut(usize, &Held)) {
         let carried = self.carried(census);
-        for (index, member) in self.members.iter().enumerate() {
+        let mut seen = vec![u32::MAX; census.handles.len()];
+        self.each_held_by(census, &carried, &mut seen, 0..self.members.len(), each);
+    }
+
+    /// The same of some processes. Who asks more than once keeps what is carried, and what was seen: with other processes
+    /// each time.
+    pub(super) fn each_held_by(
+        &self,
+        census: &Census,
+        carried: &Carried,
+        seen: &mut [u32],
+        members: impl Iterator<Item = usize>,
+        mut each: impl FnMut(usize, &Held),
+    ) {
+        for index in members {
+            let member = &self.members[index];
             let stamp = u32::try_from(index).unwrap_or(u32::MAX);
             let mut tell = |handle: u32, holder, example, descriptor| {
                 let first = seen[handle as usize] != stamp;
@@ -206,8 +243,8 @@ impl Processes {
     }
 
     /// What each process holds through a socket's queue or a ring.
-    fn carried(&self, census: &Census) -> HashMap<usize, Vec<(u32, Holder)>> {
-        let mut carried: HashMap<usize, Vec<(u32, Holder)>> = HashMap::new();
+    pub(super) fn carried(&self, census: &Census) -> Carried {
+        let mut carried = Carried::new();
         let in_flight =
             census.in_flight.iter().map(|found| (found.handle, found.receiver, Holder::ScmRights));
         let registered = census.registered.iter().map(|found| (found.handle, found.ring, Holder::IoUring));
@@ -277,6 +314,7 @@ impl Processes {
             keys: Keys::default(),
             namer: Namer::new(paths),
             most: focus.groups,
+            remember: focus.places,
             current: None,
             done: Vec::new(),
             best: vec![u8::MAX; census.handles.len()],
@@ -407,6 +445,7 @@ impl OpenGroup {
             fds: Vec::new(),
             inherited: 0,
             opened_by: None,
+            places: Vec::new(),
         };
         Self { place, group, example: None, inode: 0 }
     }
@@ -445,6 +484,7 @@ struct Builder<'a> {
     keys: Keys,
     namer: Namer<'a>,
     most: usize,
+    remember: bool,
     current: Option<Open>,
     done: Vec<Process>,
     /// The first way in which the current process holds each handle.
@@ -483,6 +523,9 @@ impl Builder<'_> {
         group.add(held, is_inherited);
         if is_new {
             group.count(handle, hidden);
+            if self.remember {
+                group.group.places.push(held.handle);
+            }
         }
     }
 
@@ -497,6 +540,7 @@ impl Builder<'_> {
             pid: member.pid,
             comm: member.comm.clone(),
             parent: member.parent,
+            started: member.started,
             descriptors: entries.iter().sum(),
             used: entries.iter().copied().max().unwrap_or(0),
             limit: member.limit,

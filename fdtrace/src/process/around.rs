@@ -54,3 +54,34 @@ pub fn slabs<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
 pub fn nr_open() -> u64 {
     fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
 }
+
+/// `vm.max_map_count`: the most mappings that a process may have.
+#[must_use]
+pub fn max_map_count() -> u64 {
+    fs::read_to_string("/proc/sys/vm/max_map_count")
+        .ok()
+        .and_then(|text| text.trim().parse().ok())
+        .unwrap_or(0)
+}
+
+/// Which boot of the machine this is; empty where that is not told.
+#[must_use]
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+/// Nanoseconds since the machine was started, times of sleep included: by the clock of the starts of processes.
+#[must_use]
+pub fn uptime_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: fills in one structure, and the clock is always there.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &raw mut time) };
+    let part = |number: i64| u64::try_from(number).unwrap_or(0);
+    part(time.tv_sec).saturating_mul(1_000_000_000).saturating_add(part(time.tv_nsec))
+}
+
+/// The kernel's release.
+#[must_use]
+pub fn kernel_release() -> String {
+    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+}

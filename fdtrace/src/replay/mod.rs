@@ -85,6 +85,12 @@ impl<R: Read> Replay<R> {
         self.reader.end()
     }
 
+    /// The live handles at this moment, one by one.
+    #[must_use]
+    pub const fn fold(&self) -> &Fold {
+        &self.fold
+    }
+
     /// The view, with its history up to here.
     #[must_use]
     pub const fn view(&self) -> &View {

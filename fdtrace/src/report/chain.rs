@@ -8,7 +8,8 @@ use super::{KernelFrame, UserFrame, words::harmless};
 const SHORT: usize = 6;
 
 /// The innermost frames that tell something, outwards; harmless for a terminal.
-pub(super) fn short(user: &[UserFrame], kernel: &[KernelFrame], complete: bool) -> String {
+#[must_use]
+pub fn short(user: &[UserFrame], kernel: &[KernelFrame], complete: bool) -> String {
     if user.is_empty() {
         // The innermost kernel function is the allocation itself, which tells nothing.
         let names: Vec<_> = kernel.iter().skip(1).take(SHORT).map(|frame| harmless(&frame.symbol)).collect();

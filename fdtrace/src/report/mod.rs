@@ -17,7 +17,7 @@ mod text;
 pub mod words;
 
 pub use by::{By, Row, Table, table, write_json as write_table_json, write_text as write_table_text};
-pub use chain::place;
+pub use chain::{place, short as short_chain};
 pub use diff::{
     Difference, Side, SiteDifference, diff, write_json as write_diff_json, write_text as write_diff_text,
 };

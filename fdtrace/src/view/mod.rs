@@ -5,4 +5,4 @@ mod growth;
 mod sites;
 
 pub use assemble::{Session, View, seconds_left};
-pub use sites::Selection;
+pub use sites::{Selection, id_of as site_id};

@@ -97,7 +97,13 @@ pub(super) fn sites(snapshot: &Snapshot, selection: &Selection) -> HashMap<u64, 
 
 /// The site of a group, or one that stands for all of its origin of which nothing was found out.
 pub(super) fn site_id(group: &GroupSnapshot) -> u64 {
-    group.site.unwrap_or_else(|| unplaced_id(&group.call))
+    id_of(group.site, &group.call)
+}
+
+/// The id under which a document has the handles that a call made, whose site was found out or not.
+#[must_use]
+pub fn id_of(site: Option<u64>, call: &Call) -> u64 {
+    site.unwrap_or_else(|| unplaced_id(call))
 }
 
 /// Who mapped handles, when their site is not known: by the call alone.

@@ -1,0 +1,164 @@
+//! Processes by what they belong to. What two of them share counts once.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, HashSet},
+};
+
+use super::{
+    Focus, Holder, PerHolder, Sharer,
+    holders::Attribution,
+    processes::{Held, Processes},
+};
+use crate::census::Census;
+
+/// Processes that belong together, and what they hold together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Party {
+    /// What they belong to.
+    pub name: String,
+    /// Different handles that they hold.
+    pub handles: u64,
+    /// Entries of their tables, each table once.
+    pub descriptors: u64,
+    /// Of the handles, those to which no descriptor of any process points.
+    pub hidden: u64,
+    /// The handles, each under the first way in which any of them holds it.
+    pub by_holder: PerHolder,
+    /// How many processes hold something.
+    pub processes: u64,
+    /// The process with most handles.
+    pub largest: Option<Sharer>,
+}
+
+/// Gathers processes by the name of what they belong to, of which `name` says the one of a process, given its mount
+/// namespace.
+pub fn parties(census: &Census, focus: &Focus, name: impl Fn(&Sharer, u32) -> String) -> Vec<Party> {
+    let processes = Processes::of(census);
+    let attribution = Attribution::of(census);
+    let inside = focus.places(census, &attribution, &processes);
+    let mut members: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+    for index in 0..processes.len() {
+        let sharer = processes.sharer(index, 0);
+        if focus.admits_process(sharer.pid) {
+            members.entry(name(&sharer, processes.mount_namespace(index))).or_default().push(index);
+        }
+    }
+    let carried = processes.carried(census);
+    let mut seen = vec![u32::MAX; census.handles.len()];
+    let mut best = vec![u8::MAX; census.handles.len()];
+    let mut parties: Vec<Party> = members
+        .into_iter()
+        .map(|(name, members)| {
+            let mut counting = Counting { best: &mut best, touched: Vec::new(), own: BTreeMap::new() };
+            processes.each_held_by(census, &carried, &mut seen, members.iter().copied(), |index, held| {
+                if inside(held.handle) {
+                    counting.take(index, held);
+                }
+            });
+            Party {
+                name,
+                descriptors: processes.entries(census, &members),
+                ..counting.finish(&processes, &attribution)
+            }
+        })
+        .filter(|party| party.handles > 0)
+        .collect();
+    parties
+        .sort_by(|one, other| (Reverse(one.handles), &one.name).cmp(&(Reverse(other.handles), &other.name)));
+    parties
+}
+
+struct Counting<'a> {
+    /// The first way in which each handle was seen to be held; the same memory for all, and clean between two.
+    best: &'a mut [u8],
+    touched: Vec<u32>,
+    /// Handles of each process.
+    own: BTreeMap<usize, u64>,
+}
+
+impl Counting<'_> {
+    fn take(&mut self, index: usize, held: &Held) {
+        *self.own.entry(index).or_default() += u64::from(held.first);
+        let best = &mut self.best[held.handle as usize];
+        if *best == u8::MAX {
+            self.touched.push(held.handle);
+        }
+        *best = (*best).min(held.holder as u8);
+    }
+
+    fn finish(self, processes: &Processes, attribution: &Attribution) -> Party {
+        let largest = self.own.iter().max_by_key(|(index, own)| (**own, Reverse(**index)));
+        let mut party = Party {
+            handles: self.touched.len() as u64,
+            processes: self.own.len() as u64,
+            largest: largest.map(|(index, own)| processes.sharer(*index, *own)),
+            ..Party::default()
+        };
+        for handle in self.touched {
+            let best = std::mem::replace(&mut self.best[handle as usize], u8::MAX);
+            party.by_holder.add(Holder::ALL[usize::from(best)], 1);
+            party.hidden += u64::from(attribution.is_hidden(handle));
+        }
+        party
+    }
+}
+
+impl Processes {
+    /// Entries of the tables of some processes, each table once.
+    fn entries(&self, census: &Census, members: &[usize]) -> u64 {
+        let tables: HashSet<u64> = members.iter().flat_map(|index| self.tables_of(*index)).collect();
+        tables.iter().map(|table| self.length(census, *table)).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fdtrace_common::census::Task;
+
+    use super::*;
+    use crate::{
+        census::{Descriptor, Handle, Mapping, Owner},
+        kinds::Kind,
+    };
+
+    /// Processes 1 and 2 share a table; 3 maps one of its handles, and one of its own.
+    fn census() -> Census {
+        let mut census = Census::default();
+        for name in ["a", "b", "c"] {
+            let handle = Handle::by_link(Kind::Regular, 7, 1, name.as_bytes(), &mut census.names);
+            census.handles.push(handle);
+        }
+        let task = |pid, files, mm| Task { pid, tgid: pid, files, mm, mount_namespace: 9, ..Task::default() };
+        census.tasks = vec![task(1, 10, 0), task(2, 10, 0), task(3, 0, 30), task(4, 0, 0)];
+        let entry = |fd, handle| Descriptor { handle, fd, close_on_exec: None };
+        census.descriptors = vec![entry(3, 0), entry(4, 0), entry(5, 1)];
+        census.tables = vec![Owner { address: 10, tgid: 1, part: 0..3 }];
+        let mapping = |handle| Mapping { handle, start: 4096, end: 8192 };
+        census.mappings = vec![mapping(1), mapping(2)];
+        census.spaces = vec![Owner { address: 30, tgid: 3, part: 0..2 }];
+        census
+    }
+
+    #[test]
+    fn what_is_shared_counts_once() {
+        let all = parties(&census(), &Focus::default(), |_, namespace| format!("mnt:[{namespace}]"));
+        let [party] = &all[..] else { panic!("{all:?}") };
+        assert_eq!((party.name.as_str(), party.handles, party.descriptors), ("mnt:[9]", 3, 3));
+        assert_eq!((party.hidden, party.processes), (1, 3), "the fourth process holds nothing");
+        assert_eq!((party.by_holder.of(Holder::Descriptor), party.by_holder.of(Holder::Mapping)), (2, 1));
+        assert_eq!(party.largest.as_ref().map(|largest| (largest.pid, largest.count)), Some((1, 2)));
+    }
+
+    #[test]
+    fn groups_do_not_see_each_other() {
+        let odd = |sharer: &Sharer| (sharer.pid % 2 == 1).to_string();
+        let found = parties(&census(), &Focus::default(), |sharer, _| odd(sharer));
+        let sums: Vec<_> =
+            found.iter().map(|party| (party.name.as_str(), party.handles, party.hidden)).collect();
+        assert_eq!(sums, [("true", 3, 1), ("false", 2, 0)]);
+        let focus = Focus { pids: vec![3], ..Focus::default() };
+        let found = parties(&census(), &focus, |sharer, _| odd(sharer));
+        assert_eq!((found.len(), found[0].handles, found[0].descriptors), (1, 2, 0));
+    }
+}
