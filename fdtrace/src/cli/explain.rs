@@ -1,19 +1,27 @@
 use std::{
-    io::{self, Write as _},
-    path::PathBuf,
+    collections::BTreeSet,
+    io::{self, BufWriter, Write as _},
+    path::{Path, PathBuf},
     process::ExitCode,
-    time::{Duration, SystemTime},
+    time::{Duration, Instant, SystemTime},
 };
 
-use super::{Failure, Outcome, options::OutputOptions, values};
+use clap::ValueEnum;
+
+use super::{Failure, Outcome, joining::Trace, options::OutputOptions, pause::Pause, saved, values};
 use crate::{
     census::{self, Census},
+    collect::monotonic_ns,
     explain::{self, Around, Focus, Holder, Paths, SocketState},
     kinds::Kind,
     process::{self, around},
-    report::explain::{
-        self as report, Document,
-        document::{Frame, Slabs},
+    report::{
+        explain::{
+            self as report, Document,
+            document::{self, Frame, PartyLine, Slabs},
+            growth,
+        },
+        words::harmless,
     },
 };
 
@@ -50,11 +58,37 @@ pub(super) struct Arguments {
     /// Only descriptors that came over exec, and that the program did not open
     #[arg(long)]
     inherited: bool,
+    /// Look again each time so much has passed, and show what grew since
+    #[arg(long, value_name = "DUR", value_parser = values::interval, help_heading = "Over time")]
+    watch: Option<Duration>,
+    /// Stop after so many looks
+    #[arg(long, value_name = "N", requires = "watch", help_heading = "Over time", value_parser = clap::value_parser!(u64).range(1..))]
+    count: Option<u64>,
+    /// Show what is new since this document, which --json printed
+    #[arg(long, value_name = "OLD", conflicts_with = "watch", help_heading = "Over time")]
+    diff: Option<PathBuf>,
+    /// Also say who allocated what is in this trace file, which record or live --record wrote, or still writes
+    #[arg(long, value_name = "FILE")]
+    trace: Option<PathBuf>,
+    /// Show processes by what they belong to; what they share counts once
+    #[arg(long, value_enum, value_name = "WHAT")]
+    by: Option<By>,
     /// Give up what takes longer
     #[arg(long, value_name = "DUR", default_value = "5s", value_parser = values::interval)]
     deadline: Duration,
     #[command(flatten)]
     output: OutputOptions,
+}
+
+/// What makes a group of processes.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum By {
+    /// Each one is its own
+    Process,
+    /// The path of their cgroup
+    Cgroup,
+    /// The id in their cgroup's path; where there is none, their mount namespace
+    Container,
 }
 
 /// Groups of files of one process in a document.
@@ -68,52 +102,180 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
             return Err(Failure::Failed(anyhow::anyhow!("there is no process {pid}")));
         }
     }
-    let census = census::take(arguments.deadline)?;
-    let document = document(arguments, &census);
-    let mut out = io::stdout().lock();
-    if arguments.json {
-        serde_json::to_writer(&mut out, &document).map_err(io::Error::from)?;
-        writeln!(out)?;
-    } else {
-        report::write(&mut out, &document, arguments.output.style(false), speaks_unicode())?;
+    if let Some(interval) = arguments.watch {
+        return watch(arguments, interval);
+    }
+    let old = arguments.diff.as_deref().map(|path| old(arguments, path)).transpose()?;
+    let mut document = look(arguments)?;
+    document.growth = old.map(|old| growth::compare(&old, &document, None));
+    print(arguments, &document)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What an earlier document says, if it says it of the same handles.
+fn old(arguments: &Arguments, path: &Path) -> Result<Document, Failure> {
+    let old = saved::read(path)?;
+    let focus = words(&arguments.focus());
+    let sorted = |focus: &[String]| BTreeSet::from_iter(focus.iter().cloned());
+    if sorted(&old.focus) == sorted(&focus) {
+        return Ok(old);
+    }
+    let words = |focus: &[String]| {
+        if focus.is_empty() { "of everything".to_owned() } else { format!("with {}", focus.join(" ")) }
+    };
+    let (path, then, now) = (path.to_string_lossy(), words(&old.focus), words(&focus));
+    let sentence = format!("{path} was taken {then}, and this look is {now}: they cannot be compared");
+    Err(Failure::Failed(anyhow::anyhow!(harmless(&sentence))))
+}
+
+fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
+    let pause = Pause::new()?;
+    let first = look(arguments)?;
+    print_first(arguments, &first)?;
+    let (mut before, mut looks) = (None, 1);
+    let mut next = Instant::now();
+    while arguments.count.is_none_or(|count| looks < count) {
+        // One that took too long does not hasten the others.
+        next = (next + interval).max(Instant::now());
+        if !pause.wait(next.saturating_duration_since(Instant::now())) {
+            break;
+        }
+        let mut now = look(arguments)?;
+        now.growth = Some(growth::compare(before.as_ref().unwrap_or(&first), &now, Some(&first)));
+        print(arguments, &now)?;
+        before = Some(now);
+        looks += 1;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn document(arguments: &Arguments, census: &Census) -> Document {
-    let around = Around {
+fn print_first(arguments: &Arguments, document: &Document) -> io::Result<()> {
+    if arguments.json {
+        return print(arguments, document);
+    }
+    let mut out = io::stdout().lock();
+    growth::write_first(&mut out, document)?;
+    out.flush()
+}
+
+fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if arguments.json {
+        serde_json::to_writer(&mut out, document).map_err(io::Error::from)?;
+        writeln!(out)?;
+        return out.flush();
+    }
+    if let Some(growth) = &document.growth {
+        if arguments.watch.is_some() {
+            writeln!(out)?;
+        }
+        growth::write(&mut out, document, growth)?;
+    }
+    if arguments.by.is_some() {
+        report::write_parties(&mut out, document)?;
+    }
+    if document.growth.is_none() && arguments.by.is_none() {
+        report::write(&mut out, document, arguments.output.style(false), speaks_unicode())?;
+    }
+    if let Some(trace) = &document.trace {
+        report::write_sites(&mut out, document, trace)?;
+    }
+    out.flush()
+}
+
+/// Takes a census, and makes a document of it.
+fn look(arguments: &Arguments) -> Result<Document, Failure> {
+    let census = census::take(arguments.deadline)?;
+    let moment = monotonic_ns();
+    // Read after the census, so that what was allocated just before it is in it.
+    let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
+    let focus = arguments.focus();
+    let found = explain::explain(&census, &around(), &focus, &mut ProcLinks);
+    let mut document = Document::new(&found, frame(&focus, &census), |pid| {
+        let identity = process::identity(pid);
+        (identity.exe, identity.cgroup)
+    });
+    if let Some(by) = arguments.by {
+        document.groups = parties(by, &census, &focus);
+    }
+    if let Some(trace) = trace {
+        trace.tell(&census, &found, &mut document);
+    }
+    Ok(document)
+}
+
+impl Arguments {
+    fn focus(&self) -> Focus {
+        let many = self.json || self.watch.is_some() || self.diff.is_some();
+        Focus {
+            pids: self.pids.clone(),
+            kinds: self.kinds.clone(),
+            holders: self.holders.clone(),
+            hidden: self.hidden,
+            deleted: self.deleted,
+            sockets: self.sockets,
+            same_inode: self.same_inode,
+            inherited: self.inherited,
+            groups: if many { GROUPS_IN_JSON } else { GROUPS_ON_SCREEN },
+            places: self.trace.is_some(),
+        }
+    }
+}
+
+fn around() -> Around {
+    Around {
         loop_devices: around::loop_devices(),
         swap_files: around::swap_files(),
         nfs_server: around::has_nfs_server(),
         graphics: around::has_graphics(),
         inside_pid_namespace: around::is_inside_pid_namespace(),
-    };
-    let focus = Focus {
-        pids: arguments.pids.clone(),
-        kinds: arguments.kinds.clone(),
-        holders: arguments.holders.clone(),
-        hidden: arguments.hidden,
-        deleted: arguments.deleted,
-        sockets: arguments.sockets,
-        same_inode: arguments.same_inode,
-        inherited: arguments.inherited,
-        groups: if arguments.json { GROUPS_IN_JSON } else { GROUPS_ON_SCREEN },
-        places: false,
-    };
-    let found = explain::explain(census, &around, &focus, &mut ProcLinks);
+    }
+}
+
+fn frame(focus: &Focus, census: &Census) -> Frame {
     let [filp, vm_area_struct] = around::slabs(["filp", "vm_area_struct"]);
-    let frame = Frame {
-        focus: words(&focus),
+    Frame {
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        kernel: std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned(),
+        uptime_ns: around::uptime_ns(),
+        taken_by: std::process::id(),
+        kernel: around::kernel_release(),
+        boot_id: around::boot_id(),
+        focus: words(focus),
         duration_ns: u64::try_from(census.took.as_nanos()).unwrap_or(u64::MAX),
         nr_open: around::nr_open(),
+        max_map_count: around::max_map_count(),
         slabs: Slabs { filp, vm_area_struct },
+    }
+}
+
+fn parties(by: By, census: &Census, focus: &Focus) -> Vec<PartyLine> {
+    // The child that walked for the census is gone, and was where we are.
+    let own = std::process::id();
+    let child = census.tasks.iter().find(|task| task.parent == own).map(|task| task.tgid);
+    let lasting = |pid| if child == Some(pid) { own } else { pid };
+    let cgroup = |pid: u32| process::identity(lasting(pid)).cgroup;
+    let (word, found) = match by {
+        By::Process => {
+            ("process", explain::parties(census, focus, |of, _| format!("{} ({})", of.comm, of.pid)))
+        }
+        By::Cgroup => ("cgroup", explain::parties(census, focus, |of, _| cgroup(of.pid))),
+        By::Container => (
+            "container",
+            explain::parties(census, focus, |of, namespace| {
+                let cgroups = process::cgroups(lasting(of.pid));
+                let id = cgroups.iter().find_map(|cgroup| container(cgroup));
+                id.map_or_else(|| format!("mnt:[{namespace}]"), str::to_owned)
+            }),
+        ),
     };
-    Document::new(&found, frame, |pid| {
-        let identity = process::identity(pid);
-        (identity.exe, identity.cgroup)
-    })
+    document::parties(word, &found)
+}
+
+/// The id of the container that a cgroup is of: the last 64 hexadecimal digits that stand together in its path.
+fn container(cgroup: &str) -> Option<&str> {
+    const LENGTH: usize = 64;
+    let mut parts = cgroup.rsplit(|character: char| !character.is_ascii_hexdigit());
+    parts.find(|part| part.len() == LENGTH)
 }
 
 /// The options that say the same.
@@ -154,5 +316,20 @@ impl Paths for ProcLinks {
 
     fn of_mapping(&mut self, pid: u32, start: u64, end: u64) -> Option<PathBuf> {
         process::mapping_path(pid, start, end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::container;
+
+    #[test]
+    fn containers_by_their_cgroups() {
+        let id = "0123456789abcdef".repeat(4);
+        let found = |text: String| container(&text).map(str::to_owned);
+        assert_eq!(found(format!("/system.slice/docker-{id}.scope")), Some(id.clone()));
+        assert_eq!(found(format!("/kubepods/pod1/{}/{id}/init.scope", "a".repeat(64))), Some(id.clone()));
+        assert_eq!(found(format!("/system.slice/{id}0.scope")), None, "longer is something else");
+        assert_eq!(found("/user.slice".to_owned()), None);
     }
 }

@@ -3,12 +3,15 @@
 mod diff;
 mod doctor;
 mod explain;
+mod joining;
 mod live;
 mod options;
+mod pause;
 mod reading;
 mod record;
 mod recording;
 mod report;
+mod saved;
 mod stop;
 mod tracing;
 mod values;

@@ -127,13 +127,24 @@ fn parent_in_stat(stat: &str) -> Option<u32> {
     stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
+/// The paths of all cgroups of a process; of a machine that mixes both versions, those of the first one too.
+#[must_use]
+pub fn cgroups(pid: u32) -> Vec<String> {
+    let lines = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    String::from_utf8_lossy(&lines).lines().filter_map(cgroup_path).collect()
+}
+
+/// `0::/path`, `3:cpu,cpuacct:/path`
+fn cgroup_path(line: &str) -> Option<String> {
+    line.splitn(3, ':').nth(2).map(str::to_owned)
+}
+
 fn cgroup(lines: &str) -> String {
-    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
     lines
         .lines()
         .find(|line| line.starts_with("0::"))
         .or_else(|| lines.lines().next())
-        .and_then(path)
+        .and_then(cgroup_path)
         .unwrap_or_default()
 }
 

@@ -1,30 +1,38 @@
-//! The shape of the JSON that others read: keys may be added, never renamed.
+//! The shape of the JSON that others read: keys may be added, never renamed. A key that a document does not have, because
+//! an older fdtrace wrote it, reads as empty.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::growth::Growth;
 use crate::{
     census::Segment,
-    explain::{Deleted, Explanation, Group, HiddenGroup, PerHolder, Process, Sharer},
+    explain::{Deleted, Explanation, Group, HiddenGroup, Party, PerHolder, Process, Sharer},
 };
 
 /// Name and version of the shape.
 pub const SCHEMA: &str = "fdtrace.explain/1";
 
 /// Where all handles are.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Document {
     /// [`SCHEMA`]
     pub schema: String,
     /// When the census was taken, RFC 3339, UTC.
     pub time: String,
+    /// The same moment, in ns since the machine was started; 0 where that is not known.
+    pub uptime_ns: u64,
+    /// The process that took it.
+    pub taken_by: u32,
     /// The kernel's release.
     pub kernel: String,
+    /// `/proc/sys/kernel/random/boot_id`: processes of two documents can be compared only when these are equal.
+    pub boot_id: String,
     /// How long the census took.
     pub duration_ns: u64,
     /// What was asked for, as options; empty for everything.
-    #[serde(default)]
     pub focus: Vec<String>,
     /// What the kernel says; null where it says nothing.
     pub file_nr: Option<FileNr>,
@@ -35,7 +43,6 @@ pub struct Document {
     /// Why the census is not whole.
     pub partial: Vec<String>,
     /// Entries of all tables of descriptors, each table once.
-    #[serde(default)]
     pub descriptors: u64,
     /// What lsof would count.
     pub lsof_view: LsofView,
@@ -49,10 +56,65 @@ pub struct Document {
     pub slabs: Slabs,
     /// Processes, those with most handles first.
     pub processes: Vec<ProcessLine>,
+    /// Processes by what they belong to (`--by`), those with most handles first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub groups: Vec<PartyLine>,
+    /// `vm.max_map_count`: the most mappings that a process may have; 0 where it is not known.
+    pub max_map_count: u64,
+    /// What is new since another document (`--watch`, `--diff`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub growth: Option<Growth>,
+    /// The trace that says who allocated what (`--trace`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceLine>,
+}
+
+/// See [`Party`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PartyLine {
+    /// What makes a group: `process`, `cgroup` or `container`.
+    pub by: String,
+    /// A process (`name (id)`), the path of a cgroup (empty for processes that have ended meanwhile), the id of a container, or `mnt:[N]`, the mount namespace of
+    /// processes whose cgroup names no container.
+    pub name: String,
+    /// Different handles that its processes hold.
+    pub handles: u64,
+    /// Entries of its tables, each table once.
+    pub descriptors: u64,
+    /// Of its handles, those without a descriptor anywhere.
+    pub hidden: u64,
+    /// Its handles, each under the first way in which the group holds it.
+    pub by_holder: BTreeMap<String, u64>,
+    /// How many processes there are in it.
+    pub processes: u64,
+    /// The process with most handles.
+    pub largest: Option<SharerLine>,
+}
+
+/// A trace that was joined.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TraceLine {
+    /// The file.
+    pub file: String,
+    /// When it began, RFC 3339, UTC.
+    pub start: String,
+    /// When its last event was.
+    pub end: String,
+    /// Handles whose allocation is in the trace.
+    pub traced: u64,
+    /// Handles that the trace found when it began: they are older than it.
+    pub older: u64,
+    /// Handles that the trace does not know; see `remarks`.
+    pub unknown: u64,
+    /// What cannot be said, and why.
+    pub remarks: Vec<String>,
 }
 
 /// See [`crate::explain::FileNr`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FileNr {
     /// Handles, at the end of the walk.
     pub allocated: u64,
@@ -63,17 +125,16 @@ pub struct FileNr {
     /// The range is that of the walk, not that of a number that may be wrong.
     pub exact: bool,
     /// `file-nr`, or `summed` where the kernel's counter was summed instead.
-    #[serde(default)]
     pub source: String,
     /// `fs.file-max`
     pub limit: u64,
     /// `fs.nr_open`: the most descriptors that a process may have.
-    #[serde(default)]
     pub nr_open: u64,
 }
 
 /// Sums over the system.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Handles {
     /// All that were found.
     pub total: u64,
@@ -91,6 +152,7 @@ pub struct Handles {
 
 /// See [`crate::explain::Residual`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Residual {
     /// At least; null where no number can be given.
     pub min: Option<i64>,
@@ -103,7 +165,8 @@ pub struct Residual {
 }
 
 /// A process that could not be looked into.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Unreadable {
     /// Its id.
     pub pid: u32,
@@ -115,6 +178,7 @@ pub struct Unreadable {
 
 /// What lsof would count.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct LsofView {
     /// Entries of the processes' tables, as `/proc/PID/fd` shows them.
     pub descriptors: u64,
@@ -124,7 +188,8 @@ pub struct LsofView {
 }
 
 /// See [`HiddenGroup`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Hidden {
     /// What hides them.
     pub holder: String,
@@ -137,23 +202,27 @@ pub struct Hidden {
     /// What the files take.
     pub bytes: u64,
     /// The files have no name any more.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub deleted: bool,
     /// Programs and libraries that somebody runs.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub code: bool,
     /// The segment that they belong to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub shmid: Option<u32>,
     /// Who holds them, most first.
     pub processes: Vec<SharerLine>,
     /// Who allocated them and where, if a trace says so.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<SiteLine>,
+    /// Those that are older than the trace.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub older: u64,
 }
 
 /// A call site of a trace, and how many of a group's handles it allocated.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SiteLine {
     /// The site's id, as `report` has it.
     pub id: String,
@@ -166,7 +235,8 @@ pub struct SiteLine {
 }
 
 /// A process and its share.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SharerLine {
     /// Its id.
     pub pid: u32,
@@ -177,7 +247,8 @@ pub struct SharerLine {
 }
 
 /// See [`Segment`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SegmentLine {
     /// Its id.
     pub shmid: u32,
@@ -197,6 +268,7 @@ pub struct SegmentLine {
 
 /// See [`Deleted`].
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct DeletedFiles {
     /// How many handles.
     pub handles: u64,
@@ -206,6 +278,7 @@ pub struct DeletedFiles {
 
 /// Objects in use in the kernel's own caches; null where `/proc/slabinfo` cannot be read.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Slabs {
     /// `struct file`
     pub filp: Option<u64>,
@@ -214,7 +287,8 @@ pub struct Slabs {
 }
 
 /// See [`Process`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ProcessLine {
     /// Its id.
     pub pid: u32,
@@ -225,8 +299,9 @@ pub struct ProcessLine {
     /// Its cgroup.
     pub cgroup: String,
     /// Its parent.
-    #[serde(default)]
     pub parent: u32,
+    /// When it was started, in ns since the machine was; 0 where that is not known. With the id it names one process.
+    pub started_ns: u64,
     /// Different handles that it holds.
     pub handles: u64,
     /// Entries of its tables.
@@ -238,29 +313,31 @@ pub struct ProcessLine {
     /// Its handles, each under the first way in which it holds it.
     pub by_holder: BTreeMap<String, u64>,
     /// Its main thread has ended: lsof sees nothing of it.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub main_thread_is_gone: bool,
     /// What they are, most first.
     pub files: Vec<Files>,
     /// What `files` leaves out: groups, and handles that found none.
-    #[serde(default)]
     pub files_left_out: u64,
 }
 
 /// A limit of descriptors.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Limit {
     /// Soft; null for none.
     pub soft: Option<u64>,
     /// Hard; null for none.
     pub hard: Option<u64>,
+    /// Entries of the process's fullest table.
+    pub used: u64,
     /// How much of the soft one is used up.
-    #[serde(default)]
     pub used_percent: f64,
 }
 
 /// See [`Group`].
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Files {
     /// What they are.
     pub kind: String,
@@ -271,33 +348,40 @@ pub struct Files {
     /// Handles.
     pub count: u64,
     /// Those without a descriptor anywhere.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub hidden: u64,
     /// The files have no name any more.
-    #[serde(default, skip_serializing_if = "is_false")]
+    #[serde(skip_serializing_if = "is_false")]
     pub deleted: bool,
     /// What the files take.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub bytes: u64,
     /// The state of the connection.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// What waits in a socket.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub queue: Option<Queue>,
     /// A few descriptors.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<u32>,
     /// Descriptors that came over exec unasked.
-    #[serde(default, skip_serializing_if = "is_zero")]
+    #[serde(skip_serializing_if = "is_zero")]
     pub inherited: u64,
     /// Another process that allocated them.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub opened_by: Option<u32>,
+    /// Who allocated them and where, if a trace says so.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub sites: Vec<SiteLine>,
+    /// Those that are older than the trace.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub older: u64,
 }
 
 /// What waits in a socket: bytes; of a listener connections, and how many may wait.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Queue {
     /// To be read.
     pub receive: u64,
@@ -310,14 +394,22 @@ pub struct Queue {
 pub struct Frame {
     /// When it was taken, RFC 3339, UTC.
     pub time: String,
+    /// The same moment, in ns since the machine was started.
+    pub uptime_ns: u64,
+    /// Who took it.
+    pub taken_by: u32,
     /// The kernel's release.
     pub kernel: String,
+    /// `/proc/sys/kernel/random/boot_id`
+    pub boot_id: String,
     /// How long it took.
     pub duration_ns: u64,
     /// What was asked for.
     pub focus: Vec<String>,
     /// `fs.nr_open`
     pub nr_open: u64,
+    /// `vm.max_map_count`
+    pub max_map_count: u64,
     /// The kernel's caches.
     pub slabs: Slabs,
 }
@@ -328,9 +420,12 @@ impl Document {
         Self {
             schema: SCHEMA.to_owned(),
             time: frame.time,
+            uptime_ns: frame.uptime_ns,
+            taken_by: frame.taken_by,
             kernel: frame.kernel,
-            duration_ns: frame.duration_ns,
+            boot_id: frame.boot_id,
             focus: frame.focus,
+            duration_ns: frame.duration_ns,
             file_nr: found.file_nr.map(|file_nr| FileNr {
                 allocated: file_nr.allocated,
                 min: file_nr.min,
@@ -363,6 +458,10 @@ impl Document {
             },
             slabs: frame.slabs,
             processes: found.processes.iter().map(|found| process(found, &identify)).collect(),
+            groups: Vec::new(),
+            max_map_count: frame.max_map_count,
+            growth: None,
+            trace: None,
         }
     }
 }
@@ -396,6 +495,22 @@ fn sharer(sharer: &Sharer) -> SharerLine {
     SharerLine { pid: sharer.pid, comm: sharer.comm.clone(), count: sharer.count }
 }
 
+/// Processes by what they belong to.
+#[must_use]
+pub fn parties(by: &str, found: &[Party]) -> Vec<PartyLine> {
+    let line = |party: &Party| PartyLine {
+        by: by.to_owned(),
+        name: party.name.clone(),
+        handles: party.handles,
+        descriptors: party.descriptors,
+        hidden: party.hidden,
+        by_holder: by_holder(&party.by_holder, true),
+        processes: party.processes,
+        largest: party.largest.as_ref().map(sharer),
+    };
+    found.iter().map(line).collect()
+}
+
 fn hidden(group: &HiddenGroup) -> Hidden {
     Hidden {
         holder: group.holder.name().to_owned(),
@@ -408,6 +523,7 @@ fn hidden(group: &HiddenGroup) -> Hidden {
         shmid: group.shmid,
         processes: group.processes.iter().map(sharer).collect(),
         sites: Vec::new(),
+        older: 0,
     }
 }
 
@@ -434,12 +550,14 @@ fn process(found: &Process, identify: impl Fn(u32) -> (String, String)) -> Proce
         exe,
         cgroup,
         parent: found.parent,
+        started_ns: found.started,
         handles: found.handles,
         descriptors: found.descriptors,
         hidden: found.hidden,
         limit: Limit {
             soft: finite(found.limit.soft),
             hard: finite(found.limit.hard),
+            used: found.used,
             used_percent: (used * 10.0).round() / 10.0,
         },
         by_holder: by_holder(&found.by_holder, true),
@@ -463,6 +581,8 @@ fn files(group: &Group) -> Files {
         examples: group.fds.clone(),
         inherited: group.inherited,
         opened_by: group.opened_by,
+        sites: Vec::new(),
+        older: 0,
     }
 }
 

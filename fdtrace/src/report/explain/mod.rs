@@ -1,9 +1,14 @@
 //! What `explain` says: as a document for programs, as a screen for people.
 
 pub mod document;
+pub mod growth;
 mod hidden;
+mod parties;
 mod sentence;
+mod sites;
 mod text;
 
 pub use document::Document;
+pub use parties::write as write_parties;
+pub use sites::write as write_sites;
 pub use text::write;

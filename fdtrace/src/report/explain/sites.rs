@@ -1,0 +1,66 @@
+//! Who allocated hidden handles, by a trace.
+
+use std::io::{self, Write};
+
+use super::{
+    Document,
+    document::{Hidden, SiteLine, TraceLine},
+};
+use crate::report::words::{harmless, number};
+
+/// The most groups that are shown, and the most sites of each.
+const GROUPS: usize = 5;
+const SITES: usize = 3;
+
+/// Writes who allocated the hidden handles, for a document with a trace.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write(out: &mut impl Write, document: &Document, trace: &TraceLine) -> io::Result<()> {
+    let clock = |time: &str| time.get(11..19).unwrap_or_default().to_owned();
+    writeln!(
+        out,
+        "by the trace {}, from {} to {} UTC: {} handles are allocated in it, {} are older, {} unknown to it",
+        harmless(&trace.file),
+        clock(&trace.start),
+        clock(&trace.end),
+        number(trace.traced),
+        number(trace.older),
+        number(trace.unknown)
+    )?;
+    for remark in &trace.remarks {
+        writeln!(out, "  note: {}", harmless(remark))?;
+    }
+    // Programs and libraries are allocated by whoever starts them.
+    let known = document.hidden.iter().filter(|group| !group.sites.is_empty() && !group.code);
+    for group in known.take(GROUPS) {
+        write_group(out, group)?;
+    }
+    Ok(())
+}
+
+fn write_group(out: &mut impl Write, group: &Hidden) -> io::Result<()> {
+    let traced: u64 = group.sites.iter().map(|site| site.count).sum();
+    let name = harmless(&group.name);
+    writeln!(
+        out,
+        "{:>11} of {} hidden by {}, {name}:",
+        number(traced),
+        number(group.count),
+        harmless(&group.holder)
+    )?;
+    for site in group.sites.iter().take(SITES) {
+        write_site(out, site)?;
+    }
+    match group.sites.len().saturating_sub(SITES) {
+        0 => Ok(()),
+        more => writeln!(out, "{:>11} more sites", number(more as u64)),
+    }
+}
+
+fn write_site(out: &mut impl Write, site: &SiteLine) -> io::Result<()> {
+    let pids: Vec<String> = site.pids.iter().take(SITES).map(u32::to_string).collect();
+    let more = if site.pids.len() > SITES { ", ..." } else { "" };
+    let (count, chain, pids) = (number(site.count), harmless(&site.chain), pids.join(", "));
+    writeln!(out, "{count:>11}  {chain}  (pid {pids}{more}; site {})", harmless(&site.id))
+}
