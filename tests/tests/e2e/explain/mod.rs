@@ -3,10 +3,12 @@
 mod counts;
 mod experiments;
 mod focus;
+mod growth;
 mod hung;
 mod moving;
 mod over_time;
 mod refusals;
+mod traced;
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
