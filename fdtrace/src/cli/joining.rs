@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     fs::File,
     path::{Path, PathBuf},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use super::{Failure, REPORT_SCHEMA};
@@ -28,6 +28,12 @@ use crate::{
     view::{Selection, site_id},
 };
 
+/// What is written at all is written within so many ns: `record` does it every second.
+const FLUSH: u64 = 3_000_000_000;
+/// So long a trace that is behind is read again, each time after a pause.
+const PATIENCE: Duration = Duration::from_millis(2500);
+const PAUSE: Duration = Duration::from_millis(250);
+
 /// What lived when a census was taken, by a trace.
 pub(super) struct Trace {
     replay: Replay<File>,
@@ -42,8 +48,26 @@ pub(super) struct Trace {
 }
 
 impl Trace {
-    /// Reads a trace up to the moment of a census.
+    /// Reads a trace up to the moment of a census. One that is still written is read again until it is that far.
     pub(super) fn read(path: &Path, moment_ns: u64) -> Result<Self, Failure> {
+        let begun = Instant::now();
+        loop {
+            let trace = Self::read_once(path, moment_ns)?;
+            if !trace.lags(moment_ns) || begun.elapsed() > PATIENCE {
+                return Ok(trace);
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+
+    /// Whether its writer may be about to write of the moment.
+    fn lags(&self, moment_ns: u64) -> bool {
+        let end = self.replay.header().start_ns.saturating_add(self.length);
+        let is_cut = matches!(self.replay.end(), Some(End::Cut { .. }));
+        is_cut && !self.replay.goes_on() && moment_ns.saturating_sub(end) < FLUSH
+    }
+
+    fn read_once(path: &Path, moment_ns: u64) -> Result<Self, Failure> {
         let name = harmless(&path.to_string_lossy());
         let fail = |error: &dyn std::fmt::Display| Failure::Failed(anyhow::anyhow!("{name}: {error}"));
         let open = || File::open(path).map_err(|error| fail(&error));
@@ -77,7 +101,10 @@ impl Trace {
             .sites
             .iter()
             .filter_map(|site| {
-                let chain = short_chain(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
+                let chain = match (&site.user_stack[..], &site.kernel_stack[..]) {
+                    ([], []) => "where, the trace does not say (yet)".to_owned(),
+                    (user, kernel) => short_chain(user, kernel, site.user_stack_complete),
+                };
                 Some((u64::from_str_radix(&site.id, 16).ok()?, (site.origin.to_owned(), chain)))
             })
             .collect();
@@ -193,8 +220,6 @@ fn check_boot(header: &Header) -> Result<Option<String>, String> {
 
 /// What the trace does not know for reasons of its own.
 fn limits(header: &Header, end: Option<&End>, missed_ns: u64) -> Vec<String> {
-    /// `record` writes every second.
-    const FLUSH: u64 = 3_000_000_000;
     let mut remarks = Vec::new();
     if let Some(End::Damaged { at, lost, .. }) = end {
         remarks.push(format!("the trace is damaged at byte {at}, and {lost} events are lost"));
@@ -212,6 +237,13 @@ fn limits(header: &Header, end: Option<&End>, missed_ns: u64) -> Vec<String> {
         #[expect(clippy::cast_precision_loss, reason = "a time in words")]
         let age = seconds(header.min_age_ns as f64 / 1e9);
         remarks.push(format!("it leaves out handles younger than {age}: they are unknown"));
+    }
+    if remarks.is_empty() {
+        remarks.push(
+            "what is unknown is younger than the trace's last event, or older than the trace and held by neither a \
+             descriptor nor a mapping when it began"
+                .to_owned(),
+        );
     }
     remarks
 }
@@ -245,6 +277,7 @@ mod tests {
             remarks.contains("60s") && remarks.contains("--pid 7") && remarks.contains("1.0s"),
             "{remarks}"
         );
-        assert!(limits(&Header::default(), Some(&End::Cut { at: 9 }), 1_000_000_000).is_empty());
+        let still_written = limits(&Header::default(), Some(&End::Cut { at: 9 }), 1_000_000_000);
+        assert!(matches!(&still_written[..], [remark] if remark.contains("last event")), "{still_written:?}");
     }
 }

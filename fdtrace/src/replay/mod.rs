@@ -85,6 +85,12 @@ impl<R: Read> Replay<R> {
         self.reader.end()
     }
 
+    /// Whether the trace goes on behind the moment up to which it is read.
+    #[must_use]
+    pub const fn goes_on(&self) -> bool {
+        self.passed
+    }
+
     /// The live handles at this moment, one by one.
     #[must_use]
     pub const fn fold(&self) -> &Fold {
