@@ -88,14 +88,16 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
     Ok(outcomes.iter().all(|outcome| passed(&outcome.report, backends.len())))
 }
 
-/// How a file is named, cut, damaged and printed is no matter of kernels; it is tested on the one that is running. So are
-/// the doctor's words, which cost another minute after its document, and how bad the other way to walk a stack would be.
+/// How a file is named, cut, damaged and printed is no matter of kernels, and neither is what two looks or a look and a
+/// trace have in common; it is tested on the one that is running. So are the doctor's words, which cost another minute after its document, and how bad the other way to walk a stack would be.
 /// In a guest nobody maps the libraries of a program that is gone, and they are not found.
-const SAME_EVERYWHERE: [&str; 8] = [
+const SAME_EVERYWHERE: [&str; 10] = [
     "backends::doctor_says_it_in_words",
     "callsites::short_lived",
     "callsites::side_by_side",
+    "explain::growth",
     "explain::over_time",
+    "explain::traced",
     "recording::command",
     "recording::damage",
     "recording::formats",
