@@ -4,6 +4,7 @@
 //! file may be the one to drop its last reference, and runs what there is to clean up. Neither may keep the answer back.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     io::{self, Read, Write as _},
     os::fd::{AsRawFd as _, FromRawFd as _, OwnedFd},
@@ -173,27 +174,66 @@ fn missing(out: &mut File, stage: Stage, reason: &str) -> io::Result<()> {
 
 /// Reads the segments of every IPC namespace, from inside it.
 fn segments(tasks: &[u8], out: &mut File) -> io::Result<()> {
-    let mut done = Vec::new();
-    census_records::tasks(tasks, |task| {
-        if task.ipc_namespace != 0 && !done.iter().any(|(namespace, _)| *namespace == task.ipc_namespace) {
-            done.push((task.ipc_namespace, task.tgid));
-        }
-    });
-    for (namespace, tgid) in done {
-        let text = enter_ipc(tgid).and_then(|()| std::fs::read("/proc/sysvipc/shm"));
-        match text {
+    for (namespace, members) in ipc_namespaces(tasks) {
+        match segments_of(&members) {
             Ok(text) => {
-                let mut portion = namespace.to_ne_bytes().to_vec();
-                portion.extend_from_slice(&text);
-                tell(out, Stage::Segments, &portion)?;
+                for lines in portions(&text) {
+                    tell(out, Stage::Segments, &[&namespace.to_ne_bytes()[..], lines].concat())?;
+                }
             }
+            // Whoever was in it is gone, and so is it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && members.len() < MEMBERS => (),
             Err(error) => {
-                let reason = format!("of IPC namespace {namespace} (process {tgid}): {error}");
+                let process = members.first().copied().unwrap_or(0);
+                let reason = format!("of IPC namespace {namespace} (process {process}): {error}");
                 missing(out, Stage::Segments, &reason)?;
             }
         }
     }
     Ok(())
+}
+
+/// Processes that are kept of each namespace: the first may be gone.
+const MEMBERS: usize = 8;
+
+/// Each IPC namespace, and some of the processes in it.
+fn ipc_namespaces(tasks: &[u8]) -> BTreeMap<u32, Vec<u32>> {
+    let mut found: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    census_records::tasks(tasks, |task| {
+        if task.ipc_namespace != 0 {
+            let members = found.entry(task.ipc_namespace).or_default();
+            if members.len() < MEMBERS && !members.contains(&task.tgid) {
+                members.push(task.tgid);
+            }
+        }
+    });
+    found
+}
+
+fn segments_of(members: &[u32]) -> io::Result<Vec<u8>> {
+    let mut result = Err(io::ErrorKind::NotFound.into());
+    for tgid in members {
+        result = enter_ipc(*tgid).and_then(|()| std::fs::read("/proc/sysvipc/shm"));
+        if result.is_ok() {
+            break;
+        }
+    }
+    result
+}
+
+/// Parts that fit into a portion behind the number of a namespace; each ends with a line.
+fn portions(text: &[u8]) -> Vec<&[u8]> {
+    let mut parts = Vec::new();
+    let mut rest = text;
+    while !rest.is_empty() {
+        let most = rest.len().min(PORTION - size_of::<u32>());
+        let end =
+            if most == rest.len() { None } else { rest[..most].iter().rposition(|byte| *byte == b'\n') };
+        let (part, others) = rest.split_at(end.map_or(most, |end| end + 1));
+        parts.push(part);
+        rest = others;
+    }
+    parts
 }
 
 fn enter_ipc(tgid: u32) -> io::Result<()> {
@@ -297,5 +337,88 @@ fn end(child: libc::pid_t) {
             return;
         }
         std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use fdtrace_common::census::tag;
+
+    use super::*;
+    use crate::census::fixture::{Records, task};
+
+    #[test]
+    fn portions_end_with_lines() {
+        let line = [b"7".repeat(120), b"\n".to_vec()].concat();
+        let text = line.repeat(5000);
+        let parts = portions(&text);
+        assert!(parts.len() > 2 && parts.iter().all(|part| part.len() + 4 <= PORTION));
+        assert!(parts.iter().all(|part| part.ends_with(b"\n")));
+        assert_eq!(parts.concat(), text);
+        assert_eq!(portions(&vec![b'x'; PORTION * 2]).len(), 3);
+        assert!(portions(b"").is_empty());
+    }
+
+    #[test]
+    fn a_few_processes_of_each_namespace() {
+        let mut records = Records::default();
+        for pid in 1..100 {
+            let task = fdtrace_common::census::Task { ipc_namespace: pid % 3, ..task(pid, "app") };
+            records.task(tag::TASK, &task).task(tag::TASK, &task);
+        }
+        let found = ipc_namespaces(&records.0);
+        assert_eq!(found.keys().collect::<Vec<_>>(), [&1, &2]);
+        assert_eq!(found[&1], [1, 4, 7, 10, 13, 16, 19, 22]);
+    }
+
+    /// What arrives of what was said.
+    fn heard(bytes: &[u8], deadline: Duration, close: bool) -> (Ending, Vec<(Stage, Vec<u8>)>) {
+        let (reader, writer) = pipe().expect("a pipe");
+        let mut writer = File::from(writer);
+        writer.write_all(bytes).expect("room");
+        let writer = Some(writer).filter(|_| !close);
+        let mut found = Vec::new();
+        let until = Instant::now() + deadline;
+        let ending =
+            receive(&mut File::from(reader), until, |stage, bytes| found.push((stage, bytes.to_vec())));
+        drop(writer);
+        (ending.expect("a pipe that can be read"), found)
+    }
+
+    fn said(parts: &[(u32, &[u8])]) -> Vec<u8> {
+        let part = |(stage, bytes): &(u32, &[u8])| {
+            [&stage.to_ne_bytes()[..], &u32::try_from(bytes.len()).unwrap().to_ne_bytes(), bytes].concat()
+        };
+        parts.iter().flat_map(part).collect()
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_child_that_says_all() {
+        let bytes = said(&[(1, b""), (2, b"ab"), (5, b"\x03why"), (6, b"")]);
+        let (ending, found) = heard(&bytes, LONG, true);
+        assert_eq!(ending, Ending::Whole);
+        let stages = [(Stage::Tasks, &b""[..]), (Stage::Descriptors, b"ab"), (Stage::Missing, b"\x03why")];
+        assert_eq!(found, stages.map(|(stage, bytes)| (stage, bytes.to_vec())));
+    }
+
+    #[test]
+    fn a_child_that_dies_or_says_nonsense() {
+        let bytes = said(&[(1, b""), (3, b"abcd")]);
+        for end in [bytes.len() - 1, bytes.len() - 4, bytes.len()] {
+            assert_eq!(heard(&bytes[..end], LONG, true).0, Ending::Died(Stage::Mappings), "{end}");
+        }
+        assert_eq!(heard(&bytes[..11], LONG, true).0, Ending::Died(Stage::Tasks));
+        let nonsense =
+            [[77u32, 0].map(u32::to_ne_bytes).concat(), [2, u32::MAX].map(u32::to_ne_bytes).concat()];
+        assert_eq!(heard(&nonsense[0], LONG, false).0, Ending::Died(Stage::Tasks));
+        assert_eq!(heard(&nonsense[1], LONG, false).0, Ending::Died(Stage::Descriptors));
+    }
+
+    #[test]
+    fn a_child_that_hangs() {
+        let (ending, found) = heard(&said(&[(2, b"ab"), (5, b"\x02why")]), Duration::from_millis(20), false);
+        assert_eq!((ending, found.len()), (Ending::Deadline(Stage::Descriptors), 2));
     }
 }

@@ -5,6 +5,7 @@ use fdtrace_common::{
     look::Description,
 };
 
+use super::Segment;
 use crate::kinds::{self, Kind};
 
 /// Bits of [`Handle::marks`].
@@ -135,49 +136,66 @@ impl Handle {
             state: file.state,
             name_length,
         };
-        handle.kind = kinds::classify(&handle.description(names), None);
+        handle.kind = match kinds::classify(&handle.description(names), None) {
+            // Anybody may give this name to a file of a tmpfs that he has mounted.
+            Kind::Shm if handle.marks & mark::INTERNAL == 0 => Kind::Regular,
+            kind => kind,
+        };
         handle
     }
 
     /// A segment whose own file was not found, because nothing is attached to it.
-    pub(super) fn of_segment(id: u32, key: u32, bytes: u64, names: &mut Names) -> Self {
-        let (name_at, name_length) = names.add(format!("SYSV{key:08x}").as_bytes());
+    pub(super) fn of_segment(segment: &Segment, names: &mut Names) -> Self {
+        let (name_at, name_length) = names.add(format!("SYSV{:08x}", segment.key).as_bytes());
         Self {
-            address: 0,
-            inode: 0,
-            private: 0,
-            parent: 0,
-            mount: 0,
-            cred: 0,
-            ino: id.into(),
-            size: bytes,
-            allocated: 0,
+            ino: segment.id.into(),
+            size: segment.bytes,
+            // Segments have a device together; this tells those of different namespaces apart.
+            dev: segment.namespace,
             name_at,
-            dev: 0,
-            rdev: 0,
-            flags: 0,
-            links: 0,
-            receive: 0,
-            send: 0,
-            magic: 0,
+            name_length,
             inode_mode: 0o100_600,
-            local_port: 0,
-            remote_port: 0,
             kind: Kind::Shm,
             marks: mark::INTERNAL,
-            family: 0,
-            socket_type: 0,
-            state: 0,
-            name_length,
+            ..Self::NOTHING
         }
     }
+
+    /// What is known of no handle.
+    const NOTHING: Self = Self {
+        address: 0,
+        inode: 0,
+        private: 0,
+        parent: 0,
+        mount: 0,
+        cred: 0,
+        ino: 0,
+        size: 0,
+        allocated: 0,
+        name_at: 0,
+        dev: 0,
+        rdev: 0,
+        flags: 0,
+        links: 0,
+        receive: 0,
+        send: 0,
+        magic: 0,
+        inode_mode: 0,
+        local_port: 0,
+        remote_port: 0,
+        kind: Kind::Unknown,
+        marks: 0,
+        family: 0,
+        socket_type: 0,
+        state: 0,
+        name_length: 0,
+    };
 
     /// One that only `/proc` shows, by what its link says.
     pub(crate) fn by_link(kind: Kind, ino: u64, links: u32, name: &[u8], names: &mut Names) -> Self {
         let name = &name[name.len().saturating_sub(usize::from(u8::MAX))..];
         let (name_at, name_length) = names.add(name);
-        let bare = Self::of_segment(0, 0, 0, &mut Names::default());
-        Self { ino, links, name_at, name_length, kind, marks: 0, inode_mode: 0, ..bare }
+        Self { ino, links, name_at, name_length, kind, ..Self::NOTHING }
     }
 
     /// Whether file-nr counts it.

@@ -32,10 +32,13 @@ pub trait Memory {
     }
 }
 
-/// Whether a number can be the address of a kernel structure: in the upper half, which with page tables of five levels
-/// begins at 0xff00_0000_0000_0000.
+/// Whether a number can be the address of a kernel structure. How much of the upper half is the kernel's depends on the
+/// machine: from 0xffff_8000_0000_0000 on with 4 levels of tables on x86-64, from 0xff00_0000_0000_0000 on with 5, from
+/// 0xffff_0000_0000_0000 or 0xfff0_0000_0000_0000 on on aarch64. Nothing lies in the last page, whose addresses are
+/// errors (`ERR_PTR`, include/linux/err.h).
 pub(super) const fn is_address(word: u64) -> bool {
-    word >> 56 == 0xff && word.is_multiple_of(8)
+    const ERRORS: u64 = 4095;
+    word >> 56 == 0xff && word <= u64::MAX - ERRORS && word.is_multiple_of(8)
 }
 
 impl Memory for &CensusPrograms {
@@ -45,5 +48,37 @@ impl Memory for &CensusPrograms {
 
     fn describe(&mut self, handles: &[u64]) -> io::Result<Vec<File>> {
         CensusPrograms::describe(self, handles)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_of_every_machine() {
+        // 4 and 5 levels of tables on x86-64, 48 and 52 bits on aarch64, and the last structure before errors begin.
+        let some = [
+            0xffff_8880_1234_5678,
+            0xff11_0000_1234_5678,
+            0xffff_0000_c012_3458,
+            0xfff0_0000_c012_3458,
+            0xffff_ffff_ffff_f000,
+        ];
+        assert!(some.into_iter().all(is_address));
+    }
+
+    #[test]
+    fn others_are_none() {
+        let none = [
+            0,
+            8,
+            0x7fff_ffff_fff8,
+            0x0011_0000_1234_5678,
+            0xffff_8880_1234_5671,
+            0xffff_ffff_ffff_fff8,
+            u64::MAX,
+        ];
+        assert!(!none.into_iter().any(is_address));
     }
 }

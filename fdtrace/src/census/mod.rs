@@ -10,6 +10,8 @@ mod addresses;
 mod child;
 mod decode;
 mod directories;
+#[cfg(test)]
+pub(crate) mod fixture;
 mod handle;
 mod memory;
 mod queues;
@@ -20,7 +22,12 @@ mod take;
 mod trees;
 mod unseen;
 
-use std::{collections::HashMap, ops::Range, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    ops::Range,
+    time::Duration,
+};
 
 use fdtrace_common::census::{Task, VM_EXEC};
 
@@ -29,6 +36,7 @@ use crate::kernel::Exactness;
 pub use addresses::{AddressHasher, AddressMap};
 pub use handle::{Handle, Names, mark};
 pub use memory::Memory;
+use memory::is_address;
 pub use segments::Segment;
 pub use take::take;
 pub use unseen::{PF_KTHREAD, Unreadable};
@@ -153,6 +161,19 @@ impl Census {
     #[must_use]
     pub fn place(&self, address: u64) -> Option<u32> {
         self.places.get(address)
+    }
+
+    /// Finds out what handles are that are not known yet.
+    ///
+    /// # Errors
+    /// When the kernel's memory cannot be read.
+    fn learn(&mut self, memory: &mut impl Memory, handles: impl Iterator<Item = u64>) -> io::Result<()> {
+        let unknown: BTreeSet<u64> =
+            handles.filter(|handle| is_address(*handle) && self.place(*handle).is_none()).collect();
+        for file in memory.describe(&unknown.into_iter().collect::<Vec<_>>())? {
+            self.add(&file);
+        }
+        Ok(())
     }
 
     /// Takes in a mapping.

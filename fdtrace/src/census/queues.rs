@@ -19,6 +19,8 @@ use crate::kernel::QueueLayout;
 const MOST_PASSED: usize = 253;
 /// No queue is longer than what its memory limit allows; this ends a walk through memory that is something else by now.
 const MOST_BUFFERS: usize = 65_536;
+/// `next`, `prev` and `qlen` of a `struct sk_buff_head`.
+const HEAD: usize = 24;
 const AF_UNIX: u8 = 1;
 
 /// A handle's address, and the receiver's place.
@@ -72,14 +74,7 @@ fn unix_sockets(census: &Census, done: &HashSet<u64>) -> Vec<Socket> {
 
 /// Puts the handles into the census, each once for each receiver.
 fn keep(census: &mut Census, memory: &mut impl Memory, found: &[(u64, u32)]) -> io::Result<()> {
-    let unknown: Vec<u64> = found
-        .iter()
-        .map(|(address, _)| *address)
-        .filter(|address| census.place(*address).is_none())
-        .collect();
-    for file in memory.describe(&unknown)? {
-        census.add(&file);
-    }
+    census.learn(memory, found.iter().map(|(address, _)| *address))?;
     for (address, receiver) in found {
         if let Some(handle) = census.place(*address) {
             census.in_flight.push(InFlight { handle, receiver: *receiver });
@@ -96,30 +91,38 @@ struct Position {
     left: usize,
 }
 
+/// What a walk has found, and where it has been.
+struct Walk {
+    seen: Seen,
+    /// Sockets.
+    sockets: HashSet<u64>,
+    /// Buffers: a queue that is something else by now may lead round.
+    buffers: HashSet<u64>,
+}
+
 /// One walk through the queues of all sockets, side by side.
 fn walk(memory: &mut impl Memory, layout: &QueueLayout, sockets: Vec<Socket>) -> io::Result<Seen> {
-    let mut seen = Seen::new();
-    let mut known: HashSet<u64> = sockets.iter().map(|socket| socket.sock).collect();
+    let known = sockets.iter().map(|socket| socket.sock).collect();
+    let mut walk = Walk { seen: Seen::new(), sockets: known, buffers: HashSet::new() };
     let mut pending = sockets;
     while !pending.is_empty() {
         let mut positions = heads(memory, layout, &pending)?;
-        let mut waiting = Vec::new();
+        pending.clear();
         while !positions.is_empty() {
-            step(memory, layout, &mut positions, &mut seen, &mut waiting)?;
+            step(memory, layout, &mut positions, &mut walk, &mut pending)?;
         }
-        // Connections that wait to be accepted belong to the listener until then.
-        pending = waiting.into_iter().filter(|socket: &Socket| known.insert(socket.sock)).collect();
     }
-    Ok(seen)
+    Ok(walk.seen)
 }
 
 fn heads(memory: &mut impl Memory, layout: &QueueLayout, sockets: &[Socket]) -> io::Result<Vec<Position>> {
-    let heads: Vec<(u64, usize)> = sockets.iter().map(|socket| (socket.sock + layout.queue, 24)).collect();
+    let heads: Vec<(u64, usize)> =
+        sockets.iter().map(|socket| (socket.sock.wrapping_add(layout.queue), HEAD)).collect();
     let found = memory.read(&heads)?;
-    let length_at = usize::try_from(layout.length - layout.queue).unwrap_or(0);
+    let length_at = usize::try_from(layout.length.wrapping_sub(layout.queue)).unwrap_or(HEAD);
     let positions = sockets.iter().zip(&found).filter_map(|(socket, bytes)| {
         let bytes = bytes.as_deref()?;
-        let (head, next) = (socket.sock + layout.queue, word(bytes, 0));
+        let (head, next) = (socket.sock.wrapping_add(layout.queue), word(bytes, 0));
         let left = (half(bytes, length_at) as usize).min(MOST_BUFFERS);
         (left > 0 && next != head && is_address(next)).then_some(Position {
             head,
@@ -131,36 +134,35 @@ fn heads(memory: &mut impl Memory, layout: &QueueLayout, sockets: &[Socket]) -> 
     Ok(positions.collect())
 }
 
-/// Looks at the buffer where each walk is, and goes on to the next.
+/// Looks at the buffer where each walk is, and goes on to the next. Connections that wait to be accepted belong to the
+/// listener until then.
 fn step(
     memory: &mut impl Memory,
     layout: &QueueLayout,
     positions: &mut Vec<Position>,
-    seen: &mut Seen,
+    walk: &mut Walk,
     waiting: &mut Vec<Socket>,
 ) -> io::Result<()> {
+    positions.retain(|position| walk.buffers.insert(position.next));
     let bytes = usize::try_from(layout.passed + 8).unwrap_or(0);
     let wanted: Vec<(u64, usize)> = positions.iter().map(|position| (position.next, bytes)).collect();
-    let buffers = memory.read(&wanted)?;
+    let mut buffers = memory.read(&wanted)?.into_iter();
     let mut lists = Vec::new();
-    let mut at = 0;
     positions.retain_mut(|position| {
-        let buffer = buffers[at].as_deref();
-        at += 1;
-        let Some(buffer) = buffer else { return false };
-        let list = word(buffer, bytes - 8);
+        let Some(buffer) = buffers.next().flatten() else { return false };
+        let list = word(&buffer, bytes - 8);
         if is_address(list) {
             lists.push((list, position.socket.receiver));
         }
-        let sock = word(buffer, usize::try_from(layout.buffer_sock).unwrap_or(0));
-        if position.socket.listens && is_address(sock) {
+        let sock = word(&buffer, usize::try_from(layout.buffer_sock).unwrap_or(0));
+        if position.socket.listens && is_address(sock) && walk.sockets.insert(sock) {
             waiting.push(Socket { sock, listens: false, ..position.socket });
         }
-        position.next = word(buffer, 0);
+        position.next = word(&buffer, 0);
         position.left -= 1;
         position.left > 0 && position.next != position.head && is_address(position.next)
     });
-    passed(memory, layout, &lists, seen)
+    passed(memory, layout, &lists, &mut walk.seen)
 }
 
 /// The handles in each list.
@@ -171,13 +173,219 @@ fn passed(
     seen: &mut Seen,
 ) -> io::Result<()> {
     let files_at = usize::try_from(layout.files).unwrap_or(0);
-    let wanted: Vec<(u64, usize)> =
-        lists.iter().map(|(list, _)| (*list, files_at + MOST_PASSED * 8)).collect();
-    for ((_, receiver), bytes) in lists.iter().zip(memory.read(&wanted)?) {
+    let most = |(list, _): &(u64, u32)| (*list, files_at + MOST_PASSED * 8);
+    let mut found = memory.read(&lists.iter().map(most).collect::<Vec<_>>())?;
+    exactly(memory, layout, lists, &mut found)?;
+    for ((_, receiver), bytes) in lists.iter().zip(found) {
         let Some(bytes) = bytes else { continue };
-        let count = (half(&bytes, usize::try_from(layout.count).unwrap_or(0)) & 0xffff) as usize;
-        let files = (0..count.min(MOST_PASSED)).map(|index| word(&bytes, files_at + index * 8));
+        let files = (0..count(layout, &bytes)).map(|index| word(&bytes, files_at + index * 8));
         seen.extend(files.filter(|file| is_address(*file)).map(|file| (file, *receiver)));
     }
     Ok(())
+}
+
+/// A list is as long as it has files (`scm_fp_dup`, net/core/scm.c), and may lie at the end of what can be read.
+fn exactly(
+    memory: &mut impl Memory,
+    layout: &QueueLayout,
+    lists: &[(u64, u32)],
+    found: &mut [Option<Vec<u8>>],
+) -> io::Result<()> {
+    let cut: Vec<usize> = (0..found.len()).filter(|place| found[*place].is_none()).collect();
+    if cut.is_empty() {
+        return Ok(());
+    }
+    let files_at = usize::try_from(layout.files).unwrap_or(0);
+    let begins: Vec<(u64, usize)> = cut.iter().map(|place| (lists[*place].0, files_at)).collect();
+    let lengths = memory.read(&begins)?;
+    let length =
+        |begin: &Option<Vec<u8>>| begin.as_deref().map_or(0, |begin| files_at + count(layout, begin) * 8);
+    let wanted: Vec<(u64, usize)> =
+        begins.iter().zip(&lengths).map(|((list, _), begin)| (*list, length(begin))).collect();
+    for (place, bytes) in cut.into_iter().zip(memory.read(&wanted)?) {
+        found[place] = bytes;
+    }
+    Ok(())
+}
+
+/// How many files a list has.
+fn count(layout: &QueueLayout, list: &[u8]) -> usize {
+    let count = half(list, usize::try_from(layout.count).unwrap_or(0)) & 0xffff;
+    (count as usize).min(MOST_PASSED)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::fixture::{KERNEL, Pages, Records, file, unix_socket};
+
+    const LAYOUT: QueueLayout =
+        QueueLayout { queue: 0x80, length: 0x90, buffer_sock: 0x18, passed: 0x30, count: 0, files: 0x28 };
+    const TCP_LISTEN: u8 = 10;
+
+    fn sock(number: u64) -> u64 {
+        KERNEL + 0x10_0000 + number * 0x1000
+    }
+
+    /// The queue of a socket: in each buffer files, and a socket that waits. Lists lie in pages of their own.
+    fn queue(memory: &mut Pages, sock: u64, buffers: &[(&[u64], u64)]) {
+        let head = sock + LAYOUT.queue;
+        let buffer =
+            |index: usize| if index < buffers.len() { sock + 0x200 + index as u64 * 0x100 } else { head };
+        memory.word(head, buffer(0)).word(head + 16, buffers.len() as u64);
+        for (index, (files, waits)) in buffers.iter().enumerate() {
+            let list = sock + 0x100_0000 + index as u64 * 0x1000;
+            let here = buffer(index);
+            memory.word(here, buffer(index + 1)).word(here + LAYOUT.buffer_sock, *waits);
+            if !files.is_empty() {
+                memory.word(here + LAYOUT.passed, list).word(list, files.len() as u64);
+                for (at, file) in (list + LAYOUT.files..).step_by(8).zip(*files) {
+                    memory.word(at, *file);
+                }
+            }
+        }
+    }
+
+    fn census(sockets: &[(u64, u64)]) -> Census {
+        let mut records = Records::default();
+        sockets.iter().for_each(|(handle, sock)| _ = records.file(&unix_socket(*handle, *sock)));
+        records.census()
+    }
+
+    /// Pairs of a handle and its receiver, by address.
+    fn found(census: &Census) -> Vec<(u64, u64)> {
+        let address = |place: u32| census.handles[place as usize].address;
+        census.in_flight.iter().map(|found| (address(found.handle), address(found.receiver))).collect()
+    }
+
+    fn look(census: &mut Census, memory: &mut Pages) {
+        find(census, memory, &LAYOUT, &mut HashSet::new()).expect("memory");
+    }
+
+    #[test]
+    fn files_in_one_queue() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let files = [1, 2, 3].map(|number| memory.file(file(KERNEL + number * 256, b"f")));
+        queue(&mut memory, sock(1), &[(&files[..2], 0), (&[], 0), (&files[2..], 0)]);
+        look(&mut census, &mut memory);
+        assert_eq!(found(&census), files.map(|file| (file, KERNEL)));
+        assert_eq!((census.handles.len(), census.moving), (4, 0));
+    }
+
+    #[test]
+    fn a_socket_in_flight_carries_what_is_queued_in_it() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let inner = memory.file(unix_socket(KERNEL + 256, sock(2)));
+        let innermost = memory.file(unix_socket(KERNEL + 512, sock(3)));
+        let file = memory.file(file(KERNEL + 768, b"f"));
+        queue(&mut memory, sock(1), &[(&[inner], 0)]);
+        queue(&mut memory, sock(2), &[(&[innermost], 0)]);
+        // In itself as well.
+        queue(&mut memory, sock(3), &[(&[file, innermost], 0)]);
+        look(&mut census, &mut memory);
+        let expected = [(inner, KERNEL), (innermost, inner), (innermost, innermost), (file, innermost)];
+        assert_eq!(found(&census), expected);
+    }
+
+    #[test]
+    fn connections_that_wait_belong_to_the_listener() {
+        let (mut memory, mut records) = (Pages::default(), Records::default());
+        let listener = fdtrace_common::census::File { state: TCP_LISTEN, ..unix_socket(KERNEL, sock(1)) };
+        let mut census = records.file(&listener).census();
+        let file = memory.file(file(KERNEL + 256, b"f"));
+        queue(&mut memory, sock(1), &[(&[], sock(2)), (&[], sock(3))]);
+        queue(&mut memory, sock(2), &[]);
+        queue(&mut memory, sock(3), &[(&[file], sock(1))]);
+        look(&mut census, &mut memory);
+        assert_eq!(found(&census), [(file, KERNEL)]);
+    }
+
+    #[test]
+    fn buffers_of_others_than_listeners_belong_to_senders() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let file = memory.file(file(KERNEL + 256, b"f"));
+        queue(&mut memory, sock(1), &[(&[], sock(2))]);
+        queue(&mut memory, sock(2), &[(&[file], 0)]);
+        look(&mut census, &mut memory);
+        assert_eq!(found(&census), []);
+    }
+
+    #[test]
+    fn a_queue_that_leads_nowhere_or_round_ends() {
+        let ends = |next: u64| {
+            let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+            let file = memory.file(file(KERNEL + 256, b"f"));
+            queue(&mut memory, sock(1), &[(&[file], 0), (&[], 0)]);
+            // The second leads elsewhere than back to the head, which claims to have a thousand.
+            memory.word(sock(1) + 0x300, next).word(sock(1) + LAYOUT.length, 1000);
+            look(&mut census, &mut memory);
+            assert_eq!(found(&census), [(file, KERNEL)], "{next:x}");
+            memory.reads
+        };
+        for next in [
+            sock(1) + 0x200,
+            sock(1) + 0x300,
+            0,
+            1,
+            0x1234_5678,
+            sock(9),
+            u64::MAX,
+            u64::MAX - 7,
+            u64::MAX & !0xfff,
+        ] {
+            assert!(ends(next) < 30, "{next:x}");
+        }
+    }
+
+    #[test]
+    fn no_list_has_more_than_253() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let files: Vec<u64> =
+            (1..=260).map(|number| memory.file(file(KERNEL + number * 256, b"f"))).collect();
+        queue(&mut memory, sock(1), &[(&files, 0)]);
+        look(&mut census, &mut memory);
+        assert_eq!(census.in_flight.len(), MOST_PASSED);
+    }
+
+    #[test]
+    fn a_list_at_the_end_of_what_can_be_read() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let file = memory.file(file(KERNEL + 256, b"f"));
+        queue(&mut memory, sock(1), &[(&[file], 0)]);
+        let list = sock(1) + 0x100_0000 + 0x1000 - LAYOUT.files - 8;
+        memory.word(sock(1) + 0x200 + LAYOUT.passed, list).word(list, 1).word(list + LAYOUT.files, file);
+        look(&mut census, &mut memory);
+        assert_eq!(found(&census), [(file, KERNEL)]);
+    }
+
+    #[test]
+    fn what_only_one_walk_saw_is_moving() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let files = [1, 2].map(|number| memory.file(file(KERNEL + number * 256, b"f")));
+        queue(&mut memory, sock(1), &[(&files, 0)]);
+        // The first walk over one buffer reads three times: heads, buffers, lists.
+        memory.changes.push((4, sock(1) + 0x100_0000, 1));
+        look(&mut census, &mut memory);
+        assert_eq!((found(&census), census.moving), (vec![(files[0], KERNEL)], 1));
+    }
+
+    #[test]
+    fn what_is_no_handle_any_more_is_left_out() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        queue(&mut memory, sock(1), &[(&[KERNEL + 256, 0, 77], 0)]);
+        look(&mut census, &mut memory);
+        assert_eq!((census.handles.len(), census.in_flight.len()), (1, 0));
+    }
+
+    #[test]
+    fn a_socket_is_looked_into_once() {
+        let (mut census, mut memory) = (census(&[(KERNEL, sock(1))]), Pages::default());
+        let file = memory.file(file(KERNEL + 256, b"f"));
+        queue(&mut memory, sock(1), &[(&[file], 0)]);
+        let mut done = HashSet::new();
+        for _ in 0..2 {
+            find(&mut census, &mut memory, &LAYOUT, &mut done).expect("memory");
+        }
+        assert_eq!(found(&census), [(file, KERNEL)]);
+    }
 }

@@ -68,7 +68,7 @@ fn registered(memory: &mut impl Memory, layout: RingTable, context: u64) -> io::
         RingTable::Flat { length, files } => (length, files),
         RingTable::Nodes { length, nodes, .. } => (length, nodes),
     };
-    let words = memory.words(&[context + length, context + array])?;
+    let words = memory.words(&[context.wrapping_add(length), context.wrapping_add(array)])?;
     // The number has 32 bits.
     let count = usize::try_from(words[0] & u64::from(u32::MAX)).unwrap_or(0).min(MOST_FILES);
     if count == 0 || !is_address(words[1]) {
@@ -78,8 +78,11 @@ fn registered(memory: &mut impl Memory, layout: RingTable, context: u64) -> io::
     let files = match layout {
         RingTable::Flat { .. } => entries,
         RingTable::Nodes { file, .. } => {
-            let nodes: Vec<u64> =
-                entries.into_iter().filter(|node| is_address(*node)).map(|node| node + file).collect();
+            let nodes: Vec<u64> = entries
+                .into_iter()
+                .filter(|node| is_address(*node))
+                .map(|node| node.wrapping_add(file))
+                .collect();
             memory.words(&nodes)?
         }
     };
@@ -90,7 +93,7 @@ fn registered(memory: &mut impl Memory, layout: RingTable, context: u64) -> io::
 fn array_of(memory: &mut impl Memory, address: u64, count: usize) -> io::Result<Vec<u64>> {
     let wanted: Vec<(u64, usize)> = (0..count)
         .step_by(BATCH)
-        .map(|from| (address + from as u64 * 8, BATCH.min(count - from) * 8))
+        .map(|from| (address.wrapping_add(from as u64 * 8), BATCH.min(count - from) * 8))
         .collect();
     let parts = memory.read(&wanted)?;
     Ok(parts
@@ -101,10 +104,7 @@ fn array_of(memory: &mut impl Memory, address: u64, count: usize) -> io::Result<
 }
 
 fn keep(census: &mut Census, memory: &mut impl Memory, files: &[u64], ring: u32) -> io::Result<()> {
-    let unknown: Vec<u64> = files.iter().copied().filter(|file| census.place(*file).is_none()).collect();
-    for file in memory.describe(&unknown)? {
-        census.add(&file);
-    }
+    census.learn(memory, files.iter().copied())?;
     let places = files.iter().filter_map(|file| census.place(*file)).collect::<Vec<_>>();
     census.registered.extend(places.into_iter().map(|handle| Registered { handle, ring }));
     Ok(())
@@ -115,27 +115,149 @@ fn keep(census: &mut Census, memory: &mut impl Memory, files: &[u64], ring: u32)
 /// # Errors
 /// When the kernel's memory cannot be read.
 pub(super) fn descriptors(census: &mut Census, memory: &mut impl Memory, offset: u64) -> io::Result<()> {
+    // A thread comes with every walk.
+    let mut known = HashSet::new();
     let owners: Vec<(u32, u64)> = (0..)
         .zip(&census.tasks)
-        .filter(|(_, task)| is_address(task.rings))
+        .filter(|(_, task)| is_address(task.rings) && known.insert(task.rings))
         .map(|(place, task)| (place, task.rings))
         .collect();
     let wanted: Vec<(u64, usize)> =
-        owners.iter().map(|(_, rings)| (rings + offset, RING_DESCRIPTORS * 8)).collect();
+        owners.iter().map(|(_, rings)| (rings.wrapping_add(offset), RING_DESCRIPTORS * 8)).collect();
     for ((task, _), bytes) in owners.into_iter().zip(memory.read(&wanted)?) {
         let Some(bytes) = bytes else { continue };
         let rings: Vec<u64> = (0..RING_DESCRIPTORS)
             .map(|index| word(&bytes, index * 8))
             .filter(|ring| is_address(*ring))
             .collect();
-        let unknown: Vec<u64> = rings.iter().copied().filter(|ring| census.place(*ring).is_none()).collect();
-        for file in memory.describe(&unknown)? {
-            census.add(&file);
-        }
+        census.learn(memory, rings.iter().copied())?;
         let places: Vec<u32> = rings.iter().filter_map(|ring| census.place(*ring)).collect();
         census.ring_descriptors.extend(places.into_iter().map(|ring| (task, ring)));
     }
     census.ring_descriptors.sort_unstable();
     census.ring_descriptors.dedup();
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::fixture::{KERNEL, Pages, Records, file, ring, task};
+
+    const FLAT: RingTable = RingTable::Flat { length: 0x40, files: 0x48 };
+    const NODES: RingTable = RingTable::Nodes { length: 0x50, nodes: 0x58, file: 0x10 };
+    const CONTEXT: u64 = KERNEL + 0x10_0000;
+    const ARRAY: u64 = KERNEL + 0x20_0000;
+    const NODE: u64 = KERNEL + 0x30_0000;
+
+    fn flat(memory: &mut Pages, context: u64, array: u64, entries: &[u64]) {
+        memory.word(context + 0x40, entries.len() as u64).word(context + 0x48, array);
+        (array..).step_by(8).zip(entries).for_each(|(at, entry)| _ = memory.word(at, *entry));
+    }
+
+    fn files<const N: usize>(memory: &mut Pages) -> [u64; N] {
+        std::array::from_fn(|number| memory.file(file(KERNEL + (number as u64 + 1) * 256, b"f")))
+    }
+
+    fn found(census: &Census) -> Vec<(u64, u64)> {
+        let address = |place: u32| census.handles[place as usize].address;
+        census.registered.iter().map(|found| (address(found.handle), address(found.ring))).collect()
+    }
+
+    fn look(memory: &mut Pages, layout: Option<RingTable>) -> Census {
+        let mut census = Records::default().file(&ring(KERNEL, CONTEXT)).census();
+        find(&mut census, memory, layout, &mut HashSet::new()).expect("memory");
+        census
+    }
+
+    #[test]
+    fn a_flat_table_with_marks_and_holes() {
+        let mut memory = Pages::default();
+        let [first, second] = files(&mut memory);
+        flat(&mut memory, CONTEXT, ARRAY, &[first | 3, 0, second | 7, 0, first]);
+        // The number has 32 bits, and other fields behind it.
+        memory.word(CONTEXT + 0x40, 0xdead_beef << 32 | 5);
+        let census = look(&mut memory, Some(FLAT));
+        assert_eq!(found(&census), [(first, KERNEL), (second, KERNEL), (first, KERNEL)]);
+        assert_eq!(census.handles.len(), 3);
+    }
+
+    #[test]
+    fn a_table_of_nodes() {
+        let mut memory = Pages::default();
+        let [first, second] = files(&mut memory);
+        memory.word(CONTEXT + 0x50, 4).word(CONTEXT + 0x58, ARRAY);
+        memory.word(ARRAY, NODE).word(ARRAY + 16, NODE + 0x1000).word(ARRAY + 24, NODE + 0x2000_0000);
+        memory.word(NODE + 0x10, first | 1).word(NODE + 0x1010, second);
+        assert_eq!(found(&look(&mut memory, Some(NODES))), [(first, KERNEL), (second, KERNEL)]);
+    }
+
+    #[test]
+    fn a_table_longer_than_one_request_reads() {
+        let mut memory = Pages::default();
+        let [file] = files(&mut memory);
+        let mut entries = vec![0; 3 * BATCH + 1];
+        (entries[BATCH - 1], entries[BATCH], entries[3 * BATCH]) = (file, file, file);
+        flat(&mut memory, CONTEXT, ARRAY, &entries);
+        assert_eq!(found(&look(&mut memory, Some(FLAT))).len(), 3);
+    }
+
+    #[test]
+    fn a_part_that_cannot_be_read_is_left_out() {
+        let mut memory = Pages::default();
+        let [file] = files(&mut memory);
+        memory.word(CONTEXT + 0x40, 1 << 30).word(CONTEXT + 0x48, ARRAY).word(ARRAY + 8, file);
+        assert_eq!(found(&look(&mut memory, Some(FLAT))), [(file, KERNEL)]);
+        for array in [0, 5, 0x1234_5678, u64::MAX & !0xfff] {
+            memory.word(CONTEXT + 0x48, array);
+            assert_eq!(found(&look(&mut memory, Some(FLAT))), []);
+        }
+    }
+
+    #[test]
+    fn rings_in_rings_and_in_themselves() {
+        let mut memory = Pages::default();
+        let [file] = files(&mut memory);
+        let inner = memory.file(ring(KERNEL + 0x1000, CONTEXT + 0x1000));
+        flat(&mut memory, CONTEXT, ARRAY, &[inner, KERNEL]);
+        flat(&mut memory, CONTEXT + 0x1000, ARRAY + 0x1000, &[file, inner, KERNEL]);
+        let expected = [(inner, KERNEL), (KERNEL, KERNEL), (file, inner), (inner, inner), (KERNEL, inner)];
+        assert_eq!(found(&look(&mut memory, Some(FLAT))), expected);
+    }
+
+    #[test]
+    fn a_kernel_that_is_not_known_is_said_to_be() {
+        let census = look(&mut Pages::default(), None);
+        assert_eq!((census.registered.len(), census.partial.len()), (0, 1));
+        assert!(census.partial[0].contains("its 1 rings"), "{}", census.partial[0]);
+    }
+
+    #[test]
+    fn nobody_names_a_file_into_a_ring() {
+        let mut memory = Pages::default();
+        let [file] = files(&mut memory);
+        flat(&mut memory, CONTEXT, ARRAY, &[file]);
+        let lookalike =
+            fdtrace_common::census::File { magic: 0xef53, inode_mode: 0o100_600, ..ring(KERNEL, CONTEXT) };
+        let mut census = Records::default().file(&lookalike).census();
+        find(&mut census, &mut memory, Some(FLAT), &mut HashSet::new()).expect("memory");
+        assert_eq!(found(&census), []);
+    }
+
+    #[test]
+    fn rings_without_a_descriptor_count_once_however_often_the_thread_came() {
+        let mut memory = Pages::default();
+        let mut task = task(7, "app");
+        task.rings = KERNEL + 0x40_0000;
+        let ring = memory.file(ring(KERNEL, CONTEXT));
+        memory.word(task.rings + 0x20 + 8, ring).word(task.rings + 0x20 + 8 * 17, KERNEL + 8);
+        let mut records = Records::default();
+        for tag in 1..=3 {
+            records.task(tag, &task);
+        }
+        let mut census = records.census();
+        descriptors(&mut census, &mut memory, 0x20).expect("memory");
+        assert_eq!(census.ring_descriptors, [(0, 0)]);
+        assert_eq!(census.handles[0].address, ring);
+    }
 }

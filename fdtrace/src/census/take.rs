@@ -50,8 +50,13 @@ fn by_proc(error: &Error) -> io::Result<Census> {
 
 fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Census> {
     let counter = HandleCounter::new(Some(programs))?;
-    let mut taker =
-        Taker { census: Census::default(), decoder: Decoder::new(), stage: None, no_mappings: None };
+    let mut taker = Taker {
+        census: Census::default(),
+        decoder: Decoder::new(),
+        stage: None,
+        no_mappings: None,
+        no_segments: Vec::new(),
+    };
     let ending = child::run(programs, &counter, deadline, |stage, bytes| taker.take(stage, bytes, &counter))?;
     taker.ended(ending, deadline);
     let Taker { mut census, no_mappings, .. } = taker;
@@ -59,6 +64,7 @@ fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Cen
         census
             .partial
             .push(format!("files in flight, of io_uring and of segments are not all found: {error}"));
+        segments::without_memory(&mut census);
     }
     Ok(census)
 }
@@ -73,6 +79,8 @@ struct Taker {
     stage: Option<Stage>,
     /// Why there is no walk over mappings.
     no_mappings: Option<String>,
+    /// The IPC namespaces whose segments could not be read, and why.
+    no_segments: Vec<String>,
 }
 
 impl Taker {
@@ -104,7 +112,7 @@ impl Taker {
         match bytes.first().copied().map(u32::from) {
             Some(stage) if stage == Stage::Mappings as u32 => self.no_mappings = Some(reason),
             Some(stage) if stage == Stage::Segments as u32 => {
-                self.census.partial.push(format!("shared memory segments are not listed {reason}"));
+                self.no_segments.push(reason);
             }
             Some(stage) if stage == Stage::Descriptors as u32 => {
                 self.census.partial.push(format!("descriptors are not listed: {reason}"));
@@ -115,6 +123,12 @@ impl Taker {
 
     fn ended(&mut self, ending: Ending, deadline: Duration) {
         self.decoder.begin();
+        // A machine may have a thousand containers.
+        if let [first, others @ ..] = self.no_segments.as_slice() {
+            let more =
+                if others.is_empty() { String::new() } else { format!(", nor of {} others", others.len()) };
+            self.census.partial.push(format!("shared memory segments are not listed {first}{more}"));
+        }
         let (what, stage) = match ending {
             Ending::Whole => {
                 if self.decoder.malformed > 0 {

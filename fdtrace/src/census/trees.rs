@@ -11,6 +11,8 @@ use crate::kernel::TreeLayout;
 
 /// A tree of 2^31 nodes is no deeper; this ends a walk through memory that is something else by now.
 const DEEPEST: usize = 64;
+/// So does this: `vm.max_map_count` is 65,530 unless somebody has raised it, but of each process.
+const MOST_NODES: usize = 1 << 23;
 
 /// A mapping as the tree has it.
 #[derive(Clone, Copy)]
@@ -27,17 +29,19 @@ struct Node {
 /// When the kernel's memory cannot be read.
 pub(super) fn find(census: &mut Census, memory: &mut impl Memory, layout: &TreeLayout) -> io::Result<()> {
     let spaces = spaces(census);
-    let roots: Vec<u64> = spaces.iter().map(|(mm, _)| mm + layout.root).collect();
+    let roots: Vec<u64> = spaces.iter().map(|(mm, _)| mm.wrapping_add(layout.root)).collect();
     let mut level: Vec<(usize, u64)> = memory.words(&roots)?.into_iter().enumerate().collect();
     let mut found: Vec<Vec<Node>> = vec![Vec::new(); spaces.len()];
+    // A tree that changes may lead back to where the walk has been.
+    let mut known = HashSet::new();
     for _ in 0..DEEPEST {
-        level.retain(|(_, node)| is_address(*node));
+        level.retain(|(_, node)| is_address(*node) && known.len() < MOST_NODES && known.insert(*node));
         if level.is_empty() {
             break;
         }
         level = next(memory, layout, &level, &mut found)?;
     }
-    describe(census, memory, &found)?;
+    census.learn(memory, found.iter().flatten().map(|node| node.file))?;
     for ((address, tgid), mut mappings) in spaces.into_iter().zip(found) {
         mappings.sort_unstable_by_key(|node| node.start);
         keep(census, address, tgid, &mappings);
@@ -63,7 +67,8 @@ fn next(
         .max()
         .unwrap_or(0);
     let at = |offset: u64| usize::try_from(offset).unwrap_or(0);
-    let wanted: Vec<(u64, usize)> = level.iter().map(|(_, node)| (node - layout.node, at(last))).collect();
+    let wanted: Vec<(u64, usize)> =
+        level.iter().map(|(_, node)| (node.wrapping_sub(layout.node), at(last))).collect();
     let mut below = Vec::new();
     for ((space, _), bytes) in level.iter().zip(memory.read(&wanted)?) {
         let Some(bytes) = bytes else { continue };
@@ -82,17 +87,6 @@ fn next(
     Ok(below)
 }
 
-fn describe(census: &mut Census, memory: &mut impl Memory, found: &[Vec<Node>]) -> io::Result<()> {
-    let mut unknown: Vec<u64> = found.iter().flatten().map(|node| node.file).collect();
-    unknown.sort_unstable();
-    unknown.dedup();
-    unknown.retain(|file| census.place(*file).is_none());
-    for file in memory.describe(&unknown)? {
-        census.add(&file);
-    }
-    Ok(())
-}
-
 fn keep(census: &mut Census, address: u64, tgid: u32, mappings: &[Node]) {
     let start = u32::try_from(census.mappings.len()).unwrap_or(u32::MAX);
     for node in mappings {
@@ -103,5 +97,74 @@ fn keep(census: &mut Census, address: u64, tgid: u32, mappings: &[Node]) {
     let end = u32::try_from(census.mappings.len()).unwrap_or(u32::MAX);
     if end > start {
         census.spaces.push(Owner { address, tgid, part: start..end });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::census::fixture::{KERNEL, Pages, Records, file, task};
+
+    const LAYOUT: TreeLayout =
+        TreeLayout { root: 0x40, node: 0x20, file: 0xa0, start: 0, end: 8, flags: 0x50 };
+
+    fn mapping(number: u64) -> u64 {
+        KERNEL + 0x10_0000 + number * 0x1000
+    }
+
+    /// A mapping in a tree, and what lies right and left of it.
+    fn node(memory: &mut Pages, number: u64, file: u64, right: u64, left: u64) {
+        let at = mapping(number);
+        let link = |other: u64| if other == 0 { 0 } else { mapping(other) + LAYOUT.node };
+        memory.word(at, number << 12).word(at + 8, (number + 1) << 12).word(at + LAYOUT.file, file);
+        memory.word(at + LAYOUT.node + 8, link(right)).word(at + LAYOUT.node + 16, link(left));
+    }
+
+    fn look(memory: &mut Pages, pids: &[u32]) -> Census {
+        let mut records = Records::default();
+        for pid in pids {
+            let task = task(*pid, "app");
+            memory.word(task.mm + LAYOUT.root, mapping(u64::from(*pid) * 100) + LAYOUT.node);
+            records.task(1, &task);
+        }
+        let mut census = records.census();
+        find(&mut census, memory, &LAYOUT).expect("memory");
+        census
+    }
+
+    #[test]
+    fn mappings_of_each_space_in_their_order() {
+        let mut memory = Pages::default();
+        let files = [1, 2].map(|number| memory.file(file(KERNEL + number * 256, b"f")));
+        node(&mut memory, 100, files[0], 103, 101);
+        node(&mut memory, 101, 0, 102, 0);
+        node(&mut memory, 102, files[1], 0, 0);
+        node(&mut memory, 103, files[0], 0, 0);
+        node(&mut memory, 200, files[1], 0, 0);
+        let census = look(&mut memory, &[1, 2]);
+        let starts = |space: &Owner| {
+            space.of(&census.mappings).iter().map(|mapping| mapping.start >> 12).collect::<Vec<_>>()
+        };
+        assert_eq!(census.spaces.iter().map(starts).collect::<Vec<_>>(), [vec![100, 102, 103], vec![200]]);
+        assert_eq!(census.handles.len(), 2);
+    }
+
+    #[test]
+    fn a_tree_that_leads_round_or_nowhere_ends() {
+        let mut memory = Pages::default();
+        let file = memory.file(file(KERNEL + 256, b"f"));
+        node(&mut memory, 100, file, 101, 101);
+        node(&mut memory, 101, file, 100, 100);
+        memory.word(mapping(101) + LAYOUT.node + 16, u64::MAX - 7);
+        let census = look(&mut memory, &[1]);
+        assert_eq!(census.mappings.len(), 2);
+        assert!(memory.reads < 10, "{} reads", memory.reads);
+    }
+
+    #[test]
+    fn a_space_without_files_is_none() {
+        let mut memory = Pages::default();
+        node(&mut memory, 100, 0, 0, 0);
+        assert!(look(&mut memory, &[1]).spaces.is_empty());
     }
 }

@@ -20,7 +20,8 @@ mod tracer;
 pub use capabilities::{Capabilities, Capability};
 pub(crate) use census::records as census_records;
 pub use census::{
-    CensusPrograms, Chase, PathLayout, QueueLayout, RING_DESCRIPTORS, RingTable, TreeLayout, Walk,
+    CensusPrograms, Chase, PathLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout, TreeLayout,
+    Walk,
 };
 pub use config::{Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;

@@ -57,8 +57,8 @@ fn unix(description: &Description) -> String {
     let name = match description.name {
         // An abstract name begins with a zero, and may have no other.
         [0, first, ..] if first != 0 => {
-            let end = description.name[1..].iter().position(|byte| *byte == 0).unwrap_or(0);
-            format!("@{}", String::from_utf8_lossy(&description.name[1..=end]))
+            let name = description.name[1..].split(|byte| *byte == 0).next().unwrap_or_default();
+            format!("@{}", String::from_utf8_lossy(name))
         }
         _ => String::from_utf8_lossy(raw(description)).into_owned(),
     };

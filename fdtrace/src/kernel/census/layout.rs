@@ -201,14 +201,27 @@ pub struct Chase {
     pub ring: Option<RingTable>,
     /// `io_uring_task.registered_rings`, 16 addresses of handles (5.18).
     pub ring_descriptors: Option<u64>,
-    /// `shm_file_data.file` and `shm_file_data.id` (ipc/shm.c).
-    pub segment: Option<(u64, u64)>,
+    /// Of attaches of SysV segments.
+    pub segment: Option<SegmentLayout>,
     /// `percpu_counter.count` and `percpu_counter.counters`.
     pub counter: Option<(u64, u64)>,
     /// Of paths.
     pub path: Option<PathLayout>,
     /// Red-black tree of an address space, where no iterator shows mappings (before 5.12).
     pub tree: Option<TreeLayout>,
+}
+
+/// `struct shm_file_data` (ipc/shm.c), the private data of an attach.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SegmentLayout {
+    /// `shm_file_data.id`
+    pub id: u64,
+    /// `shm_file_data.ns`
+    pub namespace: u64,
+    /// `shm_file_data.file`
+    pub file: u64,
+    /// `ipc_namespace.ns.inum`, 32 bits: the number that `/proc/PID/ns/ipc` shows.
+    pub number: u64,
 }
 
 /// How an entry of a directory leads to the root.
@@ -254,7 +267,7 @@ pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
         queue: queue(types),
         ring: ring(types),
         ring_descriptors: at(types, "io_uring_task", "registered_rings"),
-        segment: at(types, "shm_file_data", "file").zip(at(types, "shm_file_data", "id")),
+        segment: segment(types),
         counter: at(types, "percpu_counter", "count").zip(at(types, "percpu_counter", "counters")),
         path: path(types),
         tree: tree(types),
@@ -290,6 +303,15 @@ fn ring(types: &mut KernelTypes) -> Option<RingTable> {
     flat.then_some(RingTable::Flat {
         length: at(types, "io_ring_ctx", "nr_user_files")?,
         files: table + at(types, "io_file_table", "files")?,
+    })
+}
+
+fn segment(types: &mut KernelTypes) -> Option<SegmentLayout> {
+    Some(SegmentLayout {
+        id: at(types, "shm_file_data", "id")?,
+        namespace: at(types, "shm_file_data", "ns")?,
+        file: at(types, "shm_file_data", "file")?,
+        number: at(types, "ipc_namespace", "ns.inum")?,
     })
 }
 

@@ -19,7 +19,7 @@ use super::{
     error::{Error, Result},
     tracer::raise_memlock,
 };
-pub use layout::{Chase, PathLayout, QueueLayout, RING_DESCRIPTORS, RingTable, TreeLayout};
+pub use layout::{Chase, PathLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout, TreeLayout};
 use load::Loaded;
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
