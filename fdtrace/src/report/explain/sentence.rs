@@ -13,6 +13,7 @@ const FEW: u64 = 100;
 
 pub(super) fn of(document: &Document) -> String {
     let mut sentences = Vec::new();
+    sentences.extend(out_of_sight(document));
     sentences.extend(missing(document).or_else(|| behind_dead_threads(document)));
     if sentences.is_empty() {
         sentences.extend(repeated(document).or_else(|| left_over(document)));
@@ -23,6 +24,20 @@ pub(super) fn of(document: &Document) -> String {
         sentences.push(ordinary(document));
     }
     sentences.join(" ")
+}
+
+/// What part of the machine this is, where no sum can be proved.
+fn out_of_sight(document: &Document) -> Option<String> {
+    let all = document.file_nr.as_ref()?.allocated;
+    let seen = document.handles.total;
+    if document.residual.min.is_some() || seen + FEW > all {
+        return None;
+    }
+    Some(format!(
+        "Only {} of the machine's {} handles can be seen from here; what is said above says why.",
+        number(seen),
+        number(all)
+    ))
 }
 
 /// The process that has used up most of its limit.
