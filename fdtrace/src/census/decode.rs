@@ -145,7 +145,7 @@ fn begin(known: &mut AddressMap, owners: &mut Vec<Owner>, owner: Owner, current:
 
 impl Census {
     /// The place of a handle, made when it is news.
-    pub(super) fn add(&mut self, file: &File) -> u32 {
+    pub(crate) fn add(&mut self, file: &File) -> u32 {
         let next = u32::try_from(self.handles.len()).unwrap_or(u32::MAX);
         if self.places.insert(file.handle, next) {
             let handle = Handle::new(file, &mut self.names);

@@ -269,7 +269,7 @@ impl Scene {
 
     /// What following pointers would have found.
     fn chased(&self, census: &mut Census) {
-        let mut place = |census: &mut Census, handle: &u64| census.add(&self.files[handle]);
+        let place = |census: &mut Census, handle: &u64| census.add(&self.files[handle]);
         for (handle, receiver) in &self.in_flight {
             let found = InFlight { handle: place(census, handle), receiver: place(census, receiver) };
             census.in_flight.push(found);

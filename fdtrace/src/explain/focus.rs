@@ -1,10 +1,6 @@
 //! Which handles are asked for.
 
-use super::{
-    Holder,
-    holders::Attribution,
-    processes::{Held, Processes},
-};
+use super::{Holder, holders::Attribution, processes::Processes, references::Held};
 use crate::{census::Census, kinds::Kind};
 
 /// A state of a connection (include/net/tcp_states.h).
@@ -103,7 +99,7 @@ impl Focus {
         if !self.pids.is_empty() || self.inherited {
             let mut held = vec![false; inside.len()];
             processes.each_held(census, |index, found: &Held| {
-                let pid = processes.sharer(index, 0).pid;
+                let pid = processes.pid(index);
                 let wanted = !self.inherited || processes.is_inherited(census, index, found);
                 if self.admits_process(pid) && wanted {
                     held[found.handle as usize] = true;

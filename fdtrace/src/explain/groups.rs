@@ -1,56 +1,22 @@
 //! Handles that are alike, gathered.
 
-use std::{
-    cmp::Reverse,
-    collections::HashMap,
-    hash::{BuildHasher as _, RandomState},
-};
+use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
     Focus, Holder, Paths, PerHolder,
     holders::Attribution,
+    keys::{Key, Keys},
     paths::Namer,
-    processes::{Held, MOST_GROUPS, Processes},
+    processes::Processes,
+    references::Held,
 };
-use crate::{
-    census::{Census, Handle},
-    kinds::Kind,
-};
+use crate::{census::Census, kinds::Kind};
 
 /// Where one handle of a group is to be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Example {
     Descriptor { pid: u32, fd: u32 },
     Mapping { pid: u32, start: u64, end: u64 },
-}
-
-/// What handles of one group have in common.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Key {
-    kind: Kind,
-    what: u64,
-    name: u64,
-    deleted: bool,
-    code: bool,
-}
-
-/// Makes keys; names are compared by hash.
-#[derive(Default)]
-pub(super) struct Keys(RandomState);
-
-impl Keys {
-    pub(super) fn of(&self, census: &Census, handle: &Handle) -> Key {
-        let hash = |bytes: &[u8]| self.0.hash_one(bytes);
-        let raw = handle.raw_name(&census.names);
-        let (what, name) = match handle.kind {
-            Kind::Shm if raw == b"dev/zero" => (0, 0),
-            // By their number, which for a segment is its id.
-            Kind::Socket | Kind::Fifo | Kind::Shm => (handle.ino, u64::from(handle.dev)),
-            Kind::Anon | Kind::Memfd | Kind::Unknown => (0, hash(raw)),
-            _ => (handle.parent, hash(raw)),
-        };
-        Key { kind: handle.kind, what, name, deleted: handle.is_deleted(), code: handle.is_code() }
-    }
 }
 
 /// Handles of one process that are alike.
@@ -139,7 +105,7 @@ pub(super) fn hidden(
     focus: &Focus,
     paths: &mut dyn Paths,
 ) -> Vec<HiddenGroup> {
-    let keys = Keys::default();
+    let keys = Keys::of_all(census);
     let mut groups: HashMap<(Holder, Key), Gathering> = HashMap::new();
     for (place, handle) in (0..).zip(&census.handles) {
         if !attribution.is_hidden(place) || !inside(place) {
@@ -147,7 +113,7 @@ pub(super) fn hidden(
         }
         let Some(holder) = attribution.first(place) else { continue };
         let key = (holder, keys.of(census, handle));
-        if groups.len() >= MOST_GROUPS && !groups.contains_key(&key) {
+        if !keys.has_room(groups.len(), &key.1) && !groups.contains_key(&key) {
             continue;
         }
         let group = groups.entry(key).or_insert_with(|| Gathering {
@@ -205,7 +171,8 @@ fn finish(
         group.sharers.into_iter().map(|(index, count)| processes.sharer(index, count)).collect();
     if holder == Holder::ShmSegment {
         let found = census.segments.iter().find(|segment| segment.handle == group.place);
-        sharers.extend(found.map(|segment| processes.by_pid(segment.creator, group.count)));
+        let creator = found.map(|segment| segment.creator).filter(|creator| *creator != 0);
+        sharers.extend(creator.map(|creator| processes.by_pid(creator, group.count)));
     }
     sharers.sort_by_key(|sharer| (Reverse(sharer.count), sharer.pid));
     HiddenGroup {

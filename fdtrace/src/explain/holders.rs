@@ -124,13 +124,14 @@ impl Attribution {
         Holder::ALL.into_iter().find(|holder| holders & holder.bit() != 0)
     }
 
-    /// Whether no descriptor of any process points to it.
-    pub(super) fn is_hidden(&self, handle: u32) -> bool {
-        self.0.get(handle as usize).is_some_and(|holders| holders & Holder::Descriptor.bit() == 0)
+    /// Whether it was let go while its holder was read a second time: then it is none of those that are there.
+    pub(super) fn is_held(&self, handle: u32) -> bool {
+        self.first(handle).is_some()
     }
 
-    pub(super) fn hidden(&self) -> u64 {
-        self.0.iter().filter(|holders| **holders & Holder::Descriptor.bit() == 0).count() as u64
+    /// Whether no descriptor of any process points to it.
+    pub(super) fn is_hidden(&self, handle: u32) -> bool {
+        self.first(handle).is_some_and(|holder| holder != Holder::Descriptor)
     }
 
     pub(super) fn totals(&self) -> PerHolder {

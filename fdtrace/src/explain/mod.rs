@@ -1,32 +1,39 @@
 //! Why file-nr and lsof disagree: a census as an answer.
 //!
-//! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says who holds what; [`groups`] gathers
-//! handles that are alike; [`parties`] processes that belong together; [`join`] says by a trace who
-//! allocated what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not
-//! have come through [`Paths`].
+//! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says what belongs to which process, and
+//! [`references`] who holds what; [`assemble`] gathers what each process holds, [`groups`] what is hidden, by the [`keys`]
+//! of handles that are alike; [`parties`] gathers processes that belong together; [`join`] says by a trace who allocated
+//! what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not have come through
+//! [`Paths`].
 
+mod assemble;
 mod focus;
 mod groups;
 mod holders;
 mod join;
+mod keys;
 mod parties;
 mod paths;
 mod processes;
+mod references;
 mod residual;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 
+pub use assemble::Process;
 pub use focus::{Focus, SocketState};
 pub use groups::{Group, HiddenGroup, Sharer};
 pub use holders::{Holder, PerHolder};
 pub use join::{Maker, Makers, MakingSite, Traced, TracedHandle, makers};
 pub use parties::{Party, parties};
 pub use paths::Paths;
-pub use processes::{Limit, Process};
+pub use processes::Limit;
 pub use residual::{Around, Residual};
 
 use crate::{
-    census::{Census, Segment, Unreadable},
+    census::{Census, Handle, Segment, Unreadable},
     kernel::Exactness,
     kinds::Kind,
 };
@@ -101,17 +108,18 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
     let processes = Processes::of(census);
     let attribution = Attribution::of(census);
     let file_nr = file_nr(census);
-    let accounted = census.handles.iter().filter(|handle| handle.is_accounted()).count() as u64;
+    let held = || (0..).zip(&census.handles).filter(|(place, _)| attribution.is_held(*place));
+    let accounted = held().filter(|(_, handle)| handle.is_accounted()).count() as u64;
     let inside = focus.places(census, &attribution, &processes);
     let mut by_kind = BTreeMap::new();
-    for handle in &census.handles {
+    for (_, handle) in held() {
         *by_kind.entry(handle.kind).or_insert(0) += 1;
     }
     Explanation {
         file_nr,
-        total: census.handles.len() as u64,
+        total: held().count() as u64,
         accounted,
-        hidden: attribution.hidden(),
+        hidden: held().filter(|(place, _)| attribution.is_hidden(*place)).count() as u64,
         by_holder: attribution.totals(),
         by_kind,
         descriptors: census.descriptors.len() as u64,
@@ -122,7 +130,7 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         partial: partial(census, around),
         hidden_groups: groups::hidden(census, &attribution, &processes, &inside, focus, paths),
         segments: census.segments.clone(),
-        deleted: deleted(census),
+        deleted: deleted(held().map(|(_, handle)| handle)),
         processes: processes.assemble(census, &attribution, &inside, focus, paths),
     }
 }
@@ -153,10 +161,10 @@ fn file_nr(census: &Census) -> Option<FileNr> {
     })
 }
 
-fn deleted(census: &Census) -> Deleted {
+fn deleted<'a>(handles: impl Iterator<Item = &'a Handle>) -> Deleted {
     let mut inodes = std::collections::HashSet::new();
     let mut sum = Deleted::default();
-    for handle in census.handles.iter().filter(|handle| handle.is_deleted()) {
+    for handle in handles.filter(|handle| handle.is_deleted()) {
         sum.handles += 1;
         if inodes.insert(handle.inode) {
             sum.bytes += handle.allocated;

@@ -6,9 +6,10 @@ use std::{
 };
 
 use super::{
-    Focus, Holder, PerHolder, Sharer,
+    Focus, PerHolder, Sharer,
     holders::Attribution,
-    processes::{Held, Processes},
+    processes::Processes,
+    references::{Held, Ways},
 };
 use crate::census::Census;
 
@@ -46,11 +47,11 @@ pub fn parties(census: &Census, focus: &Focus, name: impl Fn(&Sharer, u32) -> St
     }
     let carried = processes.carried(census);
     let mut seen = vec![u32::MAX; census.handles.len()];
-    let mut best = vec![u8::MAX; census.handles.len()];
+    let mut ways = Ways::new(census);
     let mut parties: Vec<Party> = members
         .into_iter()
         .map(|(name, members)| {
-            let mut counting = Counting { best: &mut best, touched: Vec::new(), own: BTreeMap::new() };
+            let mut counting = Counting { ways: &mut ways, own: BTreeMap::new() };
             processes.each_held_by(census, &carried, &mut seen, members.iter().copied(), |index, held| {
                 if inside(held.handle) {
                     counting.take(index, held);
@@ -70,36 +71,30 @@ pub fn parties(census: &Census, focus: &Focus, name: impl Fn(&Sharer, u32) -> St
 }
 
 struct Counting<'a> {
-    /// The first way in which each handle was seen to be held; the same memory for all, and clean between two.
-    best: &'a mut [u8],
-    touched: Vec<u32>,
-    /// Handles of each process.
+    /// How any of them holds each handle.
+    ways: &'a mut Ways,
+    /// The handles that each process holds.
     own: BTreeMap<usize, u64>,
 }
 
 impl Counting<'_> {
     fn take(&mut self, index: usize, held: &Held) {
         *self.own.entry(index).or_default() += u64::from(held.first);
-        let best = &mut self.best[held.handle as usize];
-        if *best == u8::MAX {
-            self.touched.push(held.handle);
-        }
-        *best = (*best).min(held.holder as u8);
+        self.ways.take(held);
     }
 
     fn finish(self, processes: &Processes, attribution: &Attribution) -> Party {
         let largest = self.own.iter().max_by_key(|(index, own)| (**own, Reverse(**index)));
         let mut party = Party {
-            handles: self.touched.len() as u64,
             processes: self.own.len() as u64,
             largest: largest.map(|(index, own)| processes.sharer(*index, *own)),
             ..Party::default()
         };
-        for handle in self.touched {
-            let best = std::mem::replace(&mut self.best[handle as usize], u8::MAX);
-            party.by_holder.add(Holder::ALL[usize::from(best)], 1);
+        self.ways.finish(|handle, holder| {
+            party.handles += 1;
+            party.by_holder.add(holder, 1);
             party.hidden += u64::from(attribution.is_hidden(handle));
-        }
+        });
         party
     }
 }
@@ -116,7 +111,7 @@ impl Processes {
 mod tests {
     use fdtrace_common::census::Task;
 
-    use super::*;
+    use super::{super::Holder, *};
     use crate::{
         census::{Descriptor, Handle, Mapping, Owner},
         kinds::Kind,
