@@ -12,6 +12,8 @@ mod decode;
 mod directories;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(any(test, fuzzing))]
+pub mod fuzz;
 mod handle;
 mod memory;
 mod queues;

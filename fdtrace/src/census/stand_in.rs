@@ -91,7 +91,6 @@ fn descriptors(
 }
 
 fn by_link(census: &mut Census, link: &[u8]) -> u32 {
-    const DELETED: &[u8] = b" (deleted)";
     let number = |prefix: &[u8]| {
         let digits = link.strip_prefix(prefix)?.strip_suffix(b"]")?;
         std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
@@ -101,10 +100,10 @@ fn by_link(census: &mut Census, link: &[u8]) -> u32 {
         _ if link.starts_with(b"pipe:[") => (Kind::Fifo, number(b"pipe:[").unwrap_or(0), 1, link),
         _ if link.starts_with(b"anon_inode:") => (Kind::Anon, 0, 1, &link[b"anon_inode:".len()..]),
         _ if link.starts_with(b"/memfd:") => (Kind::Memfd, 0, 0, &link[1..]),
-        _ if link.starts_with(b"/SYSV") || link.starts_with(b"/dev/zero") && link.ends_with(DELETED) => {
-            (Kind::Shm, 0, 0, link)
+        _ if is_segment(link) || is_shared_memory(link) => (Kind::Shm, 0, 0, link),
+        _ if link.starts_with(b"/dev/") && !IN_MEMORY.iter().any(|folder| link.starts_with(folder)) => {
+            (Kind::Char, 0, 1, link)
         }
-        _ if link.starts_with(b"/dev/") => (Kind::Char, 0, 1, link),
         _ => (Kind::Regular, 0, u32::from(!link.ends_with(DELETED)), link),
     };
     let place = place(census.handles.len());
@@ -113,22 +112,37 @@ fn by_link(census: &mut Census, link: &[u8]) -> u32 {
     place
 }
 
+/// What the kernel puts behind the path of a file that has no name any more.
+const DELETED: &[u8] = b" (deleted)";
+/// Where `/dev` has files.
+const IN_MEMORY: [&[u8]; 3] = [b"/dev/shm/", b"/dev/mqueue/", b"/dev/hugepages/"];
+
+/// Whether a path is that of an attach: such a file never had a name.
+fn is_segment(path: &[u8]) -> bool {
+    path.starts_with(b"/SYSV") && path.ends_with(DELETED)
+}
+
+/// The same of shared anonymous memory.
+fn is_shared_memory(path: &[u8]) -> bool {
+    path.starts_with(b"/dev/zero") && path.ends_with(DELETED)
+}
+
 /// What a process maps and holds by no descriptor, as far as the path tells.
 fn mappings(census: &mut Census, pid: u32) {
     let text = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
     let start = place(census.mappings.len());
-    let open: HashSet<Vec<u8>> = open_names(census, pid);
+    let open = open_names(census, pid);
     let mut mapped: HashMap<Vec<u8>, u32> = HashMap::new();
     for line in text.split(|byte| *byte == b'\n') {
         let Some((from, end, path)) = file_mapping(line) else { continue };
-        let is_own = path.starts_with(b"/SYSV") || path.starts_with(b"/dev/zero");
-        if open.contains(path) {
+        if open.contains(kept(path)) {
             continue;
         }
-        let known = mapped.get(path).copied().filter(|_| !is_own);
-        let handle = known.unwrap_or_else(|| by_link(census, path));
+        // Each of these is a handle, whatever it is called.
+        let known = mapped.get(path).filter(|_| !is_segment(path) && !is_shared_memory(path));
+        let handle = known.copied().unwrap_or_else(|| by_link(census, path));
         mapped.insert(path.to_vec(), handle);
-        if path.starts_with(b"/SYSV") {
+        if is_segment(path) {
             census.handles[handle as usize].marks |= super::mark::ATTACH;
         }
         census.map(Mapping { handle, start: from, end }, if is_code(line) { VM_EXEC } else { 0 });
@@ -144,12 +158,35 @@ fn open_names(census: &Census, pid: u32) -> HashSet<Vec<u8>> {
     descriptors.iter().map(|descriptor| name(descriptor).to_vec()).collect()
 }
 
-/// `start-end perms offset dev inode   /path`
+/// What is kept of a path as a name.
+fn kept(path: &[u8]) -> &[u8] {
+    let path = if path.starts_with(b"/memfd:") { &path[1..] } else { path };
+    &path[path.len().saturating_sub(usize::from(u8::MAX))..]
+}
+
+/// `start-end perms offset dev inode   /path`; a name in brackets is that of other memory, and may have slashes.
 fn file_mapping(line: &[u8]) -> Option<(u64, u64, &[u8])> {
+    const FIELDS: usize = 5;
+    let mut rest = line;
+    for _ in 0..FIELDS {
+        let end = rest.iter().position(|byte| *byte == b' ')?;
+        rest = rest[end..].trim_ascii_start();
+    }
     let text = std::str::from_utf8(line.split(|byte| *byte == b' ').next()?).ok()?;
     let (from, end) = text.split_once('-')?;
-    let path = line.iter().position(|byte| *byte == b'/').map(|at| &line[at..])?;
+    let path = Some(rest).filter(|path| path.starts_with(b"/"))?;
     Some((u64::from_str_radix(from, 16).ok()?, u64::from_str_radix(end, 16).ok()?, path))
+}
+
+/// Takes in a line as a link, and as a line of `maps`.
+#[cfg(any(test, fuzzing))]
+pub(super) fn one(census: &mut Census, line: &[u8]) {
+    let handle = by_link(census, line);
+    census.descriptors.push(Descriptor { handle, fd: 0, close_on_exec: None });
+    if let Some((start, end, path)) = file_mapping(line) {
+        let handle = by_link(census, path);
+        census.map(Mapping { handle, start, end }, if is_code(line) { VM_EXEC } else { 0 });
+    }
 }
 
 /// Whether a line is of code.
@@ -182,6 +219,62 @@ mod tests {
         let line = b"7f00-7f10 rw-s 00000000 00:01 32769                      /SYSV00000000 (deleted)";
         assert_eq!(file_mapping(line), Some((0x7f00, 0x7f10, &b"/SYSV00000000 (deleted)"[..])));
         assert_eq!(file_mapping(b"7f00-7f10 rw-s 00000000 00:00 0 [heap]"), None);
-        assert_eq!(file_mapping(b""), None);
+        assert_eq!(
+            file_mapping(b"7f00-7f10 rw-p 00000000 00:00 0                          [anon:a/b c]"),
+            None
+        );
+        assert_eq!(file_mapping(b"7f00-7f10 rw-p 00000000 00:00 0 "), None);
+        assert_eq!(
+            file_mapping(b"7f00-7f10 r--p 0 08:01 5 /a  b ").map(|found| found.2),
+            Some(&b"/a  b "[..])
+        );
+        for wrong in ["", "7f00", "7f00-", "7f00-7f10 r 0 0 0", "-7f10 r 0 0 0 /a", "7f00-zz r 0 0 0 /a"] {
+            assert_eq!(file_mapping(wrong.as_bytes()), None, "{wrong}");
+        }
+        assert!(is_code(b"7f00-7f10 r-xp 0 0 0 /a") && !is_code(b"7f00-7f10 r--p 0 0 0 /x"));
+    }
+
+    #[test]
+    fn what_links_say() {
+        let kind = |link: &str| {
+            let mut census = Census::default();
+            let place = by_link(&mut census, link.as_bytes());
+            (census.handles[place as usize].kind, census.handles[place as usize].ino, census.name(place))
+        };
+        assert_eq!(kind("socket:[77]"), (Kind::Socket, 77, "socket:[77]".to_owned()));
+        assert_eq!(kind("pipe:[x]"), (Kind::Fifo, 0, "pipe:[x]".to_owned()));
+        assert_eq!(kind("anon_inode:[eventfd]"), (Kind::Anon, 0, "[eventfd]".to_owned()));
+        assert_eq!(kind("/memfd:a (deleted)"), (Kind::Memfd, 0, "memfd:a (deleted)".to_owned()));
+        let kinds = [
+            "/dev/null",
+            "/dev/shm/x",
+            "/SYSV00000000",
+            "/SYSV00000000 (deleted)",
+            "/dev/zero (deleted)",
+            "",
+        ];
+        let expected = [Kind::Char, Kind::Regular, Kind::Regular, Kind::Shm, Kind::Shm, Kind::Regular];
+        assert_eq!(kinds.map(|link| kind(link).0), expected);
+    }
+
+    #[test]
+    fn what_is_open_is_not_mapped_again() {
+        let long = format!("/{}", "n".repeat(300));
+        for path in ["/memfd:a (deleted)", long.as_str(), "/a"] {
+            let mut census = Census::default();
+            let mut sockets = HashMap::new();
+            descriptors(&mut census, 7, vec![(3, path.as_bytes().to_vec())], &mut sockets);
+            assert!(open_names(&census, 7).contains(kept(path.as_bytes())), "{path}");
+        }
+    }
+
+    #[test]
+    fn a_socket_that_processes_share_is_one() {
+        let (mut census, mut sockets) = (Census::default(), HashMap::new());
+        for pid in [7, 8] {
+            let links = vec![(3, b"socket:[5]".to_vec()), (4, b"/a".to_vec())];
+            descriptors(&mut census, pid, links, &mut sockets);
+        }
+        assert_eq!((census.handles.len(), census.descriptors.len(), census.tables.len()), (3, 4, 2));
     }
 }

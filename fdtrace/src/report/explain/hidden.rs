@@ -42,40 +42,58 @@ fn is_ordinary(group: &Hidden) -> bool {
 pub(super) fn rows(document: &Document) -> Vec<Row> {
     let (ordinary, others): (Vec<&Hidden>, Vec<&Hidden>) =
         document.hidden.iter().partition(|group| is_ordinary(group));
-    let mut alike: HashMap<(&str, &str, u32), Vec<&Hidden>> = HashMap::new();
+    let mut alike: HashMap<(&str, &str, Vec<u32>), Vec<&Hidden>> = HashMap::new();
     for group in others {
-        // What several processes share, and segments, have a name of their own.
-        let owner = match group.processes.as_slice() {
-            [one] if group.shmid.is_none() || group.holder == "shm_segment" => one.pid,
-            _ => 0,
-        };
-        let key = (group.holder.as_str(), group.kind.as_str(), owner);
+        let key = (group.holder.as_str(), group.kind.as_str(), owners(group));
         alike.entry(key).or_default().push(group);
     }
-    let mut rows: Vec<Row> =
-        alike.into_iter().flat_map(|((_, _, owner), groups)| gathered(owner, groups)).collect();
+    let mut rows: Vec<Row> = alike.into_values().flat_map(gathered).collect();
     rows.sort_by(|a, b| (Reverse(a.count), &a.name).cmp(&(Reverse(b.count), &b.name)));
     rows.extend(programs(&ordinary));
     rows
 }
 
-/// Few files each have a row; many files of one process have one together.
-fn gathered(owner: u32, mut groups: Vec<&Hidden>) -> Vec<Row> {
+/// The processes that hold a group. A segment outlives whoever made it, and a program that makes one in each run makes it
+/// as another process, so segments belong together whoever made them.
+fn owners(group: &Hidden) -> Vec<u32> {
+    if group.holder == "shm_segment" {
+        return Vec::new();
+    }
+    let mut owners: Vec<u32> = group.processes.iter().map(|process| process.pid).collect();
+    owners.sort_unstable();
+    owners
+}
+
+/// Few files each have a row; many files of the same processes have one together.
+fn gathered(mut groups: Vec<&Hidden>) -> Vec<Row> {
     const FEW: usize = 3;
     groups.sort_by_key(|group| Reverse(group.count));
     let count: u64 = groups.iter().map(|group| group.count).sum();
     let first = groups[0];
-    if owner == 0 || groups.len() <= FEW || first.count * 2 > count {
+    if groups.len() <= FEW || first.count * 2 > count {
         return groups.into_iter().map(row).collect();
     }
-    let things = if first.holder == "shm_segment" { "segments" } else { "files" };
+    let things = if first.shmid.is_some() { "segments" } else { "files" };
     vec![Row {
         name: format!("{} {things}, such as {}", number(groups.len() as u64), first.name),
         count,
         bytes: groups.iter().map(|group| group.bytes).sum(),
-        processes: first.processes.iter().map(|process| SharerLine { count, ..process.clone() }).collect(),
+        deleted: groups.iter().all(|group| group.deleted),
+        processes: sharers(&groups),
         ..row(first)
     }]
+}
+
+/// The processes of several groups, most handles first.
+fn sharers(groups: &[&Hidden]) -> Vec<SharerLine> {
+    let mut processes: HashMap<u32, SharerLine> = HashMap::new();
+    for process in groups.iter().flat_map(|group| &group.processes) {
+        let sum = processes.entry(process.pid).or_insert_with(|| SharerLine { count: 0, ..process.clone() });
+        sum.count += process.count;
+    }
+    let mut processes: Vec<SharerLine> = processes.into_values().collect();
+    processes.sort_by_key(|process| (Reverse(process.count), process.pid));
+    processes
 }
 
 fn row(group: &Hidden) -> Row {
@@ -91,21 +109,14 @@ fn row(group: &Hidden) -> Row {
 }
 
 fn programs(ordinary: &[&Hidden]) -> Option<Row> {
-    let mut processes: HashMap<u32, SharerLine> = HashMap::new();
-    for process in ordinary.iter().flat_map(|group| &group.processes) {
-        let sum = processes.entry(process.pid).or_insert_with(|| SharerLine { count: 0, ..process.clone() });
-        sum.count += process.count;
-    }
-    let mut processes: Vec<SharerLine> = processes.into_values().collect();
-    processes.sort_by_key(|process| (Reverse(process.count), process.pid));
     let files = ordinary.len();
     (!ordinary.is_empty()).then(|| Row {
         holder: ordinary[0].holder.clone(),
-        name: format!("programs, libraries and what they share: {files} files"),
+        name: format!("programs, libraries and what they share: {} files", number(files as u64)),
         count: ordinary.iter().map(|group| group.count).sum(),
         bytes: 0,
         deleted: false,
         ordinary: true,
-        processes,
+        processes: sharers(ordinary),
     })
 }

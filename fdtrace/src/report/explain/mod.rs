@@ -6,6 +6,8 @@ mod hidden;
 mod parties;
 mod sentence;
 mod sites;
+#[cfg(test)]
+mod tests;
 mod text;
 
 pub use document::Document;

@@ -67,12 +67,13 @@ fn missing(document: &Document) -> Option<String> {
             next(row)
         ),
         "shm_segment" => format!(
-            "{count} of the handles are {}, made by {who}: ipcs -m lists them, ipcrm removes them.",
+            "{count} of the handles are SysV segments that exist whether anybody attaches them or not ({}), made by {who}: \
+             ipcs -m lists them, ipcrm -m removes one.",
             row.name
         ),
         "scm_rights" => format!(
-            "{count} of the handles are in flight: {who} does not read the unix socket that they were sent to{}.",
-            next(row)
+            "{count} of the handles are in flight: sent to a unix socket of {who}, and not received yet (ss -xp shows who \
+             is at its other end)."
         ),
         "io_uring" => format!("{count} of the handles are registered with io_uring by {who}{}.", next(row)),
         other => format!("{count} of the handles are held as {other} by {who}{}.", next(row)),
@@ -104,17 +105,22 @@ fn next(row: &Row) -> String {
 
 /// `app (7) and app (8)`
 fn who(processes: &[SharerLine]) -> String {
-    let name = |process: &SharerLine| match process.comm.is_empty() {
-        true => format!("process {}, which is gone", process.pid),
-        false => format!("{} ({})", process.comm, process.pid),
-    };
-    match processes {
-        [] => "nobody that is left".to_owned(),
-        [one] => name(one),
-        [one, other] => format!("{} and {}", name(one), name(other)),
-        [one, other, rest @ ..] => {
-            format!("{}, {} and {} more", name(one), name(other), number(rest.len() as u64))
-        }
+    let (left, gone): (Vec<&SharerLine>, Vec<&SharerLine>) =
+        processes.iter().partition(|process| !process.comm.is_empty());
+    let mut words: Vec<String> =
+        left.iter().take(2).map(|process| format!("{} ({})", process.comm, process.pid)).collect();
+    if left.len() > words.len() {
+        words.push(format!("{} more", number((left.len() - words.len()) as u64)));
+    }
+    match gone.as_slice() {
+        [] => {}
+        [one] => words.push(format!("process {}, which is gone", one.pid)),
+        gone => words.push(format!("{} processes that are gone", number(gone.len() as u64))),
+    }
+    match words.split_last() {
+        None => "nobody that is left".to_owned(),
+        Some((last, [])) => last.clone(),
+        Some((last, others)) => format!("{} and {last}", others.join(", ")),
     }
 }
 
@@ -132,7 +138,13 @@ fn left_over(document: &Document) -> Option<String> {
             "The {held} handles that were not found are those of {}, which cannot be looked into from here.",
             who(&[SharerLine { pid: process.pid, comm: process.comm.clone(), count: unseen }])
         ),
-        _ => format!("{held} handles were not found at any process: the kernel itself keeps them."),
+        _ if !document.partial.is_empty() => format!(
+            "{held} handles were not found, and not all was looked at: the lines that begin with ! say what was not."
+        ),
+        _ => format!(
+            "{held} handles were not found at any process: the kernel itself keeps them, and what is said beside \
+             \"not found\" is where to look."
+        ),
     })
 }
 
@@ -182,7 +194,7 @@ fn ordinary(document: &Document) -> String {
     });
     format!(
         "Nothing out of the ordinary: {} handles are visible as descriptors, {} hidden ones are programs and libraries \
-         that run, {} others hide.{}",
+         that run, {} others are hidden, which is not many.{}",
         number(document.handles.total - hidden),
         number(code),
         number(hidden.saturating_sub(code)),
