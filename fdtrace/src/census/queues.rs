@@ -322,17 +322,9 @@ mod tests {
             assert_eq!(found(&census), [(file, KERNEL)], "{next:x}");
             memory.reads
         };
-        for next in [
-            sock(1) + 0x200,
-            sock(1) + 0x300,
-            0,
-            1,
-            0x1234_5678,
-            sock(9),
-            u64::MAX,
-            u64::MAX - 7,
-            u64::MAX & !0xfff,
-        ] {
+        for next in
+            [sock(1) + 0x200, sock(1) + 0x300, 0, 1, 0x1234_5678, sock(9), u64::MAX, u64::MAX - 7, !0xfff]
+        {
             assert!(ends(next) < 30, "{next:x}");
         }
     }
