@@ -126,11 +126,80 @@ fn path(names: &[Vec<u8>]) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use fdtrace_common::census::File;
+
     use super::*;
+    use crate::census::fixture::{KERNEL, Pages, Scene, file, unix_socket};
 
     #[test]
     fn names_in_their_order() {
         assert_eq!(path(&[b"b".to_vec(), b"a".to_vec()]), b"/a/b");
         assert_eq!(path(&[]), b"/");
+    }
+
+    const LAYOUT: PathLayout = PathLayout {
+        parent: 0x18,
+        name: 0x28,
+        root: 0,
+        vfsmount: 0x20,
+        mount_parent: 0x10,
+        mountpoint: 0x18,
+    };
+    const MOUNT: u64 = KERNEL + 0x10_0000;
+    const ENTRY: u64 = KERNEL + 0x20_0000;
+
+    /// A mount, its root, and where it lies: `struct mount` begins 0x20 before the `vfsmount`.
+    fn mount(memory: &mut Pages, number: u64, root: u64, parent: u64, mountpoint: u64) {
+        let at = MOUNT + number * 0x1000;
+        memory.word(at + 0x20, root).word(at + 0x10, MOUNT + parent * 0x1000).word(at + 0x18, mountpoint);
+    }
+
+    fn entry(memory: &mut Pages, number: u64, name: &str, parent: u64) -> u64 {
+        let at = ENTRY + number * 0x1000;
+        memory.word(at + 0x18, ENTRY + parent * 0x1000).word(at + 0x28, at + 0x40);
+        memory.bytes(at + 0x40, name.as_bytes());
+        at
+    }
+
+    /// The directory of a file in flight whose entry lies in this directory of this mount.
+    fn directory(memory: &mut Pages, mount: u64, parent: u64) -> Option<String> {
+        let mut scene = Scene::default();
+        let handle = scene.next();
+        let mount = MOUNT + mount * 0x1000 + 0x20;
+        let sent = scene.file(File { mount, parent, ..file(handle, b"f") });
+        let socket = scene.next();
+        scene.file(unix_socket(socket, socket + 128));
+        let mut census = scene.sends(sent, socket).census();
+        find(&mut census, memory, &LAYOUT).expect("memory");
+        census.directories.get(&(mount, parent)).map(|path| String::from_utf8_lossy(path).into_owned())
+    }
+
+    #[test]
+    fn from_mount_to_mount() {
+        let mut memory = Pages::default();
+        let root = entry(&mut memory, 0, "/", 0);
+        let srv = entry(&mut memory, 1, "srv", 0);
+        let disk = entry(&mut memory, 2, "/", 2);
+        let deep = entry(&mut memory, 3, "deep", 2);
+        mount(&mut memory, 0, root, 0, root);
+        mount(&mut memory, 1, disk, 0, srv);
+        assert_eq!(directory(&mut memory, 1, deep).as_deref(), Some("/srv/deep"));
+        assert_eq!(directory(&mut memory, 1, disk).as_deref(), Some("/srv"));
+        assert_eq!(directory(&mut memory, 0, root).as_deref(), Some("/"));
+    }
+
+    #[test]
+    fn entries_that_lead_round_or_nowhere_have_no_path() {
+        let mut memory = Pages::default();
+        let root = entry(&mut memory, 0, "/", 0);
+        mount(&mut memory, 0, root, 0, root);
+        let one = entry(&mut memory, 1, "one", 2);
+        entry(&mut memory, 2, "two", 1);
+        assert_eq!(directory(&mut memory, 0, one), None);
+        let lost = entry(&mut memory, 3, "lost", 900);
+        assert_eq!(directory(&mut memory, 0, lost), None);
+        let nameless = entry(&mut memory, 4, "", 0);
+        assert_eq!(directory(&mut memory, 0, nameless), None);
+        assert!(memory.reads < 300, "{} reads", memory.reads);
     }
 }

@@ -43,3 +43,43 @@ pub(super) fn find(census: &mut Census) {
     }
     census.unreadable.sort_by_key(|process| (std::cmp::Reverse(process.descriptors), process.pid));
 }
+
+#[cfg(test)]
+mod tests {
+    use fdtrace_common::census::Task;
+
+    use super::*;
+    use crate::census::{Owner, fixture::task};
+
+    /// Whether this process is said to be unreadable, in a census of these tasks and tables.
+    fn is_unseen(tasks: Vec<Task>, tables: Vec<Owner>) -> bool {
+        let mut census = Census { tasks, tables, ..Census::default() };
+        find(&mut census);
+        let found = census.unreadable.iter().find(|process| process.pid == std::process::id());
+        assert!(found.is_none_or(|process| process.descriptors > Some(2) && !process.comm.is_empty()));
+        found.is_some()
+    }
+
+    fn own() -> Task {
+        task(std::process::id(), "own")
+    }
+
+    fn table(address: u64, tgid: u32) -> Owner {
+        Owner { address, tgid, part: 0..1 }
+    }
+
+    #[test]
+    fn a_process_with_descriptors_that_the_walk_did_not_show() {
+        assert!(is_unseen(vec![own()], vec![table(9, 1)]));
+        // One that the walk did not know at all, and that is older than others.
+        assert!(is_unseen(vec![Task { started: u64::MAX, ..task(u32::MAX, "new") }], Vec::new()));
+    }
+
+    #[test]
+    fn others_are_seen() {
+        assert!(!is_unseen(vec![own()], vec![table(9, std::process::id())]));
+        assert!(!is_unseen(vec![own()], vec![table(own().files, 1)]), "it shares the table of another");
+        assert!(!is_unseen(vec![Task { flags: PF_KTHREAD, ..own() }], Vec::new()));
+        assert!(!is_unseen(Vec::new(), Vec::new()), "it has come since");
+    }
+}

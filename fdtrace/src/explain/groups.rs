@@ -96,6 +96,8 @@ struct Gathering {
     sharers: HashMap<usize, u64>,
 }
 
+type Gatherings = HashMap<(Holder, Key), Gathering>;
+
 /// Gathers the hidden handles among those `inside`.
 pub(super) fn hidden(
     census: &Census,
@@ -106,13 +108,32 @@ pub(super) fn hidden(
     paths: &mut dyn Paths,
 ) -> Vec<HiddenGroup> {
     let keys = Keys::of_all(census);
-    let mut groups: HashMap<(Holder, Key), Gathering> = HashMap::new();
+    let wanted = |place: u32| {
+        let holder =
+            attribution.first(place).filter(|holder| *holder != Holder::Descriptor && inside(place))?;
+        Some((holder, keys.of(census, &census.handles[place as usize])))
+    };
+    let mut groups = gather(census, &keys, &wanted, focus.places);
+    share(census, processes, &wanted, &mut groups);
+    let mut namer = Namer::new(paths);
+    let mut found: Vec<HiddenGroup> = groups
+        .into_iter()
+        .map(|((holder, key), group)| finish(census, processes, &mut namer, holder, key, group))
+        .collect();
+    found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
+    found
+}
+
+/// Handles of each group.
+fn gather(
+    census: &Census,
+    keys: &Keys,
+    wanted: &dyn Fn(u32) -> Option<(Holder, Key)>,
+    remember: bool,
+) -> Gatherings {
+    let mut groups = Gatherings::new();
     for (place, handle) in (0..).zip(&census.handles) {
-        if !attribution.is_hidden(place) || !inside(place) {
-            continue;
-        }
-        let Some(holder) = attribution.first(place) else { continue };
-        let key = (holder, keys.of(census, handle));
+        let Some(key) = wanted(place) else { continue };
         if !keys.has_room(groups.len(), &key.1) && !groups.contains_key(&key) {
             continue;
         }
@@ -126,31 +147,29 @@ pub(super) fn hidden(
             places: Vec::new(),
         });
         group.count += 1;
-        if focus.places {
-            group.places.push(place);
-        }
+        group.places.extend(remember.then_some(place));
         if std::mem::replace(&mut group.inode, handle.inode) != handle.inode || handle.inode == 0 {
             group.bytes += handle.allocated;
         }
     }
+    groups
+}
+
+/// Who holds handles of each group.
+fn share(
+    census: &Census,
+    processes: &Processes,
+    wanted: &dyn Fn(u32) -> Option<(Holder, Key)>,
+    groups: &mut Gatherings,
+) {
     processes.each_held(census, |index, held: &Held| {
-        if !held.first || !attribution.is_hidden(held.handle) || !inside(held.handle) {
-            return;
-        }
-        let Some(holder) = attribution.first(held.handle) else { return };
-        let key = keys.of(census, &census.handles[held.handle as usize]);
-        if let Some(group) = groups.get_mut(&(holder, key)) {
+        if held.first
+            && let Some(group) = wanted(held.handle).and_then(|key| groups.get_mut(&key))
+        {
             *group.sharers.entry(index).or_insert(0) += 1;
             group.example = group.example.or(held.example);
         }
     });
-    let mut namer = Namer::new(paths);
-    let mut found: Vec<HiddenGroup> = groups
-        .into_iter()
-        .map(|((holder, key), group)| finish(census, processes, &mut namer, holder, key, group))
-        .collect();
-    found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
-    found
 }
 
 fn finish(
