@@ -4,7 +4,7 @@ use std::{collections::HashSet, io};
 
 use fdtrace_common::census::File;
 
-use super::{Census, Memory, decode::Decoder, directories, queues, rings, segments, stand_in, trees, unseen};
+use super::{Census, Memory, decode::Decoder, directories, queues, rings, segments, stand_in, trees};
 use crate::{
     explain::{Around, Explanation, Focus, Paths, explain},
     kernel::{PathLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
