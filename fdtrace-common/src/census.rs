@@ -284,6 +284,7 @@ pub struct Layout {
     pub unix_addr: u32,
     pub unix_peer: u32,
     pub unix_name: u32,
+    pub unix_length: u32,
 }
 
 /// Where `File::name` begins: all before it is always written.
@@ -297,5 +298,5 @@ const _: () = {
     assert!(size_of::<Mapping>() == 40);
     assert!(size_of::<Request>() == 16);
     assert!(size_of::<Memory>() == 16);
-    assert!(size_of::<Layout>() == 73 * 4);
+    assert!(size_of::<Layout>() == 74 * 4);
 };

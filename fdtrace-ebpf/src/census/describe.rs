@@ -1,7 +1,7 @@
 //! What a handle is. Whoever calls makes sure that the `struct file` lives, or that user space knows that it may not.
 
 use aya_ebpf::{
-    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
+    helpers::{bpf_probe_read_kernel_str_bytes, generated::bpf_probe_read_kernel},
     macros::map,
     maps::{Array, PerCpuArray},
 };
@@ -226,10 +226,12 @@ fn unix_name(out: &mut File, sock: u64) -> usize {
     }
     // `sun_path` lies behind the two bytes of `sun_family`.
     let path = (address as *const u8).wrapping_add(at!(unix_name) as usize + 2);
-    // SAFETY: a probe read takes any address; the buffer's length is its own.
-    if unsafe { bpf_probe_read_kernel_buf(path, &mut out.name) }.is_err() {
-        return 0;
-    }
-    out.name[NAME_LEN - 1] = 0;
-    NAME_LEN
+    // What lies behind the name is not its own; the two bytes of `sun_family` count.
+    let length: u32 = read(address, at!(unix_length));
+    let length = length.saturating_sub(2);
+    let length = if length > NAME_LEN as u32 { NAME_LEN as u32 } else { length };
+    out.name = [0; NAME_LEN];
+    // SAFETY: a probe read takes any address; the length is that of the buffer at most.
+    unsafe { bpf_probe_read_kernel(out.name.as_mut_ptr().cast(), length, path.cast()) };
+    length as usize
 }

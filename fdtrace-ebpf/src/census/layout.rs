@@ -80,6 +80,7 @@ static LAYOUT: Layout = Layout {
     unix_addr: ABSENT,
     unix_peer: ABSENT,
     unix_name: ABSENT,
+    unix_length: ABSENT,
 };
 
 /// Reads one offset, for example `at!(file_mode)`.

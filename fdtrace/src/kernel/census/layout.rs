@@ -142,6 +142,7 @@ pub(super) fn of_iterators(types: &mut KernelTypes) -> Result<Layout> {
         unix_addr: of("unix_sock", "addr"),
         unix_peer: of("unix_sock", "peer"),
         unix_name: of("unix_address", "name"),
+        unix_length: of("unix_address", "len"),
         ..needed
     };
     Ok(Layout {
