@@ -96,8 +96,6 @@ pub struct File {
     pub handle: u64,
     /// `file.f_inode`
     pub inode: u64,
-    /// `file.f_op->release`
-    pub release: u64,
     /// `file.f_path.mnt`
     pub mount: u64,
     /// `dentry.d_parent` of the directory entry; of a unix socket its peer's `struct sock`.
@@ -240,7 +238,6 @@ pub struct Layout {
     pub vma_start: u32,
     pub vma_end: u32,
     pub vma_flags: u32,
-    pub file_op: u32,
     pub file_inode: u32,
     pub file_mode: u32,
     pub file_flags: u32,
@@ -249,7 +246,6 @@ pub struct Layout {
     pub file_private: u32,
     pub file_mount: u32,
     pub file_dentry: u32,
-    pub op_release: u32,
     pub inode_mode: u32,
     pub inode_links: u32,
     pub inode_ino: u32,
@@ -292,11 +288,11 @@ pub const FILE_FIXED: usize = offset_of!(File, name);
 
 const _: () = {
     assert!(size_of::<Task>() == 8 + 8 * 8 + 8 * 4 + COMM_LEN);
-    assert!(FILE_FIXED == 8 + 13 * 8 + 7 * 4 + 6 * 2 && FILE_FIXED.is_multiple_of(8));
+    assert!(FILE_FIXED == 8 + 12 * 8 + 7 * 4 + 6 * 2 && FILE_FIXED.is_multiple_of(8));
     assert!(size_of::<File>() == FILE_FIXED + NAME_LEN);
     assert!(size_of::<Descriptor>() == 24);
     assert!(size_of::<Mapping>() == 40);
     assert!(size_of::<Request>() == 16);
     assert!(size_of::<Memory>() == 16);
-    assert!(size_of::<Layout>() == 74 * 4);
+    assert!(size_of::<Layout>() == 72 * 4);
 };

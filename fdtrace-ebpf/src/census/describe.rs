@@ -28,7 +28,7 @@ const TOLD: u32 = 1 << 16;
 #[map]
 static DESCRIBED: Array<u64> = Array::with_max_entries(TOLD, 0);
 
-/// A record of 216 bytes is too much for a stack of 512; of one program each, for programs may preempt each other.
+/// A record of 208 bytes is too much for a stack of 512; of one program each, for programs may preempt each other.
 #[map]
 static FILES: PerCpuArray<File> = PerCpuArray::with_max_entries(4, 0);
 
@@ -100,8 +100,6 @@ fn describe_file(out: &mut File) {
     out.cred = read(file, at!(file_cred));
     out.private = read(file, at!(file_private));
     out.mount = read(file, at!(file_mount));
-    let operations: u64 = read(file, at!(file_op));
-    out.release = read(operations, at!(op_release));
     out.parent = 0;
     out.family = 0;
     out.socket_type = 0;

@@ -22,7 +22,6 @@ pub(crate) fn file(handle: u64, name: &[u8]) -> File {
         header: Header { tag: tag::FILE, length: 0 },
         handle,
         inode: handle + 1,
-        release: 0,
         mount: KERNEL + 0x10,
         parent: KERNEL + 0x20,
         private: 0,

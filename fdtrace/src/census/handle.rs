@@ -12,8 +12,6 @@ use crate::kinds::{self, Kind};
 pub mod mark {
     /// Not in file-nr (`FMODE_NOACCOUNT`).
     pub const UNACCOUNTED: u8 = 1;
-    /// Opened with `O_PATH` (`FMODE_PATH`).
-    pub const PATH_ONLY: u8 = 2;
     /// An attach of a SysV segment.
     pub const ATTACH: u8 = 4;
     /// A unix socket's name is its peer's.
@@ -26,8 +24,6 @@ pub mod mark {
 
 /// `FMODE_NOACCOUNT` (include/linux/fs.h, the same since 4.19); backing files have it too.
 const FMODE_NOACCOUNT: u32 = 1 << 29;
-/// `FMODE_PATH`
-const FMODE_PATH: u32 = 1 << 14;
 /// `SB_KERNMOUNT`
 const SB_KERNMOUNT: u64 = 1 << 22;
 
@@ -320,7 +316,6 @@ const fn allocated(file: &File) -> u64 {
 fn marks(file: &File) -> u8 {
     let bit = |is: bool, bit: u8| if is { bit } else { 0 };
     bit(file.mode & FMODE_NOACCOUNT != 0, mark::UNACCOUNTED)
-        | bit(file.mode & FMODE_PATH != 0, mark::PATH_ONLY)
         | bit(file.name_of_peer != 0, mark::NAME_OF_PEER)
         | bit(file.mount_flags & SB_KERNMOUNT != 0, mark::INTERNAL)
 }

@@ -26,7 +26,7 @@ use load::Loaded;
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fdtrace-ebpf/census.bpf.o"));
 
-/// Each program, the iterator it is for, and since when there is one.
+/// Each program, and the iterator it is for.
 const TASKS: (&str, &str) = ("census_tasks", "task");
 const DESCRIPTORS: (&str, &str) = ("census_descriptors", "task_file");
 const MAPPINGS: (&str, &str) = ("census_mappings", "task_vma");
