@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
-    Group, Limit, Paths, PerHolder,
+    Group, Limit, PerHolder,
     focus::Focus,
     groups::Example,
     holders::Attribution,
@@ -58,14 +58,15 @@ impl Processes {
         attribution: &'a Attribution,
         inside: &dyn Fn(u32) -> bool,
         focus: &Focus,
-        paths: &'a mut dyn Paths,
+        keys: &'a Keys,
+        namer: &'a mut Namer<'_>,
     ) -> Vec<Process> {
         let mut builder = Builder {
             processes: self,
             census,
             attribution,
-            keys: Keys::of_all(census),
-            namer: Namer::new(paths),
+            keys,
+            namer,
             most: focus.groups,
             remember: focus.places,
             current: None,
@@ -148,12 +149,12 @@ impl OpenGroup {
     }
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'p> {
     processes: &'a Processes,
     census: &'a Census,
     attribution: &'a Attribution,
-    keys: Keys,
-    namer: Namer<'a>,
+    keys: &'a Keys,
+    namer: &'a mut Namer<'p>,
     most: usize,
     remember: bool,
     current: Option<Open>,
@@ -162,7 +163,7 @@ struct Builder<'a> {
     ways: Ways,
 }
 
-impl Builder<'_> {
+impl Builder<'_, '_> {
     fn take(&mut self, index: usize, held: &Held, inherited_only: bool) {
         let is_inherited = self.processes.is_inherited(self.census, index, held);
         if inherited_only && !is_inherited {
@@ -193,11 +194,8 @@ impl Builder<'_> {
 
     fn begin(&self, index: usize) -> Open {
         let member = &self.processes.members[index];
-        let entries = |table: &u64| {
-            let table = self.processes.tables.get(table)?;
-            Some(self.census.tables[*table].part.len() as u64)
-        };
-        let entries: Vec<u64> = member.tables.iter().filter_map(entries).collect();
+        let entries: Vec<u64> =
+            member.tables.iter().map(|table| self.processes.length(self.census, *table)).collect();
         let process = Process {
             pid: member.pid,
             comm: member.comm.clone(),
@@ -219,7 +217,7 @@ impl Builder<'_> {
         for group in open.groups.values_mut() {
             group.group.opened_by = self.processes.opener(self.census, open.index, group.place);
         }
-        let process = open.close(self.census, self.most, &mut self.namer);
+        let process = open.close(self.census, self.most, self.namer);
         self.done.push(process);
     }
 }

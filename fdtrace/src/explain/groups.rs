@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
-    Focus, Holder, Paths, PerHolder,
+    Holder, PerHolder,
     holders::Attribution,
     keys::{Key, Keys},
     paths::Namer,
@@ -104,21 +104,20 @@ pub(super) fn hidden(
     attribution: &Attribution,
     processes: &Processes,
     inside: &dyn Fn(u32) -> bool,
-    focus: &Focus,
-    paths: &mut dyn Paths,
+    remember: bool,
+    keys: &Keys,
+    namer: &mut Namer<'_>,
 ) -> Vec<HiddenGroup> {
-    let keys = Keys::of_all(census);
     let wanted = |place: u32| {
         let holder =
             attribution.first(place).filter(|holder| *holder != Holder::Descriptor && inside(place))?;
         Some((holder, keys.of(census, &census.handles[place as usize])))
     };
-    let mut groups = gather(census, &keys, &wanted, focus.places);
+    let mut groups = gather(census, keys, &wanted, remember);
     share(census, processes, &wanted, &mut groups);
-    let mut namer = Namer::new(paths);
     let mut found: Vec<HiddenGroup> = groups
         .into_iter()
-        .map(|((holder, key), group)| finish(census, processes, &mut namer, holder, key, group))
+        .map(|((holder, key), group)| finish(census, processes, namer, holder, key, group))
         .collect();
     found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
     found

@@ -38,6 +38,8 @@ use crate::{
     kinds::Kind,
 };
 use holders::Attribution;
+use keys::Keys;
+use paths::Namer;
 use processes::Processes;
 
 /// What the kernel says of the number of handles.
@@ -111,6 +113,7 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
     let held = || (0..).zip(&census.handles).filter(|(place, _)| attribution.is_held(*place));
     let accounted = held().filter(|(_, handle)| handle.is_accounted()).count() as u64;
     let inside = focus.places(census, &attribution, &processes);
+    let (keys, mut namer) = (Keys::of_all(census), Namer::new(paths));
     let mut by_kind = BTreeMap::new();
     for (_, handle) in held() {
         *by_kind.entry(handle.kind).or_insert(0) += 1;
@@ -128,10 +131,18 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         residual: residual::of(census, file_nr, accounted, around),
         unreadable: census.unreadable.clone(),
         partial: partial(census, around),
-        hidden_groups: groups::hidden(census, &attribution, &processes, &inside, focus, paths),
+        hidden_groups: groups::hidden(
+            census,
+            &attribution,
+            &processes,
+            &inside,
+            focus.places,
+            &keys,
+            &mut namer,
+        ),
         segments: census.segments.clone(),
         deleted: deleted(held().map(|(_, handle)| handle)),
-        processes: processes.assemble(census, &attribution, &inside, focus, paths),
+        processes: processes.assemble(census, &attribution, &inside, focus, &keys, &mut namer),
     }
 }
 

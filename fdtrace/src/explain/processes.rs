@@ -71,11 +71,8 @@ impl Processes {
 
     /// What lsof would list: the entries that `/proc/PID/fd` shows of each process.
     pub(super) fn lsof_descriptors(&self, census: &Census) -> u64 {
-        let entries = |member: &Member| {
-            let table = self.tables.get(&member.main_table?)?;
-            Some(census.tables[*table].part.len() as u64)
-        };
-        self.members.iter().filter_map(entries).sum()
+        let tables = self.members.iter().filter_map(|member| member.main_table);
+        tables.map(|table| self.length(census, table)).sum()
     }
 
     /// Handles whose descriptors are in tables that `/proc/PID/fd` shows of nobody: the main threads have ended.
