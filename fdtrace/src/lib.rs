@@ -4,8 +4,10 @@
 //! keeps [`handles`] true to the kernel's own table; [`witness`] finds out what events cannot say, with the help of
 //! [`stacks`], [`kinds`] and [`process`], and puts it into the stream; [`view`] turns what is known into documents;
 //! [`report`] writes them. [`record`] keeps a stream as a [`trace`] file, and [`replay`] reads it back into the same views.
+//! [`check`] judges a stream: did a command leak?
 //! [`cli`] is what a person types. Nothing below `cli` prints.
 pub mod census;
+pub mod check;
 pub mod cli;
 pub mod collect;
 pub mod explain;
