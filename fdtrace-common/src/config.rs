@@ -42,6 +42,26 @@ pub struct Offsets {
     pub table_length: u32,
     /// `fdtable.fd`
     pub table_files: u32,
+    /// `fdtable.open_fds`
+    pub table_open: u32,
+    /// `fdtable.close_on_exec`
+    pub table_close: u32,
+    /// `files_struct.count`
+    pub files_count: u32,
+    /// `task_struct.exit_code`
+    pub task_exit_code: u32,
+    /// `signal_struct.rlim`
+    pub signal_limits: u32,
+    /// `task_struct.thread_pid`
+    pub task_thread_pid: u32,
+    /// `task_struct.group_leader`
+    pub task_leader: u32,
+    /// `pid.level`
+    pub pid_level: u32,
+    /// `pid.numbers`
+    pub pid_numbers: u32,
+    /// `pid_namespace.ns.inum`
+    pub namespace_number: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
     /// `linux_binprm.filename`
@@ -114,6 +134,20 @@ pub struct Offsets {
     pub sb_dev: u32,
     /// `dentry.d_name.name`
     pub dentry_name: u32,
+    /// `dentry.d_parent`
+    pub dentry_parent: u32,
+    /// `dentry.d_hash.pprev`: 0 when it is in no directory
+    pub dentry_hashed: u32,
+    /// `file.f_path.mnt`
+    pub file_mount: u32,
+    /// `vfsmount.mnt_root`
+    pub mount_root: u32,
+    /// `mount.mnt`: a `vfsmount` lies in a `mount`
+    pub mount_inner: u32,
+    /// `mount.mnt_parent`
+    pub mount_parent: u32,
+    /// `mount.mnt_mountpoint`
+    pub mount_point: u32,
     /// `socket.sk`
     pub socket_sk: u32,
     /// `socket.type`
@@ -217,6 +251,8 @@ pub struct Config {
     pub uid: u32,
     /// Depth of `cgroup` below the root.
     pub cgroup_level: u32,
+    /// Number of the PID namespace whose process ids are meant; 0 for the first one.
+    pub pid_namespace: u32,
     /// Ring bytes that wait to be read before the reader is woken.
     pub wakeup_bytes: u32,
     /// Numbers of the system calls that the programs tell apart.
@@ -290,7 +326,7 @@ const _: () = assert!(
     size_of::<Config>()
         == 4 * size_of::<Range>()
             + 3 * 8
-            + 6 * 4
+            + 7 * 4
             + size_of::<Syscalls>()
             + size_of::<Offsets>()
             + COMM_LEN

@@ -29,10 +29,17 @@ pub enum Counter {
     Swallowed = 10,
     /// Of those swallowed, the ones that no `open` ever completed.
     SwallowedNeverOpened = 11,
+    /// Of the records that found no room, those that no look at HANDLES makes up for: forks, execs, exits, and what was open
+    /// then.
+    LostEnds = 12,
+    /// Processes that should be followed and are not: there is no room for more.
+    Unfollowed = 13,
+    /// Tables of descriptors that are longer than the walk at an exit goes.
+    CutWalks = 14,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 12;
+pub const COUNTERS: usize = 15;
 
 /// One CPU's counters, indexed by [`Counter`].
 #[repr(C)]

@@ -37,6 +37,10 @@ pub enum Tag {
     Mapped = 8,
     /// [`Window`], followed by stack memory
     Window = 9,
+    /// [`Open`]
+    Open = 10,
+    /// [`OpenWhat`]
+    OpenWhat = 11,
 }
 
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.
@@ -186,6 +190,8 @@ pub struct Mapped {
     pub tgid: u32,
     /// The protection that `mmap` was asked for (`PROT_*`); 0 for other system calls.
     pub detail: u32,
+    /// Kernel address of the handle's inode: handles of one file that live at once have the same.
+    pub inode: u64,
 }
 
 /// Which half of a call chain a stack record holds.
@@ -327,15 +333,87 @@ pub struct Exec {
 pub struct Exit {
     /// [`Tag::Exit`]
     pub tag: u8,
+    /// The signal that killed it; 0 for none.
+    pub signal: u8,
+    /// The status that it exits with.
+    pub status: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u8,
     /// The process.
     pub tgid: u32,
     /// `CLOCK_MONOTONIC` in ns.
     pub time: u64,
+    /// Its soft limit of descriptors; 0 when it could not be read.
+    pub limit: u64,
 }
 
-/// An allocation failed, so there is no handle.
+/// When a descriptor was found to be open.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Moment {
+    /// A table of descriptors goes away with the last task that uses it.
+    Exit = 0,
+    /// A process is about to run another program, and closes this descriptor because it has the close-on-exec flag.
+    Exec = 1,
+}
+
+/// A descriptor that is open when its program ends. Comes before the [`Exit`] or [`Exec`] of that process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Open {
+    /// [`Tag::Open`]
+    pub tag: u8,
+    /// [`Moment`] by number.
+    pub moment: u8,
+    /// 1 when it has the close-on-exec flag.
+    pub close_on_exec: u8,
+    /// State of a socket (`TCP_*`); 0 for what is none.
+    pub socket_state: u8,
+    /// The process.
+    pub tgid: u32,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Generation of the handle.
+    pub generation: u64,
+    /// `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// The descriptor.
+    pub fd: u32,
+    /// 1 when the file's entry is in no directory any more, or never was in one.
+    pub deleted: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+}
+
+/// What the handle of the [`Open`] before is: said of the first few of each call chain, while it can be said.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenWhat {
+    /// [`Tag::OpenWhat`]
+    pub tag: u8,
+    /// As in [`Open`].
+    pub deleted: u8,
+    /// How `path` ended: 1 at the root of the mounts, 0 at the root of a file system that is nowhere mounted, 2 for want of
+    /// room.
+    pub path_end: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// The descriptor.
+    pub fd: u32,
+    /// The process.
+    pub tgid: u32,
+    /// Bytes of `path`.
+    pub path_bytes: u32,
+    /// What it is.
+    pub description: crate::look::Description,
+    /// The names of the directory entries from the file's own to the root, a zero behind each.
+    pub path: [u8; OPEN_PATH_LEN],
+}
+
+/// The most bytes of names that an [`OpenWhat`] has. A power of two.
+pub const OPEN_PATH_LEN: usize = 256;
+
+/// An allocation failed, so there is no handle; or there was no descriptor for it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Failure {
@@ -345,12 +423,14 @@ pub struct Failure {
     pub reserved: [u8; 3],
     /// The process that got the error.
     pub tgid: u32,
-    /// The error number, positive (ENFILE is 23).
+    /// The error number, positive (ENFILE is 23, EMFILE is 24).
     pub errno: i32,
-    /// Zero.
-    pub reserved2: u32,
+    /// How many there were since the last record of this process and error, this one included.
+    pub times: u32,
     /// `CLOCK_MONOTONIC` in ns.
     pub time: u64,
+    /// The process's soft limit of descriptors; 0 when it could not be read.
+    pub limit: u64,
     /// The name of the task.
     pub comm: [u8; COMM_LEN],
 }
@@ -393,13 +473,15 @@ pub mod state {
 // Layout: both sides are little-endian 64-bit, but one wrong field order would be a wrong answer, not a crash.
 const _: () = {
     assert!(size_of::<Alloc>() == 48 && offset_of!(Alloc, handle) == 8 && offset_of!(Alloc, detail) == 44);
-    assert!(size_of::<Mapped>() == 64 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
+    assert!(size_of::<Mapped>() == 72 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
     assert!(size_of::<StackHeader>() == 24 && offset_of!(StackHeader, hash) == 8);
     assert!(size_of::<Window>() == 72 + 32 * WINDOW_MAPPINGS && offset_of!(Window, bytes) == 64);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
-    assert!(size_of::<Exit>() == 16 && offset_of!(Exit, time) == 8);
-    assert!(size_of::<Failure>() == 40 && offset_of!(Failure, time) == 16);
+    assert!(size_of::<Exit>() == 24 && offset_of!(Exit, time) == 8);
+    assert!(size_of::<Failure>() == 48 && offset_of!(Failure, time) == 16);
+    assert!(size_of::<Open>() == 40 && offset_of!(Open, fd) == 32);
+    assert!(size_of::<OpenWhat>() == 16 + size_of::<crate::look::Description>() + OPEN_PATH_LEN);
     assert!(size_of::<Entry>() == 40 && offset_of!(Entry, state) == 39);
 };

@@ -39,6 +39,18 @@ fn submit<T: Copy + 'static>(record: &T, look: bool) {
     slot.submit(if look { wakeup() } else { BPF_RB_NO_WAKEUP });
 }
 
+/// Sends one record of fixed size; false when the ring is full, which the caller counts besides.
+#[inline(always)]
+pub(crate) fn tell<T: Copy + 'static>(record: &T) -> bool {
+    let Some(mut slot) = EVENTS.reserve::<T>(0) else {
+        count(Counter::LostEvents);
+        return false;
+    };
+    slot.write(*record);
+    slot.submit(wakeup());
+    true
+}
+
 /// Sends `bytes` as one record; false when the ring is full. The caller counts the loss.
 #[inline(always)]
 pub(crate) fn send_bytes(bytes: &[u8]) -> bool {

@@ -5,10 +5,11 @@ use aya_ebpf::{
     macros::map,
     maps::HashMap,
 };
-use fdtrace_common::{config::ABSENT, wire::COMM_LEN};
+use fdtrace_common::{config::ABSENT, counters::Counter, wire::COMM_LEN};
 
 use crate::{
     config,
+    counters::count,
     task::{Task, read},
 };
 
@@ -41,8 +42,10 @@ pub(crate) fn follows(tgid: u32) -> bool {
 #[inline(always)]
 pub(crate) fn forked(parent: u32, child: u32) {
     if config::get!(follow) != 0 && TREE.get_ptr(parent).is_some() {
-        // A tree of more processes than the map holds is traced in part; the collector sees the fork and says so.
-        let _ = TREE.insert(child, 1, 0);
+        // A tree of more processes than the map holds is traced in part.
+        if TREE.insert(child, 1, 0).is_err() {
+            count(Counter::Unfollowed);
+        }
     }
 }
 

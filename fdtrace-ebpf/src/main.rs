@@ -4,7 +4,8 @@
 //! and loads only the programs of the backend that it chose. Built by `cargo xtask ebpf`.
 //!
 //! Each hook has a thin program per backend in [`hooks`]; what they do is shared: [`handles`] keeps the table of live
-//! handles, [`survivors`] says which of them user space hears of, [`stacks`] names call chains, [`events`] fills the ring. [`look`] holds the iterators, which run only when
+//! handles, [`survivors`] says which of them user space hears of, [`stacks`] names call chains, [`events`] fills the ring, [`leaving`] tells what is
+//! open when a program ends. [`look`] holds the iterators, which run only when
 //! user space reads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
@@ -18,6 +19,7 @@ mod events;
 mod filter;
 mod handles;
 mod hooks;
+mod leaving;
 mod log;
 mod look;
 mod mappings;

@@ -59,6 +59,7 @@ pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
         time: now(),
         tgid,
         detail: if number == config::get!(syscalls.mmap) { task.argument(2) as u32 } else { 0 },
+        inode: read(handle, config::get!(offsets.file_inode)),
     });
 }
 

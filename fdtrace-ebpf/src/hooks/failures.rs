@@ -1,51 +1,137 @@
-//! Allocations that fail: `struct file *alloc_empty_file(int flags, const struct cred *cred)` returning an error.
+//! What cannot be had: a handle (`alloc_empty_file` returns an error), or a descriptor for it (`get_unused_fd_flags` does).
 
 use aya_ebpf::{
     helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
-    macros::{fexit, kretprobe},
-    programs::{FExitContext, RetProbeContext},
+    macros::{fexit, kretprobe, map, raw_tracepoint},
+    maps::LruHashMap,
+    programs::{FExitContext, RawTracePointContext, RetProbeContext},
 };
 use fdtrace_common::{
     counters::Counter,
     wire::{Failure, Tag},
 };
 
-use crate::{config, counters::count, events, filter, task::now};
+use super::processes::limit;
+use crate::{
+    config,
+    counters::count,
+    events, filter,
+    task::{Task, now},
+};
 
 /// The largest error number that a pointer can hold (`IS_ERR`).
 const MAX_ERRNO: i64 = 4095;
 
+const ENFILE: i64 = -23;
+const EMFILE: i64 = -24;
+
+/// So many errors of a process are told one by one.
+const FEW: u32 = 16;
+const BPF_ANY: u64 = 0;
+
+/// Errors of a process.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Told {
+    /// So many were told.
+    told: u32,
+    /// So many there were.
+    times: u32,
+}
+
+/// By process and error number.
+#[map]
+static FAILURES: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 0);
+
 /// A return probe has as many instances as the kernel gives it; on old kernels it can miss calls.
 #[kretprobe]
 fn failure_kretprobe(ctx: RetProbeContext) -> u32 {
-    returned(ctx.ret::<i64>());
+    allocation_returned(ctx.ret::<i64>());
     0
 }
 
 /// The return value comes behind the two arguments.
 #[fexit(function = "alloc_empty_file")]
 fn failure_fexit(ctx: FExitContext) -> i32 {
-    returned(ctx.arg::<i64>(2));
+    allocation_returned(ctx.arg::<i64>(2));
+    0
+}
+
+/// `int get_unused_fd_flags(unsigned flags)`
+#[kretprobe]
+fn descriptor_kretprobe(ctx: RetProbeContext) -> u32 {
+    descriptor_returned(ctx.ret::<i32>());
+    0
+}
+
+/// The return value comes behind the argument.
+#[fexit(function = "get_unused_fd_flags")]
+fn descriptor_fexit(ctx: FExitContext) -> i32 {
+    descriptor_returned(ctx.arg::<i32>(1));
+    0
+}
+
+/// `sys_exit(struct pt_regs *regs, long ret)`: the end of every system call, for kernels that offer nothing better.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn descriptor_syscall(ctx: RawTracePointContext) -> i32 {
+    match ctx.arg::<i64>(1) {
+        ENFILE => {
+            count(Counter::Failed);
+            let _ = failed(-ENFILE as i32);
+        }
+        EMFILE => {
+            let _ = failed(-EMFILE as i32);
+        }
+        _ => {}
+    }
     0
 }
 
 #[inline(always)]
-fn returned(value: i64) {
-    if !(-MAX_ERRNO..0).contains(&value) {
-        return;
+fn allocation_returned(value: i64) {
+    if (-MAX_ERRNO..0).contains(&value) && failed(-value as i32) {
+        count(Counter::Failed);
     }
+}
+
+#[inline(always)]
+fn descriptor_returned(value: i32) {
+    if i64::from(value) == EMFILE {
+        let _ = failed(-value);
+    }
+}
+
+/// Tells of an error of the current process; false when it is none of ours. A process that has no descriptors left asks
+/// again and again, so after the first few it is told how often.
+#[inline(always)]
+fn failed(errno: i32) -> bool {
     let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
     if tgid == config::get!(tracer) || !filter::admits(tgid) {
-        return;
+        return false;
     }
-    count(Counter::Failed);
+    let key = u64::from(tgid) << 32 | errno as u64;
+    let before = FAILURES.get_ptr_mut(key);
+    let (told, now_are) = match before {
+        // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
+        Some(state) => unsafe {
+            (*state).times += 1;
+            ((*state).told, (*state).times)
+        },
+        None => (0, 1),
+    };
+    if now_are > FEW && now_are < told.saturating_mul(2) {
+        return true;
+    }
+    let _ = FAILURES.insert(key, Told { told: now_are, times: now_are }, BPF_ANY);
     events::send(&Failure {
         tag: Tag::Failure as u8,
         reserved: [0; 3],
         tgid,
-        errno: -value as i32,
-        reserved2: 0,
+        errno,
+        times: now_are - told,
         time: now(),
+        limit: limit(Task::current().address()),
         comm: bpf_get_current_comm().unwrap_or_default(),
     });
+    true
 }

@@ -3,6 +3,7 @@
 
 use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
 
+use super::processes;
 use crate::{handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`
@@ -23,5 +24,12 @@ fn release_fentry(ctx: FEntryContext) -> i32 {
 #[fentry(function = "mmap_region")]
 fn mapping_fentry(ctx: FEntryContext) -> i32 {
     mappings::mapped(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    0
+}
+
+/// `void do_close_on_exec(struct files_struct *files)`
+#[fentry(function = "do_close_on_exec")]
+fn leaving_exec_fentry(ctx: FEntryContext) -> i32 {
+    processes::execs(ctx.arg(0));
     0
 }

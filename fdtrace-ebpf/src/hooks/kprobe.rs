@@ -2,6 +2,7 @@
 
 use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
 
+use super::processes;
 use crate::{handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`: every allocator calls it once.
@@ -28,6 +29,15 @@ fn release_kprobe(ctx: ProbeContext) -> u32 {
 fn mapping_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(file), Some(address), Some(length)) = (ctx.arg::<u64>(0), ctx.arg(1), ctx.arg(2)) {
         mappings::mapped(ctx.as_ptr(), file, address, length);
+    }
+    0
+}
+
+/// `void do_close_on_exec(struct files_struct *files)`
+#[kprobe]
+fn leaving_exec_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(files) = ctx.arg::<u64>(0) {
+        processes::execs(files);
     }
     0
 }

@@ -1,18 +1,29 @@
 //! Processes come, change and go.
 
 use aya_ebpf::{
-    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
+    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
     macros::{map, raw_tracepoint},
     maps::PerCpuArray,
     programs::RawTracePointContext,
 };
-use fdtrace_common::wire::{COMM_LEN, Exec, Exit, Fork, Tag};
+use fdtrace_common::{
+    config::ABSENT,
+    counters::Counter,
+    wire::{COMM_LEN, Exec, Exit, Fork, Moment, Tag},
+};
 
 use crate::{
-    config, events, filter,
+    config,
+    counters::count,
+    events, filter, leaving,
     log::debug,
     task::{now, read},
 };
+
+/// `RLIMIT_NOFILE` (include/uapi/asm-generic/resource.h)
+const RLIMIT_NOFILE: u32 = 7;
+/// The size of a `struct rlimit`.
+const RLIMIT_BYTES: u32 = 16;
 
 /// Scratch of `process_exec` alone: its record is too large for the BPF stack.
 #[map]
@@ -32,7 +43,7 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     debug!(&ctx, "fork {} -> {}", parent, tgid);
-    events::send(&Fork {
+    end(&Fork {
         tag: Tag::Fork as u8,
         reserved: [0; 3],
         parent,
@@ -64,7 +75,7 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
     let name: u64 = read(bprm, config::get!(offsets.bprm_filename));
     // SAFETY: as above; the buffer's length is its own. A name that cannot be read stays empty.
     let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut record.path) };
-    events::send(record);
+    end(record);
     0
 }
 
@@ -86,9 +97,61 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
     }
     debug!(&ctx, "exit {}", tgid);
     filter::exited(tgid);
-    let time = now();
-    events::send(&Exit { tag: Tag::Exit as u8, reserved: [0; 3], tgid, time });
+    let code: u32 = read(task, config::get!(offsets.task_exit_code));
+    end(&Exit {
+        tag: Tag::Exit as u8,
+        signal: code as u8 & 0x7f,
+        status: (code >> 8) as u8,
+        reserved: 0,
+        tgid,
+        time: now(),
+        limit: limit(task),
+    });
     0
+}
+
+/// The same moment, before the record of it: what is open. Only the last task that uses a table of descriptors takes it
+/// along; when a whole process ends, that is its table, whoever else is still about to let go of it.
+#[raw_tracepoint(tracepoint = "sched_process_exit")]
+fn leaving_exit(ctx: RawTracePointContext) -> i32 {
+    let task = ctx.arg::<u64>(0);
+    let tgid = tgid(task);
+    if !filter::follows(tgid) {
+        return 0;
+    }
+    let files: u64 = read(task, config::get!(offsets.task_files));
+    if files == 0 || (read::<u32>(files, config::get!(offsets.files_count)) != 1 && live_threads(task) != 0) {
+        return 0;
+    }
+    leaving::walk(files, tgid, Moment::Exit);
+    0
+}
+
+/// The current process is about to run another program, which closes some descriptors.
+#[inline(always)]
+pub(super) fn execs(files: u64) {
+    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    if filter::follows(tgid) {
+        leaving::walk(files, tgid, Moment::Exec);
+    }
+}
+
+/// The record of a process that comes, changes or goes: without it, nobody can tell which program had what.
+#[inline(always)]
+fn end<T: Copy + 'static>(record: &T) {
+    if !events::tell(record) {
+        count(Counter::LostEnds);
+    }
+}
+
+/// `signal->rlim[RLIMIT_NOFILE].rlim_cur`
+#[inline(always)]
+pub(crate) fn limit(task: u64) -> u64 {
+    if config::get!(offsets.signal_limits) == ABSENT {
+        return 0;
+    }
+    let signal: u64 = read(task, config::get!(offsets.task_signal));
+    read(signal, config::get!(offsets.signal_limits) + RLIMIT_NOFILE * RLIMIT_BYTES)
 }
 
 /// `signal->live`, which `do_exit` has decremented before the tracepoint.

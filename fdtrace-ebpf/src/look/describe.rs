@@ -93,7 +93,7 @@ fn is_young(generation: u64) -> bool {
 }
 
 #[inline(always)]
-fn describe(out: &mut Description, inode: u64) {
+pub(crate) fn describe(out: &mut Description, inode: u64) {
     let file = out.handle;
     out.mode = read(file, config::get!(offsets.file_mode));
     out.flags = read(file, config::get!(offsets.file_flags));
@@ -123,6 +123,18 @@ fn describe_inode(out: &mut Description, inode: u64) {
     let superblock: u64 = read(inode, config::get!(offsets.inode_sb));
     out.magic = read(superblock, config::get!(offsets.sb_magic));
     out.dev = read(superblock, config::get!(offsets.sb_dev));
+}
+
+/// The state of a socket (`TCP_*`); 0 for what is none.
+#[inline(always)]
+pub(crate) fn socket_state(file: u64) -> u8 {
+    let inode: u64 = read(file, config::get!(offsets.file_inode));
+    if read::<u16>(inode, config::get!(offsets.inode_mode)) & S_IFMT != S_IFSOCK {
+        return 0;
+    }
+    let socket: u64 = read(file, config::get!(offsets.file_private));
+    let sock: u64 = read(socket, config::get!(offsets.socket_sk));
+    read(sock, config::get!(offsets.sock_state))
 }
 
 #[inline(always)]

@@ -71,7 +71,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 async fn live(arguments: &Arguments) -> Outcome {
-    let watched = Watch { mappings: arguments.mappings, min_age: arguments.min_age };
+    let watched = Watch { mappings: arguments.mappings, leaving: false, min_age: arguments.min_age };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched)?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.

@@ -163,6 +163,8 @@ enum UnwindOption {
 pub(super) struct Watch {
     /// Who maps handles.
     pub(super) mappings: bool,
+    /// What is open when a program ends.
+    pub(super) leaving: bool,
     /// Survivors mode: handles that their own process closes before this age are only counted; zero for none.
     pub(super) min_age: Duration,
 }
@@ -192,6 +194,7 @@ impl TraceOptions {
             max_handles: self.max_handles.unwrap_or_else(default_handles),
             failures: true,
             mappings: watch.mappings,
+            leaving: watch.leaving,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
             object: self.bpf_log.clone(),
         })

@@ -70,9 +70,10 @@ async fn record(arguments: &Arguments) -> Outcome {
         // The command is our child: whoever follows us follows it from its first moment, and we trace nothing of ours.
         (filters.pids, filters.follow) = (vec![std::process::id()], true);
     }
-    let settings = arguments
-        .trace
-        .settings(filters, Watch { mappings: !arguments.no_mappings, min_age: arguments.min_age })?;
+    let settings = arguments.trace.settings(
+        filters,
+        Watch { mappings: !arguments.no_mappings, leaving: false, min_age: arguments.min_age },
+    )?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.
     let mut stop = Stop::new()?;

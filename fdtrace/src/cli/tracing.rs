@@ -102,9 +102,9 @@ impl Attached {
         let kernel_preempts = self.kernel.preemption.preempts();
         let modules = Arc::<Modules>::default();
         let symbols = Arc::new(self.kernel.into_symbols());
-        let witness = Witness::new(symbols, Arc::clone(&modules), looker);
+        let witness = Witness::new(Arc::clone(&symbols), Arc::clone(&modules), looker);
         let min_age_ns = self.session.survivors_ns;
-        let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, modules, sink };
+        let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, modules, symbols, sink };
         let collector = Collector::start(setup)?;
         Ok(Tracing { collector, witness, meter: Meter::default(), names_all })
     }

@@ -10,6 +10,7 @@ mod chains;
 mod heal;
 mod requests;
 mod survivors;
+mod what;
 mod worker;
 
 pub use requests::{Collector, Look, Sink, Written};

@@ -19,10 +19,11 @@ use super::{
     monotonic_ns,
     requests::{Look, Request, Sink, Written},
     survivors::Survivors,
+    what,
 };
 use crate::{
     handles::{Fold, FreshGroup, Snapshot},
-    kernel::{self, FileNr, Tracer},
+    kernel::{self, FileNr, Symbols, Tracer},
     stacks::Modules,
     stream::{Event, Fact, Record, Vitals, decode},
 };
@@ -59,6 +60,8 @@ pub struct Setup {
     pub min_age_ns: u64,
     /// Where the files are noted that call chains lead through.
     pub modules: Arc<Modules>,
+    /// Kernel functions, which tell what a handle is.
+    pub symbols: Arc<Symbols>,
     /// The trace file, if there is one.
     pub sink: Option<Box<dyn Sink>>,
 }
@@ -67,6 +70,7 @@ pub struct Setup {
 pub(super) struct Worker {
     tracer: Tracer,
     fold: Fold,
+    symbols: Arc<Symbols>,
     healer: Healer,
     census: Census,
     chains: Chains,
@@ -94,6 +98,7 @@ impl Worker {
             healer: Healer::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
             census: Census::start(setup.tracer.existing()),
             chains: Chains::start(setup.tracer.rules()?, setup.modules)?,
+            symbols: setup.symbols,
             survivors,
             bell,
             tracer: setup.tracer,
@@ -215,6 +220,10 @@ impl Worker {
             lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks() + self.chains.lost,
             skipped_allocations,
             skipped_releases,
+            skipped_ends: self.tracer.skipped_ends(),
+            lost_ends: count(Counter::LostEnds),
+            unfollowed: count(Counter::Unfollowed),
+            cut_walks: count(Counter::CutWalks),
             unhealed: self.healer.unhealed,
             phantoms: count(Counter::Phantoms),
             malformed: self.malformed,
@@ -297,6 +306,7 @@ impl Worker {
 
     fn drain_batch(&mut self) -> usize {
         let (batch, chains, malformed) = (&mut self.batch, &mut self.chains, &mut self.malformed);
+        let symbols = &self.symbols;
         let taken = self.tracer.drain(BATCH, |record| match decode(record) {
             Ok(Record::Event(event)) => {
                 chains.note_program(&event);
@@ -304,6 +314,7 @@ impl Worker {
             }
             Ok(Record::Begun(stack)) => chains.begin(stack),
             Ok(Record::Window(window)) => chains.go_on(window),
+            Ok(Record::What(what)) => batch.push(Event::Fact(Box::new(what::described(&what, symbols)))),
             Err(_) => *malformed += 1,
         });
         let mut batch = std::mem::take(&mut self.batch);

@@ -100,7 +100,11 @@ impl Fold {
                 self.images.begin(ImageKey { tgid, since: time }, Some(comm), Some(path));
             }
             Event::Exit { tgid, .. } => self.end_image(tgid),
-            Event::Failure { errno, .. } => *self.errors.entry(errno).or_default() += 1,
+            Event::Failure(failure) => {
+                *self.errors.entry(failure.errno).or_default() += u64::from(failure.times);
+            }
+            // What was open when a program ended is for whoever judges programs.
+            Event::Open(_) => {}
             Event::Gap { .. } => self.loss.gaps += 1,
             Event::FoundLive(alloc) => self.found_live(&alloc),
             Event::FoundGone { handle, generation, .. } => self.found_gone(handle, generation),
@@ -410,6 +414,7 @@ impl Fold {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::Leaving;
 
     const CALL: Call =
         Call { user_stack: 11, kernel_stack: 12, detail: 0, syscall: Some(257), kernel_task: false };
@@ -483,7 +488,7 @@ mod tests {
 
     #[test]
     fn a_process_that_is_gone_leaves_its_sums_and_no_group() {
-        let exit = Event::Exit { time: 9, tgid: 5 };
+        let exit = Event::Exit { time: 9, tgid: 5, how: Leaving::default() };
         let fold = folded([alloc(8, 1, 5), exit, release(8, 1)]);
         assert_eq!(fold.live_groups().count(), 0);
         assert_eq!(fold.counts().allocated, 1);
@@ -494,7 +499,12 @@ mod tests {
     #[test]
     fn handles_of_a_process_that_is_gone_stay_its_own() {
         let fork = Event::Fork { time: 9, parent: 1, child: 5, comm: *b"another\0\0\0\0\0\0\0\0\0" };
-        let fold = folded([alloc(8, 1, 5), Event::Exit { time: 9, tgid: 5 }, fork, alloc(16, 2, 5)]);
+        let fold = folded([
+            alloc(8, 1, 5),
+            Event::Exit { time: 9, tgid: 5, how: Leaving::default() },
+            fork,
+            alloc(16, 2, 5),
+        ]);
         let names: Vec<_> = fold.live_groups().map(|(_, group)| fold.image(group.image).comm).collect();
         assert_eq!(names.len(), 2, "the same pid, two processes");
         assert_eq!(names.iter().filter(|name| name.is_none()).count(), 1);
@@ -534,7 +544,7 @@ mod tests {
 
     #[test]
     fn a_site_keeps_the_sums_of_processes_that_are_gone() {
-        let exit = Event::Exit { time: 9, tgid: 5 };
+        let exit = Event::Exit { time: 9, tgid: 5, how: Leaving::default() };
         let early = folded([alloc(8, 1, 5), belongs(5, 0), exit.clone(), release(8, 1)]);
         let late = folded([alloc(8, 1, 5), exit, release(8, 1), belongs(5, 0)]);
         for fold in [early, late] {
@@ -566,6 +576,7 @@ mod tests {
                 tid: tgid,
                 address: 0x1000,
                 length: 4096,
+                inode: 0,
                 call,
             })
         };
@@ -573,7 +584,7 @@ mod tests {
         let mapping = *fold.details().get(8).and_then(|detail| detail.mapping.as_ref()).expect("a mapping");
         assert_eq!((mapping.tgid, mapping.times), (6, 2));
         assert_eq!(fold.loss().unmatched, 1, "a mapping of a handle that nobody knows");
-        fold.apply(Event::Exit { time: 9, tgid: 6 });
+        fold.apply(Event::Exit { time: 9, tgid: 6, how: Leaving::default() });
         assert_eq!(fold.image(fold.group_at(mapping.group).image).key.tgid, 6, "pinned by the mapping");
         fold.apply(release(8, 1));
         assert!(fold.details().get(8).is_none());

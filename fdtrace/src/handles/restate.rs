@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Fold, Group, GroupId, Image, ImageId};
 use crate::{
     kinds::Kind,
-    stream::{Alloc, Described, Event, Existing, Fact, Mapped},
+    stream::{Alloc, Described, Event, Existing, Fact, Leaving, Mapped},
 };
 
 impl Fold {
@@ -50,7 +50,7 @@ impl Fold {
             events.push(fact(Fact::Identity(image.key, Arc::clone(identity))));
         }
         if image.ended {
-            events.push(Event::Exit { time, tgid });
+            events.push(Event::Exit { time, tgid, how: Leaving::default() });
         }
     }
 
@@ -66,6 +66,7 @@ impl Fold {
                 tid: mapping.tgid,
                 address: mapping.address,
                 length: mapping.length,
+                inode: 0,
                 call: group.call,
             }));
             events.extend(belongs(self.image(group.image), group));
@@ -133,6 +134,7 @@ mod tests {
             tid: 6,
             address: 4096,
             length: 1,
+            inode: 0,
             call: call(9),
         };
         let described = Described {
@@ -164,7 +166,7 @@ mod tests {
             }),
             exec(20, 7),
             alloc(32, 21, 7, 3),
-            Event::Exit { time: 22, tgid: 7 },
+            Event::Exit { time: 22, tgid: 7, how: Leaving::default() },
         ];
         events.into_iter().for_each(|event| one.apply(event));
         let mut other = Fold::default();

@@ -85,6 +85,12 @@ pub enum Role {
     Exec,
     /// A process ends.
     Exit,
+    /// What is open when it ends.
+    OpenAtExit,
+    /// What an exec closes.
+    OpenAtExec,
+    /// A process cannot have a descriptor.
+    NoDescriptor,
     /// What each live handle is.
     Describe,
     /// Which descriptors point to a handle.
@@ -111,6 +117,9 @@ impl Role {
             Self::Fork => "fork",
             Self::Exec => "exec",
             Self::Exit => "exit",
+            Self::OpenAtExit => "open at exit",
+            Self::OpenAtExec => "open at exec",
+            Self::NoDescriptor => "no descriptor left",
             Self::Describe => "what a handle is",
             Self::Descriptors => "who points to it",
             Self::Phantoms => "missed releases",
@@ -245,6 +254,23 @@ const EXIT: Hook = Hook {
     choices: &[choice("process_exit", Target::RawTracepoint("sched_process_exit"))],
     without: None,
 };
+/// Before [`EXIT`]: programs of one tracepoint run in the order in which they were attached.
+const OPEN_AT_EXIT: Hook = Hook {
+    role: Role::OpenAtExit,
+    choices: &[choice("leaving_exit", Target::RawTracepoint("sched_process_exit"))],
+    without: None,
+};
+
+const EXEC_KPROBE: Choice = choice("leaving_exec_kprobe", Target::Kprobe("do_close_on_exec"));
+const EXEC_FENTRY: Choice = choice("leaving_exec_fentry", Target::Fentry("do_close_on_exec"));
+const NO_EXEC: Option<&str> = Some("what an exec closes is told by its releases alone");
+
+const NO_DESCRIPTOR_KRETPROBE: Choice =
+    choice("descriptor_kretprobe", Target::Kretprobe("get_unused_fd_flags"));
+const NO_DESCRIPTOR_FEXIT: Choice = choice("descriptor_fexit", Target::Fexit("get_unused_fd_flags"));
+const NO_DESCRIPTOR_SYSCALL: Choice = choice("descriptor_syscall", Target::RawTracepoint("sys_exit"));
+const NO_EMFILE: Option<&str> = Some("EMFILE is not seen");
+
 const DESCRIBE: Hook = Hook {
     role: Role::Describe,
     choices: &[choice("look_describe", Target::Iterator("bpf_map_elem"))],
@@ -290,7 +316,14 @@ const SURVIVORS: Hook = Hook {
 const KPROBE: &[Hook] = &[
     FORK,
     EXEC,
+    OPEN_AT_EXIT,
     EXIT,
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_KPROBE, EXEC_FENTRY], without: NO_EXEC },
+    Hook {
+        role: Role::NoDescriptor,
+        choices: &[NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_SYSCALL],
+        without: NO_EMFILE,
+    },
     Hook {
         role: Role::Release,
         choices: &[choice("release_kprobe", Target::Kprobe("security_file_free"))],
@@ -314,7 +347,14 @@ const KPROBE: &[Hook] = &[
 const FENTRY: &[Hook] = &[
     FORK,
     EXEC,
+    OPEN_AT_EXIT,
     EXIT,
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_FENTRY, EXEC_KPROBE], without: NO_EXEC },
+    Hook {
+        role: Role::NoDescriptor,
+        choices: &[NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_SYSCALL],
+        without: NO_EMFILE,
+    },
     Hook {
         role: Role::Release,
         choices: &[choice("release_fentry", Target::Fentry("security_file_free"))],
@@ -338,7 +378,10 @@ const FENTRY: &[Hook] = &[
 const TRACEPOINT: &[Hook] = &[
     FORK,
     EXEC,
+    OPEN_AT_EXIT,
     EXIT,
+    Hook { role: Role::OpenAtExec, choices: &[], without: NO_EXEC },
+    Hook { role: Role::NoDescriptor, choices: &[NO_DESCRIPTOR_SYSCALL], without: NO_EMFILE },
     Hook {
         role: Role::Release,
         choices: &[choice("release_slab", Target::RawTracepoint("kmem_cache_free"))],
@@ -493,6 +536,7 @@ pub(super) fn attach(
         let wanted = match hook.role {
             Role::Failure => settings.failures,
             Role::Mapping => settings.mappings,
+            Role::OpenAtExit | Role::OpenAtExec | Role::NoDescriptor => settings.leaving,
             _ => true,
         };
         let report = if wanted {
@@ -610,6 +654,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         max_handles: 1024,
         failures: true,
         mappings: true,
+        leaving: true,
         emit: Emit::All,
         object: None,
     };

@@ -303,6 +303,14 @@ impl Tracer {
         (of(Role::Allocation), of(Role::Release))
     }
 
+    /// Runs that the kernel skipped of the programs that see processes come, change and go.
+    #[must_use]
+    pub fn skipped_ends(&self) -> u64 {
+        let ends = [Role::Fork, Role::Exec, Role::Exit, Role::OpenAtExit, Role::OpenAtExec];
+        let hooks = self.report.hooks.iter().filter(|hook| ends.contains(&hook.role));
+        hooks.filter_map(|hook| self.cost(hook)).map(|cost| cost.skipped).sum()
+    }
+
     /// What each attached program has cost so far.
     #[must_use]
     pub fn costs(&self) -> Vec<ProgramCost> {

@@ -170,8 +170,8 @@ mod tests {
     use crate::{
         kinds::Kind,
         stream::{
-            Alloc, Call, Cause, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Mapped, Origin,
-            Release, Site, Sought, Swallowed, UserChain, UserFrame, Vitals,
+            Alloc, Call, Cause, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Leaving, Mapped,
+            Origin, Release, Site, Sought, Swallowed, UserChain, UserFrame, Vitals,
         },
         trace::Writer,
     };
@@ -227,7 +227,7 @@ mod tests {
                 8..13 => self.release(),
                 13 => self.mapped(),
                 14 => self.fork_or_exec(),
-                15 => Event::Exit { time, tgid: self.random.pid() },
+                15 => Event::Exit { time, tgid: self.random.pid(), how: Leaving::default() },
                 16 => Event::Fact(Box::new(self.site())),
                 17 | 18 => Event::Fact(Box::new(self.belongs())),
                 19 => Event::Fact(Box::new(self.described())),
@@ -275,6 +275,7 @@ mod tests {
                 tid: tgid,
                 address: self.random.below(1 << 40),
                 length: 4096,
+                inode: 0,
                 call,
             })
         }

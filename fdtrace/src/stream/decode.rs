@@ -1,12 +1,14 @@
 use bytes::Buf;
 use fdtrace_common::{
+    look::Description,
     unwind::{Registers, end},
     wire::{
-        self, Cause, CodeMapping, MAX_FRAMES, NO_SYSCALL, Side, Tag, WINDOW_BYTES, WINDOW_MAPPINGS, flag,
+        self, Cause, CodeMapping, MAX_FRAMES, NO_SYSCALL, OPEN_PATH_LEN, Side, Tag, WINDOW_BYTES,
+        WINDOW_MAPPINGS, flag,
     },
 };
 
-use super::{Alloc, Call, Event, Mapped, Name, Release, Stack, Window};
+use super::{Alloc, Call, Event, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Stack, Window};
 
 /// What a record of the ring buffer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +19,23 @@ pub enum Record {
     Begun(Stack),
     /// Stack memory for a chain that has begun.
     Window(Window),
+    /// What the handle is that the last [`Event::Open`] was about.
+    What(Box<What>),
+}
+
+/// What a handle is that is open when its program ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct What {
+    /// The kernel's structures.
+    pub description: Description,
+    /// The process.
+    pub tgid: u32,
+    /// Its descriptor.
+    pub fd: u32,
+    /// The file's entry is in no directory any more, or never was in one.
+    pub deleted: bool,
+    /// The path, where the file is in a file system that is mounted; begins with `...` when it was too long.
+    pub path: Option<String>,
 }
 
 /// Bytes that are no record of this version.
@@ -60,6 +79,8 @@ pub fn decode(record: &[u8]) -> Result<Record, Malformed> {
         tag if tag == Tag::Release as u8 => exactly(size_of::<wire::Release>()).and_then(release),
         tag if tag == Tag::Stack as u8 => return stack(record),
         tag if tag == Tag::Window as u8 => return window(record),
+        tag if tag == Tag::OpenWhat as u8 => return exactly(size_of::<wire::OpenWhat>()).map(what),
+        tag if tag == Tag::Open as u8 => exactly(size_of::<wire::Open>()).and_then(open),
         tag if tag == Tag::Fork as u8 => exactly(size_of::<wire::Fork>()).map(fork),
         tag if tag == Tag::Exec as u8 => exactly(size_of::<wire::Exec>()).map(exec),
         tag if tag == Tag::Exit as u8 => exactly(size_of::<wire::Exit>()).map(exit),
@@ -214,17 +235,62 @@ fn exec(mut bytes: &[u8]) -> Event {
 }
 
 fn exit(mut bytes: &[u8]) -> Event {
-    bytes.advance(3);
+    let (signal, status) = (bytes.get_u8(), bytes.get_u8());
+    bytes.advance(1);
     let tgid = bytes.get_u32_ne();
-    Event::Exit { time: bytes.get_u64_ne(), tgid }
+    let time = bytes.get_u64_ne();
+    Event::Exit { time, tgid, how: Leaving { signal, status, limit: bytes.get_u64_ne() } }
 }
 
 fn failure(mut bytes: &[u8]) -> Event {
     bytes.advance(3);
     let tgid = bytes.get_u32_ne();
     let errno = bytes.get_i32_ne();
-    bytes.advance(4);
-    Event::Failure { time: bytes.get_u64_ne(), tgid, errno }
+    let times = bytes.get_u32_ne();
+    let time = bytes.get_u64_ne();
+    Event::Failure(Shortage { time, tgid, errno, times, limit: bytes.get_u64_ne() })
+}
+
+fn open(mut bytes: &[u8]) -> Result<Event, Malformed> {
+    let moment = match bytes.get_u8() {
+        0 => Moment::Exit,
+        1 => Moment::Exec,
+        value => {
+            return Err(Malformed::Value { tag: Tag::Open as u8, field: "moment", value: value.into() });
+        }
+    };
+    let close_on_exec = bytes.get_u8() != 0;
+    let socket_state = bytes.get_u8();
+    let tgid = bytes.get_u32_ne();
+    let (handle, generation, time) = (bytes.get_u64_ne(), bytes.get_u64_ne(), bytes.get_u64_ne());
+    let fd = bytes.get_u32_ne();
+    let deleted = bytes.get_u8() != 0;
+    Ok(Event::Open(Open { handle, generation, time, tgid, fd, moment, close_on_exec, socket_state, deleted }))
+}
+
+fn what(mut bytes: &[u8]) -> Record {
+    let deleted = bytes.get_u8() != 0;
+    let path_end = bytes.get_u8();
+    bytes.advance(1);
+    let fd = bytes.get_u32_ne();
+    let tgid = bytes.get_u32_ne();
+    let length = (bytes.get_u32_ne() as usize).min(OPEN_PATH_LEN);
+    let (description, names) = bytes.split_at(size_of::<Description>());
+    // SAFETY: as many bytes as the structure has, which is made of integers and has no padding.
+    let description = unsafe { description.as_ptr().cast::<Description>().read_unaligned() };
+    Record::What(Box::new(What { description, tgid, fd, deleted, path: path(&names[..length], path_end) }))
+}
+
+/// A path from the names of its entries, innermost first with a zero behind each.
+fn path(names: &[u8], end: u8) -> Option<String> {
+    let start = match end {
+        1 => "",
+        2 => "...",
+        _ => return None,
+    };
+    let names = names.strip_suffix(&[0]).unwrap_or(names);
+    let outermost_first = names.rsplit(|byte| *byte == 0);
+    Some(outermost_first.fold(start.to_owned(), |path, name| path + "/" + &String::from_utf8_lossy(name)))
 }
 
 fn mapped(mut bytes: &[u8]) -> Event {
@@ -239,8 +305,9 @@ fn mapped(mut bytes: &[u8]) -> Event {
     let time = bytes.get_u64_ne();
     let tgid = bytes.get_u32_ne();
     let detail = bytes.get_u32_ne();
+    let inode = bytes.get_u64_ne();
     let call = call(user_stack, 0, detail, syscall, flags);
-    Event::Mapped(Mapped { handle, generation, time, tgid, tid, address, length, call })
+    Event::Mapped(Mapped { handle, generation, time, tgid, tid, address, length, inode, call })
 }
 
 fn name(bytes: &mut &[u8]) -> Name {
@@ -331,11 +398,63 @@ mod tests {
             time: 7,
             tgid: 8,
             detail: 9,
+            inode: 10,
         };
         let call = Call { user_stack: 4, kernel_stack: 0, detail: 9, syscall: Some(9), kernel_task: false };
-        let mapped =
-            Mapped { handle: 2, generation: 3, time: 7, tgid: 8, tid: 1, address: 5, length: 6, call };
+        let mapped = Mapped {
+            handle: 2,
+            generation: 3,
+            time: 7,
+            tgid: 8,
+            tid: 1,
+            address: 5,
+            length: 6,
+            inode: 10,
+            call,
+        };
         assert_eq!(event(&bytes_of(&record)), Ok(Event::Mapped(mapped)));
+    }
+
+    #[test]
+    fn decodes_what_is_open_at_the_end() {
+        let record = wire::Open {
+            tag: Tag::Open as u8,
+            moment: 1,
+            close_on_exec: 1,
+            socket_state: 8,
+            tgid: 5,
+            handle: 6,
+            generation: 7,
+            time: 8,
+            fd: 9,
+            deleted: 1,
+            reserved: [0; 3],
+        };
+        let open = Open {
+            handle: 6,
+            generation: 7,
+            time: 8,
+            tgid: 5,
+            fd: 9,
+            moment: Moment::Exec,
+            close_on_exec: true,
+            socket_state: 8,
+            deleted: true,
+        };
+        assert_eq!(event(&bytes_of(&record)), Ok(Event::Open(open)));
+        let strange = wire::Open { moment: 2, ..record };
+        assert_eq!(
+            event(&bytes_of(&strange)),
+            Err(Malformed::Value { tag: Tag::Open as u8, field: "moment", value: 2 })
+        );
+    }
+
+    #[test]
+    fn a_path_is_read_from_its_end() {
+        assert_eq!(path(b"log\0var\0", 1).as_deref(), Some("/var/log"));
+        assert_eq!(path(b"log\0var\0", 2).as_deref(), Some(".../var/log"));
+        assert_eq!(path(b"[eventfd]\0", 0), None);
+        assert_eq!(path(b"", 1).as_deref(), Some("/"));
     }
 
     #[test]

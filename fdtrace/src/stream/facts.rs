@@ -169,6 +169,14 @@ pub struct Vitals {
     pub skipped_allocations: u64,
     /// Runs of the release's program that the kernel skipped.
     pub skipped_releases: u64,
+    /// Runs that the kernel skipped of the programs that see processes come, change and go.
+    pub skipped_ends: u64,
+    /// Records that found no room in the ring, of processes that came, changed or went, and of what was open then.
+    pub lost_ends: u64,
+    /// Processes that should be followed and are not.
+    pub unfollowed: u64,
+    /// Tables of descriptors that were too long to be walked to their end.
+    pub cut_walks: u64,
     /// Skipped runs after which an allocation may be missing.
     pub unhealed: u64,
     /// Addresses that were used again although no release was seen.

@@ -8,11 +8,11 @@ mod decode;
 mod facts;
 mod origin;
 
-pub use decode::{Malformed, Record, decode, entry_call};
+pub use decode::{Malformed, Record, What, decode, entry_call};
 pub use facts::{
     Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, Sought, UserChain, UserFrame, Vitals,
 };
-pub use fdtrace_common::wire::{Cause, Side};
+pub use fdtrace_common::wire::{Cause, Moment, Side};
 pub use origin::Origin;
 
 use fdtrace_common::{
@@ -60,16 +60,13 @@ pub enum Event {
         time: u64,
         /// The process.
         tgid: u32,
+        /// How.
+        how: Leaving,
     },
-    /// An allocation failed.
-    Failure {
-        /// When, `CLOCK_MONOTONIC` in ns.
-        time: u64,
-        /// The process that got the error.
-        tgid: u32,
-        /// The error number, positive.
-        errno: i32,
-    },
+    /// A descriptor is open when its program ends; comes before the exit or exec that ends it.
+    Open(Open),
+    /// An allocation failed, or there was no descriptor for it.
+    Failure(Shortage),
     /// Events were lost before this one.
     Gap {
         /// When that was noticed, `CLOCK_MONOTONIC` in ns.
@@ -104,16 +101,66 @@ impl Event {
             Self::Alloc(alloc) => Some(alloc.generation),
             Self::Release(release) => Some(release.time),
             Self::Mapped(mapped) => Some(mapped.time),
+            Self::Open(open) => Some(open.time),
+            Self::Failure(failure) => Some(failure.time),
             Self::Look(vitals) => Some(vitals.time),
             Self::Fork { time, .. }
             | Self::Exec { time, .. }
             | Self::Exit { time, .. }
-            | Self::Failure { time, .. }
             | Self::Gap { time, .. }
             | Self::FoundGone { time, .. } => Some(*time),
             Self::Stack(_) | Self::FoundLive(_) | Self::Swallowed(_) | Self::Fact(_) => None,
         }
     }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Leaving {
+    /// The signal that killed it; 0 for none.
+    pub signal: u8,
+    /// The status that it exited with.
+    pub status: u8,
+    /// Its soft limit of descriptors; 0 when nobody knows.
+    pub limit: u64,
+}
+
+/// A descriptor that is open when its program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Open {
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Its generation.
+    pub generation: u64,
+    /// When, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// The process.
+    pub tgid: u32,
+    /// The descriptor.
+    pub fd: u32,
+    /// At its exit; or at an exec, which closes this descriptor.
+    pub moment: Moment,
+    /// It has the close-on-exec flag.
+    pub close_on_exec: bool,
+    /// State of a socket (`TCP_*`); 0 for what is none.
+    pub socket_state: u8,
+    /// The file's entry is in no directory any more, or never was in one.
+    pub deleted: bool,
+}
+
+/// Something that could not be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shortage {
+    /// When, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// The process that got the error.
+    pub tgid: u32,
+    /// The error number, positive.
+    pub errno: i32,
+    /// How often, since the last event of this process and error.
+    pub times: u32,
+    /// The process's soft limit of descriptors; 0 when nobody knows.
+    pub limit: u64,
 }
 
 /// Short lives that were only counted: made, and closed by the process that made them before they were old enough.
@@ -144,6 +191,8 @@ pub struct Mapped {
     pub address: u64,
     /// How many bytes.
     pub length: u64,
+    /// Kernel address of the handle's inode, the same for all handles of one file that live at once; 0 when nobody knows.
+    pub inode: u64,
     /// From where, and by what call.
     pub call: Call,
 }

@@ -4,11 +4,14 @@ use super::{
     bytes::{Bytes, Damage},
     facts::{Dictionary, address, existing, process},
     format::{
-        ALLOC, Bases, COLUMNS, MAX_ENTRIES, RECENT, RECENT_CODE, RELEASE, alloc, call, column, figures,
+        ALLOC, Bases, COLUMNS, MAX_ENTRIES, RECENT, RECENT_CODE, RELEASE, alloc, call, column, figures, open,
         record, release,
     },
 };
-use crate::stream::{Alloc, Call, Cause, Event, Fact, Mapped, Name, Release, Swallowed, Vitals};
+use crate::stream::{
+    Alloc, Call, Cause, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Swallowed,
+    Vitals,
+};
 
 /// Bytes of text after which a batch of events is full.
 const HEAVY: usize = 1 << 20;
@@ -79,10 +82,8 @@ impl Decoder {
             record::MAPPED => tables.mapped(bytes, bases)?,
             record::FORK => fork(bytes, bases)?,
             record::EXEC => exec(bytes, bases)?,
-            record::EXIT => {
-                let (time, tgid) = moment(&mut bytes, bases)?;
-                Event::Exit { time, tgid }
-            }
+            record::EXIT => exit(bytes, bases)?,
+            record::OPEN => tables.open(bytes, bases)?,
             record::FAILURE => failure(bytes, bases)?,
             record::GAP => Event::Gap { time: time(&mut bytes, bases)?, events: bytes.number()? },
             record::FOUND_GONE => {
@@ -333,8 +334,28 @@ impl Tables {
         let tid = bytes.short_from(group.tgid)?;
         bases.mapping = bytes.number_from(bases.mapping)?;
         let (address, length) = (bases.mapping, bytes.number()?);
+        let inode = or_default(&mut bytes, Bytes::number)?;
         let (tgid, call) = (group.tgid, group.call);
-        Ok(Event::Mapped(Mapped { handle, generation, time, tgid, tid, address, length, call }))
+        Ok(Event::Mapped(Mapped { handle, generation, time, tgid, tid, address, length, inode, call }))
+    }
+
+    fn open(&self, mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
+        let (time, tgid) = moment(&mut bytes, bases)?;
+        let (handle, generation) = self.handle(&mut bytes, bases)?;
+        let fd = bytes.short()?;
+        let flags = bytes.byte()?;
+        let socket_state = bytes.byte()?;
+        Ok(Event::Open(Open {
+            handle,
+            generation,
+            time,
+            tgid,
+            fd,
+            moment: if flags & open::AT_EXEC == 0 { Moment::Exit } else { Moment::Exec },
+            close_on_exec: flags & open::CLOSE_ON_EXEC != 0,
+            socket_state,
+            deleted: flags & open::DELETED != 0,
+        }))
     }
 }
 
@@ -400,10 +421,28 @@ fn exec(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
     Ok(Event::Exec { time, tgid, comm, path: bytes.bytes()?.to_vec() })
 }
 
+fn exit(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
+    let (time, tgid) = moment(&mut bytes, bases)?;
+    let signal = or_default(&mut bytes, Bytes::byte)?;
+    let status = or_default(&mut bytes, Bytes::byte)?;
+    let limit = or_default(&mut bytes, Bytes::number)?;
+    Ok(Event::Exit { time, tgid, how: Leaving { signal, status, limit } })
+}
+
 fn failure(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
     let (time, tgid) = moment(&mut bytes, bases)?;
     let errno = i32::try_from(bytes.number_from(0)?.cast_signed()).map_err(|_| Damage::Range)?;
-    Ok(Event::Failure { time, tgid, errno })
+    let times = if bytes.0.is_empty() { 1 } else { bytes.short()? };
+    let limit = or_default(&mut bytes, Bytes::number)?;
+    Ok(Event::Failure(Shortage { time, tgid, errno, times, limit }))
+}
+
+/// What a writer of an earlier version did not know to write.
+fn or_default<'a, T: Default>(
+    bytes: &mut Bytes<'a>,
+    read: impl FnOnce(&mut Bytes<'a>) -> Result<T, Damage>,
+) -> Result<T, Damage> {
+    if bytes.0.is_empty() { Ok(T::default()) } else { read(bytes) }
 }
 
 fn swallowed(mut bytes: Bytes<'_>, dictionary: &Dictionary) -> Result<Event, Damage> {
@@ -417,6 +456,9 @@ fn swallowed(mut bytes: Bytes<'_>, dictionary: &Dictionary) -> Result<Event, Dam
 fn look(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
     let mut vitals = Vitals { time: time(&mut bytes, bases)?, ..bases.look };
     for figure in figures(&mut vitals) {
+        if bytes.0.is_empty() {
+            break;
+        }
         *figure = bytes.number_from(*figure)?;
     }
     bases.look = vitals;

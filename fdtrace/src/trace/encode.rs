@@ -5,11 +5,11 @@ use super::{
     facts::Words,
     format::{
         ALLOC, Bases, COLUMNS, MAX_ENTRIES, MAX_STRINGS, MAX_TEXT, RECENT_CODE, RELEASE, alloc, call, column,
-        figures, record, release,
+        figures, open, record, release,
     },
     tables::{Groups, Handles, Tell},
 };
-use crate::stream::{Alloc, Call, Event, Mapped, Name, Release, Swallowed, Vitals};
+use crate::stream::{Alloc, Call, Event, Mapped, Moment, Name, Open, Release, Swallowed, Vitals};
 
 /// Makes blocks of events.
 #[derive(Default)]
@@ -77,13 +77,20 @@ impl Encoder {
                 self.groups.end_program(*tgid, false);
                 self.exec(*time, *tgid, comm, path);
             }
-            Event::Exit { time, tgid } => {
+            Event::Exit { time, tgid, how } => {
                 self.groups.end_program(*tgid, true);
-                self.out.record(record::EXIT, |bytes, bases| put_moment(bytes, bases, *time, *tgid));
+                self.out.record(record::EXIT, |bytes, bases| {
+                    put_moment(bytes, bases, *time, *tgid);
+                    bytes.extend([how.signal, how.status]);
+                    put(bytes, how.limit);
+                });
             }
-            Event::Failure { time, tgid, errno } => self.out.record(record::FAILURE, |bytes, bases| {
-                put_moment(bytes, bases, *time, *tgid);
-                put_from(bytes, 0, i64::from(*errno).cast_unsigned());
+            Event::Open(open) => self.open(open),
+            Event::Failure(failure) => self.out.record(record::FAILURE, |bytes, bases| {
+                put_moment(bytes, bases, failure.time, failure.tgid);
+                put_from(bytes, 0, i64::from(failure.errno).cast_unsigned());
+                put(bytes, failure.times.into());
+                put(bytes, failure.limit);
             }),
             Event::Gap { time, events } => self.out.record(record::GAP, |bytes, bases| {
                 put_time(bytes, bases, *time);
@@ -168,6 +175,21 @@ impl Encoder {
             put_from(bytes, bases.mapping, event.address);
             bases.mapping = event.address;
             put(bytes, event.length);
+            put(bytes, event.inode);
+        });
+    }
+
+    fn open(&mut self, event: &Open) {
+        let handles = &self.handles;
+        let bit = |is: bool, flag: u8| if is { flag } else { 0 };
+        let flags = bit(event.moment == Moment::Exec, open::AT_EXEC)
+            | bit(event.close_on_exec, open::CLOSE_ON_EXEC)
+            | bit(event.deleted, open::DELETED);
+        self.out.record(record::OPEN, |bytes, bases| {
+            put_moment(bytes, bases, event.time, event.tgid);
+            put_handle(bytes, bases, handles, event.handle, event.generation);
+            put(bytes, event.fd.into());
+            bytes.extend([flags, event.socket_state]);
         });
     }
 

@@ -114,6 +114,7 @@ pub(super) mod record {
     pub(crate) const DESCRIBED: u8 = 28;
     pub(crate) const EXISTING: u8 = 29;
     pub(crate) const LOOK: u8 = 30;
+    pub(crate) const OPEN: u8 = 31;
 }
 
 /// Bits of a call's flags.
@@ -122,6 +123,13 @@ pub(super) mod call {
     pub(crate) const KERNEL_STACK: u8 = 2;
     pub(crate) const KERNEL_TASK: u8 = 4;
     pub(crate) const SYSCALL: u8 = 8;
+}
+
+/// Bits of the flags of a descriptor that is open when its program ends.
+pub(super) mod open {
+    pub(crate) const AT_EXEC: u8 = 1;
+    pub(crate) const CLOSE_ON_EXEC: u8 = 2;
+    pub(crate) const DELETED: u8 = 4;
 }
 
 /// What differences are taken to. Writer and reader move it alike; it begins as zeros with every table that is empty.
@@ -145,8 +153,8 @@ pub(super) struct Bases {
     pub(super) look: Vitals,
 }
 
-/// The figures of a look but for its time, in the order of the file.
-pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 17] {
+/// The figures of a look but for its time, in the order of the file: later versions have more.
+pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 21] {
     [
         &mut vitals.allocated,
         &mut vitals.never_opened,
@@ -165,5 +173,9 @@ pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 17] {
         &mut vitals.young,
         &mut vitals.swallowed,
         &mut vitals.swallowed_never_opened,
+        &mut vitals.skipped_ends,
+        &mut vitals.lost_ends,
+        &mut vitals.unfollowed,
+        &mut vitals.cut_walks,
     ]
 }

@@ -14,8 +14,9 @@ use crate::{
     handles::Fold,
     kinds::Kind,
     stream::{
-        Alloc, Call, Cause, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame, Mapped,
-        Origin, Release, Site, Sought, Swallowed, UserChain, UserFrame, Vitals,
+        Alloc, Call, Cause, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame, Leaving,
+        Mapped, Moment, Open, Origin, Release, Shortage, Site, Sought, Swallowed, UserChain, UserFrame,
+        Vitals,
     },
 };
 
@@ -163,7 +164,7 @@ impl Wild {
     fn event(&mut self) -> Event {
         let time = self.now();
         let tgid = self.random.short(6);
-        match self.random.below(24) {
+        match self.random.below(25) {
             0..7 => Event::Alloc(self.alloc()),
             7..14 => Event::Release(self.release()),
             14 => Event::FoundLive(self.alloc()),
@@ -174,8 +175,29 @@ impl Wild {
             16 => self.mapped(time, tgid),
             17 => Event::Fork { time, parent: tgid, child: self.random.short(6), comm: self.random.name() },
             18 => Event::Exec { time, tgid, comm: self.random.name(), path: self.random.text().into_bytes() },
-            19 => Event::Exit { time, tgid },
-            20 => Event::Failure { time, tgid, errno: self.random.short(40).cast_signed() },
+            19 => Event::Exit {
+                time,
+                tgid,
+                how: Leaving { signal: 9, status: 3, limit: self.random.short(4096).into() },
+            },
+            22 => Event::Open(Open {
+                handle: self.random.number(9),
+                generation: self.random.number(9),
+                time,
+                tgid,
+                fd: self.random.short(70_000),
+                moment: if self.random.short(2) == 0 { Moment::Exit } else { Moment::Exec },
+                close_on_exec: self.random.short(2) == 0,
+                socket_state: 8,
+                deleted: self.random.short(2) == 0,
+            }),
+            20 => Event::Failure(Shortage {
+                time,
+                tgid,
+                errno: self.random.short(40).cast_signed(),
+                times: self.random.short(40),
+                limit: 1024,
+            }),
             21 => match self.random.below(3) {
                 0 => Event::Gap { time, events: self.random.number(9) },
                 1 => Event::Swallowed(Swallowed {
@@ -199,6 +221,7 @@ impl Wild {
             tid: self.random.short(9),
             address: self.random.number(1 << 47),
             length: self.random.number(1 << 20),
+            inode: self.random.word(),
             call: self.random.call(),
         })
     }
@@ -391,7 +414,11 @@ fn a_program_that_runs_keeps_the_names_of_its_calls() {
             events.push(Event::Exec { time, tgid: 9, comm, path: Vec::new() });
         }
     }
-    events.extend([alloc(7, 99, 6000), Event::Exit { time: 6001, tgid: 7 }, alloc(9, 2, 6002)]);
+    events.extend([
+        alloc(7, 99, 6000),
+        Event::Exit { time: 6001, tgid: 7, how: Leaving::default() },
+        alloc(9, 2, 6002),
+    ]);
     let mut writer = Writer::with_limits(Vec::new(), &header(), TIGHT).unwrap();
     writer.write(&events).unwrap();
     let (handles, (groups, calls, processes)) = writer.remembered();
@@ -414,7 +441,10 @@ fn stacks_and_what_is_no_handle_are_left_out() {
     let stack =
         crate::stream::Stack { hash: 3, side: crate::stream::Side::User, tgid: 1, frames, complete: false };
     let nothing = Alloc { handle: 0, generation: 1, tgid: 2, tid: 2, call: Call::default() };
-    let kept = [Event::Exit { time: 1, tgid: 2 }, Event::Exit { time: 2, tgid: 2 }];
+    let kept = [
+        Event::Exit { time: 1, tgid: 2, how: Leaving::default() },
+        Event::Exit { time: 2, tgid: 2, how: Leaving::default() },
+    ];
     let [first, last] = kept.clone();
     let (read, end) = read(&written(&[first, Event::Stack(stack), Event::Alloc(nothing), last], ORDINARY));
     assert_eq!((read.as_slice(), end), (kept.as_slice(), End::Complete));
@@ -587,7 +617,7 @@ fn blocks_and_records_of_later_versions_are_passed_over() {
     bytes.extend(unknown.to_bytes());
     bytes.extend(b"what");
     let (events, end) = read(&bytes);
-    assert_eq!(events, [Event::Exit { time: 5, tgid: 2 }]);
+    assert_eq!(events, [Event::Exit { time: 5, tgid: 2, how: Leaving::default() }]);
     assert_eq!(end, End::Cut { at: bytes.len() as u64 });
 }
 

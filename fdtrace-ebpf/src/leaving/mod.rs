@@ -1,0 +1,223 @@
+//! What is open when a program ends: one walk over the table of descriptors that goes away.
+//!
+//! The steps of the walk are global functions, which the verifier checks once and not once for each round of the loop.
+//! Such a function takes numbers only, so it finds the walk by the number of the program that it belongs to.
+
+mod path;
+
+use aya_ebpf::{
+    macros::map,
+    maps::{LruHashMap, PerCpuArray},
+};
+use fdtrace_common::{
+    counters::Counter,
+    hash,
+    look::{Description, NAME_LEN},
+    wire::{Entry, Moment, OPEN_PATH_LEN, Open, OpenWhat, Tag},
+};
+
+use crate::{
+    config,
+    counters::count,
+    events,
+    handles::HANDLES,
+    look::describe,
+    task::{now, read},
+};
+
+const BPF_ANY: u64 = 0;
+
+/// The most rounds of a walk: a round is a word of the table's bits, or a descriptor.
+const MOST_ROUNDS: u32 = 24_576;
+
+/// So many handles of each call chain of a process are described.
+const MOST_DESCRIBED: u32 = 4;
+
+/// A walk, in memory between its rounds: in registers, every way through a round would be another way through all that
+/// follow.
+#[repr(C)]
+struct Walk {
+    open: Open,
+    what: OpenWhat,
+    climb: path::Climb,
+    /// `fdtable.fd`
+    slots: u64,
+    /// `fdtable.open_fds`
+    open_bits: u64,
+    /// `fdtable.close_on_exec`
+    close_bits: u64,
+    /// The descriptors that are left of the current word.
+    word: u64,
+    /// The close-on-exec flags of the current word.
+    close: u64,
+    /// First descriptor of the current word.
+    base: u32,
+    /// First descriptor of the next word.
+    next: u32,
+    /// `fdtable.max_fds`
+    length: u32,
+    reserved: u32,
+}
+
+/// The walks of each CPU: at an exit, and at an exec. One program each, which the kernel never runs twice at once on a CPU.
+#[map]
+static WALKS: PerCpuArray<Walk> = PerCpuArray::with_max_entries(2, 0);
+
+/// How many handles of a call chain were described. An evicted chain is described again.
+#[map]
+static DESCRIBED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
+
+/// Tells of all traced handles that the table of a task has open; at an exec, of those that it closes.
+#[inline(always)]
+pub(crate) fn walk(files: u64, tgid: u32, moment: Moment) {
+    let number = moment as u32;
+    let Some(walk) = WALKS.get_ptr_mut(number) else { return };
+    // SAFETY: the map's value is one `Walk`, which only this program uses on this CPU.
+    begin(unsafe { &mut *walk }, files, tgid, moment);
+    let mut rounds = 0;
+    while rounds < MOST_ROUNDS {
+        if leaving_round(number) == 0 {
+            return;
+        }
+        rounds += 1;
+    }
+    count(Counter::CutWalks);
+}
+
+#[inline(always)]
+fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment) {
+    let table: u64 = read(files, config::get!(offsets.files_table));
+    walk.open = Open {
+        tag: Tag::Open as u8,
+        moment: moment as u8,
+        close_on_exec: 0,
+        socket_state: 0,
+        tgid,
+        handle: 0,
+        generation: 0,
+        time: now(),
+        fd: 0,
+        deleted: 0,
+        reserved: [0; 3],
+    };
+    walk.slots = read(table, config::get!(offsets.table_files));
+    walk.open_bits = read(table, config::get!(offsets.table_open));
+    walk.close_bits = read(table, config::get!(offsets.table_close));
+    walk.length = read(table, config::get!(offsets.table_length));
+    walk.word = 0;
+    walk.close = 0;
+    walk.base = 0;
+    walk.next = 0;
+}
+
+/// One round: the next word of the table's bits, or the next descriptor of this one; 0 when there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn leaving_round(number: u32) -> i32 {
+    let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
+    // SAFETY: as above.
+    let walk = unsafe { &mut *walk };
+    if walk.word == 0 {
+        return i32::from(next_word(walk));
+    }
+    let bit = walk.word.trailing_zeros();
+    walk.word &= walk.word - 1;
+    let fd = walk.base + bit;
+    let handle: u64 = read(walk.slots.wrapping_add(u64::from(fd) * 8), 0);
+    let Some(entry) = HANDLES.get_ptr(handle) else { return 1 };
+    // SAFETY: the pointer is to a value of the map, not null; the handle is alive, for the table holds it.
+    let entry = unsafe { &*entry };
+    walk.open.handle = handle;
+    walk.open.generation = entry.generation;
+    walk.open.fd = fd;
+    walk.open.close_on_exec = (walk.close >> bit) as u8 & 1;
+    walk.open.socket_state = describe::socket_state(handle);
+    walk.open.deleted = u8::from(path::is_deleted(read(handle, config::get!(offsets.file_dentry))));
+    if !events::tell(&walk.open) {
+        count(Counter::LostEnds);
+        return 1;
+    }
+    if is_to_be_described(entry) {
+        leaving_description(number);
+    }
+    1
+}
+
+#[inline(always)]
+fn next_word(walk: &mut Walk) -> bool {
+    if walk.next >= walk.length {
+        return false;
+    }
+    let at = u64::from(walk.next / 8);
+    walk.close = read(walk.close_bits.wrapping_add(at), 0);
+    walk.word = read(walk.open_bits.wrapping_add(at), 0);
+    if walk.open.moment == Moment::Exec as u8 {
+        walk.word &= walk.close;
+    }
+    walk.base = walk.next;
+    walk.next += u64::BITS;
+    true
+}
+
+/// Whether a handle is one of the first of its call chain and process.
+#[inline(always)]
+fn is_to_be_described(entry: &Entry) -> bool {
+    let chain = hash::mix(hash::mix(entry.user_stack, entry.tgid.into()), entry.detail.into());
+    let Some(described) = DESCRIBED.get_ptr_mut(chain) else {
+        let _ = DESCRIBED.insert(chain, 1, BPF_ANY);
+        return true;
+    };
+    // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
+    unsafe {
+        *described += 1;
+        *described <= MOST_DESCRIBED
+    }
+}
+
+/// Tells what the handle is that was told of last.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn leaving_description(number: u32) -> i32 {
+    let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
+    // SAFETY: as above.
+    let walk = unsafe { &mut *walk };
+    let handle = walk.open.handle;
+    let inode: u64 = read(handle, config::get!(offsets.file_inode));
+    if inode == 0 {
+        return 0;
+    }
+    walk.what.tag = Tag::OpenWhat as u8;
+    walk.what.reserved = 0;
+    walk.what.fd = walk.open.fd;
+    walk.what.tgid = walk.open.tgid;
+    walk.what.description.handle = handle;
+    walk.what.description.generation = walk.open.generation;
+    describe::describe(&mut walk.what.description, inode);
+    path::begin(&mut walk.climb, handle);
+    walk.what.deleted = walk.open.deleted;
+    let mut steps = 0;
+    while steps < path::MOST_STEPS {
+        if leaving_climb(number) == 0 {
+            break;
+        }
+        steps += 1;
+    }
+    walk.what.path_bytes = walk.climb.bytes;
+    walk.what.path_end = walk.climb.end;
+    if !events::tell(&walk.what) {
+        count(Counter::LostStacks);
+    }
+    0
+}
+
+/// One step towards the root; 0 when there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn leaving_climb(number: u32) -> i32 {
+    let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
+    // SAFETY: as above.
+    let walk = unsafe { &mut *walk };
+    i32::from(path::climb(&mut walk.climb, &mut walk.what.path))
+}
+
+const _: () = assert!(size_of::<Description>() > NAME_LEN && OPEN_PATH_LEN.is_power_of_two());
