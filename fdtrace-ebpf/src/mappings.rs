@@ -1,17 +1,13 @@
 //! Handles that are mapped into memory: a mapping keeps its file open after the descriptor is closed.
 
-use aya_ebpf::{
-    helpers::bpf_get_current_pid_tgid,
-    macros::map,
-    maps::{LruHashMap, PerCpuArray},
-};
+use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
 use core::ffi::c_void;
 use fdtrace_common::wire::{Entry, Mapped, Tag, flag, state};
 
 use crate::{
     config, events,
     handles::HANDLES,
-    stacks::{self, Scratch},
+    stacks,
     task::{Task, now, read},
 };
 
@@ -20,10 +16,6 @@ const BPF_ANY: u64 = 0;
 const MAP_ANONYMOUS: u64 = 0x20;
 /// The largest error number that an address can hold (`IS_ERR_VALUE`).
 const MAX_ERRNO: i64 = 4095;
-
-/// Scratch of the programs that see mappings: one backend's, which run in a task and never inside each other.
-#[map]
-static MAPPING_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
 /// The handle that a thread has allocated in `shmat`, until that returns.
 #[map]
@@ -53,7 +45,7 @@ pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
         tid,
         handle,
         generation,
-        user_stack: if has_stack { user_stack(ctx, task, tgid) } else { 0 },
+        user_stack: if has_stack { stacks::take_user(ctx, task, tgid) } else { 0 },
         address,
         length,
         time: now(),
@@ -70,13 +62,6 @@ fn note_mapped(entry: *mut Entry) -> u64 {
         (*entry).state |= state::MAPPED;
         (*entry).generation
     }
-}
-
-#[inline(always)]
-fn user_stack(ctx: *mut c_void, task: Task, tgid: u32) -> u64 {
-    let Some(scratch) = MAPPING_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
-    stacks::take_user(ctx, task, tgid, unsafe { &mut *scratch })
 }
 
 /// `mmap` is about to return. Its arguments are still where the process put them; the descriptor could have become

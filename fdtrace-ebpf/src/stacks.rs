@@ -38,11 +38,22 @@ const BPF_ANY: u64 = 0;
 
 /// A stack record as it goes through the ring, and what it is made with.
 #[repr(C)]
-pub(crate) struct Scratch {
+struct Scratch {
     header: StackHeader,
     frames: Frames,
     work: Workspace,
     window: Window,
+}
+
+/// Finds the code that one word of a window points into; global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_locate(taker: u32, slot: u32) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *scratch };
+    window::locate(&mut scratch.window, &mut scratch.work, slot as usize);
+    0
 }
 
 /// What is remembered of a (user stack, system call, detail).
@@ -54,9 +65,29 @@ struct Site {
     reserved: u32,
 }
 
-/// Scratch of the allocation program. Only one is loaded, and the kernel never runs it twice at once on a CPU.
+/// Which program takes a chain: each has a scratch of its own, for one may run while the other is interrupted. The kernel
+/// never runs a program twice at once on a CPU.
+#[repr(u32)]
+#[derive(Clone, Copy)]
+enum Taker {
+    Allocation = 0,
+    Mapping = 1,
+}
+
+/// By [`Taker`].
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+
+/// One step of a walk by tables; 0 when the walk is over. A global function, which the verifier checks once and not once for
+/// each frame that there may be; such a function takes numbers only.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_step(taker: u32) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
+    let scratch = unsafe { &mut *scratch };
+    i32::from(tables::step(&mut scratch.work, &mut scratch.frames))
+}
 
 /// Names that user space has been sent. An evicted name is sent again, so a full map costs bytes, never a stack.
 #[map]
@@ -88,11 +119,11 @@ pub(crate) fn take(
     if config::get!(stacks) == STACKS_OFF {
         return Chain::default();
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else { return Chain::default() };
+    let Some(scratch) = SCRATCH.get_ptr_mut(Taker::Allocation as u32) else { return Chain::default() };
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
     let no_user = kernel_task || config::get!(unwind) == UNWIND_OFF;
-    let user = if no_user { 0 } else { user_stack(ctx, task, scratch) };
+    let user = if no_user { 0 } else { user_stack(ctx, task, scratch, Taker::Allocation) };
     let asked = !no_user && is_asked(scratch);
     let kernel_follows = !kernel_task && !asked && follows(syscall);
     let key = hash::call_key(user, syscall, detail);
@@ -105,7 +136,7 @@ pub(crate) fn take(
         }
     }
     // The user stack is still in the scratch, so it goes first.
-    let sent = no_user || send_user(scratch, tgid, user);
+    let sent = no_user || stacks_send(Taker::Allocation as u32, tgid, user) != 0;
     let kernel = if config::get!(stacks) == STACKS_BOTH { kernel_stack(ctx, scratch, tgid) } else { 0 };
     if kernel_follows && sent {
         let site = Site { kernel_stack: kernel, calls: 0, reserved: 0 };
@@ -114,15 +145,17 @@ pub(crate) fn take(
     Chain { user, kernel, asked }
 }
 
-/// Names the user's half of the current call chain, in a program that is not the allocation's and that brings a scratch
-/// of its own: it may run while an allocation is interrupted.
+/// Names the user's half of the current call chain, for a mapping.
 #[inline(always)]
-pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32, scratch: &mut Scratch) -> u64 {
+pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32) -> u64 {
     if config::get!(stacks) == STACKS_OFF || config::get!(unwind) == UNWIND_OFF {
         return 0;
     }
-    let user = user_stack(ctx, task, scratch);
-    send_user(scratch, tgid, user);
+    let Some(scratch) = SCRATCH.get_ptr_mut(Taker::Mapping as u32) else { return 0 };
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *scratch };
+    let user = user_stack(ctx, task, scratch, Taker::Mapping);
+    stacks_send(Taker::Mapping as u32, tgid, user);
     user
 }
 
@@ -133,12 +166,12 @@ fn follows(syscall: i16) -> bool {
 }
 
 #[inline(always)]
-fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch) -> u64 {
+fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch, taker: Taker) -> u64 {
     scratch.header.side = Side::User as u8;
     scratch.header.end = end::CUT;
     if let Some(start) = task.user_stack() {
         if config::get!(unwind) == UNWIND_TABLES {
-            let walked = tables::walk(task, start, &mut scratch.frames, &mut scratch.work);
+            let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker as u32) != 0);
             scratch.header.side = Side::Code as u8;
             scratch.header.end = walked.end;
             scratch.header.frames = walked.frames;
@@ -162,17 +195,26 @@ fn is_asked(scratch: &Scratch) -> bool {
     config::get!(unwind) == UNWIND_TABLES && scratch.header.end == end::ASKED
 }
 
-/// Sends the user stack in the scratch unless user space has it; false when it has not and the ring is full.
-#[inline(always)]
-fn send_user(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
+/// Sends the user stack in the scratch unless user space has it; 0 when it has not and the ring is full. Global for the same
+/// reason: there are many ways to it.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_send(taker: u32, tgid: u32, name: u64) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *scratch };
     if !is_asked(scratch) {
-        return send_once(scratch, tgid, name);
+        return i32::from(send_once(scratch, tgid, name));
     }
-    if !send(scratch, tgid, name) || !window::send(&mut scratch.window, &mut scratch.work, tgid, name) {
+    let locate = |slot| {
+        stacks_locate(taker, slot);
+    };
+    let sent =
+        send(scratch, tgid, name) && window::send(&mut scratch.window, &mut scratch.work, tgid, name, locate);
+    if !sent {
         count(Counter::LostStacks);
-        return false;
     }
-    true
+    i32::from(sent)
 }
 
 #[inline(always)]
@@ -182,11 +224,20 @@ fn kernel_stack(ctx: *mut c_void, scratch: &mut Scratch, tgid: u32) -> u64 {
         count(Counter::LostStacks);
         return 0;
     }
-    let name = name(scratch, frames);
+    let name = stacks_name(Taker::Allocation as u32, frames.into());
     scratch.header.side = Side::Kernel as u8;
     scratch.header.end = end::CUT;
     send_once(scratch, tgid, name);
     name
+}
+
+/// The name of the return addresses in the scratch. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_name(taker: u32, frames: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    name(unsafe { &*scratch }, frames as u16)
 }
 
 /// Fills the scratch with return addresses and says how many there are.

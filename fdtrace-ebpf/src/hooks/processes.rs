@@ -127,6 +127,13 @@ fn leaving_exit(ctx: RawTracePointContext) -> i32 {
     0
 }
 
+/// `sched_prepare_exec(struct task_struct *task, struct linux_binprm *bprm)`, from 6.11 on: before anything is closed.
+#[raw_tracepoint(tracepoint = "sched_prepare_exec")]
+fn leaving_exec(ctx: RawTracePointContext) -> i32 {
+    execs(read(ctx.arg::<u64>(0), config::get!(offsets.task_files)));
+    0
+}
+
 /// The current process is about to run another program, which closes some descriptors.
 #[inline(always)]
 pub(super) fn execs(files: u64) {

@@ -19,6 +19,17 @@ static mut CACHES: [u64; 4] = [0; 4];
 /// `kmem_cache_alloc(unsigned long call_site, const void *ptr, struct kmem_cache *s, ...)`; 5.10 has no `s`.
 #[raw_tracepoint(tracepoint = "kmem_cache_alloc")]
 fn alloc_slab(ctx: RawTracePointContext) -> i32 {
+    let handle = ctx.arg::<u64>(1);
+    if handle != 0 && makes_handles(&ctx) {
+        handles::allocated(ctx.as_ptr(), handle);
+    }
+    0
+}
+
+/// Whether the caller is one of those that make handles; their cache is one of handles. What a handle is made into is not
+/// in the loop, or the verifier would follow it once for each caller.
+#[inline(always)]
+fn makes_handles(ctx: &RawTracePointContext) -> bool {
     let caller = ctx.arg::<u64>(0);
     let mut index = 0;
     while index < 4 {
@@ -27,18 +38,14 @@ fn alloc_slab(ctx: RawTracePointContext) -> i32 {
             end: config::get!(slab_callers[index].end),
         };
         if caller >= range.start && caller < range.end {
-            let handle = ctx.arg::<u64>(1);
-            if handle != 0 {
-                if config::get!(free_names_cache) != 0 {
-                    learn_cache(index, ctx.arg::<u64>(2));
-                }
-                handles::allocated(ctx.as_ptr(), handle);
+            if config::get!(free_names_cache) != 0 {
+                learn_cache(index, ctx.arg::<u64>(2));
             }
-            return 0;
+            return true;
         }
         index += 1;
     }
-    0
+    false
 }
 
 /// `kmem_cache_free(unsigned long call_site, const void *ptr, const struct kmem_cache *s)`; before 6.1 without `s`.

@@ -118,9 +118,9 @@ pub(crate) struct Walked {
     pub(crate) name: u64,
 }
 
-/// Fills `frames` with places, innermost first.
+/// Goes from frame to frame: `step` is [`step`] with the places of this walk, innermost first, and false at its end.
 #[inline(always)]
-pub(crate) fn walk(task: Task, start: Registers, frames: &mut Frames, work: &mut Workspace) -> Walked {
+pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: impl Fn() -> bool) -> Walked {
     let mm = task.memory();
     work.walk = Walk {
         at: start,
@@ -136,7 +136,7 @@ pub(crate) fn walk(task: Task, start: Registers, frames: &mut Frames, work: &mut
     };
     let mut steps = 0;
     while steps < MAX_FRAMES {
-        if step(work, frames) == 0 {
+        if !step() {
             break;
         }
         steps += 1;
@@ -146,9 +146,9 @@ pub(crate) fn walk(task: Task, start: Registers, frames: &mut Frames, work: &mut
     Walked { frames: walk.frames as u16, end: how, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
 }
 
-/// Takes one frame, and goes to its caller; 0 when the walk is over.
-#[inline(never)]
-fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
+/// Takes one frame, and goes to its caller; false when the walk is over.
+#[inline(always)]
+pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
@@ -157,7 +157,7 @@ fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
         Some(code) => code,
         None => match far(walk, near, address, &mut work.node, &mut work.stopped) {
             Some(code) => code,
-            None => return 0,
+            None => return false,
         },
     };
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
@@ -171,15 +171,15 @@ fn step(work: &mut Workspace, frames: &mut Frames) -> u32 {
         if code.rule.begins(walk.at) {
             walk.how = end::COMPLETE;
         }
-        return 0;
+        return false;
     };
     walk.at = caller;
     walk.returns = u8::from(code.rule.kind != kind::SIGNAL);
     if caller.instruction == 0 {
         walk.how = end::COMPLETE;
-        return 0;
+        return false;
     }
-    1
+    true
 }
 
 /// An address that is not near.

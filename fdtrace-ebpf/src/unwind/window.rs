@@ -33,9 +33,16 @@ pub(crate) struct Window {
     candidates: [u64; WINDOW_MAPPINGS],
 }
 
-/// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full.
+/// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full. `locate` is [`locate`]
+/// with this window.
 #[inline(always)]
-pub(crate) fn send(window: &mut Window, work: &mut Workspace, tgid: u32, name: u64) -> bool {
+pub(crate) fn send(
+    window: &mut Window,
+    work: &mut Workspace,
+    tgid: u32,
+    name: u64,
+    locate: impl Fn(u32),
+) -> bool {
     let stopped = work.stopped;
     let stack = stopped.registers.stack;
     let filled = fill(window, stack);
@@ -56,7 +63,7 @@ pub(crate) fn send(window: &mut Window, work: &mut Workspace, tgid: u32, name: u
         code: [CodeMapping::default(); WINDOW_MAPPINGS],
     };
     if config::get!(window_code) != 0 {
-        find_code(window, work);
+        find_code(window, work, locate);
     }
     // The compiler knows that there are few, and old verifiers do not: the bounds have to be in the code.
     // SAFETY: a field of the window.
@@ -103,7 +110,7 @@ fn copy(window: &mut Window, at: usize, bytes: usize, from: u64) -> bool {
 
 /// Finds code of the process that the stack points into.
 #[inline(always)]
-fn find_code(window: &mut Window, work: &mut Workspace) {
+fn find_code(window: &mut Window, work: &Workspace, locate: impl Fn(u32)) {
     window.candidates = [0; WINDOW_MAPPINGS];
     // The innermost frames come last, so that they are not forgotten for others.
     let mut left = WORDS;
@@ -114,7 +121,7 @@ fn find_code(window: &mut Window, work: &mut Workspace) {
     window.candidates[0] = work.stopped.registers.instruction;
     let mut slot = 0;
     while slot < WINDOW_MAPPINGS {
-        locate(window, work, slot);
+        locate(slot as u32);
         slot += 1;
     }
 }
@@ -135,15 +142,15 @@ fn choose(window: &mut Window, index: usize) {
 }
 
 /// Notes the mapping that a remembered word points into, if it is code of a file.
-#[inline(never)]
-fn locate(window: &mut Window, work: &mut Workspace, slot: usize) -> u32 {
+#[inline(always)]
+pub(crate) fn locate(window: &mut Window, work: &mut Workspace, slot: usize) {
     let address = window.candidates[slot & (WINDOW_MAPPINGS - 1)];
     if address == 0 {
-        return 0;
+        return;
     }
-    let Some(found) = mappings::find(work.stopped.mm, address, &mut work.node) else { return 0 };
+    let Some(found) = mappings::find(work.stopped.mm, address, &mut work.node) else { return };
     if found.file == 0 || found.flags & VM_EXEC == 0 {
-        return 0;
+        return;
     }
     window.header.code[slot & (WINDOW_MAPPINGS - 1)] = CodeMapping {
         start: found.start,
@@ -151,5 +158,4 @@ fn locate(window: &mut Window, work: &mut Workspace, slot: usize) -> u32 {
         offset: found.page << PAGE_SHIFT,
         module: tables::module(found.file),
     };
-    1
 }

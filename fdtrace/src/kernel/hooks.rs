@@ -263,6 +263,7 @@ const OPEN_AT_EXIT: Hook = Hook {
 
 const EXEC_KPROBE: Choice = choice("leaving_exec_kprobe", Target::Kprobe("do_close_on_exec"));
 const EXEC_FENTRY: Choice = choice("leaving_exec_fentry", Target::Fentry("do_close_on_exec"));
+const EXEC_TRACEPOINT: Choice = choice("leaving_exec", Target::RawTracepoint("sched_prepare_exec"));
 const NO_EXEC: Option<&str> = Some("what an exec closes is told by its releases alone");
 
 const NO_DESCRIPTOR_KRETPROBE: Choice =
@@ -318,7 +319,7 @@ const KPROBE: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
-    Hook { role: Role::OpenAtExec, choices: &[EXEC_KPROBE, EXEC_FENTRY], without: NO_EXEC },
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_KPROBE, EXEC_FENTRY, EXEC_TRACEPOINT], without: NO_EXEC },
     Hook {
         role: Role::NoDescriptor,
         choices: &[NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_SYSCALL],
@@ -349,7 +350,7 @@ const FENTRY: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
-    Hook { role: Role::OpenAtExec, choices: &[EXEC_FENTRY, EXEC_KPROBE], without: NO_EXEC },
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_FENTRY, EXEC_KPROBE, EXEC_TRACEPOINT], without: NO_EXEC },
     Hook {
         role: Role::NoDescriptor,
         choices: &[NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_SYSCALL],
@@ -380,7 +381,7 @@ const TRACEPOINT: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
-    Hook { role: Role::OpenAtExec, choices: &[], without: NO_EXEC },
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_TRACEPOINT], without: NO_EXEC },
     Hook { role: Role::NoDescriptor, choices: &[NO_DESCRIPTOR_SYSCALL], without: NO_EMFILE },
     Hook {
         role: Role::Release,

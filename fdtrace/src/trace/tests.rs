@@ -654,7 +654,12 @@ fn a_file_does_not_outgrow_its_limit_and_the_next_one_stands_alone() {
         assert_eq!(end, End::Complete);
         all.extend(read);
     }
-    Renaming::default().same(&events, all);
+    assert_eq!(events.len(), all.len());
+    // A file that is full begins with empty tables again and again, and what nobody has named for long is forgotten.
+    for (index, (written, mut read)) in events.iter().zip(all).enumerate() {
+        Renaming::default().event(written, &mut read);
+        assert_eq!(*written, read, "event {index}");
+    }
 }
 
 /// A disk with little room.
