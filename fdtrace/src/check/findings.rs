@@ -1,5 +1,7 @@
 //! What a check has found, as plain data for the reports.
 
+use std::collections::BTreeMap;
+
 use crate::report::{Example, Site, Trace};
 
 /// The result of one check.
@@ -19,6 +21,34 @@ pub struct Findings {
     pub also: Vec<Also>,
     /// How many programs ran: each exec and each fork counts.
     pub images: u64,
+    /// What suppressions, baseline and limits did to the sites.
+    pub steered: Steered,
+}
+
+/// What suppressions, baseline and limits did; nothing until [`super::Steering::apply`] has run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Steered {
+    /// Kept calls of all sites that nothing excuses, also of those that kept no more than they may.
+    pub total: u64,
+    /// What `--max-total` allows.
+    pub max_total: Option<u64>,
+    /// The suppressions, in the order of their files, and how many sites each one hides.
+    pub suppressions: Vec<Suppressing>,
+    /// Sites that leak more calls than the baseline allows: the site's id, and what the baseline allows.
+    pub grown: BTreeMap<String, u64>,
+    /// Entries of the baseline that no site needs any more: the place, as it was then.
+    pub removable: Vec<String>,
+}
+
+/// What one suppression did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Suppressing {
+    /// As it is written: `leak:pattern`.
+    pub line: String,
+    /// Where: `file:line`.
+    pub place: String,
+    /// Sites that it hides; 0 for one that was not used.
+    pub sites: u64,
 }
 
 /// The answer.

@@ -6,12 +6,18 @@ mod explain;
 mod joining;
 mod live;
 mod options;
+#[cfg_attr(not(test), expect(dead_code, reason = "for `fdtrace check`, which is being built"))]
+mod outputs;
 mod pause;
+#[cfg_attr(not(test), expect(dead_code, reason = "for `fdtrace check`, which is being built"))]
+mod project;
 mod reading;
 mod record;
 mod recording;
 mod report;
 mod saved;
+#[cfg_attr(not(test), expect(dead_code, reason = "for `fdtrace check`, which is being built"))]
+mod steering;
 mod stop;
 mod tracing;
 mod values;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::{
+    check::AlsoKind,
     explain::{Holder, SocketState},
     kernel::Backend,
     kinds::Kind,
@@ -60,6 +61,11 @@ pub(super) fn backend(text: &str) -> Result<Option<Backend>, String> {
 /// A kind's name.
 pub(super) fn kind(text: &str) -> Result<Kind, String> {
     Kind::from_name(text).ok_or_else(|| one_of("kinds", Kind::ALL.map(Kind::name)))
+}
+
+/// A word of `--fail-on`.
+pub(super) fn also_kind(text: &str) -> Result<AlsoKind, String> {
+    AlsoKind::from_name(text).ok_or_else(|| one_of("words of --fail-on", AlsoKind::ALL.map(AlsoKind::name)))
 }
 
 /// A holder's name.

@@ -80,7 +80,7 @@ fn place_in_module(frame: &UserFrame) -> String {
 }
 
 /// A source file and its folder: enough to know it by, and short enough for a line.
-fn last_two(path: &str) -> &str {
+pub(super) fn last_two(path: &str) -> &str {
     let start = path.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
     &path[start..]
 }

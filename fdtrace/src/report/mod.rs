@@ -2,11 +2,12 @@
 
 mod by;
 mod chain;
+pub mod check;
 mod diff;
 mod document;
 pub mod explain;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 mod flamegraph;
 mod folded;
 mod json;

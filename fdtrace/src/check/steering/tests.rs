@@ -1,0 +1,184 @@
+use super::*;
+use crate::report::check::fixture::*;
+
+fn suppressions(text: &str) -> Suppressions {
+    let mut suppressions = Suppressions::default();
+    suppressions.add("known.supp", text).expect("suppressions");
+    suppressions
+}
+
+fn applied(steering: &Steering, sites: Vec<Finding>) -> Findings {
+    let mut findings = findings(Verdict::Clean, sites);
+    steering.apply(&mut findings);
+    findings
+}
+
+#[test]
+fn nothing_to_say() {
+    let steering = Steering::default();
+    assert_eq!(applied(&steering, vec![c_leak()]).verdict, Verdict::Leak);
+    assert_eq!(applied(&steering, Vec::new()).verdict, Verdict::Clean);
+}
+
+#[test]
+fn doubts_are_for_those_without_a_leak() {
+    let mut findings = findings(Verdict::Clean, vec![c_leak()]);
+    findings.doubts.push("7 events were lost".to_owned());
+    Steering::default().apply(&mut findings);
+    assert_eq!(findings.verdict, Verdict::Leak);
+    Steering { suppressions: suppressions("leak:handle_request"), ..Steering::default() }
+        .apply(&mut findings);
+    assert_eq!(findings.verdict, Verdict::Inconclusive);
+}
+
+#[test]
+fn names_of_functions_modules_and_files_hide_a_leak() {
+    for text in
+        ["leak:handle_*", "leak:^main$", "leak:libc.so.6", "leak:/src/app/src/server.c", "leak:^fopen$"]
+    {
+        let steering = Steering { suppressions: suppressions(text), ..Steering::default() };
+        let findings = applied(&steering, vec![c_leak()]);
+        let found = &findings.sites[0];
+        assert_eq!(
+            (findings.verdict, found.class, found.class_before),
+            (Verdict::Clean, Class::Suppressed, Class::Leak)
+        );
+        assert_eq!(found.suppressed_by.as_deref(), Some(text));
+        assert_eq!(findings.steered.suppressions[0].sites, 1);
+    }
+    let steering = Steering { suppressions: suppressions("leak:path_openat"), ..Steering::default() };
+    assert_eq!(
+        applied(&steering, vec![c_leak()]).verdict,
+        Verdict::Leak,
+        "the kernel's functions are in all chains"
+    );
+}
+
+#[test]
+fn unused_suppressions_are_known() {
+    let text = "# known\n\n  leak:handle_request  \nleak:nobody\n";
+    let steering = Steering { suppressions: suppressions(text), ..Steering::default() };
+    let used = applied(&steering, vec![c_leak(), python_leak()]).steered.suppressions;
+    let used: Vec<_> = used.iter().map(|one| (one.line.as_str(), one.place.as_str(), one.sites)).collect();
+    assert_eq!(used, [("leak:handle_request", "known.supp:3", 1), ("leak:nobody", "known.supp:4", 0)]);
+}
+
+#[test]
+fn bad_lines_name_their_place() {
+    let refused = |text: &str| Suppressions::default().add("known.supp", text).expect_err("a bad line");
+    assert_eq!(
+        refused("leak:a\nrace:b\x1b"),
+        "known.supp:2: `race:b\\u{1b}` is no suppression: write leak:PATTERN, a # comment or nothing in a line"
+    );
+    assert!(refused("leak:").starts_with("known.supp:1: `leak:` would hide every leak"));
+    assert!(refused("leak:*").contains("would hide every leak"));
+    let listed = Suppressions::default().add_list(".fdtrace.toml", ["leak:a", "b"]);
+    assert!(listed.is_err_and(|sentence| sentence.starts_with(".fdtrace.toml: `b` is no suppression")));
+}
+
+#[test]
+fn kinds_are_ignored_when_there_is_no_other() {
+    let steering = Steering { ignore_kinds: vec![Kind::Fifo], ..Steering::default() };
+    let found = applied(&steering, vec![python_leak(), c_leak()]);
+    assert_eq!([found.sites[0].class, found.sites[1].class], [Class::Suppressed, Class::Leak]);
+    assert_eq!(found.sites[0].suppressed_by.as_deref(), Some("--ignore-kind fifo"));
+    let mut mixed = python_leak();
+    mixed.site.kinds.insert("regular", 1);
+    assert_eq!(applied(&steering, vec![mixed]).verdict, Verdict::Leak);
+    let mut gone = python_leak();
+    gone.site.kinds.clear();
+    assert_eq!(applied(&steering, vec![gone]).verdict, Verdict::Clean, "the examples stand in");
+}
+
+#[test]
+fn the_sum_counts_what_nothing_excuses() {
+    let sites = || {
+        let mut sites = no_leaks();
+        sites.retain(|finding| finding.class != Class::Suppressed);
+        sites
+    };
+    let most = |most| Steering { max_total: Some(most), ..Steering::default() };
+    assert_eq!(applied(&most(3), sites()).verdict, Verdict::Clean);
+    let over = applied(&most(2), sites());
+    assert_eq!((over.verdict, over.steered.total), (Verdict::Leak, 3));
+    let hidden = Steering { suppressions: suppressions("leak:open_log"), ..most(2) };
+    assert_eq!(applied(&hidden, sites()).verdict, Verdict::Clean);
+}
+
+#[test]
+fn what_else_is_found_can_be_fatal() {
+    let mut findings = findings(Verdict::Clean, Vec::new());
+    findings.also = vec![emfile(), noticed(AlsoKind::Peak, 600)];
+    Steering { fail_on: vec![AlsoKind::Peak], ..Steering::default() }.apply(&mut findings);
+    assert_eq!((findings.also[0].fatal, findings.also[1].fatal), (false, true));
+    assert_eq!(findings.verdict, Verdict::Leak);
+}
+
+fn known(sites: Vec<Finding>) -> Steering {
+    let baseline = Baseline::of(&applied(&Steering::default(), sites));
+    let baseline = Baseline::parse(&baseline.to_json()).expect("a baseline");
+    Steering { baseline: Some(baseline), ..Steering::default() }
+}
+
+/// As after a rebuild: other offsets, the same functions.
+fn rebuilt(mut finding: Finding) -> Finding {
+    finding.site.id = format!("{}-rebuilt", finding.site.id);
+    finding
+}
+
+#[test]
+fn known_leaks_are_put_up_with() {
+    let steering = known(vec![c_leak(), python_leak()]);
+    let same = applied(&steering, vec![c_leak(), python_leak()]);
+    assert_eq!((same.verdict, &same.steered.removable), (Verdict::Clean, &Vec::new()));
+    assert_eq!(same.sites[0].suppressed_by.as_deref(), Some("baseline: 50 calls"));
+    assert_eq!(applied(&steering, vec![rebuilt(c_leak())]).verdict, Verdict::Clean);
+    assert_eq!(
+        Baseline::of(&same),
+        Baseline::of(&applied(&Steering::default(), vec![c_leak(), python_leak()]))
+    );
+}
+
+#[test]
+fn known_leaks_that_grow_are_leaks() {
+    let steering = known(vec![c_leak()]);
+    let findings = applied(&steering, vec![Finding { leaked: 51, ..c_leak() }]);
+    assert_eq!(findings.verdict, Verdict::Leak);
+    assert_eq!(findings.steered.grown.get("c1ea"), Some(&50));
+}
+
+#[test]
+fn one_entry_is_for_one_site() {
+    // A second leak in a function that is known for one.
+    let second = Finding { leaked: 20, ..rebuilt(c_leak()) };
+    let steering = known(vec![c_leak()]);
+    let found = applied(&steering, vec![c_leak(), second.clone()]);
+    assert_eq!([found.sites[0].class, found.sites[1].class], [Class::Suppressed, Class::Leak]);
+    // Two of the same names, after a rebuild: the larger one has the larger allowance.
+    let steering = known(vec![second.clone(), c_leak()]);
+    let mut third = rebuilt(c_leak());
+    third.site.id = "another".to_owned();
+    let found = applied(&steering, vec![third, rebuilt(second)]);
+    assert_eq!(found.verdict, Verdict::Clean);
+}
+
+#[test]
+fn what_leaks_no_longer_can_go() {
+    let steering = known(vec![c_leak(), python_leak()]);
+    let fixed = Finding { class: Class::Allowed, class_before: Class::Allowed, leaked: 1, ..c_leak() };
+    let findings = applied(&steering, vec![fixed, python_leak()]);
+    assert_eq!(findings.steered.removable, ["handle_request"]);
+}
+
+#[test]
+fn what_is_no_baseline_says_so() {
+    let refused = |text: &str| Baseline::parse(text).expect_err("no baseline");
+    assert_eq!(
+        refused(r#"{"schema": "fdtrace.baseline/2", "sites": []}"#),
+        "a baseline of version fdtrace.baseline/2, and this fdtrace reads fdtrace.baseline/1: write it anew with \
+         --write-baseline"
+    );
+    assert!(refused("{}").contains("it has no schema"));
+    assert!(refused("leak:x").starts_with("no baseline that `--write-baseline` wrote (expected"));
+    assert!(refused(r#"{"schema": "fdtrace.baseline/1"}"#).contains("missing field"));
+}

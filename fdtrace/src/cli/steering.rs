@@ -1,0 +1,275 @@
+//! What `check` takes for a leak: from the command line, and from the project's file.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use clap::Args;
+
+use super::{
+    Failure,
+    project::{Project, Suppressed, shown},
+    values,
+};
+use crate::{
+    check::{AlsoKind, Baseline, Findings, Steering, Suppressions},
+    kinds::Kind,
+};
+
+/// Calls that a site may keep: programs keep a log file or two on purpose, and each of them has its own site.
+const MAX_PER_SITE: u64 = 1;
+/// What has been closed is gone after this time, also when somebody else had to do it.
+const SETTLE: Duration = Duration::from_millis(500);
+/// LeakSanitizer's number.
+const LEAK_EXIT_CODE: u8 = 23;
+
+/// What is a leak.
+#[derive(Args)]
+#[command(next_help_heading = "What is a leak")]
+pub(super) struct SteeringOptions {
+    /// The most calls (open, socket, pipe, ...) that a call site may keep open in one program [default: 1]
+    #[arg(long, value_name = "N", conflicts_with = "strict")]
+    max_per_site: Option<u64>,
+    /// A call site may keep nothing open: --max-per-site 0
+    #[arg(long)]
+    strict: bool,
+    /// The most calls that all call sites together may keep open
+    #[arg(long, value_name = "N")]
+    max_total: Option<u64>,
+    /// Known leaks: a file with lines `leak:PATTERN`, for a function, a module or a source file (repeatable)
+    #[arg(long, value_name = "FILE")]
+    suppressions: Vec<PathBuf>,
+    /// Known leaks: what --write-baseline wrote; they fail when they grow
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+    /// Write what leaks now as a baseline
+    #[arg(long, value_name = "FILE")]
+    write_baseline: Option<PathBuf>,
+    /// Handles of this kind never leak (regular, socket, fifo, memfd, ...; repeatable)
+    #[arg(long = "ignore-kind", value_name = "KIND", value_delimiter = ',', value_parser = values::kind)]
+    ignore_kinds: Vec<Kind>,
+    /// Fail on this too: emfile, enfile, exec, inherit, close-wait, deleted, peak (repeatable)
+    #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = values::also_kind)]
+    fail_on: Vec<AlsoKind>,
+    /// How long what the command left behind may take to close its files [default: 500ms]
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    settle: Option<Duration>,
+    /// Exit status when there is a leak [default: 23]
+    #[arg(long, value_name = "N")]
+    leak_exit_code: Option<u8>,
+}
+
+/// The options and the project's file together, and what the files that they name hold.
+pub(super) struct Settled {
+    /// The most calls that a site may keep.
+    pub(super) max_per_site: u64,
+    /// How long what the command left behind may take.
+    pub(super) settle: Duration,
+    /// The exit status for a leak.
+    pub(super) leak_exit_code: u8,
+    /// What is said to the findings.
+    pub(super) steering: Steering,
+    write_baseline: Option<PathBuf>,
+}
+
+impl SteeringOptions {
+    /// What holds: the command line first, then the project's file, then what is usual. Suppressions add up.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or that is not what it should be.
+    pub(super) fn settle(&self, project: Option<&(PathBuf, Project)>) -> Result<Settled, Failure> {
+        let none = Project::default();
+        let defaults = project.map_or(&none, |(_, project)| project);
+        Ok(Settled {
+            max_per_site: self.max_per_site(defaults),
+            settle: self.settle.or(defaults.settle).unwrap_or(SETTLE),
+            leak_exit_code: self.leak_exit_code.or(defaults.leak_exit_code).unwrap_or(LEAK_EXIT_CODE),
+            steering: Steering {
+                max_total: self.max_total.or(defaults.max_total),
+                ignore_kinds: chosen(&self.ignore_kinds, defaults.ignore_kind.as_ref()),
+                fail_on: chosen(&self.fail_on, defaults.fail_on.as_ref()),
+                suppressions: self.suppressions(project)?,
+                baseline: self.baseline(project)?,
+            },
+            write_baseline: self.write_baseline.clone(),
+        })
+    }
+
+    fn max_per_site(&self, project: &Project) -> u64 {
+        match (self.strict, self.max_per_site) {
+            (true, _) => 0,
+            (false, Some(most)) => most,
+            (false, None) if project.strict == Some(true) => 0,
+            (false, None) => project.max_per_site.unwrap_or(MAX_PER_SITE),
+        }
+    }
+
+    fn suppressions(&self, project: Option<&(PathBuf, Project)>) -> Result<Suppressions, Failure> {
+        let mut suppressions = Suppressions::default();
+        if let Some((path, Project { suppressions: Some(known), .. })) = project {
+            match known {
+                Suppressed::File(file) => add_file(&mut suppressions, &beside(path, file))?,
+                Suppressed::Lines(lines) => suppressions
+                    .add_list(&shown(path), lines.iter().map(String::as_str))
+                    .map_err(Failure::Usage)?,
+            }
+        }
+        for path in &self.suppressions {
+            add_file(&mut suppressions, path)?;
+        }
+        Ok(suppressions)
+    }
+
+    fn baseline(&self, project: Option<&(PathBuf, Project)>) -> Result<Option<Baseline>, Failure> {
+        let of_project =
+            || project.and_then(|(path, project)| Some(beside(path, project.baseline.as_ref()?)));
+        let Some(path) = self.baseline.clone().or_else(of_project) else { return Ok(None) };
+        // Whoever writes the first one names it in the project's file before it is there.
+        if self.baseline.is_none() && self.write_baseline.is_some() && !path.exists() {
+            return Ok(None);
+        }
+        let baseline = Baseline::parse(&read(&path)?);
+        baseline.map(Some).map_err(|why| Failure::Usage(format!("{}: {why}", shown(&path))))
+    }
+}
+
+impl Settled {
+    /// Writes the baseline if one was asked for: its path, and how many sites it knows.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    pub(super) fn write_baseline(&self, findings: &Findings) -> Result<Option<(&Path, usize)>, Failure> {
+        let Some(path) = self.write_baseline.as_deref() else { return Ok(None) };
+        let baseline = Baseline::of(findings);
+        fs::write(path, baseline.to_json()).map_err(|error| Failure::cannot_write(path, &error))?;
+        Ok(Some((path, baseline.len())))
+    }
+}
+
+/// What the command line lists, else what the project does.
+fn chosen<T: Clone>(here: &[T], project: Option<&Vec<T>>) -> Vec<T> {
+    if here.is_empty() { project.cloned().unwrap_or_default() } else { here.to_vec() }
+}
+
+/// A path as the project's file has it: from the folder of that file.
+fn beside(project: &Path, file: &Path) -> PathBuf {
+    project.parent().map_or_else(|| file.to_owned(), |folder| folder.join(file))
+}
+
+fn add_file(suppressions: &mut Suppressions, path: &Path) -> Result<(), Failure> {
+    suppressions.add(&shown(path), &read(path)?).map_err(Failure::Usage)
+}
+
+fn read(path: &Path) -> Result<String, Failure> {
+    fs::read_to_string(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", shown(path))))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::{
+        check::Verdict,
+        report::check::fixture::{c_leak, emfile, findings, python_leak},
+    };
+
+    #[derive(Parser)]
+    struct Line {
+        #[command(flatten)]
+        options: SteeringOptions,
+    }
+
+    fn options(words: &[&str]) -> SteeringOptions {
+        Line::try_parse_from(["check"].iter().chain(words)).expect("options").options
+    }
+
+    fn usage(settled: Result<Settled, Failure>) -> String {
+        match settled {
+            Err(Failure::Usage(sentence)) => sentence,
+            _ => String::new(),
+        }
+    }
+
+    #[test]
+    fn the_command_line_wins() {
+        let project = Project {
+            max_per_site: Some(3),
+            max_total: Some(4),
+            fail_on: Some(vec![AlsoKind::Peak]),
+            ignore_kind: Some(vec![Kind::Socket]),
+            leak_exit_code: Some(5),
+            ..Project::default()
+        };
+        let project = (PathBuf::from("/p/.fdtrace.toml"), project);
+        let settle = |words: &[&str]| options(words).settle(Some(&project)).ok().expect("settled");
+        let usual = options(&[]).settle(None).ok().expect("settled");
+        assert_eq!((usual.max_per_site, usual.settle, usual.leak_exit_code), (1, SETTLE, 23));
+        let settled = settle(&[]);
+        assert_eq!(
+            (settled.max_per_site, settled.steering.max_total, settled.leak_exit_code),
+            (3, Some(4), 5)
+        );
+        assert_eq!(settled.steering.fail_on, [AlsoKind::Peak]);
+        let settled =
+            settle(&["--strict", "--fail-on", "emfile,deleted", "--settle", "2s", "--ignore-kind", "fifo"]);
+        assert_eq!((settled.max_per_site, settled.settle), (0, Duration::from_secs(2)));
+        assert_eq!(settled.steering.fail_on, [AlsoKind::Emfile, AlsoKind::Deleted]);
+        assert_eq!(settled.steering.ignore_kinds, [Kind::Fifo]);
+        let strict = (project.0.clone(), Project { strict: Some(true), ..Project::default() });
+        let of =
+            |words: &[&str]| options(words).settle(Some(&strict)).map_or(99, |settled| settled.max_per_site);
+        assert_eq!([of(&[]), of(&["--max-per-site", "2"])], [0, 2]);
+    }
+
+    #[test]
+    fn words_that_are_none() {
+        let refused = |words: [&str; 2]| Line::try_parse_from(["check"].iter().chain(&words)).is_err();
+        assert!(refused(["--fail-on", "leak"]) && refused(["--ignore-kind", "file"]));
+        assert!(refused(["--leak-exit-code", "256"]));
+    }
+
+    #[test]
+    fn files_that_are_not_what_they_should_be() -> std::io::Result<()> {
+        let folder = std::env::temp_dir().join(format!("fdtrace-steering-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        let file = folder.join("known.supp");
+        let path = file.to_string_lossy().into_owned();
+        let sentence = usage(options(&["--suppressions", &path]).settle(None));
+        assert!(sentence.starts_with(&format!("cannot read {path}: No such file")), "{sentence}");
+        fs::write(&file, "leak:a\nleek:b\n")?;
+        let sentence = usage(options(&["--suppressions", &path]).settle(None));
+        assert!(sentence.starts_with(&format!("{path}:2: `leek:b` is no suppression")), "{sentence}");
+        let sentence = usage(options(&["--baseline", &path]).settle(None));
+        assert!(sentence.starts_with(&format!("{path}: no baseline")), "{sentence}");
+        fs::remove_dir_all(&folder)
+    }
+
+    #[test]
+    fn suppressions_add_up_and_a_baseline_comes_back() -> std::io::Result<()> {
+        let folder = std::env::temp_dir().join(format!("fdtrace-settled-{}", std::process::id()));
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join("known.supp"), "leak:handle_request\n")?;
+        let baseline = folder.join("baseline.json");
+        let project = Project {
+            suppressions: Some(Suppressed::File("known.supp".into())),
+            baseline: Some("baseline.json".into()),
+            ..Project::default()
+        };
+        let project = (folder.join(".fdtrace.toml"), project);
+        let written = baseline.to_string_lossy().into_owned();
+        let settled = options(&["--write-baseline", &written]).settle(Some(&project)).ok().expect("settled");
+        let mut found = findings(Verdict::Clean, vec![c_leak(), python_leak()]);
+        found.also.push(emfile());
+        settled.steering.apply(&mut found);
+        assert_eq!(found.verdict, Verdict::Leak);
+        let written = settled.write_baseline(&found).ok().flatten();
+        assert_eq!(written, Some((baseline.as_path(), 1)));
+        let settled = options(&[]).settle(Some(&project)).ok().expect("settled");
+        settled.steering.apply(&mut found);
+        assert_eq!(found.verdict, Verdict::Clean);
+        fs::remove_dir_all(&folder)
+    }
+}

@@ -1,0 +1,158 @@
+//! What a developer can do about a leak, in a sentence.
+
+use super::{frames, nouns};
+use crate::report::{Site, UserFrame, words::harmless};
+
+/// How a language's programs let go of what they have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Language {
+    Python,
+    Node,
+    Java,
+    OtherScript,
+    Go,
+    Rust,
+    Other,
+}
+
+/// What the leaking program should do.
+pub(super) fn fix(site: &Site) -> String {
+    if nouns::is_mapped(site) {
+        return "call munmap() for each mapping: it keeps the file alive when its descriptor is closed"
+            .to_owned();
+    }
+    match language(&site.user_stack) {
+        Language::Python => python(site).to_owned(),
+        Language::Node => {
+            "close the stream or the handle in a `finally`, and destroy() sockets on errors".to_owned()
+        }
+        Language::Java => "open it in a try-with-resources block".to_owned(),
+        Language::OtherScript => "close it in the script on every path, error paths too".to_owned(),
+        Language::Go => go(site).to_owned(),
+        Language::Rust => {
+            "find what keeps its owner from being dropped: a collection that only grows, a cycle of Rc or \
+                           Arc, mem::forget, into_raw_fd"
+                .to_owned()
+        }
+        Language::Other => by_call(site),
+    }
+}
+
+fn python(site: &Site) -> &'static str {
+    match site.origin {
+        "pipe" => "close both ends, or run the child as `with subprocess.Popen(...)`",
+        "socket" => "use it in a `with` block, or close() the connection, the response or the session",
+        _ => "open it in a `with` block, or close() it in a `finally`",
+    }
+}
+
+fn go(site: &Site) -> &'static str {
+    match site.origin {
+        "socket" => {
+            "call Close() on it on every path; of an HTTP response, `defer resp.Body.Close()` after the error check"
+        }
+        "pipe" => "close both ends, and Wait() for the command",
+        _ => "`defer f.Close()` right after the error check",
+    }
+}
+
+/// What ends the life of what these functions make.
+const ENDS: [(&str, &str); 12] = [
+    ("fopen", "fclose"),
+    ("fdopen", "fclose"),
+    ("tmpfile", "fclose"),
+    ("popen", "pclose"),
+    ("opendir", "closedir"),
+    ("scandir", "closedir"),
+    ("dlopen", "dlclose"),
+    ("dlmopen", "dlclose"),
+    ("shmat", "shmdt"),
+    ("mq_open", "mq_close"),
+    ("sem_open", "sem_close"),
+    ("setmntent", "endmntent"),
+];
+
+fn by_call(site: &Site) -> String {
+    let entered = frames::entered(&site.user_stack).unwrap_or_default();
+    let name = entered.trim_start_matches("_IO_").trim_start_matches('_');
+    let end = ENDS.iter().find(|(made, _)| name.starts_with(made)).map(|(_, end)| *end);
+    let end = end.unwrap_or(if site.origin == "shm_attach" { "shmdt" } else { "close" });
+    let what = if site.origin == "pipe" && end == "close" { " for both ends" } else { "" };
+    match frames::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref()) {
+        Some(function) => {
+            format!(
+                "call {end}(){what} on every path out of {}, error paths too, or hand it to an owner that does",
+                harmless(function)
+            )
+        }
+        None => format!("call {end}(){what} on every path, error paths too"),
+    }
+}
+
+fn language(user: &[UserFrame]) -> Language {
+    match user.iter().find_map(frames::interpreter) {
+        Some("python" | "libpython") => return Language::Python,
+        Some("node" | "nodejs" | "libnode") => return Language::Node,
+        Some("java" | "libjvm") => return Language::Java,
+        Some(_) => return Language::OtherScript,
+        None => {}
+    }
+    let written_in = |suffix: &str, runtime: &str| {
+        user.iter().any(|frame| {
+            frame.file.as_deref().is_some_and(|file| file.ends_with(suffix))
+                || frame.symbol.as_deref().is_some_and(|symbol| symbol.starts_with(runtime))
+        })
+    };
+    match () {
+        () if written_in(".go", "runtime.") => Language::Go,
+        () if written_in(".rs", "std::rt::") => Language::Rust,
+        () => Language::Other,
+    }
+}
+
+/// The line of a suppressions file that hides a site: none where it would hide all others too, for the functions of an
+/// interpreter stand for all scripts, and `main` is in every chain.
+pub(super) fn suppression(site: &Site) -> Option<String> {
+    let function = frames::own(&site.user_stack)?.symbol.as_deref()?;
+    let is_main = function == "main" || function.ends_with("::main") || function == "main.main";
+    (!is_main).then(|| format!("leak:{}", harmless(function)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::fixture::*, *};
+
+    fn called(function: &str) -> Site {
+        let mut site = site("a", 3);
+        site.user_stack[0].symbol = Some(function.to_owned());
+        site
+    }
+
+    #[test]
+    fn what_was_called_has_its_opposite() {
+        assert_eq!(
+            ["open64", "fopen64", "_IO_popen", "opendir", "dlopen"].map(|function| {
+                fix(&called(function)).split(' ').nth(1).map(str::to_owned).expect("a function")
+            }),
+            ["close()", "fclose()", "pclose()", "closedir()", "dlclose()"]
+        );
+        assert!(fix(&called("open")).contains("out of leak,"));
+        let pipe = Site { origin: "pipe", ..called("pipe2") };
+        assert!(fix(&pipe).starts_with("call close() for both ends on every path out of leak"));
+    }
+
+    #[test]
+    fn languages() {
+        let of = |file: &str, module: &str| {
+            let mut frame = frame("f", module, 1);
+            frame.file = Some(file.to_owned());
+            language(&[frame])
+        };
+        assert_eq!(of("a.c", "/opt/app"), Language::Other);
+        assert_eq!(of("src/main.rs", "/opt/app"), Language::Rust);
+        assert_eq!(of("main.go", "/opt/app"), Language::Go);
+        assert_eq!(of("Objects/call.c", "/usr/bin/python3.12"), Language::Python);
+        assert_eq!(of("x.cc", "/usr/bin/node"), Language::Node);
+        assert_eq!(of("x.c", "/usr/bin/perl"), Language::OtherScript);
+    }
+}

@@ -1,0 +1,207 @@
+//! Which frame of a chain is the one to look at.
+
+use super::super::chain::{self, file_name};
+use crate::report::{UserFrame, words::harmless};
+
+/// Modules that are between a program and the kernel.
+const RUNTIME_MODULES: [&str; 14] = [
+    "libc.so",
+    "libc-2",
+    "libc.musl",
+    "ld-",
+    "libpthread",
+    "libdl",
+    "libm.so",
+    "librt",
+    "libgcc_s",
+    "libstdc++",
+    "libc++",
+    "libasan",
+    "libubsan",
+    "[vdso]",
+];
+
+/// Programs that run what others wrote in another language: their functions say nothing of it.
+const INTERPRETERS: [&str; 14] = [
+    "python",
+    "libpython",
+    "node",
+    "nodejs",
+    "libnode",
+    "perl",
+    "libperl",
+    "ruby",
+    "libruby",
+    "php",
+    "lua",
+    "libjvm",
+    "java",
+    "beam.smp",
+];
+
+/// Beginnings of functions of the standard libraries of Rust and C++.
+const RUNTIME_FUNCTIONS: [&str; 10] = [
+    "std::",
+    "<std::",
+    "core::",
+    "<core::",
+    "alloc::",
+    "<alloc::",
+    "__gnu_cxx::",
+    "__rust_",
+    "_dl_",
+    "__libc_",
+];
+
+/// Beginnings of functions of Go's standard library.
+const GO_FUNCTIONS: [&str; 13] = [
+    "runtime.",
+    "runtime/",
+    "syscall.",
+    "internal/",
+    "os.",
+    "os/",
+    "net.",
+    "net/",
+    "io.",
+    "io/",
+    "crypto/",
+    "database/sql.",
+    "vendor/golang.org/",
+];
+
+/// Folders whose sources came with a compiler or a system.
+const SYSTEM_SOURCES: [&str; 4] = ["/rustc/", "/usr/include/", "/usr/lib/", "/usr/local/go/src/"];
+
+/// Folders whose sources came with a package manager.
+const FOREIGN_SOURCES: [&str; 5] =
+    ["/.cargo/registry/", "/.cargo/git/", "/pkg/mod/", "/site-packages/", "/node_modules/"];
+
+/// The frame that its author can most likely do something about: outside of the runtime; of those the first one of which
+/// the source is known, not in a package of somebody else if there is another; none where all is the runtime's.
+pub(super) fn own(user: &[UserFrame]) -> Option<&UserFrame> {
+    own_index(user).map(|index| &user[index])
+}
+
+/// Its place in the chain.
+pub(super) fn own_index(user: &[UserFrame]) -> Option<usize> {
+    let find = |is_it: fn(&UserFrame) -> bool| {
+        user.iter().position(|frame| !is_runtime(frame) && !is_interpreter(frame) && is_it(frame))
+    };
+    find(|frame| has_line(frame) && !is_foreign(frame)).or_else(|| find(has_line)).or_else(|| find(|_| true))
+}
+
+fn has_line(frame: &UserFrame) -> bool {
+    frame.file.is_some() && frame.line.is_some()
+}
+
+fn is_foreign(frame: &UserFrame) -> bool {
+    is_source_in(frame, &FOREIGN_SOURCES)
+}
+
+fn is_source_in(frame: &UserFrame, folders: &[&str]) -> bool {
+    frame.file.as_deref().is_some_and(|file| folders.iter().any(|folder| file.contains(folder)))
+}
+
+/// Whether a frame is of the runtime: of libc, or of a language's own library.
+pub(super) fn is_runtime(frame: &UserFrame) -> bool {
+    begins(frame.module.as_deref().map(file_name), &RUNTIME_MODULES)
+        || begins(frame.symbol.as_deref(), &RUNTIME_FUNCTIONS)
+        || begins(frame.symbol.as_deref(), &GO_FUNCTIONS)
+        || frame.symbol.as_deref() == Some("_start")
+        || is_source_in(frame, &SYSTEM_SOURCES)
+}
+
+/// Whether a frame is of a program that runs scripts.
+pub(super) fn is_interpreter(frame: &UserFrame) -> bool {
+    interpreter(frame).is_some()
+}
+
+/// The program that runs scripts, without its version.
+pub(super) fn interpreter(frame: &UserFrame) -> Option<&'static str> {
+    let module = file_name(frame.module.as_deref()?);
+    INTERPRETERS.into_iter().find(|name| {
+        let rest = module.strip_prefix(name);
+        rest.is_some_and(|rest| {
+            rest.is_empty()
+                || rest.starts_with(|next: char| next == '.' || next == '-' || next.is_ascii_digit())
+        })
+    })
+}
+
+fn begins(text: Option<&str>, beginnings: &[&str]) -> bool {
+    text.is_some_and(|text| beginnings.iter().any(|beginning| text.starts_with(beginning)))
+}
+
+/// The function by which a program entered the runtime on its way to the kernel: `fopen`, not what `fopen` calls.
+pub(super) fn entered(user: &[UserFrame]) -> Option<&str> {
+    let inside = user.iter().take_while(|frame| is_runtime(frame)).count();
+    user[..inside].last()?.symbol.as_deref()
+}
+
+/// Where a frame is, for a sentence: `src/server.c:41 (handle_request)`, else its function and module.
+pub(super) fn place(frame: &UserFrame) -> String {
+    let name = chain::name(frame);
+    let text = match (&frame.file, frame.line, &frame.module) {
+        (Some(file), Some(line), _) => format!("{}:{line} ({name})", chain::last_two(file)),
+        (_, _, Some(module)) if frame.symbol.is_some() => format!("{name} in {}", file_name(module)),
+        _ => name,
+    };
+    harmless(&text)
+}
+
+/// Where a site is, for a sentence; the kernel's function where no process is in it.
+pub(super) fn place_of(user: &[UserFrame], kernel: &[crate::report::KernelFrame]) -> String {
+    if let Some(frame) = own(user) {
+        return place(frame);
+    }
+    match user.iter().find(|frame| !is_runtime(frame)) {
+        Some(frame) => harmless(file_name(frame.module.as_deref().unwrap_or("an unknown program"))),
+        None => harmless(&chain::place(user, kernel)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::super::fixture::*, *};
+
+    fn at(symbol: &str, file: &str, line: u32) -> UserFrame {
+        UserFrame { file: Some(file.to_owned()), line: Some(line), ..frame(symbol, "/opt/app", 1) }
+    }
+
+    #[test]
+    fn a_line_of_the_program_comes_first() {
+        let library = frame("curl_easy_perform", "/usr/lib/libcurl.so.4", 1);
+        let user = [frame("open64", "/usr/lib/libc.so.6", 1), library, at("fetch", "/src/app/fetch.c", 7)];
+        assert_eq!(own(&user).map(place), Some("app/fetch.c:7 (fetch)".to_owned()));
+        assert_eq!(own(&user[..2]).map(place), Some("curl_easy_perform in libcurl.so.4".to_owned()));
+        assert!(own(&user[..1]).is_none());
+    }
+
+    #[test]
+    fn standard_libraries_are_passed_by() {
+        let rust = [
+            at("std::fs::File::open", "/rustc/abc/library/std/src/fs.rs", 1),
+            at("notify::watch", "/home/u/.cargo/registry/src/notify-6/lib.rs", 2),
+            at("app::main", "/home/u/app/src/main.rs", 3),
+        ];
+        assert_eq!(own_index(&rust), Some(2));
+        assert_eq!(own_index(&rust[..2]), Some(1));
+        let go = [at("os.OpenFile", "/usr/local/go/src/os/file.go", 1), at("main.leak", "/src/main.go", 2)];
+        assert_eq!(own_index(&go), Some(1));
+        assert_eq!(entered(&go), Some("os.OpenFile"));
+    }
+
+    #[test]
+    fn interpreters_say_nothing_of_a_script() {
+        let user = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            frame("_io_FileIO___init__", "/usr/bin/python3.11", 1),
+            frame("__libc_start_main", "/usr/lib/libc.so.6", 1),
+        ];
+        assert!(own(&user).is_none());
+        assert_eq!(place_of(&user, &[]), "python3.11");
+        assert!(!is_interpreter(&frame("f", "/opt/nodeagent", 1)));
+        assert_eq!(interpreter(&frame("f", "/usr/lib/libpython3.so", 1)), Some("libpython"));
+    }
+}

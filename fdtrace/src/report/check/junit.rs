@@ -1,0 +1,134 @@
+//! JUnit XML, as CI servers show test results: the run is a test, and each leak is one that failed.
+
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
+
+use super::{
+    sentence::{self, of_class},
+    text,
+};
+use crate::{
+    check::{Class, Finding, Findings, Verdict},
+    report::{Style, words::harmless},
+};
+
+/// What the tests are called together.
+const SUITE: &str = "fdtrace";
+
+/// How the text in a test looks.
+const STYLE: Style = Style { color: false, top: usize::MAX, verbose: false, finished: true };
+
+/// Writes findings as JUnit XML.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
+    let time = Duration::from_nanos(findings.command.duration_ns);
+    let mut suite = TestSuite::new(SUITE);
+    suite.set_time(time);
+    suite.add_test_case(run(findings, time)?);
+    for finding in of_class(findings, Class::Leak) {
+        suite.add_test_case(leak(findings, finding)?);
+    }
+    let mut report = Report::new(SUITE);
+    report.set_time(time);
+    report.add_test_suite(suite);
+    report.serialize(&mut *out).map_err(io::Error::other)?;
+    out.flush()
+}
+
+/// The run as a whole.
+fn run(findings: &Findings, time: Duration) -> io::Result<TestCase> {
+    let kind = match findings.verdict {
+        Verdict::Clean => None,
+        Verdict::Leak => Some(NonSuccessKind::Failure),
+        Verdict::Inconclusive => Some(NonSuccessKind::Error),
+    };
+    let status = match kind {
+        None => TestCaseStatus::success(),
+        Some(kind) => {
+            let text = written(|out| text::write(out, findings, STYLE))?;
+            not_passed(kind, &sentence::headline(findings), findings.verdict.name(), text)
+        }
+    };
+    let command = findings.command.argv.join(" ");
+    let name = if command.is_empty() { "processes that ran already".to_owned() } else { harmless(&command) };
+    let mut case = TestCase::new(name, status);
+    case.set_classname("fdtrace.check").set_time(time);
+    Ok(case)
+}
+
+fn leak(findings: &Findings, finding: &Finding) -> io::Result<TestCase> {
+    let text = written(|out| text::write_leak(out, findings, finding, STYLE))?;
+    let message = sentence::of_site(finding);
+    let status = not_passed(NonSuccessKind::Failure, &message, Class::Leak.name(), text);
+    let mut case = TestCase::new(format!("{} {}", finding.site.origin, sentence::at(finding)), status);
+    case.set_classname("fdtrace.leak");
+    Ok(case)
+}
+
+fn not_passed(kind: NonSuccessKind, message: &str, class: &str, text: String) -> TestCaseStatus {
+    let mut status = TestCaseStatus::non_success(kind);
+    status.set_message(message).set_type(class).set_description(XmlString::new(text));
+    status
+}
+
+fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<String> {
+    let mut out = Vec::new();
+    write(&mut out)?;
+    String::from_utf8(out).map_err(io::Error::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::fixture::*, *};
+    use crate::report::fixture;
+
+    fn xml(findings: &Findings) -> String {
+        fixture::written(|out| write(out, findings))
+    }
+
+    #[test]
+    fn a_clean_run_is_one_passed_test() {
+        assert_eq!(
+            xml(&findings(Verdict::Clean, no_leaks())),
+            r#"<?xml version="1.0" encoding="UTF-8"?>
+<testsuites name="fdtrace" tests="1" skipped="0" failures="0" errors="0" time="12.500">
+    <testsuite name="fdtrace" tests="1" skipped="0" errors="0" failures="0" time="12.500">
+        <testcase name="server --once" classname="fdtrace.check" time="12.500"/>
+    </testsuite>
+</testsuites>
+"#
+        );
+    }
+
+    #[test]
+    fn every_leak_is_a_failed_test() {
+        let text = xml(&all_sorts());
+        assert!(text.contains(r#"tests="3" skipped="0" failures="3" errors="0""#), "{text}");
+        assert!(text.contains(r#"<testcase name="open at src/server.c:41 (handle_request)""#), "{text}");
+        assert!(text.contains(r#"<failure message="50 files opened at "#), "{text}");
+        assert!(text.contains("to fix it: call fclose() on every path"), "{text}");
+    }
+
+    #[test]
+    fn a_doubtful_run_is_an_error() {
+        let mut findings = findings(Verdict::Inconclusive, Vec::new());
+        findings.doubts.push("7 events & more were lost <here>".to_owned());
+        let text = xml(&findings);
+        assert!(text.contains(r#"failures="0" errors="1""#), "{text}");
+        assert!(text.contains("7 events &amp; more were lost &lt;here&gt;"), "{text}");
+    }
+
+    #[test]
+    fn names_cannot_break_it() {
+        let mut findings = findings(Verdict::Clean, Vec::new());
+        findings.command.argv = vec!["\"<a>\x1b[2J\u{1}".to_owned()];
+        let text = xml(&findings);
+        assert!(text.contains("&quot;&lt;a&gt;\\u{1b}[2J\\u{1}"), "{text}");
+    }
+}

@@ -1,0 +1,108 @@
+//! Where a frame is, as URIs.
+
+use std::path::Path;
+
+use super::{
+    SOURCES,
+    log::{ArtifactLocation, Location, LogicalLocation, PhysicalLocation, Region},
+};
+use crate::report::{UserFrame, chain};
+
+/// The folder from which sources are named.
+pub(super) struct Root {
+    /// Without a slash at its end.
+    path: String,
+}
+
+impl Root {
+    pub(super) fn new(path: &Path) -> Self {
+        Self { path: tidy(&path.to_string_lossy()).trim_end_matches('/').to_owned() }
+    }
+
+    /// The folder itself.
+    pub(super) fn uri(&self) -> String {
+        format!("file://{}/", escaped(&self.path))
+    }
+
+    /// The source line where it is known, else the module.
+    pub(super) fn location(&self, frame: &UserFrame) -> Location {
+        let file = frame.file.as_deref().or(frame.module.as_deref().filter(|module| module.starts_with('/')));
+        // Line 0 is what compilers give to code of no line.
+        let line = frame.file.as_ref().and(frame.line).filter(|line| *line > 0);
+        Location {
+            physical_location: file.map(|file| PhysicalLocation {
+                artifact_location: self.artifact(file),
+                region: line.map(|start_line| Region { start_line }),
+            }),
+            logical_locations: vec![LogicalLocation {
+                fully_qualified_name: chain::name(frame),
+                kind: "function",
+            }],
+        }
+    }
+
+    /// A file below the folder by its path from there; so is one of which only such a path is known.
+    fn artifact(&self, file: &str) -> ArtifactLocation {
+        let file = tidy(file);
+        let below = file.strip_prefix(&self.path).and_then(|rest| rest.strip_prefix('/'));
+        let relative = below.or_else(|| (!file.starts_with('/')).then_some(file.as_str()));
+        match relative {
+            Some(relative) => ArtifactLocation { uri: escaped(relative), uri_base_id: Some(SOURCES) },
+            None => ArtifactLocation { uri: format!("file://{}", escaped(&file)), uri_base_id: None },
+        }
+    }
+}
+
+/// A path without `.`, and without `..` where it has something to go back from. Nobody asks a file system: the sources
+/// may be elsewhere.
+fn tidy(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
+        match parts.last() {
+            Some(last) if part == ".." && *last != ".." => drop(parts.pop()),
+            None if part == ".." && path.starts_with('/') => {}
+            _ => parts.push(part),
+        }
+    }
+    let start = if path.starts_with('/') { "/" } else { "" };
+    start.to_owned() + &parts.join("/")
+}
+
+/// A path in a URI: what is not plain is written as its bytes.
+fn escaped(path: &str) -> String {
+    let mut text = String::with_capacity(path.len());
+    for byte in path.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' | b'/' | b'+' | b'@' => {
+                text.push(char::from(byte));
+            }
+            other => text += &format!("%{other:02X}"),
+        }
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn artifact(root: &str, file: &str) -> (String, bool) {
+        let found = Root::new(Path::new(root)).artifact(file);
+        (found.uri, found.uri_base_id.is_some())
+    }
+
+    #[test]
+    fn sources_are_named_from_the_folder() {
+        assert_eq!(artifact("/src/app/", "/src/app/lib/../src/a b.c"), ("src/a%20b.c".to_owned(), true));
+        assert_eq!(artifact("/src/app", "./src/a.c"), ("src/a.c".to_owned(), true));
+        assert_eq!(artifact("/src/app", "/src/apple/a.c"), ("file:///src/apple/a.c".to_owned(), false));
+        assert_eq!(artifact("/", "/a.c"), ("a.c".to_owned(), true));
+        assert_eq!(Root::new(Path::new("/")).uri(), "file:///");
+    }
+
+    #[test]
+    fn paths() {
+        assert_eq!(["/a/./b//c/../d", "../a", "/../a", "a/.."].map(tidy), ["/a/b/d", "../a", "/a", ""]);
+        assert_eq!(escaped("ü?#%:\u{1}"), "%C3%BC%3F%23%25%3A%01");
+    }
+}

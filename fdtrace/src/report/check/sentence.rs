@@ -1,0 +1,168 @@
+//! The answer in one sentence, and what else was noticed in one each.
+
+use super::{frames, nouns};
+use crate::{
+    check::{Also, AlsoKind, Class, Ended, Finding, Findings, Verdict},
+    report::words::{counted, harmless, number},
+};
+
+/// The verdict, with the line that leaks.
+pub(super) fn headline(findings: &Findings) -> String {
+    match findings.verdict {
+        Verdict::Clean => clean(findings),
+        Verdict::Leak => leak(findings),
+        Verdict::Inconclusive => "INCONCLUSIVE: no leak was found, but not everything was seen".to_owned(),
+    }
+}
+
+fn clean(findings: &Findings) -> String {
+    let events = &findings.trace.events;
+    let opened = events.allocated.saturating_sub(events.never_opened);
+    let hidden = of_class(findings, Class::Suppressed).count() as u64;
+    let hidden =
+        if hidden > 0 { format!("; {} suppressed", counted(hidden, "call site")) } else { String::new() };
+    let files = nouns::FILES.counted(opened);
+    format!(
+        "no leak: {}, {files} opened, all closed or within limits{hidden}",
+        counted(findings.images, "program")
+    )
+}
+
+fn leak(findings: &Findings) -> String {
+    let leaks = of_class(findings, Class::Leak).count() as u64;
+    if let Some(first) = of_class(findings, Class::Leak).next() {
+        let more = match leaks - 1 {
+            0 => String::new(),
+            1 => "; 1 more call site leaks".to_owned(),
+            more => format!("; {} more call sites leak", number(more)),
+        };
+        return format!("LEAK: {}{more}", of_site(first));
+    }
+    let steered = &findings.steered;
+    if let Some(most) = steered.max_total.filter(|most| steered.total > *most) {
+        let kept = if steered.total == 1 { "call was" } else { "calls were" };
+        return format!(
+            "LEAK: what {} {kept} opened was never closed, and --max-total allows {}",
+            number(steered.total),
+            number(most)
+        );
+    }
+    let fatal = findings.also.iter().find(|also| also.fatal);
+    let what = fatal
+        .map_or_else(String::new, |also| format!(": {} (--fail-on {})", of_also(also), also.kind.name()));
+    format!("FAILED{what}")
+}
+
+/// The findings of a class, in their order.
+pub(super) fn of_class(findings: &Findings, class: Class) -> impl Iterator<Item = &Finding> {
+    findings.sites.iter().filter(move |finding| finding.class == class)
+}
+
+/// `50 files opened at src/server.c:41 (handle_request) were never closed`
+pub(super) fn of_site(finding: &Finding) -> String {
+    let words = nouns::of(finding);
+    let were = if finding.handles == 1 { "was" } else { "were" };
+    format!("{} {} {} {were} never {}", words.counted(finding.handles), words.made, at(finding), words.ended)
+}
+
+/// `at src/server.c:41 (handle_request)`, or what is known instead.
+pub(super) fn at(finding: &Finding) -> String {
+    let site = &finding.site;
+    let place = frames::place_of(&site.user_stack, &site.kernel_stack);
+    match frames::own(&site.user_stack) {
+        Some(frame) if frame.file.is_some() && frame.line.is_some() => format!("at {place}"),
+        _ => format!("by {place}"),
+    }
+}
+
+/// How a program ended, as what follows its name.
+pub(super) fn ended(ended: Ended) -> String {
+    match ended {
+        Ended::Status(status) => format!("exited with status {status}"),
+        Ended::Signal(signal) => format!("was killed by {}", signal_name(signal)),
+        Ended::Exec => "became another program".to_owned(),
+        Ended::Running => "runs still".to_owned(),
+    }
+}
+
+/// Signals that commonly kill.
+const SIGNALS: [(i32, &str); 11] = [
+    (libc::SIGHUP, "SIGHUP"),
+    (libc::SIGINT, "SIGINT"),
+    (libc::SIGQUIT, "SIGQUIT"),
+    (libc::SIGILL, "SIGILL"),
+    (libc::SIGABRT, "SIGABRT"),
+    (libc::SIGBUS, "SIGBUS"),
+    (libc::SIGFPE, "SIGFPE"),
+    (libc::SIGKILL, "SIGKILL"),
+    (libc::SIGSEGV, "SIGSEGV"),
+    (libc::SIGPIPE, "SIGPIPE"),
+    (libc::SIGTERM, "SIGTERM"),
+];
+
+fn signal_name(signal: i32) -> String {
+    let known = SIGNALS.iter().find(|(number, _)| *number == signal);
+    known.map_or_else(|| format!("signal {signal}"), |(_, name)| (*name).to_owned())
+}
+
+/// What else was noticed.
+pub(super) fn of_also(also: &Also) -> String {
+    let who = format!("{} ({})", harmless(&also.comm), also.pid);
+    let count = also.count;
+    match also.kind {
+        AlsoKind::Emfile => {
+            let times = counted(count, "time");
+            format!("{who} had no descriptors left {times} (EMFILE{}){}", limit(also), top(also))
+        }
+        AlsoKind::Enfile => {
+            let times = counted(count, "time");
+            format!("the system had no handles left for {who} {times} (ENFILE{}){}", limit(also), top(also))
+        }
+        AlsoKind::Exec => format!(
+            "{who} left {} open when another program took its place, and close-on-exec closed them{}",
+            counted(count, "handle"),
+            examples(also)
+        ),
+        AlsoKind::Inherit => {
+            let from = also.from.as_deref().map(|from| format!(" by {}", harmless(from))).unwrap_or_default();
+            let have = if count == 1 { "has" } else { "have" };
+            let descriptors = counted(count, "descriptor");
+            format!(
+                "{who} was started{from} with {descriptors} that {have} no close-on-exec flag{}",
+                examples(also)
+            )
+        }
+        AlsoKind::CloseWait => format!(
+            "{who} held {} in CLOSE_WAIT at the end: the peer has hung up, the program has not closed{}",
+            counted(count, "socket"),
+            examples(also)
+        ),
+        AlsoKind::Deleted => {
+            format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(also))
+        }
+        AlsoKind::Peak => {
+            let of = also.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
+            format!("{who} had {} of its own at once{of}", counted(count, "handle"))
+        }
+    }
+}
+
+fn limit(also: &Also) -> String {
+    also.limit.map(|limit| format!(", limit {}", number(limit))).unwrap_or_default()
+}
+
+fn top(also: &Also) -> String {
+    let first = also.top.first();
+    first.map_or_else(String::new, |top| {
+        format!("; {} then came from {}", counted(top.live, "handle"), harmless(&top.place))
+    })
+}
+
+/// The first example.
+fn examples(also: &Also) -> String {
+    let first = also.examples.first();
+    first.map_or_else(String::new, |example| {
+        let fd = example.fd.map(|fd| format!("fd {fd} ")).unwrap_or_default();
+        format!(" (e.g. {fd}{})", harmless(&example.name))
+    })
+}

@@ -1,0 +1,311 @@
+//! The report for the terminal: the answer first, then each leak with its chain and what to do.
+
+use std::io::{self, Write};
+
+use super::{
+    advice, frames, nouns,
+    sentence::{self, of_class},
+};
+use crate::{
+    check::{Class, Ended, Finding, Findings, KeptBy, Verdict},
+    report::{
+        Example, Lost, Style, UserFrame,
+        chain::{self, file_name},
+        text::paint,
+        words::{counted, harmless, number},
+    },
+};
+
+/// Frames of a chain, unless all are asked for.
+const FRAMES: usize = 10;
+/// Examples of what a site kept.
+const EXAMPLES: usize = 3;
+/// Processes of a leak.
+const IMAGES: usize = 3;
+/// Places that a list in one line names.
+const NAMED: usize = 3;
+
+/// Writes findings as text.
+///
+/// # Errors
+/// When the output cannot be written.
+pub fn write(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let code = match findings.verdict {
+        Verdict::Clean => "32",
+        Verdict::Leak => "1;31",
+        Verdict::Inconclusive => "1;33",
+    };
+    writeln!(out, "fdtrace: {}", paint(style, code, &sentence::headline(findings)))?;
+    write_leaks(out, findings, style)?;
+    if findings.verdict != Verdict::Clean || style.verbose {
+        write_others(out, findings, style)?;
+    }
+    write_also(out, findings, style)?;
+    write_steered(out, findings, style)?;
+    write_doubts(out, findings)?;
+    if findings.verdict == Verdict::Leak && findings.command.ended != Ended::Status(0) {
+        note(out, &format!("the command itself {}", sentence::ended(findings.command.ended)))?;
+    }
+    out.flush()
+}
+
+fn note(out: &mut impl Write, sentence: &str) -> io::Result<()> {
+    writeln!(out, "fdtrace: note: {sentence}")
+}
+
+fn write_leaks(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let leaks = of_class(findings, Class::Leak).count();
+    for (index, finding) in of_class(findings, Class::Leak).take(style.top).enumerate() {
+        if index > 0 {
+            writeln!(out, "\n  {}", paint(style, "1;31", &sentence::of_site(finding)))?;
+        }
+        write_leak(out, findings, finding, style)?;
+    }
+    if leaks > style.top {
+        writeln!(out, "\n  and {} more (--top)", counted((leaks - style.top) as u64, "leak"))?;
+    }
+    if leaks > 0 { writeln!(out) } else { Ok(()) }
+}
+
+/// All that is known of one leak, and what to do.
+pub(super) fn write_leak(
+    out: &mut impl Write,
+    findings: &Findings,
+    finding: &Finding,
+    style: Style,
+) -> io::Result<()> {
+    for image in finding.images.iter().take(IMAGES) {
+        writeln!(out, "  {}", kept_by(finding, image))?;
+    }
+    let shown = finding.images.len().min(IMAGES) as u64;
+    if finding.images_in_all > shown {
+        writeln!(out, "  and {} more", processes(finding.images_in_all - shown))?;
+    }
+    if let Some(known) = findings.steered.grown.get(&finding.site.id) {
+        writeln!(out, "  it leaks more than before: the baseline allows {}", counted(*known, "call"))?;
+    }
+    write_chain(out, finding, style)?;
+    write_examples(out, &finding.site.examples, style)?;
+    writeln!(out, "  to fix it: {}", advice::fix(&finding.site))?;
+    writeln!(out, "  to accept it: {}", accept(finding))
+}
+
+/// `in server (4711, /opt/app/server), which exited with status 0: 50 of the 1,050 files opened here were kept`
+fn kept_by(finding: &Finding, image: &KeptBy) -> String {
+    let words = nouns::of(finding);
+    let made = words.counted(image.allocated);
+    let kept = match (image.handles, image.allocated) {
+        (1, 1) => format!("the only {} {} here was kept", words.of(1), words.made),
+        (kept, all) if kept >= all => format!("all {made} {} here were kept", words.made),
+        (kept, _) => {
+            let were = if kept == 1 { "was" } else { "were" };
+            format!("{} of the {made} {} here {were} kept", number(kept), words.made)
+        }
+    };
+    let calls = if image.calls == image.handles {
+        String::new()
+    } else {
+        format!(", by {}", counted(image.calls, "call"))
+    };
+    format!(
+        "in {} ({}, {}), which {}: {kept}{calls}",
+        harmless(&image.comm),
+        image.pid,
+        harmless(&image.exe),
+        sentence::ended(image.ended),
+    )
+}
+
+fn processes(count: u64) -> String {
+    if count == 1 { "1 process".to_owned() } else { format!("{} processes", number(count)) }
+}
+
+fn accept(finding: &Finding) -> String {
+    let limit = format!("--max-per-site {}", finding.leaked);
+    match advice::suppression(&finding.site) {
+        Some(line) => format!("a line `{line}` in a --suppressions file, or {limit}"),
+        None => format!("--write-baseline and --baseline, or {limit}"),
+    }
+}
+
+/// The chain, innermost first, with a mark at the frame to look at.
+fn write_chain(out: &mut impl Write, finding: &Finding, style: Style) -> io::Result<()> {
+    let site = &finding.site;
+    if site.user_stack.is_empty() {
+        let chain = chain::short(&[], &site.kernel_stack, true);
+        return writeln!(out, "    {chain}");
+    }
+    let lines = lines(&site.user_stack, style.verbose);
+    let most = if style.verbose { usize::MAX } else { FRAMES };
+    let width =
+        lines.iter().take(most).map(|line| line.name.chars().count()).max().unwrap_or_default().min(40);
+    for line in lines.iter().take(most) {
+        let mark = if line.is_own { ">" } else { " " };
+        let text = format!("  {mark} {:<width$}  {}", line.name, line.place);
+        let text = text.trim_end();
+        writeln!(out, "{}", if line.is_own { paint(style, "1", text) } else { text.to_owned() })?;
+    }
+    if lines.len() > most {
+        writeln!(out, "    and {} more (-v)", counted((lines.len() - most) as u64, "frame"))?;
+    }
+    if !site.user_stack_complete {
+        writeln!(out, "    ? the chain ends before the thread's first function")?;
+    }
+    Ok(())
+}
+
+/// A frame as it is shown.
+struct Line {
+    name: String,
+    place: String,
+    is_own: bool,
+}
+
+/// The frames that say something: of the runtime only the function by which the program entered it, and nothing of what
+/// calls `main`.
+fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
+    let own = frames::own_index(user);
+    let line = |index: usize| line(&user[index], own == Some(index));
+    if all {
+        return (0..user.len()).map(line).collect();
+    }
+    let inside = user.iter().take_while(|frame| frames::is_runtime(frame)).count();
+    let end = user.iter().rposition(|frame| !frames::is_runtime(frame)).map_or(user.len(), |last| last + 1);
+    (inside.saturating_sub(1)..end).map(line).collect()
+}
+
+fn line(frame: &UserFrame, is_own: bool) -> Line {
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    let source = match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{}:{line}{inlined}  ", chain::last_two(file)),
+        (Some(file), None) => format!("{}{inlined}  ", chain::last_two(file)),
+        (None, _) => String::new(),
+    };
+    let module = file_name(frame.module.as_deref().unwrap_or_default());
+    Line { name: harmless(&chain::name(frame)), place: harmless(&format!("{source}{module}")), is_own }
+}
+
+fn write_examples(out: &mut impl Write, examples: &[Example], style: Style) -> io::Result<()> {
+    if examples.is_empty() {
+        return Ok(());
+    }
+    let most = if style.verbose { usize::MAX } else { EXAMPLES };
+    let texts: Vec<String> = examples.iter().take(most).map(example).collect();
+    writeln!(out, "  for example: {}", texts.join(", "))
+}
+
+fn example(example: &Example) -> String {
+    let name = if example.name.is_empty() { example.kind.to_owned() } else { harmless(&example.name) };
+    match example.fd {
+        Some(fd) => format!("fd {fd} {name}"),
+        None => name,
+    }
+}
+
+/// What is said of the classes that are no leaks.
+const OTHERS: [(Class, &str); 6] = [
+    (Class::Suppressed, "suppressed"),
+    (Class::Steady, "steady: kept, but others were closed and there were as many before (a pool, a cache)"),
+    (Class::Inherited, "inherited: open at the end in a program that has not made it"),
+    (Class::Mapped, "mapped: held by mappings alone"),
+    (Class::Exec, "closed at an exec by close-on-exec"),
+    (Class::Allowed, "within limits: kept no more calls than a site may"),
+];
+
+/// A line for each class, and with `-v` a line for each site.
+fn write_others(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let mut lines = Vec::new();
+    for (class, words) in OTHERS {
+        let sites: Vec<&Finding> = of_class(findings, class).collect();
+        if !sites.is_empty() {
+            lines.push(format!("{} {words}", counted(sites.len() as u64, "call site")));
+        }
+        if style.verbose {
+            lines.extend(sites.iter().map(|finding| format!("  {}", one_line(finding))));
+        }
+    }
+    if let Some(last) = lines.last_mut().filter(|_| !style.verbose) {
+        last.push_str(" (-v lists them)");
+    }
+    lines.iter().try_for_each(|line| note(out, line))
+}
+
+fn one_line(finding: &Finding) -> String {
+    let words = nouns::of(finding);
+    let by = finding.suppressed_by.as_deref().map(|by| format!(" ({})", harmless(by))).unwrap_or_default();
+    format!("{} {} {}{by}", words.counted(finding.handles), words.made, sentence::at(finding))
+}
+
+fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    for also in &findings.also {
+        let text = sentence::of_also(also);
+        if also.fatal {
+            let text = format!("{text} (--fail-on {})", also.kind.name());
+            writeln!(out, "fdtrace: {}", paint(style, "1;31", &text))?;
+        } else {
+            note(out, &text)?;
+        }
+    }
+    Ok(())
+}
+
+/// What of the suppressions and the baseline can go.
+fn write_steered(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let steered = &findings.steered;
+    let unused = steered.suppressions.iter().filter(|one| one.sites == 0);
+    let unused: Vec<String> = unused.map(|one| harmless(&format!("{} ({})", one.line, one.place))).collect();
+    if !unused.is_empty() {
+        let were = if unused.len() == 1 { "was" } else { "were" };
+        let count = counted(unused.len() as u64, "suppression");
+        note(out, &format!("{count} {were} not used: {}", list(&unused, style)))?;
+    }
+    let removable: Vec<String> = steered.removable.iter().map(|place| harmless(place)).collect();
+    if !removable.is_empty() {
+        let entries = if removable.len() == 1 { "entry leaks" } else { "entries leak" };
+        let count = number(removable.len() as u64);
+        note(
+            out,
+            &format!(
+                "{count} {entries} no longer and can be removed from the baseline: {}",
+                list(&removable, style)
+            ),
+        )?;
+    }
+    Ok(())
+}
+
+/// The first ones, with `-v` all of them.
+fn list(texts: &[String], style: Style) -> String {
+    let most = if style.verbose { texts.len() } else { NAMED };
+    let mut text = texts.iter().take(most).cloned().collect::<Vec<_>>().join(", ");
+    if texts.len() > most {
+        text += &format!(" and {} more", number((texts.len() - most) as u64));
+    }
+    text
+}
+
+/// What was lost, and how to lose less.
+fn write_doubts(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
+    let doubts: Vec<String> = findings.doubts.iter().map(|doubt| harmless(doubt)).collect();
+    match (findings.verdict, doubts.is_empty()) {
+        (_, true) => return Ok(()),
+        (Verdict::Inconclusive, _) => {
+            for doubt in &doubts {
+                writeln!(out, "  - {doubt}")?;
+            }
+        }
+        _ => note(out, &format!("not everything was seen, and there may be more: {}", doubts.join("; ")))?,
+    }
+    writeln!(out, "  to see more: {}", remedy(&findings.trace.lost))
+}
+
+fn remedy(lost: &Lost) -> &'static str {
+    match lost {
+        lost if lost.events > 0 => "a larger ring, as with --ring-size 64M",
+        lost if lost.handles > 0 => "room for more handles with --max-handles",
+        _ => "run it again on a machine with less load; `fdtrace doctor` says what this kernel can do",
+    }
+}
+
+#[cfg(test)]
+mod tests;
