@@ -60,9 +60,9 @@ pub(crate) fn c_leak() -> Finding {
         frame("__open64_nocancel", "/usr/lib/libc.so.6", 0x100),
         frame("_IO_file_open", "/usr/lib/libc.so.6", 0x180),
         frame("fopen", "/usr/lib/libc.so.6", 0x200),
-        line("handle_request", "/src/app/src/server.c", 41, false),
-        line("serve", "/src/app/src/serve.h", 12, true),
-        line("main", "/src/app/src/server.c", 97, false),
+        at_line("handle_request", "/src/app/src/server.c", 41, false),
+        at_line("serve", "/src/app/src/serve.h", 12, true),
+        at_line("main", "/src/app/src/server.c", 97, false),
         frame("__libc_start_call_main", "/usr/lib/libc.so.6", 0x300),
         frame("_start", "/opt/app/server", 0x10),
     ];
@@ -150,7 +150,7 @@ pub(crate) fn all_sorts() -> Findings {
 }
 
 /// A frame of `/opt/app/server` with its line.
-pub(crate) fn line(symbol: &str, file: &str, line: u32, inlined: bool) -> UserFrame {
+fn at_line(symbol: &str, file: &str, line: u32, inlined: bool) -> UserFrame {
     UserFrame {
         file: Some(file.to_owned()),
         line: Some(line),

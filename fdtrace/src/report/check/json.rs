@@ -214,7 +214,7 @@ mod tests {
         let first = &value["sites"][0];
         assert_eq!([&first["id"], &first["class"], &first["origin"]], ["c1ea", "leak", "open"]);
         assert_eq!([&first["leaked"], &first["baseline"]], [50, 12]);
-        assert_eq!(first["user_stack"][4]["line"], 41);
+        assert_eq!(first["user_stack"][3]["line"], 41);
         assert_eq!(first["images"][0]["ended"], "exit");
         assert_eq!(value["sites"][1]["images"][0]["exit_status"], 143);
         let suppressed = &value["sites"][2];

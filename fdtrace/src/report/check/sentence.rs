@@ -40,10 +40,9 @@ fn leak(findings: &Findings) -> String {
     }
     let steered = &findings.steered;
     if let Some(most) = steered.max_total.filter(|most| steered.total > *most) {
-        let kept = if steered.total == 1 { "call was" } else { "calls were" };
         return format!(
-            "LEAK: what {} {kept} opened was never closed, and --max-total allows {}",
-            number(steered.total),
+            "LEAK: what {} of all call sites made was never closed, and --max-total allows {}",
+            counted(steered.total, "call"),
             number(most)
         );
     }

@@ -36,17 +36,28 @@ pub fn write(out: &mut impl Write, findings: &Findings, style: Style) -> io::Res
         Verdict::Inconclusive => "1;33",
     };
     writeln!(out, "fdtrace: {}", paint(style, code, &sentence::headline(findings)))?;
+    write_doubts(out, findings)?;
     write_leaks(out, findings, style)?;
+    let mut rest = Vec::new();
+    write_rest(&mut rest, findings, style)?;
+    if !rest.is_empty() && of_class(findings, Class::Leak).next().is_some() {
+        writeln!(out)?;
+    }
+    out.write_all(&rest)?;
+    out.flush()
+}
+
+/// What is said below the leaks.
+fn write_rest(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
     if findings.verdict != Verdict::Clean || style.verbose {
         write_others(out, findings, style)?;
     }
     write_also(out, findings, style)?;
     write_steered(out, findings, style)?;
-    write_doubts(out, findings)?;
     if findings.verdict == Verdict::Leak && findings.command.ended != Ended::Status(0) {
         note(out, &format!("the command itself {}", sentence::ended(findings.command.ended)))?;
     }
-    out.flush()
+    Ok(())
 }
 
 fn note(out: &mut impl Write, sentence: &str) -> io::Result<()> {
@@ -64,7 +75,7 @@ fn write_leaks(out: &mut impl Write, findings: &Findings, style: Style) -> io::R
     if leaks > style.top {
         writeln!(out, "\n  and {} more (--top)", counted((leaks - style.top) as u64, "leak"))?;
     }
-    if leaks > 0 { writeln!(out) } else { Ok(()) }
+    Ok(())
 }
 
 /// All that is known of one leak, and what to do.
@@ -286,15 +297,14 @@ fn list(texts: &[String], style: Style) -> String {
 
 /// What was lost, and how to lose less.
 fn write_doubts(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
-    let doubts: Vec<String> = findings.doubts.iter().map(|doubt| harmless(doubt)).collect();
-    match (findings.verdict, doubts.is_empty()) {
-        (_, true) => return Ok(()),
-        (Verdict::Inconclusive, _) => {
-            for doubt in &doubts {
-                writeln!(out, "  - {doubt}")?;
-            }
-        }
-        _ => note(out, &format!("not everything was seen, and there may be more: {}", doubts.join("; ")))?,
+    if findings.doubts.is_empty() {
+        return Ok(());
+    }
+    if findings.verdict != Verdict::Inconclusive {
+        note(out, "not everything was seen, and there may be more leaks:")?;
+    }
+    for doubt in &findings.doubts {
+        writeln!(out, "  - {}", harmless(doubt))?;
     }
     writeln!(out, "  to see more: {}", remedy(&findings.trace.lost))
 }
