@@ -37,7 +37,7 @@ fn text(hash: u64, text: &str) -> u64 {
 }
 
 /// The function as it is in the source, whatever was made of it.
-fn function(symbol: &str) -> &str {
+pub(super) fn function(symbol: &str) -> &str {
     let end = MADE_OF.iter().filter_map(|made| symbol.find(made)).min();
     // A name does not begin with what is put behind it.
     &symbol[..end.filter(|end| *end > 0).unwrap_or(symbol.len())]

@@ -22,7 +22,7 @@ const RUNTIME_MODULES: [&str; 14] = [
 ];
 
 /// Programs that run what others wrote in another language: their functions say nothing of it.
-const INTERPRETERS: [&str; 14] = [
+const INTERPRETERS: [&str; 21] = [
     "python",
     "libpython",
     "node",
@@ -33,10 +33,54 @@ const INTERPRETERS: [&str; 14] = [
     "ruby",
     "libruby",
     "php",
+    "php-fpm",
     "lua",
-    "libjvm",
+    "luajit",
     "java",
+    "libjvm",
     "beam.smp",
+    "sh",
+    "bash",
+    "dash",
+    "zsh",
+    "ksh",
+];
+
+/// Part of the name of a Python module that is compiled, as those of its standard library are.
+const PYTHON_MODULE: &str = ".cpython-";
+
+/// Functions that are no more than a system call, for programs that have libc in them.
+const WRAPPERS: [&str; 30] = [
+    "open",
+    "open64",
+    "openat",
+    "openat64",
+    "creat",
+    "fopen",
+    "fopen64",
+    "opendir",
+    "popen",
+    "socket",
+    "socketpair",
+    "accept",
+    "accept4",
+    "pipe",
+    "pipe2",
+    "epoll_create",
+    "epoll_create1",
+    "eventfd",
+    "timerfd_create",
+    "signalfd",
+    "memfd_create",
+    "inotify_init",
+    "inotify_init1",
+    "shmat",
+    "mmap",
+    "mmap64",
+    "dlopen",
+    "mkstemp",
+    "tmpfile",
+    "syscall",
 ];
 
 /// Beginnings of functions of the standard libraries of Rust and C++.
@@ -109,7 +153,14 @@ pub(super) fn is_runtime(frame: &UserFrame) -> bool {
         || begins(frame.symbol.as_deref(), &RUNTIME_FUNCTIONS)
         || begins(frame.symbol.as_deref(), &GO_FUNCTIONS)
         || frame.symbol.as_deref() == Some("_start")
+        || is_wrapper(frame)
         || is_source_in(frame, &SYSTEM_SOURCES)
+}
+
+/// A function of the program's own that has this name has a line too, if anything has.
+fn is_wrapper(frame: &UserFrame) -> bool {
+    let name = frame.symbol.as_deref().map(|symbol| symbol.trim_start_matches('_'));
+    !has_line(frame) && name.is_some_and(|name| WRAPPERS.contains(&name))
 }
 
 /// Whether a frame is of a program that runs scripts.
@@ -120,12 +171,12 @@ pub(super) fn is_interpreter(frame: &UserFrame) -> bool {
 /// The program that runs scripts, without its version.
 pub(super) fn interpreter(frame: &UserFrame) -> Option<&'static str> {
     let module = file_name(frame.module.as_deref()?);
+    if module.contains(PYTHON_MODULE) && !has_line(frame) {
+        return Some("python");
+    }
     INTERPRETERS.into_iter().find(|name| {
-        let rest = module.strip_prefix(name);
-        rest.is_some_and(|rest| {
-            rest.is_empty()
-                || rest.starts_with(|next: char| next == '.' || next == '-' || next.is_ascii_digit())
-        })
+        let version = |next: char| next == '.' || next.is_ascii_digit();
+        module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(version))
     })
 }
 
@@ -193,6 +244,13 @@ mod tests {
     }
 
     #[test]
+    fn libc_may_be_in_the_program() {
+        let user = [frame("__open64", "/opt/static", 1), frame("leak", "/opt/static", 2)];
+        assert_eq!(own_index(&user), Some(1));
+        assert_eq!(own_index(&[at("open", "/src/door.c", 3), frame("main", "/opt/app", 2)]), Some(0));
+    }
+
+    #[test]
     fn interpreters_say_nothing_of_a_script() {
         let user = [
             frame("open64", "/usr/lib/libc.so.6", 1),
@@ -201,7 +259,9 @@ mod tests {
         ];
         assert!(own(&user).is_none());
         assert_eq!(place_of(&user, &[]), "python3.11");
-        assert!(!is_interpreter(&frame("f", "/opt/nodeagent", 1)));
+        assert!(!is_interpreter(&frame("f", "/opt/node-agent", 1)));
+        let module = "/usr/lib/python3.11/lib-dynload/_socket.cpython-311-x86_64-linux-gnu.so";
+        assert!(is_interpreter(&frame("sock_initobj", module, 1)));
         assert_eq!(interpreter(&frame("f", "/usr/lib/libpython3.so", 1)), Some("libpython"));
     }
 }
