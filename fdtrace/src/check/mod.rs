@@ -1,11 +1,17 @@
 //! The gate: did a command leak handles? From the event stream to findings; it knows no kernel.
 
+mod also;
+mod assemble;
 mod findings;
+mod judge;
 mod names;
+mod rule;
 mod steering;
 
 pub use findings::{
     Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, HeldAt, KeptBy, Steered, Suppressing,
     TopHolder, Verdict,
 };
+pub use judge::Judge;
+pub use rule::Rule;
 pub use steering::{Baseline, BaselineEntry, Steering, Suppression, Suppressions};

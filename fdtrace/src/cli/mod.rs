@@ -1,23 +1,18 @@
 //! What a person types: one file per verb.
 
+mod check;
 mod diff;
 mod doctor;
 mod explain;
 mod joining;
 mod live;
 mod options;
-#[cfg_attr(not(test), expect(dead_code, reason = "for `fdtrace check`, which is being built"))]
-mod outputs;
 mod pause;
-#[cfg_attr(not(test), expect(dead_code, reason = "for `fdtrace check`, which is being built"))]
-mod project;
 mod reading;
 mod record;
 mod recording;
 mod report;
 mod saved;
-#[cfg_attr(not(test), expect(dead_code, reason = "for `fdtrace check`, which is being built"))]
-mod steering;
 mod stop;
 mod tracing;
 mod values;
@@ -67,6 +62,7 @@ enum Verb {
     Record(Box<record::Arguments>),
     Report(Box<report::Arguments>),
     Diff(diff::Arguments),
+    Check(Box<check::Arguments>),
 }
 
 /// What `report --json` calls its documents.
@@ -82,6 +78,7 @@ pub fn main() -> ExitCode {
         Verb::Record(arguments) => record::run(&arguments),
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Diff(arguments) => diff::run(&arguments),
+        Verb::Check(arguments) => return check::run(&arguments),
     };
     match outcome {
         Ok(status) => status,

@@ -266,6 +266,12 @@ impl OutputOptions {
         self.top.unwrap_or(usize::MAX)
     }
 
+    /// How a text about something that has ended looks on standard error.
+    pub(super) fn error_style(&self) -> Style {
+        let color = self.color.wanted(std::io::stderr().is_terminal());
+        Style { color, top: self.rows(), verbose: self.verbose, finished: true }
+    }
+
     /// How a text looks on standard output; `finished` when it is about a trace that has ended.
     pub(super) fn style(&self, finished: bool) -> Style {
         Style { color: self.color.for_stdout(), top: self.rows(), verbose: self.verbose, finished }
@@ -286,10 +292,14 @@ enum Color {
 impl Color {
     /// Whether standard output gets colours; NO_COLOR is respected.
     fn for_stdout(self) -> bool {
+        self.wanted(std::io::stdout().is_terminal())
+    }
+
+    fn wanted(self, is_terminal: bool) -> bool {
         match self {
             Self::Always => true,
             Self::Never => false,
-            Self::Auto => std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none(),
+            Self::Auto => is_terminal && std::env::var_os("NO_COLOR").is_none(),
         }
     }
 }

@@ -68,6 +68,7 @@ pub(super) enum Request {
     Tell(Vec<Fact>),
     Flush(oneshot::Sender<io::Result<Written>>),
     Finish(oneshot::Sender<io::Result<()>>),
+    Unfollow(u32, oneshot::Sender<()>),
     TimePrograms(bool),
     Stop,
 }
@@ -160,6 +161,14 @@ impl Collector {
     /// When the trace file could not be written, now or before; or the collector is gone.
     pub async fn finish(&self) -> io::Result<()> {
         self.ask(Request::Finish).await?
+    }
+
+    /// Stops following what a process starts from now on; what it has started is followed still.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn unfollow(&self, pid: u32) -> io::Result<()> {
+        self.ask(|reply| Request::Unfollow(pid, reply)).await
     }
 
     /// Turns the timing of BPF programs on or off.

@@ -141,6 +141,10 @@ impl Worker {
             }
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
+            Request::Unfollow(pid, reply) => {
+                self.tracer.unfollow(pid);
+                let _ = reply.send(());
+            }
             Request::Tell(facts) => self.hear(facts),
             Request::Flush(reply) => drop(reply.send(self.flush())),
             Request::Finish(reply) => drop(reply.send(self.finish())),

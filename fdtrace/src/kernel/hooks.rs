@@ -264,7 +264,7 @@ const OPEN_AT_EXIT: Hook = Hook {
 const EXEC_KPROBE: Choice = choice("leaving_exec_kprobe", Target::Kprobe("do_close_on_exec"));
 const EXEC_FENTRY: Choice = choice("leaving_exec_fentry", Target::Fentry("do_close_on_exec"));
 const EXEC_TRACEPOINT: Choice = choice("leaving_exec", Target::RawTracepoint("sched_prepare_exec"));
-const NO_EXEC: Option<&str> = Some("what an exec closes is told by its releases alone");
+const NO_EXEC: Option<&str> = Some("what an exec closes is not seen");
 
 const NO_DESCRIPTOR_KRETPROBE: Choice =
     choice("descriptor_kretprobe", Target::Kretprobe("get_unused_fd_flags"));

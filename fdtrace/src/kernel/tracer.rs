@@ -285,6 +285,16 @@ impl Tracer {
         self.handles.map().fd().as_fd()
     }
 
+    /// Takes a process out of those whose children are traced.
+    pub fn unfollow(&mut self, pid: u32) {
+        if let Some(map) = self.ebpf.map_mut("TREE")
+            && let Ok(mut tree) = HashMap::<_, u32, u8>::try_from(map)
+        {
+            // Gone already is gone.
+            let _ = tree.remove(&pid);
+        }
+    }
+
     /// Takes an entry out of the kernel's table whose handle is gone, if it is still of that generation.
     pub fn forget(&mut self, handle: u64, generation: u64) {
         if self.handles.get(&handle, 0).is_ok_and(|entry| entry.0.generation == generation) {

@@ -348,6 +348,35 @@ fn user_stack(site: &stream::Site) -> Vec<UserFrame> {
     site.user.frames.iter().map(frame).collect()
 }
 
+/// A site of which nothing has happened yet.
+#[must_use]
+pub fn bare_site(site: &stream::Site) -> Site {
+    let (kernel_stack, user_stack) = (kernel_stack(site), user_stack(site));
+    let origin = site.origin.name();
+    Site {
+        id: format!("{:016x}", site.id),
+        name_id: name_id(origin, &user_stack, &kernel_stack),
+        origin,
+        origin_function: stacks::deciding_function(&site.kernel),
+        live: 0,
+        aged: 0,
+        change: 0,
+        allocated: 0,
+        released: 0,
+        released_by: BTreeMap::new(),
+        oldest_age_ns: 0,
+        verdict: Verdict::Unknown,
+        kinds: BTreeMap::new(),
+        holders: BTreeMap::new(),
+        mapped_by: Vec::new(),
+        processes: Vec::new(),
+        examples: Vec::new(),
+        kernel_stack,
+        user_stack,
+        user_stack_complete: site.user.complete,
+    }
+}
+
 /// Attaches and shared memory hold handles without descriptors.
 fn takes_descriptors(site: &SiteGroups) -> bool {
     !matches!(site.site.origin, Origin::ShmAttach | Origin::Kernel | Origin::Overlay)

@@ -4,5 +4,5 @@ mod assemble;
 mod growth;
 mod sites;
 
-pub use assemble::{Session, View, seconds_left};
+pub use assemble::{Session, View, bare_site, seconds_left};
 pub use sites::{Selection, id_of as site_id};

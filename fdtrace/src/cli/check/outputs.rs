@@ -9,7 +9,7 @@ use std::{
 
 use clap::Args;
 
-use super::Failure;
+use super::super::Failure;
 use crate::{check::Findings, report::check};
 
 /// Where the findings go besides standard error.

@@ -8,7 +8,7 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::{Failure, values};
+use super::super::{Failure, values};
 use crate::{check::AlsoKind, kinds::Kind, report::words::harmless};
 
 /// The file's name.

@@ -9,9 +9,8 @@ use std::{
 use clap::Args;
 
 use super::{
-    Failure,
+    super::{Failure, values},
     project::{Project, Suppressed, shown},
-    values,
 };
 use crate::{
     check::{AlsoKind, Baseline, Findings, Steering, Suppressions},

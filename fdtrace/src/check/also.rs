@@ -1,0 +1,149 @@
+//! What else is worth a word, leak or not.
+
+use std::collections::BTreeMap;
+
+use super::{
+    Also, AlsoKind, TopHolder,
+    judge::{Image, Judge, LeftOpen, Shortages},
+    rule::{Judged, Place, example},
+};
+use crate::{
+    check::Class,
+    kinds::Kind,
+    report::Example,
+    stream::{ImageKey, Moment},
+};
+
+/// `TCP_CLOSE_WAIT` (include/net/tcp_states.h)
+const CLOSE_WAIT: u8 = 8;
+/// Handles that are named.
+const MOST_EXAMPLES: usize = 3;
+/// Entries of a kind that are listed.
+const MOST: usize = 10;
+
+/// Where a site is, in a few words, and its id, for whoever knows the document.
+pub(super) type Name<'a> = &'a dyn Fn(Place) -> (String, String);
+
+/// All that was noticed besides.
+pub(super) fn noticed(judge: &Judge, judged: &[Judged], start_ns: u64, name: Name<'_>) -> Vec<Also> {
+    let mut all: Vec<Also> =
+        judge.shortages().iter().filter_map(|shortage| of_shortage(judge, shortage, name)).collect();
+    all.extend(judged.iter().filter(|site| site.class == Class::Exec).map(|site| of_exec(judge, site)));
+    all.extend(of_handles(judge));
+    all.extend(peaks(judge));
+    for also in &mut all {
+        also.at_ns = also.at_ns.saturating_sub(start_ns);
+    }
+    all.sort_by_key(|also| (also.kind, std::cmp::Reverse(also.count), also.pid));
+    let mut listed: BTreeMap<AlsoKind, usize> = BTreeMap::new();
+    all.retain(|also| {
+        let listed = listed.entry(also.kind).or_default();
+        *listed += 1;
+        *listed <= MOST
+    });
+    all
+}
+
+fn also(judge: &Judge, kind: AlsoKind, image: ImageKey, count: u64) -> Also {
+    let found = judge.image(image);
+    Also {
+        kind,
+        pid: image.tgid,
+        comm: found.map(Image::name).unwrap_or_default(),
+        count,
+        limit: found.map(|image| image.limit).filter(|limit| *limit > 0),
+        at_ns: found.and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time),
+        examples: Vec::new(),
+        top: Vec::new(),
+        from: None,
+        fatal: false,
+    }
+}
+
+fn of_shortage(judge: &Judge, shortage: &Shortages, name: Name<'_>) -> Option<Also> {
+    let kind = match shortage.errno {
+        libc::EMFILE => AlsoKind::Emfile,
+        libc::ENFILE => AlsoKind::Enfile,
+        _ => return None,
+    };
+    let top = shortage.top.iter().filter(|(_, live)| *live > 0).map(|(index, live)| {
+        let group = judge.group_at(*index);
+        let (site, place) = name(super::rule::place(group));
+        TopHolder { site, place, live: *live }
+    });
+    let own = also(judge, kind, shortage.image, shortage.times);
+    // ENFILE is about the limit of the system.
+    let limit = Some(shortage.limit).filter(|limit| *limit > 0 && kind == AlsoKind::Emfile);
+    Some(Also { limit, at_ns: shortage.time, top: top.collect(), ..own })
+}
+
+fn of_exec(judge: &Judge, site: &Judged) -> Also {
+    let examples = site.examples.iter().take(MOST_EXAMPLES).cloned().collect();
+    Also { examples, ..also(judge, AlsoKind::Exec, site.worst, site.leaked) }
+}
+
+/// What handles were, in whose hands, when a program ended.
+#[derive(Default)]
+struct Found {
+    count: u64,
+    examples: Vec<Example>,
+    from: Option<String>,
+}
+
+fn of_handles(judge: &Judge) -> Vec<Also> {
+    let mut found: BTreeMap<(AlsoKind, ImageKey), Found> = BTreeMap::new();
+    let alive: Vec<(usize, LeftOpen)> = judge.still_held().collect();
+    let alive = alive.iter().map(|(index, left)| (*index, left));
+    let gone = judge.groups().flat_map(|(index, group)| group.left.iter().map(move |left| (index, left)));
+    for (index, left) in gone.chain(alive) {
+        let maker = judge.group_at(index).image;
+        for (kind, holder) in remarks(judge, maker, left) {
+            let entry = found.entry((kind, holder)).or_default();
+            entry.count += 1;
+            if kind == AlsoKind::Inherit {
+                entry.from = judge.image(maker).map(Image::name);
+            }
+            if entry.examples.len() < MOST_EXAMPLES && left.held.name.is_some() {
+                let end = judge.image(holder).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
+                entry.examples.push(example(left, maker, end));
+            }
+        }
+    }
+    let each = found.into_iter().map(|((kind, holder), found)| Also {
+        examples: found.examples,
+        from: found.from,
+        ..also(judge, kind, holder, found.count)
+    });
+    each.collect()
+}
+
+/// What is to be said of one handle, and of whom.
+fn remarks(judge: &Judge, maker: ImageKey, left: &LeftOpen) -> Vec<(AlsoKind, ImageKey)> {
+    let mut remarks = Vec::new();
+    let Some(open) = left.held.at.iter().rfind(|open| open.moment == Moment::Exit && open.fd > 2) else {
+        return remarks;
+    };
+    if open.socket_state == CLOSE_WAIT {
+        remarks.push((AlsoKind::CloseWait, open.image));
+    }
+    if open.deleted && left.held.kind == Kind::Regular {
+        remarks.push((AlsoKind::Deleted, open.image));
+    }
+    // A descriptor for standard input, output or error is meant to be passed on.
+    let is_standard = left.held.at.iter().any(|open| open.fd <= 2);
+    let executed = judge.image(open.image).is_some_and(|image| image.executed);
+    if !is_standard && executed && open.image != maker && !judge.is_forked_from(open.image, maker) {
+        remarks.push((AlsoKind::Inherit, open.image));
+    }
+    remarks
+}
+
+/// Programs that had more than half of what they may have.
+fn peaks(judge: &Judge) -> impl Iterator<Item = Also> {
+    let near = |(key, image): (&ImageKey, &Image)| {
+        let (most, when) = image.peak;
+        let is_near = image.limit > 0 && most > image.limit / 2;
+        is_near.then(|| Also { at_ns: when, ..also(judge, AlsoKind::Peak, *key, most) })
+    };
+    judge.images().filter_map(near)
+}

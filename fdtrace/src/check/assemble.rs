@@ -1,0 +1,128 @@
+//! From what a judge knows to findings.
+
+use std::collections::HashMap;
+
+use super::{
+    CommandRun, Finding, Findings, Steered, Verdict, also,
+    judge::Judge,
+    rule::{Judged, Place, Rule},
+};
+use crate::{
+    handles::Snapshot,
+    report::{self, Document, Process, Site},
+    stacks,
+    stream::{Call, UserChain},
+    view,
+};
+
+impl Findings {
+    /// What a judge has found: by a rule, with the sites of a document of the same stream.
+    #[must_use]
+    pub fn of(
+        judge: &Judge,
+        rule: &Rule<'_>,
+        command: CommandRun,
+        document: &Document,
+        snapshot: &Snapshot,
+        start_ns: u64,
+    ) -> Self {
+        let sites: HashMap<&str, &Site> = document.sites.iter().map(|site| (site.id.as_str(), site)).collect();
+        let judged = rule.apply(judge);
+        let name = |place: Place| name(judge, &sites, place);
+        Self {
+            // Whoever steers says what the findings amount to.
+            verdict: Verdict::Clean,
+            doubts: doubts(judge, snapshot),
+            command,
+            trace: document.trace.clone(),
+            sites: judged.iter().map(|found| finding(found, &sites)).collect(),
+            also: also::noticed(judge, &judged, start_ns, &name),
+            images: judge.programs(),
+            steered: Steered::default(),
+        }
+    }
+}
+
+fn id(place: Place, call: &Call) -> String {
+    match place {
+        Place::Site(id) => format!("{id:016x}"),
+        Place::Stack(stack) => format!("{:016x}", view::site_id(None, call) ^ stack),
+    }
+}
+
+fn name(judge: &Judge, sites: &HashMap<&str, &Site>, place: Place) -> (String, String) {
+    let id = id(place, &Call::default());
+    let known = match place {
+        Place::Site(number) => judge.site(number),
+        Place::Stack(_) => None,
+    };
+    let words = match (sites.get(id.as_str()), known) {
+        (Some(site), _) => report::place(&site.user_stack, &site.kernel_stack),
+        (None, Some(site)) => format!("{} by an unknown caller", site.origin.name()),
+        (None, None) => "an unknown caller".to_owned(),
+    };
+    (id, words)
+}
+
+fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
+    let id = id(found.place, &found.call);
+    let mut site = sites.get(id.as_str()).map_or_else(|| unknown(&id, &found.call), |site| (*site).clone());
+    site.examples.clone_from(&found.examples);
+    site.kinds.clone_from(&found.kinds);
+    site.processes = found
+        .images
+        .iter()
+        .map(|image| Process {
+            pid: image.pid,
+            comm: image.comm.clone(),
+            exe: image.exe.clone(),
+            cgroup: String::new(),
+            live: image.handles,
+            allocated: Some(image.allocated),
+        })
+        .collect();
+    Finding {
+        class: found.class,
+        suppressed_by: None,
+        class_before: found.class,
+        leaked: found.leaked,
+        handles: found.handles,
+        images: found.images.clone(),
+        images_in_all: found.images_in_all,
+        site,
+    }
+}
+
+/// A site of which nothing was found out.
+fn unknown(id: &str, call: &Call) -> Site {
+    let site = crate::stream::Site {
+        id: 0,
+        origin: stacks::origin(&[], call),
+        kernel: Vec::new(),
+        user: UserChain::default(),
+    };
+    Site { id: id.to_owned(), ..view::bare_site(&site) }
+}
+
+/// What was lost that can hide a leak. What the kernel's own table puts right is not lost.
+fn doubts(judge: &Judge, snapshot: &Snapshot) -> Vec<String> {
+    let vitals = &snapshot.vitals;
+    let mut doubts = Vec::new();
+    let mut doubt = |count: u64, text: &str| {
+        if count > 0 {
+            doubts.push(format!("{count} {text}"));
+        }
+    };
+    doubt(
+        vitals.lost_ends,
+        "records of forks, execs, exits or descriptors open then found no room in the ring (--ring-size)",
+    );
+    doubt(vitals.lost_handles, "handles found no room in the kernel's table (--max-handles)");
+    doubt(vitals.unfollowed, "processes could not be followed: there were too many at once");
+    doubt(vitals.cut_walks, "tables of descriptors were too long to be looked through when their process ended");
+    doubt(vitals.skipped_ends, "forks, execs or exits may have been skipped by the kernel");
+    doubt(vitals.unhealed, "allocations may have been skipped by the kernel");
+    doubt(vitals.malformed, "records could not be read");
+    doubt(judge.unknown(), "descriptors were open at an end whose allocation was not seen");
+    doubts
+}

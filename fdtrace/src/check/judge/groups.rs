@@ -1,0 +1,189 @@
+//! Handles that one program made in one way.
+
+use std::{collections::HashMap, sync::Arc};
+
+use super::series::Series;
+use crate::{
+    check::rule::MANY_MAPPED,
+    kinds::Kind,
+    stream::{Alloc, Call, Described, ImageKey, Moment, Open, Sought},
+};
+
+/// Groups that are named when a process has no descriptors left.
+pub(crate) const TOP: usize = 5;
+
+/// Handles that one program made by one call chain and one system call.
+#[derive(Clone, Debug)]
+pub(crate) struct Group {
+    pub(crate) image: ImageKey,
+    pub(crate) call: Call,
+    /// The call site, when it was found out.
+    pub(crate) site: Option<u64>,
+    pub(crate) allocated: u64,
+    /// How many were released while the program ran.
+    pub(crate) released: u64,
+    /// How many were alive, while the program ran.
+    pub(crate) series: Series,
+    /// Handles that were open when a program ended, and are gone.
+    pub(crate) left: Vec<LeftOpen>,
+    /// Handles without a descriptor that are mapped, by their inode.
+    pub(crate) mapped: HashMap<u64, u64>,
+    /// Somebody names it still.
+    pub(crate) pinned: bool,
+    ended: bool,
+    calls: u32,
+    /// The first handle of two that a thread gets from one system call.
+    pairs: HashMap<u32, (u64, u32)>,
+}
+
+/// A handle that was open when a program ended.
+#[derive(Clone, Debug)]
+pub(crate) struct LeftOpen {
+    /// Which call of its group made it.
+    pub(crate) call: u32,
+    pub(crate) generation: u64,
+    /// It is alive still.
+    pub(crate) alive: bool,
+    pub(crate) held: Box<Held>,
+}
+
+/// Who had a handle open, and what it is.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Held {
+    /// Descriptors that were open when their program ended.
+    pub(crate) at: Vec<OpenAt>,
+    pub(crate) kind: Kind,
+    pub(crate) name: Option<Arc<str>>,
+    /// Who has a descriptor for it, as far as somebody has looked.
+    pub(crate) descriptor: Sought,
+}
+
+/// A descriptor that was open when its program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OpenAt {
+    pub(crate) image: ImageKey,
+    pub(crate) fd: u32,
+    pub(crate) moment: Moment,
+    pub(crate) socket_state: u8,
+    pub(crate) deleted: bool,
+}
+
+/// A process that could not have more.
+#[derive(Clone, Debug)]
+pub(crate) struct Shortages {
+    pub(crate) image: ImageKey,
+    pub(crate) errno: i32,
+    pub(crate) times: u64,
+    /// The first time, ns.
+    pub(crate) time: u64,
+    pub(crate) limit: u64,
+    /// Its groups with most live handles then, and how many.
+    pub(crate) top: Vec<(usize, u64)>,
+}
+
+impl Held {
+    pub(crate) fn open(&mut self, image: ImageKey, open: &Open) {
+        let Open { fd, moment, socket_state, deleted, .. } = *open;
+        self.at.push(OpenAt { image, fd, moment, socket_state, deleted });
+    }
+
+    pub(crate) fn describe(&mut self, described: &Described) {
+        self.kind = described.kind;
+        if described.name.is_some() {
+            self.name.clone_from(&described.name);
+        }
+        if described.descriptor != Sought::NotYet {
+            self.descriptor = described.descriptor;
+        }
+    }
+}
+
+impl Group {
+    pub(crate) fn new(image: ImageKey, call: Call) -> Self {
+        Self {
+            image,
+            call,
+            site: None,
+            allocated: 0,
+            released: 0,
+            series: Series::default(),
+            left: Vec::new(),
+            mapped: HashMap::new(),
+            pinned: false,
+            ended: false,
+            calls: 0,
+            pairs: HashMap::new(),
+        }
+    }
+
+    /// One more handle; says which call made it. `pipe` and `socketpair` make two in one call.
+    pub(crate) fn allocate(&mut self, alloc: &Alloc) -> u32 {
+        self.allocated += 1;
+        if !self.ended {
+            self.series.rise(alloc.generation);
+        }
+        if makes_two(&self.call) {
+            if let Some((_, call)) = self.pairs.remove(&alloc.tid) {
+                return call;
+            }
+            self.pairs.insert(alloc.tid, (alloc.handle, self.calls));
+        }
+        self.calls += 1;
+        self.calls - 1
+    }
+
+    pub(crate) fn release(&mut self, time: u64, handle: u64, inode: u64) {
+        // A call that fails after the first of two takes that one back.
+        if !self.pairs.is_empty() {
+            self.pairs.retain(|_, (first, _)| *first != handle);
+        }
+        if self.ended {
+            return;
+        }
+        self.released += 1;
+        self.series.fall(time);
+        if inode != 0 {
+            self.unmap(inode);
+        }
+    }
+
+    pub(crate) fn map(&mut self, inode: u64) {
+        *self.mapped.entry(inode).or_default() += 1;
+    }
+
+    pub(crate) fn unmap(&mut self, inode: u64) {
+        if let Some(count) = self.mapped.get_mut(&inode) {
+            *count -= 1;
+            if *count == 0 {
+                self.mapped.remove(&inode);
+            }
+        }
+    }
+
+    /// The program has ended: what is released from now on was there at its end.
+    pub(crate) const fn end(&mut self) {
+        self.ended = true;
+    }
+
+    /// Whether something is to be said of a group whose program has ended, and of which nothing lives. Every library that a
+    /// program has loaded is mapped when it ends: in a crowd, only many mappings of one file are worth a word.
+    pub(crate) fn leaves_something(&self, crowded: bool) -> bool {
+        let mapped = if crowded { self.most_mapped() > MANY_MAPPED } else { !self.mapped.is_empty() };
+        self.pinned || !self.left.is_empty() || mapped
+    }
+
+    /// Handles of one file that are mapped at once and have no descriptor: the most of any file.
+    pub(crate) fn most_mapped(&self) -> u64 {
+        self.mapped.values().copied().max().unwrap_or(0)
+    }
+}
+
+/// System calls that make two handles.
+fn makes_two(call: &Call) -> bool {
+    let is = |number: libc::c_long| call.syscall.is_some_and(|known| libc::c_long::from(known) == number);
+    #[cfg(target_arch = "x86_64")]
+    let pipe = is(libc::SYS_pipe);
+    #[cfg(not(target_arch = "x86_64"))]
+    let pipe = false;
+    pipe || is(libc::SYS_pipe2) || is(libc::SYS_socketpair)
+}

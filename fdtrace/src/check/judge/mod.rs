@@ -1,0 +1,308 @@
+//! The judge: from the event stream to what each program kept.
+//!
+//! It follows the same stream as the fold, and remembers what the fold forgets: which handle belongs to which call of which
+//! program, and which were open when a program ended.
+
+mod groups;
+mod images;
+mod series;
+
+use std::{collections::HashMap, sync::Arc};
+
+pub(crate) use groups::{Group, LeftOpen, Shortages};
+use groups::Held;
+pub(crate) use images::Image;
+use images::Images;
+pub(crate) use series::highest;
+
+use super::Ended;
+use crate::stream::{
+    Alloc, Call, Described, Event, Fact, ImageKey, Leaving, Mapped, Open, Release, Shortage, Site,
+};
+
+/// Groups from which on what was merely mapped when a program ended is not remembered, unless it is much.
+const CROWD: usize = 50_000;
+
+/// A live handle.
+#[derive(Clone, Debug)]
+struct Life {
+    generation: u64,
+    group: usize,
+    /// Which call of its group made it.
+    call: u32,
+    /// The inode by which it is mapped; 0 when it is not.
+    inode: u64,
+    held: Option<Box<Held>>,
+}
+
+/// Follows a stream, and knows what was kept by whom.
+#[derive(Default)]
+pub struct Judge {
+    images: Images,
+    groups: Vec<Group>,
+    free: Vec<usize>,
+    by_call: HashMap<(ImageKey, Call), usize>,
+    handles: HashMap<u64, Life>,
+    sites: HashMap<u64, Arc<Site>>,
+    shortages: Vec<Shortages>,
+    /// Descriptors that were open at an end, of handles that nobody has heard of.
+    unknown: u64,
+    /// The time of the last event.
+    now: u64,
+}
+
+impl Judge {
+    /// Takes one event.
+    pub fn apply(&mut self, event: &Event) {
+        self.now = self.now.max(event.time().unwrap_or(0));
+        match event {
+            Event::Alloc(alloc) | Event::FoundLive(alloc) => self.allocate(alloc),
+            Event::Release(release) => self.release(release),
+            Event::FoundGone { time, handle, generation } => self.drop_handle(*handle, *generation, *time),
+            Event::Mapped(mapped) => self.map(mapped),
+            Event::Open(open) => self.open(open),
+            Event::Failure(shortage) => self.note_shortage(shortage),
+            Event::Fork { time, parent, child, comm } => {
+                self.end_image(*child, *time, Ended::Running);
+                self.images.fork(*parent, ImageKey { tgid: *child, since: *time }, *comm);
+            }
+            Event::Exec { time, tgid, comm, path } => {
+                self.end_image(*tgid, *time, Ended::Exec);
+                self.images.execute(ImageKey { tgid: *tgid, since: *time }, *comm, path.clone());
+            }
+            Event::Exit { time, tgid, how } => self.exit(*tgid, *time, *how),
+            Event::Fact(fact) => self.learn(fact),
+            Event::Stack(_) | Event::Gap { .. } | Event::Swallowed(_) | Event::Look(_) => {}
+        }
+    }
+
+    /// Processes that run.
+    pub fn running(&self) -> impl Iterator<Item = u32> {
+        self.images.running()
+    }
+
+    /// How many programs ran.
+    #[must_use]
+    pub const fn programs(&self) -> u64 {
+        self.images.seen
+    }
+
+    /// Descriptors that were open at an end, of handles that nobody has heard of: their allocation was lost.
+    #[must_use]
+    pub const fn unknown(&self) -> u64 {
+        self.unknown
+    }
+
+    pub(crate) const fn now(&self) -> u64 {
+        self.now
+    }
+
+    pub(crate) fn groups(&self) -> impl Iterator<Item = (usize, &Group)> {
+        self.groups.iter().enumerate().filter(|(_, group)| group.allocated > 0)
+    }
+
+    pub(crate) fn group_at(&self, index: usize) -> &Group {
+        &self.groups[index]
+    }
+
+    pub(crate) fn image(&self, key: ImageKey) -> Option<&Image> {
+        self.images.get(key)
+    }
+
+    pub(crate) fn images(&self) -> impl Iterator<Item = (&ImageKey, &Image)> {
+        self.images.iter()
+    }
+
+    pub(crate) fn is_forked_from(&self, key: ImageKey, ancestor: ImageKey) -> bool {
+        self.images.is_forked_from(key, ancestor)
+    }
+
+    pub(crate) fn shortages(&self) -> &[Shortages] {
+        &self.shortages
+    }
+
+    pub(crate) fn site(&self, id: u64) -> Option<&Arc<Site>> {
+        self.sites.get(&id)
+    }
+
+    /// What is open still, with the group that it is of.
+    pub(crate) fn still_held(&self) -> impl Iterator<Item = (usize, LeftOpen)> {
+        self.handles.values().filter_map(|life| {
+            let held = life.held.clone()?;
+            Some((life.group, LeftOpen { call: life.call, generation: life.generation, alive: true, held }))
+        })
+    }
+
+    fn allocate(&mut self, alloc: &Alloc) {
+        if let Some(old) = self.handles.get(&alloc.handle) {
+            if old.generation >= alloc.generation {
+                return;
+            }
+            let generation = old.generation;
+            self.drop_handle(alloc.handle, generation, alloc.generation);
+        }
+        let image = self.images.current(alloc.tgid);
+        let group = self.group(image, alloc.call);
+        let call = self.groups[group].allocate(alloc);
+        let life = Life { generation: alloc.generation, group, call, inode: 0, held: None };
+        self.handles.insert(alloc.handle, life);
+        if let Some(image) = self.images.get_mut(image) {
+            image.live += 1;
+            if image.live > image.peak.0 {
+                image.peak = (image.live, alloc.generation);
+            }
+        }
+    }
+
+    fn group(&mut self, image: ImageKey, call: Call) -> usize {
+        if let Some(group) = self.by_call.get(&(image, call)) {
+            return *group;
+        }
+        let group = Group::new(image, call);
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.groups[index] = group;
+                index
+            }
+            None => {
+                self.groups.push(group);
+                self.groups.len() - 1
+            }
+        };
+        self.by_call.insert((image, call), index);
+        if let Some(image) = self.images.get_mut(image) {
+            image.groups.push(index);
+        }
+        index
+    }
+
+    fn release(&mut self, release: &Release) {
+        self.drop_handle(release.handle, release.generation, release.time);
+    }
+
+    fn drop_handle(&mut self, handle: u64, generation: u64, time: u64) {
+        if self.handles.get(&handle).is_none_or(|life| life.generation != generation) {
+            return;
+        }
+        let Some(life) = self.handles.remove(&handle) else { return };
+        let group = &mut self.groups[life.group];
+        group.release(time, handle, life.inode);
+        if let Some(held) = life.held.filter(|held| !held.at.is_empty()) {
+            group.left.push(LeftOpen { call: life.call, generation, alive: false, held });
+        }
+        let image = group.image;
+        if let Some(image) = self.images.get_mut(image) {
+            image.live -= 1;
+        }
+        self.tidy(image);
+    }
+
+    fn map(&mut self, mapped: &Mapped) {
+        let Some(life) = self.handles.get_mut(&mapped.handle) else { return };
+        if life.generation == mapped.generation && life.inode == 0 && mapped.inode != 0 {
+            life.inode = mapped.inode;
+            self.groups[life.group].map(mapped.inode);
+        }
+    }
+
+    fn open(&mut self, open: &Open) {
+        let image = self.images.current(open.tgid);
+        let Some(life) = self.handles.get_mut(&open.handle).filter(|life| life.generation == open.generation)
+        else {
+            self.unknown += 1;
+            return;
+        };
+        let held = life.held.get_or_insert_default();
+        // A descriptor has more to say of a handle than a mapping does.
+        if held.at.is_empty() && life.inode != 0 {
+            self.groups[life.group].unmap(life.inode);
+            life.inode = 0;
+        }
+        held.open(image, open);
+    }
+
+    fn note_shortage(&mut self, shortage: &Shortage) {
+        let image = self.images.current(shortage.tgid);
+        let times = u64::from(shortage.times);
+        let known = self.shortages.iter_mut().find(|known| known.image == image && known.errno == shortage.errno);
+        if let Some(known) = known {
+            known.times += times;
+            return;
+        }
+        let groups = self.images.get(image).map_or(&[][..], |image| &image.groups);
+        let mut top: Vec<(usize, u64)> =
+            groups.iter().map(|index| (*index, self.groups[*index].series.live())).collect();
+        top.sort_by_key(|(index, live)| (std::cmp::Reverse(*live), *index));
+        top.truncate(groups::TOP);
+        top.iter().for_each(|(index, _)| self.groups[*index].pinned = true);
+        let (errno, time, limit) = (shortage.errno, shortage.time, shortage.limit);
+        self.shortages.push(Shortages { image, errno, times, time, limit, top });
+    }
+
+    fn exit(&mut self, tgid: u32, time: u64, how: Leaving) {
+        let ended = match how.signal {
+            0 => Ended::Status(how.status.into()),
+            signal => Ended::Signal(signal.into()),
+        };
+        let image = self.images.current(tgid);
+        if let Some(image) = self.images.get_mut(image) {
+            image.limit = how.limit;
+        }
+        self.end_image(tgid, time, ended);
+    }
+
+    fn end_image(&mut self, tgid: u32, time: u64, ended: Ended) {
+        let Some(key) = self.images.end(tgid, time, ended) else { return };
+        let groups = self.images.get(key).map(|image| image.groups.clone()).unwrap_or_default();
+        groups.into_iter().for_each(|index| self.groups[index].end());
+        self.tidy(key);
+    }
+
+    /// Groups of programs that have ended and that left nothing behind are forgotten: a build runs thousands of programs.
+    fn tidy(&mut self, key: ImageKey) {
+        let Some(image) = self.images.get_mut(key) else { return };
+        if image.live > 0 || image.ended.is_none() {
+            return;
+        }
+        let crowded = self.groups.len() > CROWD;
+        let (by_call, free, groups) = (&mut self.by_call, &mut self.free, &mut self.groups);
+        image.groups.retain(|index| {
+            let group = &mut groups[*index];
+            if group.leaves_something(crowded) {
+                return true;
+            }
+            by_call.remove(&(key, group.call));
+            *group = Group::new(key, Call::default());
+            free.push(*index);
+            false
+        });
+        if image.groups.is_empty() && image.peak.0 * 2 <= image.limit.max(1) {
+            self.images.forget(key);
+        }
+    }
+
+    fn learn(&mut self, fact: &Fact) {
+        match fact {
+            Fact::Identity(key, identity) => {
+                if let Some(image) = self.images.get_mut(*key) {
+                    image.identity = Some(Arc::clone(identity));
+                }
+            }
+            Fact::Site(site) => drop(self.sites.insert(site.id, Arc::clone(site))),
+            Fact::Belongs { image, call, site } => {
+                if let Some(group) = self.by_call.get(&(*image, *call)) {
+                    self.groups[*group].site = Some(*site);
+                }
+            }
+            Fact::Described(described) => self.describe(described),
+            Fact::Existing(_) => {}
+        }
+    }
+
+    fn describe(&mut self, described: &Described) {
+        let Some(life) = self.handles.get_mut(&described.handle) else { return };
+        if life.generation == described.generation {
+            life.held.get_or_insert_default().describe(described);
+        }
+    }
+}

@@ -1,0 +1,131 @@
+//! The command, started as whoever started fdtrace would have started it.
+
+use std::{
+    ffi::OsString,
+    io, mem,
+    os::unix::process::ExitStatusExt as _,
+    process::ExitStatus,
+    sync::atomic::{AtomicBool, Ordering},
+};
+
+use tokio::process::{Child, Command};
+
+use super::user::Credentials;
+use crate::check::Ended;
+
+/// It cannot be executed.
+const CANNOT_EXECUTE: u8 = 126;
+/// It is not found.
+const NOT_FOUND: u8 = 127;
+
+/// Whether SIGPIPE was ignored when fdtrace was started. Rust's own start-up ignores it, and starts programs with the
+/// default; whoever started fdtrace with it ignored wants the command to have it ignored.
+static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+
+/// Runs before Rust's start-up.
+#[used]
+#[unsafe(link_section = ".init_array")]
+static BEFORE_MAIN: extern "C" fn() = note_pipe;
+
+extern "C" fn note_pipe() {
+    // SAFETY: all zeros are a valid structure.
+    let mut action: libc::sigaction = unsafe { mem::zeroed() };
+    // SAFETY: a valid structure, which the kernel fills.
+    if unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) } == 0 {
+        PIPE_IGNORED.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
+    }
+}
+
+/// What a process passes on to what it starts, and fdtrace changes for itself.
+#[derive(Clone, Copy)]
+pub(super) struct Passed {
+    mask: libc::sigset_t,
+    locked_memory: libc::rlimit,
+}
+
+impl Passed {
+    /// As it is now, before anything is changed.
+    pub(super) fn read() -> io::Result<Self> {
+        // SAFETY: all zeros are valid structures.
+        let mut passed: Self = unsafe { mem::zeroed() };
+        // SAFETY: a valid structure, which is filled.
+        let failed = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut passed.mask) };
+        if failed != 0 {
+            return Err(io::Error::from_raw_os_error(failed));
+        }
+        // SAFETY: as above.
+        if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut passed.locked_memory) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(passed)
+    }
+
+    /// Puts it back, in the process that is about to become the command: only calls that are safe after a fork.
+    fn restore(&self) -> io::Result<()> {
+        // SAFETY: a valid structure.
+        if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const self.locked_memory) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        if PIPE_IGNORED.load(Ordering::Relaxed) {
+            // SAFETY: ignoring a signal needs no handler.
+            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+        }
+        // SAFETY: a valid structure.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, std::ptr::null_mut()) };
+        Ok(())
+    }
+}
+
+/// Starts the command; or says the exit status that `env` has for why it cannot be started, and a sentence.
+pub(super) fn start(
+    command: &[OsString],
+    passed: Passed,
+    credentials: Option<Credentials>,
+) -> Result<Child, (u8, String)> {
+    let Some((program, arguments)) = command.split_first() else { return Err((2, "no command".to_owned())) };
+    let mut starting = Command::new(program);
+    starting.args(arguments);
+    // SAFETY: between fork and exec there are only system calls: nothing is allocated, and no lock is taken.
+    unsafe {
+        starting.pre_exec(move || {
+            credentials.as_ref().map_or(Ok(()), Credentials::become_it)?;
+            passed.restore()
+        });
+    }
+    starting.spawn().map_err(|error| {
+        let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
+        (status, format!("cannot run {}: {error}", program.to_string_lossy()))
+    })
+}
+
+/// How it ended.
+pub(super) fn ended(status: ExitStatus) -> Ended {
+    match (status.code(), status.signal()) {
+        (Some(code), _) => Ended::Status(code),
+        (None, signal) => Ended::Signal(signal.unwrap_or(0)),
+    }
+}
+
+/// Takes in processes that have lost their parent, when fdtrace is the first process of a container.
+pub(super) fn reap(child: u32) {
+    if std::process::id() != 1 {
+        return;
+    }
+    loop {
+        // SAFETY: all zeros are a valid structure.
+        let mut found: libc::siginfo_t = unsafe { mem::zeroed() };
+        // Look before taking: the command itself is waited for elsewhere.
+        let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
+        // SAFETY: a valid structure, which the kernel fills.
+        if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, options) } != 0 {
+            return;
+        }
+        // SAFETY: filled for a process that has ended, zeros otherwise.
+        let pid = unsafe { found.si_pid() };
+        if pid == 0 || u32::try_from(pid) == Ok(child) {
+            return;
+        }
+        // SAFETY: takes numbers; the status is not wanted.
+        unsafe { libc::waitpid(pid, std::ptr::null_mut(), libc::WNOHANG) };
+    }
+}

@@ -1,0 +1,339 @@
+//! One check, from attaching to the exit status.
+
+use std::{
+    io,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use tokio::{
+    process::{Child, Command},
+    time::{Instant, sleep, sleep_until, timeout},
+};
+
+use super::{
+    super::{
+        Failure, fail,
+        options::Watch,
+        tracing::{Attached, Tracing, WITNESS, ticker},
+    },
+    Arguments, command,
+    command::Passed,
+    project::Project,
+    signals::{self, Signals},
+    steering::Settled,
+    user::Credentials,
+};
+use crate::{
+    check::{CommandRun, Ended, Findings, Judge, Rule, Verdict},
+    collect::{Sink, Written, monotonic_ns},
+    handles::{Fold, Snapshot},
+    kernel::{Filters, Settings},
+    record::{Limits, Recording},
+    report,
+    stream::Event,
+    view::{Selection, View},
+};
+
+/// How often a history is written down, and what is new described.
+const LOOK: Duration = Duration::from_secs(1);
+/// How often it is looked whether what the command left behind has ended.
+const SETTLING: Duration = Duration::from_millis(10);
+/// Between two tries of `--until`.
+const RETRY: Duration = Duration::from_millis(200);
+/// A service that does not end when it is told to is killed after this time.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What this kernel's table of handles was too small for, or too much was lost.
+const INCONCLUSIVE: u8 = 24;
+
+pub(super) fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
+    let passed = Passed::read()?;
+    let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+    let project = Project::find(&folder)?;
+    let settled = arguments.steering.settle(project.as_ref())?;
+    let credentials = arguments.user.as_deref().map(Credentials::find).transpose()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    runtime.block_on(Check { arguments, settled, passed }.run(credentials))
+}
+
+struct Check<'a> {
+    arguments: &'a Arguments,
+    settled: Settled,
+    passed: Passed,
+}
+
+/// How the part that was watched came out.
+struct Watched {
+    ended: Ended,
+    duration: Duration,
+}
+
+impl Check<'_> {
+    async fn run(&self, credentials: Option<Credentials>) -> Result<ExitCode, Failure> {
+        let settings = self.settings()?;
+        let mut attached = Attached::attach(&settings)?;
+        let mut signals = Signals::take()?;
+        let judge = Arc::<Mutex<Judge>>::default();
+        let trace = self.create_trace(&mut attached, &settings)?;
+        let start_ns = attached.session.start_ns;
+        let selection = Selection { closed_too: true, ..Selection::default() };
+        let mut view = View::new(attached.session.clone(), selection);
+        let sink = Watching { judge: Arc::clone(&judge), trace };
+        let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
+        let watched = match self.watch(&mut tracing, &mut view, &mut signals, &judge, credentials).await? {
+            Ok(watched) => watched,
+            Err((status, sentence)) => return Ok(fail(&sentence, status)),
+        };
+        let snapshot = self.finish(&mut tracing, &mut view, &judge).await?;
+        let findings = self.find(&view, &snapshot, &lock(&judge), &watched, start_ns);
+        drop(tracing);
+        self.say(&findings)
+    }
+
+    fn settings(&self) -> Result<Settings, Failure> {
+        // The command is our child: whoever follows us follows it from its first moment, and we trace nothing of ours.
+        let pids = match self.arguments.pids.as_slice() {
+            [] => vec![std::process::id()],
+            pids => pids.to_vec(),
+        };
+        let filters = Filters { pids, follow: true, ..Filters::default() };
+        self.arguments
+            .trace
+            .settings(filters, Watch { mappings: true, leaving: true, min_age: Duration::ZERO })
+    }
+
+    fn create_trace(&self, attached: &mut Attached, settings: &Settings) -> Result<Option<Recording>, Failure> {
+        let Some(path) = &self.arguments.keep_trace else { return Ok(None) };
+        let header = attached.header(settings, &self.argv());
+        let created = Recording::create(path, true, header, Limits::default());
+        created.map(Some).map_err(|error| Failure::cannot_write(path, &error))
+    }
+
+    fn argv(&self) -> Vec<String> {
+        self.arguments.command.iter().map(|word| word.to_string_lossy().into_owned()).collect()
+    }
+
+    /// Runs the command, or watches what runs; the inner error is a command that could not be started.
+    async fn watch(
+        &self,
+        tracing: &mut Tracing,
+        view: &mut View,
+        signals: &mut Signals,
+        judge: &Mutex<Judge>,
+        credentials: Option<Credentials>,
+    ) -> Result<Result<Watched, (u8, String)>, Failure> {
+        let begun = Instant::now();
+        if self.arguments.command.is_empty() {
+            let end = begun + self.arguments.duration.unwrap_or_default();
+            watch_until(tracing, view, signals, end).await?;
+            return Ok(Ok(Watched { ended: Ended::Running, duration: begun.elapsed() }));
+        }
+        let mut child = match command::start(&self.arguments.command, self.passed, credentials) {
+            Ok(child) => child,
+            Err(reason) => return Ok(Err(reason)),
+        };
+        // What else fdtrace starts is not the command's.
+        tracing.collector().unfollow(std::process::id()).await?;
+        let until = self.arguments.until.as_deref();
+        let ended = run(tracing, view, signals, &mut child, until, self.arguments.signal).await?;
+        let duration = begun.elapsed();
+        self.settle(tracing, judge, child.id()).await?;
+        Ok(Ok(Watched { ended, duration }))
+    }
+
+    /// Waits for what the command has left behind, for a while.
+    async fn settle(&self, tracing: &Tracing, judge: &Mutex<Judge>, child: Option<u32>) -> io::Result<()> {
+        let deadline = Instant::now() + self.settled.settle;
+        loop {
+            tracing.collector().settle().await?;
+            command::reap(child.unwrap_or(0));
+            if lock(judge).running().next().is_none() || Instant::now() >= deadline {
+                return Ok(());
+            }
+            sleep(SETTLING).await;
+        }
+    }
+
+    /// The last look; names and holders of what is alive.
+    async fn finish(
+        &self,
+        tracing: &mut Tracing,
+        view: &mut View,
+        judge: &Mutex<Judge>,
+    ) -> Result<Snapshot, Failure> {
+        tracing.collector().settle().await?;
+        let look = tracing.look(view).await?;
+        if lock(judge).running().next().is_some() {
+            tracing.name_survivors().await?;
+        }
+        // What was told last is heard when this is answered.
+        tracing.collector().flush().await?;
+        tracing.collector().finish().await?;
+        Ok(look.snapshot)
+    }
+
+    fn find(
+        &self,
+        view: &View,
+        snapshot: &Snapshot,
+        judge: &Judge,
+        watched: &Watched,
+        start_ns: u64,
+    ) -> Findings {
+        let document = view.document("fdtrace.check/1", snapshot);
+        let rule = Rule {
+            max_per_site: self.settled.max_per_site,
+            growth: &|site, image| view.growth_of(site, image),
+            services: self.arguments.command.is_empty() || self.arguments.until.is_some(),
+        };
+        let command = CommandRun {
+            argv: self.argv(),
+            ended: watched.ended,
+            duration_ns: u64::try_from(watched.duration.as_nanos()).unwrap_or(u64::MAX),
+        };
+        let mut findings = Findings::of(judge, &rule, command, &document, snapshot, start_ns);
+        self.settled.steering.apply(&mut findings);
+        findings
+    }
+
+    fn say(&self, findings: &Findings) -> Result<ExitCode, Failure> {
+        let baseline = self.settled.write_baseline(findings)?;
+        report::check::write_text(&mut io::stderr().lock(), findings, self.arguments.output.error_style())?;
+        if let Some((path, sites)) = baseline {
+            eprintln!("fdtrace: {sites} known leaks written to {}", path.display());
+        }
+        self.arguments.reports.write(findings)?;
+        Ok(ExitCode::from(match findings.verdict {
+            // Whoever writes a baseline has decided to live with what leaks.
+            Verdict::Leak if baseline.is_none() => self.settled.leak_exit_code,
+            Verdict::Inconclusive => INCONCLUSIVE,
+            _ => status(findings.command.ended),
+        }))
+    }
+}
+
+/// The command's own status; 128 and the signal that killed it, as shells have it.
+fn status(ended: Ended) -> u8 {
+    match ended {
+        Ended::Status(code) => u8::try_from(code).unwrap_or(u8::MAX),
+        Ended::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
+        Ended::Exec | Ended::Running => 0,
+    }
+}
+
+/// Runs the command to its end.
+async fn run(
+    tracing: &mut Tracing,
+    view: &mut View,
+    signals: &mut Signals,
+    child: &mut Child,
+    until: Option<&str>,
+    signal: i32,
+) -> Result<Ended, Failure> {
+    let pid = child.id().unwrap_or(0);
+    let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
+    let mut condition = std::pin::pin!(holds(until));
+    let mut told = false;
+    let mut kill_at = None;
+    loop {
+        tokio::select! {
+            biased;
+            ended = child.wait() => return Ok(command::ended(ended?)),
+            signal = signals.next() => {
+                if !signals::is_from_terminal(signal) {
+                    signals::send(pid, signal);
+                }
+            }
+            () = &mut condition, if !told => {
+                told = true;
+                tracing.look(view).await?;
+                signals::send(pid, signal);
+                kill_at = Some(Instant::now() + PATIENCE);
+            }
+            () = at(kill_at) => {
+                kill_at = None;
+                signals::send(pid, libc::SIGKILL);
+            }
+            _ = looks.tick() => {
+                // A service that was told to end gives back what it has.
+                if !told {
+                    tracing.look(view).await?;
+                }
+                tracing.collector().flush().await?;
+            }
+            _ = witness.tick() => {
+                command::reap(pid);
+                tracing.witness().await?;
+            }
+        }
+    }
+}
+
+/// Watches what runs, until a moment or a signal.
+async fn watch_until(
+    tracing: &mut Tracing,
+    view: &mut View,
+    signals: &mut Signals,
+    end: Instant,
+) -> Result<(), Failure> {
+    let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
+    loop {
+        tokio::select! {
+            () = sleep_until(end) => return Ok(()),
+            _ = signals.next() => return Ok(()),
+            _ = looks.tick() => drop(tracing.look(view).await?),
+            _ = witness.tick() => tracing.witness().await?,
+        }
+    }
+}
+
+/// Ends when a shell command has succeeded; never without one.
+async fn holds(command: Option<&str>) {
+    let Some(command) = command else { return std::future::pending().await };
+    loop {
+        let mut shell = Command::new("/bin/sh");
+        shell.arg("-c").arg(command).kill_on_drop(true);
+        if shell.status().await.is_ok_and(|status| status.success()) {
+            return;
+        }
+        // A service needs a while before anybody can ask it something.
+        let _ = timeout(RETRY, std::future::pending::<()>()).await;
+    }
+}
+
+async fn at(moment: Option<Instant>) {
+    match moment {
+        Some(moment) => sleep_until(moment).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Where the stream goes: to the judge, and into a trace file if there is one.
+struct Watching {
+    judge: Arc<Mutex<Judge>>,
+    trace: Option<Recording>,
+}
+
+/// A judge that panicked is one that nobody asks again.
+fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
+    judge.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Sink for Watching {
+    fn write(&mut self, events: &[Event], fold: &Fold) -> io::Result<()> {
+        let mut judge = lock(&self.judge);
+        events.iter().for_each(|event| judge.apply(event));
+        drop(judge);
+        self.trace.as_mut().map_or(Ok(()), |trace| trace.write(events, fold))
+    }
+
+    fn flush(&mut self) -> io::Result<Written> {
+        self.trace.as_mut().map_or(Ok(Written::default()), Sink::flush)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        self.trace.as_mut().map_or(Ok(()), Sink::finish)
+    }
+}
