@@ -14,6 +14,7 @@ use super::{
     fresh::{Fresh, FreshGroup},
     hasher::CallHasher,
     images::{Image, ImageId, Images},
+    lifetimes::Deaths,
     sites::Sites,
     stacks::Stacks,
     table::{Handle, Table},
@@ -40,6 +41,8 @@ pub struct Group {
     pub site: Option<u64>,
     /// What came and went.
     pub counts: Counts,
+    /// How old those became that went.
+    pub deaths: Deaths,
 }
 
 /// What the fold itself found to be wrong, and what it put right.
@@ -107,7 +110,7 @@ impl Fold {
             Event::Open(_) => {}
             Event::Gap { .. } => self.loss.gaps += 1,
             Event::FoundLive(alloc) => self.found_live(&alloc),
-            Event::FoundGone { handle, generation, .. } => self.found_gone(handle, generation),
+            Event::FoundGone { handle, generation, time } => self.found_gone(handle, generation, time),
             Event::Swallowed(swallowed) => self.sites.swallow(&swallowed),
             Event::Fact(fact) => self.learn(*fact),
             Event::Look(vitals) => self.vitals = *vitals,
@@ -136,7 +139,7 @@ impl Fold {
                 return;
             }
             self.loss.phantoms += 1;
-            self.drop_handle(alloc.handle, Cause::Unknown, false);
+            self.drop_handle(alloc.handle, Cause::Unknown, false, alloc.generation);
         }
         let group = self.group(alloc.tgid, alloc.call);
         let (generation, tid) = (alloc.generation, alloc.tid);
@@ -149,17 +152,18 @@ impl Fold {
     fn release(&mut self, release: &Release) {
         match self.table.get(release.handle) {
             Some(handle) if handle.generation == release.generation => {
-                self.drop_handle(release.handle, release.cause, release.never_opened);
+                self.drop_handle(release.handle, release.cause, release.never_opened, release.time);
             }
             _ => self.loss.unmatched += 1,
         }
     }
 
-    fn drop_handle(&mut self, address: u64, cause: Cause, never_opened: bool) {
+    fn drop_handle(&mut self, address: u64, cause: Cause, never_opened: bool, time: u64) {
         let Some(handle) = self.table.remove(address) else { return };
         let group = &mut self.groups[handle.group as usize];
         group.counts.released_by[cause as usize] += 1;
         group.counts.never_opened += u64::from(never_opened);
+        group.deaths.add(time.saturating_sub(handle.generation));
         let image = group.image;
         self.unpin(image);
         if let Some(mapping) = self.details.forget(address) {
@@ -203,13 +207,13 @@ impl Fold {
         let key = image.key;
         for group in take(&mut image.groups) {
             let gone = &mut self.groups[group as usize];
-            let counts = take(&mut gone.counts);
+            let (counts, deaths) = (take(&mut gone.counts), take(&mut gone.deaths));
             self.by_call.remove(&(id, gone.call, gone.existing));
             self.free_groups.push(group);
             if gone.existing {
                 self.existing.add(&counts);
             } else {
-                self.sites.close(gone.site, (key, gone.call), &counts);
+                self.sites.close(gone.site, (key, gone.call), &counts, &deaths);
             }
         }
         self.last = None;
@@ -234,8 +238,8 @@ impl Fold {
 
     fn add_group(&mut self, image: ImageId, call: Call, existing: bool) -> GroupId {
         self.serial += 1;
-        let group =
-            Group { image, serial: self.serial, call, existing, site: None, counts: Counts::default() };
+        let (serial, counts, deaths) = (self.serial, Counts::default(), Deaths::default());
+        let group = Group { image, serial, call, existing, site: None, counts, deaths };
         let id = if let Some(id) = self.free_groups.pop() {
             self.groups[id as usize] = group;
             id
@@ -260,9 +264,9 @@ impl Fold {
         }
     }
 
-    fn found_gone(&mut self, address: u64, generation: u64) {
+    fn found_gone(&mut self, address: u64, generation: u64, time: u64) {
         if self.table.get(address).is_some_and(|handle| handle.generation == generation) {
-            self.drop_handle(address, Cause::Unknown, false);
+            self.drop_handle(address, Cause::Unknown, false, time);
             self.loss.healed += 1;
         }
     }

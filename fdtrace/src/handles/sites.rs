@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::counts::Counts;
+use super::{counts::Counts, lifetimes::Deaths};
 use crate::stream::{Call, Cause, ImageKey, Site, Swallowed};
 
 /// Groups that ended before their site was found out; the sums of more than this are kept, but not their site.
@@ -15,13 +15,15 @@ pub struct SiteSums {
     pub site: Option<Arc<Site>>,
     /// Handles of groups that are gone, and of lives that were only counted.
     pub closed: Counts,
+    /// How old those became.
+    pub deaths: Deaths,
 }
 
 /// All call sites.
 #[derive(Default)]
 pub struct Sites {
     sites: HashMap<u64, SiteSums>,
-    pending: HashMap<(ImageKey, Call), Counts>,
+    pending: HashMap<(ImageKey, Call), (Counts, Deaths)>,
     /// What belongs to no site.
     unplaced: Counts,
 }
@@ -44,6 +46,7 @@ impl Sites {
         let mut sum = self.unplaced;
         self.pending
             .values()
+            .map(|(counts, _)| counts)
             .chain(self.sites.values().map(|site| &site.closed))
             .for_each(|more| sum.add(more));
         sum
@@ -54,28 +57,47 @@ impl Sites {
         self.sites.entry(id).or_default().site = Some(site);
     }
 
-    pub(super) fn close(&mut self, site: Option<u64>, group: (ImageKey, Call), counts: &Counts) {
+    pub(super) fn close(
+        &mut self,
+        site: Option<u64>,
+        group: (ImageKey, Call),
+        counts: &Counts,
+        deaths: &Deaths,
+    ) {
         if counts.allocated == 0 {
             return;
         }
-        let sums = match site {
-            Some(site) => &mut self.sites.entry(site).or_default().closed,
-            None if self.pending.len() < MOST_PENDING => self.pending.entry(group).or_default(),
-            None => &mut self.unplaced,
-        };
-        sums.add(counts);
+        match site {
+            Some(site) => self.add(site, counts, deaths),
+            None if self.pending.len() < MOST_PENDING => {
+                let sums = self.pending.entry(group).or_default();
+                sums.0.add(counts);
+                sums.1.merge(deaths);
+            }
+            None => self.unplaced.add(counts),
+        }
+    }
+
+    fn add(&mut self, site: u64, counts: &Counts, deaths: &Deaths) {
+        let sums = self.sites.entry(site).or_default();
+        sums.closed.add(counts);
+        sums.deaths.merge(deaths);
     }
 
     /// Says to which site the sums of a group belong that is gone.
     pub(super) fn place_closed(&mut self, group: (ImageKey, Call), site: u64) {
-        if let Some(counts) = self.pending.remove(&group) {
-            self.sites.entry(site).or_default().closed.add(&counts);
+        if let Some((counts, deaths)) = self.pending.remove(&group) {
+            self.add(site, &counts, &deaths);
         }
     }
 
     pub(super) fn swallow(&mut self, swallowed: &Swallowed) {
         let sums = match swallowed.site {
-            Some(id) => &mut self.sites.entry(id).or_default().closed,
+            Some(id) => {
+                let sums = self.sites.entry(id).or_default();
+                sums.deaths.add_short(swallowed.handles);
+                &mut sums.closed
+            }
             None => &mut self.unplaced,
         };
         sums.allocated += swallowed.handles;

@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use super::{Counts, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
+use super::{Births, Counts, Deaths, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
 use crate::stream::{Call, Cause, Described, Fact, Identity, ImageKey, Sought, Vitals};
 
 /// How many kinds of handles can be told apart.
@@ -32,10 +32,40 @@ pub struct Snapshot {
     pub groups: Vec<GroupSnapshot>,
     /// All call sites, with what came and went there; live groups included.
     pub sites: HashMap<u64, SiteSums>,
+    /// How old handles became, and how old those are that live.
+    pub lives: Lives,
     /// Handles that are older than the trace.
     pub existing: Counts,
     /// Who held those of them that are alive, when tracing began.
     pub existing_by: Vec<(ImageKey, Arc<Identity>, u64)>,
+}
+
+/// How old handles became, and how old those are that live; without those that are older than the trace.
+#[derive(Clone, Debug, Default)]
+pub struct Lives {
+    /// Of images that still matter, by group; also of groups of which nothing lives.
+    pub groups: Vec<GroupLives>,
+    /// Ages at release of groups that are gone, and of lives that were only counted, by site.
+    pub closed: Vec<(u64, Deaths)>,
+}
+
+/// How old the handles of a group became, and how old those are that live.
+#[derive(Clone, Debug)]
+pub struct GroupLives {
+    /// The image.
+    pub image: ImageKey,
+    /// The image runs no longer.
+    pub ended: bool,
+    /// The call site, when it was found out.
+    pub site: Option<u64>,
+    /// The call that made the handles.
+    pub call: Call,
+    /// Handles made.
+    pub allocated: u64,
+    /// Those that were released.
+    pub deaths: Deaths,
+    /// Those that live.
+    pub births: Births,
 }
 
 /// Live handles that one image allocated by one call chain.
@@ -121,6 +151,7 @@ impl Snapshot {
             errors: fold.errors().clone(),
             groups: groups(fold, now.saturating_sub(min_age_ns)),
             sites: sites(fold),
+            lives: lives(fold, now),
             existing: fold.existing(),
             existing_by: existing_by(fold),
         }
@@ -139,6 +170,7 @@ impl Snapshot {
             errors: BTreeMap::new(),
             groups: fold.live_groups().map(|(_, group)| snapshot(fold, group)).collect(),
             sites: HashMap::new(),
+            lives: lives(fold, now),
             existing: fold.existing(),
             existing_by: Vec::new(),
         }
@@ -198,6 +230,36 @@ fn groups(fold: &Fold, aged_before: u64) -> Vec<GroupSnapshot> {
         }
     }
     groups.into_values().collect()
+}
+
+fn lives(fold: &Fold, now: u64) -> Lives {
+    let mut groups: Vec<GroupLives> = Vec::new();
+    let mut slots: Vec<Option<usize>> = Vec::new();
+    for (id, group) in fold.groups().filter(|(_, group)| !group.existing) {
+        slots.resize(id as usize + 1, None);
+        slots[id as usize] = Some(groups.len());
+        groups.push(group_lives(fold, group, now));
+    }
+    for (_, handle) in fold.table().iter() {
+        if let Some(Some(index)) = slots.get(handle.group as usize) {
+            groups[*index].births.add(handle.generation);
+        }
+    }
+    let closed = fold.sites().iter().map(|(id, sums)| (id, sums.deaths));
+    Lives { groups, closed: closed.filter(|(_, deaths)| deaths.total() > 0).collect() }
+}
+
+fn group_lives(fold: &Fold, group: &Group, now: u64) -> GroupLives {
+    let image = fold.image(group.image);
+    GroupLives {
+        image: image.key,
+        ended: image.ended,
+        site: group.site,
+        call: group.call,
+        allocated: group.counts.allocated,
+        deaths: group.deaths,
+        births: Births::at(now),
+    }
 }
 
 fn snapshot(fold: &Fold, group: &Group) -> GroupSnapshot {

@@ -142,6 +142,8 @@ pub struct Site {
     pub oldest_age_ns: u64,
     /// How its number develops.
     pub verdict: Verdict,
+    /// What the verdict rests on; none where nothing lives.
+    pub lifetimes: Option<Lifetimes>,
     /// Alive, by kind.
     pub kinds: BTreeMap<&'static str, u64>,
     /// Alive, by what holds them, as far as is known.
@@ -186,19 +188,30 @@ pub struct MappingExample {
     pub length: u64,
 }
 
+/// How old the handles of a site become.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Lifetimes {
+    /// Of those that were made, how many are gone.
+    pub released_share: f64,
+    /// Half of those that are gone lived less than this, a power of two; none when none is gone.
+    pub median_ns: Option<u64>,
+    /// Alive, and older than those became that are gone.
+    pub overdue: u64,
+}
+
 /// How the number of a site's live handles develops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
-    /// It rises, and does not come down.
+    /// Handles stay that are older than others become, and there are ever more of them.
     Growing,
-    /// It is no higher than it was.
+    /// What is made is released.
     Steady,
-    /// It rose once and stays.
+    /// They were made long ago, and stay.
     Burst,
     /// There was one handle only.
     Single,
-    /// Too early to say.
+    /// Too little was seen.
     Unknown,
 }
 

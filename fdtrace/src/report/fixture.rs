@@ -40,6 +40,7 @@ pub(super) fn site(id: &str, live: u64) -> Site {
         released_by: BTreeMap::from([("close", 5)]),
         oldest_age_ns: 9_000_000_000,
         verdict: Verdict::Unknown,
+        lifetimes: None,
         kinds: BTreeMap::from([("regular", live)]),
         holders: BTreeMap::new(),
         mapped_by: Vec::new(),

@@ -23,8 +23,8 @@ pub use diff::{
     Difference, Side, SiteDifference, diff, write_json as write_diff_json, write_text as write_diff_text,
 };
 pub use document::{
-    Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt,
-    MappingExample, Own, Process, Site, Trace, UserFrame, Verdict,
+    Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lifetimes, Lost,
+    MappedAt, MappingExample, Own, Process, Site, Trace, UserFrame, Verdict,
 };
 pub use flamegraph::write as write_flamegraph;
 pub use folded::{Weight, write as write_folded};

@@ -3,21 +3,22 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
-    hash::Hash,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
     growth::History,
+    lifetimes::{Ages, Judgement},
+    past::Past,
     sites::{self, Selection, SiteGroups, SiteProcess},
 };
 use crate::{
     handles::{Counts, MappedBy, OldHandle, Snapshot},
     kinds::Kind,
     report::{
-        Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lost, MappedAt,
-        MappingExample, Process, Site, Trace, UserFrame, Verdict, name_id, place,
+        Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lifetimes, Lost,
+        MappedAt, MappingExample, Process, Site, Trace, UserFrame, Verdict, name_id, place,
     },
     stacks,
     stream::{self, Cause, ImageKey, Origin, Sought},
@@ -45,6 +46,7 @@ pub struct View {
     sites: HashMap<u64, History>,
     /// By site and image.
     processes: HashMap<(u64, ImageKey), History>,
+    past: Past,
     before: Option<(u64, u64, u64)>,
     rates: (f64, f64),
     looks: u64,
@@ -59,6 +61,7 @@ impl View {
             selection,
             sites: HashMap::new(),
             processes: HashMap::new(),
+            past: Past::default(),
             before: None,
             rates: (0.0, 0.0),
             looks: 0,
@@ -71,19 +74,42 @@ impl View {
         &self.selection
     }
 
-    /// Remembers how many handles lived where at this moment.
+    /// Remembers how many handles lived where at this moment, and how old they are.
     pub fn look(&mut self, snapshot: &Snapshot) {
-        let mut sites: HashMap<u64, u64> = HashMap::new();
-        let mut processes: HashMap<(u64, ImageKey), u64> = HashMap::new();
-        for group in &snapshot.groups {
-            let (site, live) = (sites::site_id(group), group.counts.live());
-            *sites.entry(site).or_default() += live;
-            *processes.entry((site, group.image)).or_default() += live;
+        let (sites, processes) = ages(snapshot);
+        let now = snapshot.now;
+        self.sites.retain(|key, _| sites.contains_key(key));
+        for (key, ages) in sites.into_iter().filter(|(_, ages)| ages.births.total() > 0) {
+            self.sites.entry(key).or_default().push(now, ages);
         }
-        remember(&mut self.sites, sites, snapshot.now);
-        remember(&mut self.processes, processes, snapshot.now);
+        self.let_go(&processes);
+        for (key, ages) in processes.into_iter().filter(|(_, ages)| ages.births.total() > 0) {
+            self.processes.entry(key).or_default().push(now, ages);
+        }
         self.looks += 1;
         self.remember_rates(snapshot);
+    }
+
+    /// Of images that are gone the verdict is kept, and nothing else; what lives no more is forgotten.
+    fn let_go(&mut self, now: &HashMap<(u64, ImageKey), Ages>) {
+        let past = &mut self.past;
+        self.processes.retain(|key, history| {
+            let ages = now.get(key);
+            if ages.is_none_or(|ages| ages.ended) {
+                past.keep(*key, history.judge().verdict);
+            }
+            ages.is_some_and(|ages| ages.births.total() > 0)
+        });
+    }
+
+    /// How the handles develop that an image made at a site, by the same rule as those of the site; of an image that is
+    /// gone, as it was at the last look before its end. Unknown for an image that ended before there were looks
+    /// enough, or so long ago that tens of thousands ended since.
+    #[must_use]
+    pub fn growth_of(&self, site: u64, image: ImageKey) -> Verdict {
+        let key = (site, image);
+        let history = self.processes.get(&key);
+        history.map_or_else(|| self.past.get(key).unwrap_or(Verdict::Unknown), |it| it.judge().verdict)
     }
 
     /// Handles that a document of this moment would show and that have no name yet, by address and generation; of the
@@ -132,6 +158,7 @@ impl View {
 
     fn site(&self, id: u64, site: &SiteGroups, snapshot: &Snapshot) -> Site {
         let history = self.sites.get(&id);
+        let judgement = history.map(History::judge);
         let mut processes: Vec<(&ImageKey, &SiteProcess)> = site.processes.iter().collect();
         processes.sort_by_key(|(image, process)| (Reverse(process.live), **image));
         let age = |(_, old): &(u32, OldHandle)| snapshot.now.saturating_sub(old.generation);
@@ -149,7 +176,8 @@ impl View {
             released: site.counts.released(),
             released_by: released_by(&site.counts),
             oldest_age_ns: site.oldest.first().map_or(0, age),
-            verdict: history.map_or(Verdict::Unknown, |history| history.verdict(site.counts.allocated)),
+            verdict: judgement.map_or(Verdict::Unknown, |judgement| judgement.verdict),
+            lifetimes: lifetimes(site, history, judgement),
             kinds: site.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
             holders: site.holders.clone(),
             processes: processes.into_iter().map(|(_, process)| process_row(process)).collect(),
@@ -163,10 +191,8 @@ impl View {
 
     /// What grows fastest of what grows: a site of a process.
     fn fastest(&self, shown: &[(u64, &SiteGroups)]) -> Option<Fastest> {
-        let growing = shown.iter().filter(|(id, site)| {
-            self.sites
-                .get(id)
-                .is_some_and(|history| history.verdict(site.counts.allocated) == Verdict::Growing)
+        let growing = shown.iter().filter(|(id, _)| {
+            self.sites.get(id).is_some_and(|history| history.judge().verdict == Verdict::Growing)
         });
         let rates = growing.flat_map(|(id, site)| {
             site.processes.iter().filter_map(|(image, process)| {
@@ -251,12 +277,36 @@ impl View {
     }
 }
 
-/// One more look at each number; what lives no more is forgotten.
-fn remember<K: Eq + Hash>(histories: &mut HashMap<K, History>, live: HashMap<K, u64>, now: u64) {
-    histories.retain(|key, _| live.contains_key(key));
-    for (key, live) in live {
-        histories.entry(key).or_default().push(now, live);
+/// How old handles became and are, by site, and by site and image.
+fn ages(snapshot: &Snapshot) -> (HashMap<u64, Ages>, HashMap<(u64, ImageKey), Ages>) {
+    let none = || Ages::at(snapshot.now);
+    let (mut sites, mut processes) = (HashMap::new(), HashMap::new());
+    for group in &snapshot.lives.groups {
+        let site = sites::id_of(group.site, &group.call);
+        sites.entry(site).or_insert_with(none).add(group);
+        let process = processes.entry((site, group.image)).or_insert_with(none);
+        process.add(group);
+        process.ended = group.ended;
     }
+    for (site, deaths) in &snapshot.lives.closed {
+        if let Some(ages) = sites.get_mut(site) {
+            ages.add_closed(deaths);
+        }
+    }
+    (sites, processes)
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share")]
+fn lifetimes(
+    site: &SiteGroups,
+    history: Option<&History>,
+    judgement: Option<Judgement>,
+) -> Option<Lifetimes> {
+    Some(Lifetimes {
+        released_share: site.counts.released() as f64 / site.counts.allocated.max(1) as f64,
+        median_ns: history?.ages()?.median_ns(),
+        overdue: judgement?.overdue,
+    })
 }
 
 fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {

@@ -1,9 +1,15 @@
 //! How a number of live handles develops from look to look.
 
+use super::lifetimes::{Ages, Judgement};
 use crate::report::Verdict;
 
 /// How many looks are remembered, an even number; older ones are thinned out as more come.
 const MEMORY: usize = 24;
+
+/// Looks before which no verdict is given.
+const LOOKS_TO_JUDGE: u64 = 3;
+
+const NOTHING_SEEN: Judgement = Judgement { verdict: Verdict::Unknown, overdue: 0 };
 
 /// Looks at one number over its whole life, evenly spread, and the last two.
 #[derive(Clone, Debug)]
@@ -14,17 +20,27 @@ pub(super) struct History {
     seen: u64,
     latest: (u64, u64),
     before: u64,
+    /// How old the handles were at the last look at which what made them was running.
+    ages: Option<Ages>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { looks: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0 }
+        Self { looks: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0, ages: None }
     }
 }
 
 impl History {
-    /// One more look: when (ns), and how many.
-    pub(super) fn push(&mut self, now: u64, live: u64) {
+    /// One more look: when (ns), and how many of which ages.
+    pub(super) fn push(&mut self, now: u64, ages: Ages) {
+        self.count(now, ages.births.total());
+        // What is released because its process ends says nothing of how long it would have been kept.
+        if !ages.ended || self.ages.is_none() {
+            self.ages = Some(ages);
+        }
+    }
+
+    fn count(&mut self, now: u64, live: u64) {
         self.before = self.latest.1;
         self.latest = (now, live);
         if self.seen.is_multiple_of(self.stride) {
@@ -62,38 +78,18 @@ impl History {
         }
     }
 
-    /// What is remembered, and how it is now.
-    fn numbers(&self) -> Vec<u64> {
-        let mut numbers: Vec<u64> = self.looks.iter().map(|(_, live)| *live).collect();
-        if self.looks.last() != Some(&self.latest) {
-            numbers.push(self.latest.1);
+    /// What the ages say, once there were enough looks.
+    pub(super) fn judge(&self) -> Judgement {
+        let mut judgement = self.ages.as_ref().map_or(NOTHING_SEEN, Ages::judge);
+        if self.seen < LOOKS_TO_JUDGE && judgement.verdict != Verdict::Single {
+            judgement.verdict = Verdict::Unknown;
         }
-        numbers
+        judgement
     }
 
-    /// Growing: it rose at least twice, fell at most once for every four rises, and is higher than it was in the first
-    /// half. Burst: it rose once and stays. Steady: it is no higher than it was in the first half.
-    pub(super) fn verdict(&self, allocated: u64) -> Verdict {
-        if allocated == 1 {
-            return Verdict::Single;
-        }
-        let live = self.numbers();
-        if live.len() < 3 {
-            return Verdict::Unknown;
-        }
-        let rises = live.windows(2).filter(|pair| pair[1] > pair[0]).count();
-        let falls = live.windows(2).filter(|pair| pair[1] < pair[0]).count();
-        let first_half = live[..live.len().div_ceil(2)].iter().max().copied().unwrap_or(0);
-        let last = live[live.len() - 1];
-        if rises >= 2 && falls * 4 <= rises && last > first_half {
-            Verdict::Growing
-        } else if falls == 0 && rises <= 1 {
-            Verdict::Burst
-        } else if last <= first_half {
-            Verdict::Steady
-        } else {
-            Verdict::Unknown
-        }
+    /// The ages at the last look.
+    pub(super) const fn ages(&self) -> Option<&Ages> {
+        self.ages.as_ref()
     }
 }
 
@@ -104,19 +100,9 @@ mod tests {
     fn history(live: &[u64]) -> History {
         let mut history = History::default();
         for (second, live) in (1..).zip(live) {
-            history.push(second * 1_000_000_000, *live);
+            history.count(second * 1_000_000_000, *live);
         }
         history
-    }
-
-    #[test]
-    fn verdicts() {
-        assert_eq!(history(&[10, 20, 30]).verdict(30), Verdict::Growing);
-        assert_eq!(history(&[10, 10, 20, 20, 30, 30]).verdict(30), Verdict::Growing);
-        assert_eq!(history(&[10, 12, 9, 11, 10, 12]).verdict(500), Verdict::Steady);
-        assert_eq!(history(&[50, 50, 50]).verdict(50), Verdict::Burst);
-        assert_eq!(history(&[1, 1, 1]).verdict(1), Verdict::Single);
-        assert_eq!(history(&[10, 20]).verdict(20), Verdict::Unknown);
     }
 
     #[test]
@@ -137,14 +123,6 @@ mod tests {
         assert_eq!((long.looks[0].1, long.change()), (0, 1));
         let gaps: Vec<_> = long.looks.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
         assert!(gaps.iter().all(|gap| *gap == gaps[0]), "{gaps:?}");
-        assert_eq!(long.verdict(10_000), Verdict::Growing);
         assert!((long.per_second() - 1.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn a_leak_that_begins_late_is_seen_soon() {
-        let flat = std::iter::repeat_n(10, 1000);
-        let numbers: Vec<u64> = flat.chain((1..200).map(|n| 10 + n)).collect();
-        assert_eq!(history(&numbers).verdict(5000), Verdict::Growing);
     }
 }

@@ -1,0 +1,215 @@
+//! The verdict by lifetimes: whether handles of a site stay for good, and whether more and more of them do.
+//!
+//! docs/growth.md says the rule in words, and how often it is wrong.
+
+use crate::{
+    handles::{Births, Deaths, GroupLives, SLICES},
+    report::Verdict,
+};
+
+/// So many handles have to be overdue before they are called growing: fewer are chance.
+const FEWEST: f64 = 8.0;
+
+/// Of overdue handles, this many for each that lives may have been released after all.
+const MOST_RETURNED: f64 = 0.25;
+
+/// When fewer than this were, nothing more is asked about them.
+const HARDLY_ANY_RETURNED: f64 = 0.02;
+
+/// Otherwise an overdue handle must be so many times less likely to be released in the next moment than a younger one.
+const SAFER: f64 = 8.0;
+
+/// Lifetimes without a scale: of those that reach an age, the share `1 - 2^-TAIL` is released before twice that age. A
+/// tail that falls as fast, or faster, is one of handles that come back.
+const TAIL: f64 = 0.5;
+
+/// How sure it has to be that the tail falls more slowly: the logarithm of one in 400.
+const SURE: f64 = 6.0;
+
+/// Handles count as overdue at an age which at most this part of the time is.
+const SHARE_OF_TIME: usize = 3;
+
+/// Of overdue handles, this share must have been made in the last third of the time that is looked at.
+const LATE_SHARE: f64 = 0.1;
+
+/// The time that is looked at is cut into so many parts, and handles must have been made in so many of them.
+const PARTS: usize = 8;
+const PARTS_WITH_BIRTHS: usize = 3;
+
+/// How old the handles of one site became, and how old those are that live.
+#[derive(Clone, Debug)]
+pub(super) struct Ages {
+    /// Handles made.
+    pub(super) allocated: u64,
+    /// The image runs no longer.
+    pub(super) ended: bool,
+    pub(super) deaths: Deaths,
+    pub(super) births: Births,
+}
+
+/// What the ages come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Judgement {
+    pub(super) verdict: Verdict,
+    /// Handles that are older than those became that were released.
+    pub(super) overdue: u64,
+}
+
+/// What is seen of ages above one that is asked about, and below it.
+struct Tail {
+    /// Slices of that age.
+    age: usize,
+    /// Handles that live and are older.
+    overdue: f64,
+    /// Handles that were released and were older.
+    returned: f64,
+    /// The doublings of that age which all of those have seen.
+    doublings: f64,
+    /// Releases for the time that handles have spent above that age.
+    risk_above: f64,
+    /// And below it.
+    risk_below: f64,
+}
+
+impl Ages {
+    /// None yet.
+    pub(super) fn at(now: u64) -> Self {
+        Self { allocated: 0, ended: false, deaths: Deaths::default(), births: Births::at(now) }
+    }
+
+    /// Adds those of a group.
+    pub(super) fn add(&mut self, group: &GroupLives) {
+        self.allocated += group.allocated;
+        self.deaths.merge(&group.deaths);
+        self.births.merge(group.births);
+    }
+
+    /// Adds handles that are gone, with the groups that made them.
+    pub(super) fn add_closed(&mut self, deaths: &Deaths) {
+        self.allocated += deaths.total();
+        self.deaths.merge(deaths);
+    }
+
+    /// Growing: what is overdue stays, and more of it was made in every part of the time. Burst: nearly all stays, and
+    /// was made long ago. Steady: what was made is released.
+    pub(super) fn judge(&self) -> Judgement {
+        let slices = self.births.slices();
+        let oldest = slices.iter().rposition(|count| *count > 0).unwrap_or(0);
+        let tails = (0..).map(|doubling| 1_usize << doubling).take_while(|age| age * SHARE_OF_TIME <= oldest);
+        let stays = tails.map(|age| self.tail(age)).find(Tail::stays);
+        let overdue = stays.as_ref().map_or(0, |tail| sum(&slices[tail.age + 1..]));
+        let released = self.deaths.total();
+        let verdict = match &stays {
+            _ if self.allocated == 1 => Verdict::Single,
+            Some(tail) if tail.overdue >= FEWEST && is_spread(&slices[tail.age + 1..=oldest]) => {
+                Verdict::Growing
+            }
+            _ if released >= self.births.total() => Verdict::Steady,
+            _ if released * 4 <= self.births.total() && is_long_ago(&slices[..=oldest]) => Verdict::Burst,
+            _ => Verdict::Unknown,
+        };
+        Judgement { verdict, overdue }
+    }
+
+    /// The age in ns below which half of the released handles were, roughly: a power of two.
+    pub(super) fn median_ns(&self) -> Option<u64> {
+        let half = self.deaths.total().div_ceil(2);
+        let mut below = 0;
+        let mut counts = self.deaths.by_power().filter(|(_, count)| *count > 0);
+        let (power, _) = counts.find(|(_, count)| {
+            below += count;
+            below >= half
+        })?;
+        Some(1 << power.map_or(crate::handles::SHORTEST_POWER, |power| power + 1))
+    }
+
+    /// What is seen above and below the age of so many slices, a power of two.
+    fn tail(&self, age: usize) -> Tail {
+        let mut tail =
+            Tail { age, overdue: 0.0, returned: 0.0, doublings: 0.0, risk_above: 0.0, risk_below: 0.0 };
+        let mut time = (0.0, 0.0);
+        let mut early = 0.0;
+        let limit = as_number(age);
+        for (index, count) in self.births.slices().iter().enumerate() {
+            let (count, at) = (f64::from(*count), as_number(index));
+            time.0 += count * at.min(limit);
+            if index > age {
+                tail.overdue += count;
+                tail.doublings += count * (at / limit).log2();
+                time.1 += count * (at - limit);
+            }
+        }
+        let unit = f64::from(self.births.power());
+        for (power, count) in self.deaths.by_power() {
+            // The middle of the ages, in doublings of a slice.
+            let middle = power.map_or(-10.0, |power| f64::from(power) + 0.5 - unit);
+            let (count, at) = (as_number_of(count), middle.exp2());
+            time.0 += count * at.min(limit);
+            if at > limit {
+                tail.returned += count;
+                tail.doublings += count * (middle - limit.log2());
+                time.1 += count * (at - limit);
+            } else {
+                early += count;
+            }
+        }
+        tail.risk_above = tail.returned / time.1.max(f64::MIN_POSITIVE);
+        tail.risk_below = early / time.0.max(f64::MIN_POSITIVE);
+        tail
+    }
+}
+
+impl Tail {
+    /// Whether handles of this age stay for good, as far as can be told.
+    fn stays(&self) -> bool {
+        let few = self.returned <= self.overdue * MOST_RETURNED;
+        let hardly_any = self.returned <= self.overdue * HARDLY_ANY_RETURNED;
+        let safer = self.risk_above * SAFER <= self.risk_below;
+        few && (hardly_any || safer) && self.falls_slowly()
+    }
+
+    /// Releases above the age, against those of the steepest tail that would still be one of handles that stay; the
+    /// probability of so few is at most `exp(-SURE)`, by Chernoff's bound.
+    fn falls_slowly(&self) -> bool {
+        let expected = self.doublings * TAIL * std::f64::consts::LN_2;
+        if self.returned >= expected {
+            return false;
+        }
+        let ratio = if self.returned > 0.0 { self.returned * (self.returned / expected).ln() } else { 0.0 };
+        expected - self.returned + ratio >= SURE
+    }
+}
+
+/// Whether handles were made all the time: in several parts of it, and not least in the last third. The latest come
+/// first.
+fn is_spread(slices: &[u32]) -> bool {
+    let third = slices.len().div_ceil(3);
+    let late = sum(&slices[..third.min(slices.len())]);
+    let parts = (0..PARTS).filter(|part| {
+        let (from, to) = (slices.len() * part / PARTS, slices.len() * (part + 1) / PARTS);
+        slices[from..to].iter().any(|count| *count > 0)
+    });
+    as_number_of(late) >= (as_number_of(sum(slices)) * LATE_SHARE).max(1.0)
+        && parts.count() >= PARTS_WITH_BIRTHS
+}
+
+/// Whether nearly nothing was made in the last third of the time. The latest come first.
+fn is_long_ago(slices: &[u32]) -> bool {
+    let late = sum(&slices[..slices.len() / 3]);
+    slices.len() > SHARE_OF_TIME && as_number_of(late) < as_number_of(sum(slices)) * LATE_SHARE
+}
+
+fn sum(slices: &[u32]) -> u64 {
+    slices.iter().map(|count| u64::from(*count)).sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "at most the number of slices")]
+fn as_number(slices: usize) -> f64 {
+    debug_assert!(slices <= SLICES);
+    slices as f64
+}
+
+#[expect(clippy::cast_precision_loss, reason = "an estimate")]
+fn as_number_of(count: u64) -> f64 {
+    count as f64
+}
