@@ -4,6 +4,7 @@ mod apt;
 mod bench;
 mod callsites;
 mod ebpf;
+mod growth;
 mod kernels;
 mod lint;
 mod programs;
@@ -33,6 +34,8 @@ enum Verb {
     Bench(bench::Args),
     /// Builds the programs whose call chains are known, and shows how many of their leaks fdtrace names (root)
     Callsites(callsites::Args),
+    /// Measures how often the verdict on growth is wrong, on series whose truth is known
+    Growth(growth::Args),
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
     /// Checks formatting and lints
@@ -61,6 +64,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Vm(args)) => vm::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
         Some(Verb::Callsites(args)) => callsites::run(&args),
+        Some(Verb::Growth(args)) => growth::run(&args),
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),
     }

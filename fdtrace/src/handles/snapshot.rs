@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub groups: Vec<GroupSnapshot>,
     /// All call sites, with what came and went there; live groups included.
     pub sites: HashMap<u64, SiteSums>,
-    /// How old handles became, and how old those are that live.
-    pub lives: Lives,
+    /// How old handles became, and how old those are that live; none in brief.
+    pub lives: Option<Lives>,
     /// Handles that are older than the trace.
     pub existing: Counts,
     /// Who held those of them that are alive, when tracing began.
@@ -151,7 +151,7 @@ impl Snapshot {
             errors: fold.errors().clone(),
             groups: groups(fold, now.saturating_sub(min_age_ns)),
             sites: sites(fold),
-            lives: lives(fold, now),
+            lives: Some(lives(fold, now)),
             existing: fold.existing(),
             existing_by: existing_by(fold),
         }
@@ -170,7 +170,7 @@ impl Snapshot {
             errors: BTreeMap::new(),
             groups: fold.live_groups().map(|(_, group)| snapshot(fold, group)).collect(),
             sites: HashMap::new(),
-            lives: lives(fold, now),
+            lives: None,
             existing: fold.existing(),
             existing_by: Vec::new(),
         }

@@ -3,18 +3,19 @@
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
+    hash::Hash,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use super::{
     growth::History,
+    images::Images,
     lifetimes::{Ages, Judgement},
-    past::Past,
     sites::{self, Selection, SiteGroups, SiteProcess},
 };
 use crate::{
-    handles::{Counts, MappedBy, OldHandle, Snapshot},
+    handles::{Counts, Lives, MappedBy, OldHandle, Snapshot},
     kinds::Kind,
     report::{
         Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lifetimes, Lost,
@@ -46,10 +47,28 @@ pub struct View {
     sites: HashMap<u64, History>,
     /// By site and image.
     processes: HashMap<(u64, ImageKey), History>,
-    past: Past,
+    images: Images,
     before: Option<(u64, u64, u64)>,
     rates: (f64, f64),
     looks: u64,
+}
+
+/// The verdict on a site, and what it rests on.
+struct Judged {
+    verdict: Verdict,
+    overdue: u64,
+    median_ns: Option<u64>,
+}
+
+impl Judged {
+    #[expect(clippy::cast_precision_loss, reason = "a share")]
+    fn lifetimes(&self, site: &SiteGroups) -> Lifetimes {
+        Lifetimes {
+            released_share: site.counts.released() as f64 / site.counts.allocated.max(1) as f64,
+            median_ns: self.median_ns,
+            overdue: self.overdue,
+        }
+    }
 }
 
 impl View {
@@ -61,7 +80,7 @@ impl View {
             selection,
             sites: HashMap::new(),
             processes: HashMap::new(),
-            past: Past::default(),
+            images: Images::default(),
             before: None,
             rates: (0.0, 0.0),
             looks: 0,
@@ -74,42 +93,32 @@ impl View {
         &self.selection
     }
 
-    /// Remembers how many handles lived where at this moment, and how old they are.
+    /// Remembers how many handles lived where at this moment; from a snapshot that is not brief, also how old they are
+    /// in each image.
     pub fn look(&mut self, snapshot: &Snapshot) {
-        let (sites, processes) = ages(snapshot);
-        let now = snapshot.now;
-        self.sites.retain(|key, _| sites.contains_key(key));
-        for (key, ages) in sites.into_iter().filter(|(_, ages)| ages.births.total() > 0) {
-            self.sites.entry(key).or_default().push(now, ages);
+        let mut sites: HashMap<u64, u64> = HashMap::new();
+        let mut processes: HashMap<(u64, ImageKey), u64> = HashMap::new();
+        for group in &snapshot.groups {
+            let (site, live) = (sites::site_id(group), group.counts.live());
+            *sites.entry(site).or_default() += live;
+            *processes.entry((site, group.image)).or_default() += live;
         }
-        self.let_go(&processes);
-        for (key, ages) in processes.into_iter().filter(|(_, ages)| ages.births.total() > 0) {
-            self.processes.entry(key).or_default().push(now, ages);
+        remember(&mut self.sites, sites, snapshot.now);
+        remember(&mut self.processes, processes, snapshot.now);
+        if let Some(lives) = &snapshot.lives {
+            self.images.look(ages_by_image(lives, snapshot.now));
         }
         self.looks += 1;
         self.remember_rates(snapshot);
     }
 
-    /// Of images that are gone the verdict is kept, and nothing else; what lives no more is forgotten.
-    fn let_go(&mut self, now: &HashMap<(u64, ImageKey), Ages>) {
-        let past = &mut self.past;
-        self.processes.retain(|key, history| {
-            let ages = now.get(key);
-            if ages.is_none_or(|ages| ages.ended) {
-                past.keep(*key, history.judge().verdict);
-            }
-            ages.is_some_and(|ages| ages.births.total() > 0)
-        });
-    }
-
     /// How the handles develop that an image made at a site, by the same rule as those of the site; of an image that is
-    /// gone, as it was at the last look before its end. Unknown for an image that ended before there were looks
-    /// enough, or so long ago that tens of thousands ended since.
+    /// gone, as it was at the last look before its end. Unknown when fewer than three looks met the image with live
+    /// handles, and when it ended so long ago that 65,536 others were kept since. Only snapshots that are not brief
+    /// tell of images.
     #[must_use]
     pub fn growth_of(&self, site: u64, image: ImageKey) -> Verdict {
-        let key = (site, image);
-        let history = self.processes.get(&key);
-        history.map_or_else(|| self.past.get(key).unwrap_or(Verdict::Unknown), |it| it.judge().verdict)
+        self.images.verdict((site, image))
     }
 
     /// Handles that a document of this moment would show and that have no name yet, by address and generation; of the
@@ -127,12 +136,13 @@ impl View {
     pub fn document(&self, schema: &'static str, snapshot: &Snapshot) -> Document {
         let found = sites::sites(snapshot, &self.selection);
         let shown = self.shown(&found);
+        let judged = self.judged(snapshot);
         Document {
             schema,
             trace: self.trace(snapshot),
             handles: self.handles(snapshot),
-            sites: shown.iter().map(|(id, site)| self.site(*id, site, snapshot)).collect(),
-            fastest: self.fastest(&shown),
+            sites: shown.iter().map(|(id, site)| self.site(*id, site, judged.get(id), snapshot)).collect(),
+            fastest: self.fastest(&shown, &judged),
             own: None,
         }
     }
@@ -142,6 +152,20 @@ impl View {
         let mut shown: Vec<(u64, &SiteGroups)> = selected.map(|(id, site)| (*id, site)).collect();
         shown.sort_by_key(|(id, site)| (Reverse(site.aged), Reverse(site.counts.allocated), *id));
         shown
+    }
+
+    /// The verdict on each site with live handles. The ages at this moment are enough for it; but what was looked at
+    /// only once or twice may be about to change.
+    fn judged(&self, snapshot: &Snapshot) -> HashMap<u64, Judged> {
+        let Some(lives) = &snapshot.lives else { return HashMap::new() };
+        let judged = ages_by_site(lives, snapshot.now).into_iter().filter_map(|(id, ages)| {
+            let history = self.sites.get(&id)?;
+            let Judgement { verdict, overdue } = ages.judge();
+            let is_early = !history.is_judged() && verdict != Verdict::Single;
+            let verdict = if is_early { Verdict::Unknown } else { verdict };
+            Some((id, Judged { verdict, overdue, median_ns: ages.median_ns() }))
+        });
+        judged.collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
@@ -156,9 +180,8 @@ impl View {
         );
     }
 
-    fn site(&self, id: u64, site: &SiteGroups, snapshot: &Snapshot) -> Site {
+    fn site(&self, id: u64, site: &SiteGroups, judged: Option<&Judged>, snapshot: &Snapshot) -> Site {
         let history = self.sites.get(&id);
-        let judgement = history.map(History::judge);
         let mut processes: Vec<(&ImageKey, &SiteProcess)> = site.processes.iter().collect();
         processes.sort_by_key(|(image, process)| (Reverse(process.live), **image));
         let age = |(_, old): &(u32, OldHandle)| snapshot.now.saturating_sub(old.generation);
@@ -176,8 +199,8 @@ impl View {
             released: site.counts.released(),
             released_by: released_by(&site.counts),
             oldest_age_ns: site.oldest.first().map_or(0, age),
-            verdict: judgement.map_or(Verdict::Unknown, |judgement| judgement.verdict),
-            lifetimes: lifetimes(site, history, judgement),
+            verdict: judged.map_or(Verdict::Unknown, |judged| judged.verdict),
+            lifetimes: judged.map(|judged| judged.lifetimes(site)),
             kinds: site.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
             holders: site.holders.clone(),
             processes: processes.into_iter().map(|(_, process)| process_row(process)).collect(),
@@ -190,10 +213,10 @@ impl View {
     }
 
     /// What grows fastest of what grows: a site of a process.
-    fn fastest(&self, shown: &[(u64, &SiteGroups)]) -> Option<Fastest> {
-        let growing = shown.iter().filter(|(id, _)| {
-            self.sites.get(id).is_some_and(|history| history.judge().verdict == Verdict::Growing)
-        });
+    fn fastest(&self, shown: &[(u64, &SiteGroups)], judged: &HashMap<u64, Judged>) -> Option<Fastest> {
+        let growing = shown
+            .iter()
+            .filter(|(id, _)| judged.get(id).is_some_and(|judged| judged.verdict == Verdict::Growing));
         let rates = growing.flat_map(|(id, site)| {
             site.processes.iter().filter_map(|(image, process)| {
                 let rate = self.processes.get(&(*id, *image))?.per_second();
@@ -277,36 +300,37 @@ impl View {
     }
 }
 
-/// How old handles became and are, by site, and by site and image.
-fn ages(snapshot: &Snapshot) -> (HashMap<u64, Ages>, HashMap<(u64, ImageKey), Ages>) {
-    let none = || Ages::at(snapshot.now);
-    let (mut sites, mut processes) = (HashMap::new(), HashMap::new());
-    for group in &snapshot.lives.groups {
-        let site = sites::id_of(group.site, &group.call);
-        sites.entry(site).or_insert_with(none).add(group);
-        let process = processes.entry((site, group.image)).or_insert_with(none);
-        process.add(group);
-        process.ended = group.ended;
+/// One more look at each number; what lives no more is forgotten.
+fn remember<K: Eq + Hash>(histories: &mut HashMap<K, History>, live: HashMap<K, u64>, now: u64) {
+    histories.retain(|key, _| live.contains_key(key));
+    for (key, live) in live {
+        histories.entry(key).or_default().push(now, live);
     }
-    for (site, deaths) in &snapshot.lives.closed {
+}
+
+/// How old handles became and are, by site.
+fn ages_by_site(lives: &Lives, now: u64) -> HashMap<u64, Ages> {
+    let mut sites: HashMap<u64, Ages> = HashMap::new();
+    for group in &lives.groups {
+        let site = sites::id_of(group.site, &group.call);
+        sites.entry(site).or_insert_with(|| Ages::at(now)).add(group);
+    }
+    for (site, deaths) in &lives.closed {
         if let Some(ages) = sites.get_mut(site) {
             ages.add_closed(deaths);
         }
     }
-    (sites, processes)
+    sites
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a share")]
-fn lifetimes(
-    site: &SiteGroups,
-    history: Option<&History>,
-    judgement: Option<Judgement>,
-) -> Option<Lifetimes> {
-    Some(Lifetimes {
-        released_share: site.counts.released() as f64 / site.counts.allocated.max(1) as f64,
-        median_ns: history?.ages()?.median_ns(),
-        overdue: judgement?.overdue,
-    })
+/// The same by site and image.
+fn ages_by_image(lives: &Lives, now: u64) -> HashMap<(u64, ImageKey), Ages> {
+    let mut images: HashMap<(u64, ImageKey), Ages> = HashMap::new();
+    for group in &lives.groups {
+        let key = (sites::id_of(group.site, &group.call), group.image);
+        images.entry(key).or_insert_with(|| Ages::at(now)).add(group);
+    }
+    images
 }
 
 fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {

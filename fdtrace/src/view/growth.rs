@@ -1,15 +1,10 @@
 //! How a number of live handles develops from look to look.
 
-use super::lifetimes::{Ages, Judgement};
-use crate::report::Verdict;
-
 /// How many looks are remembered, an even number; older ones are thinned out as more come.
 const MEMORY: usize = 24;
 
 /// Looks before which no verdict is given.
 const LOOKS_TO_JUDGE: u64 = 3;
-
-const NOTHING_SEEN: Judgement = Judgement { verdict: Verdict::Unknown, overdue: 0 };
 
 /// Looks at one number over its whole life, evenly spread, and the last two.
 #[derive(Clone, Debug)]
@@ -20,27 +15,17 @@ pub(super) struct History {
     seen: u64,
     latest: (u64, u64),
     before: u64,
-    /// How old the handles were at the last look at which what made them was running.
-    ages: Option<Ages>,
 }
 
 impl Default for History {
     fn default() -> Self {
-        Self { looks: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0, ages: None }
+        Self { looks: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0 }
     }
 }
 
 impl History {
-    /// One more look: when (ns), and how many of which ages.
-    pub(super) fn push(&mut self, now: u64, ages: Ages) {
-        self.count(now, ages.births.total());
-        // What is released because its process ends says nothing of how long it would have been kept.
-        if !ages.ended || self.ages.is_none() {
-            self.ages = Some(ages);
-        }
-    }
-
-    fn count(&mut self, now: u64, live: u64) {
+    /// One more look: when (ns), and how many.
+    pub(super) fn push(&mut self, now: u64, live: u64) {
         self.before = self.latest.1;
         self.latest = (now, live);
         if self.seen.is_multiple_of(self.stride) {
@@ -78,18 +63,9 @@ impl History {
         }
     }
 
-    /// What the ages say, once there were enough looks.
-    pub(super) fn judge(&self) -> Judgement {
-        let mut judgement = self.ages.as_ref().map_or(NOTHING_SEEN, Ages::judge);
-        if self.seen < LOOKS_TO_JUDGE && judgement.verdict != Verdict::Single {
-            judgement.verdict = Verdict::Unknown;
-        }
-        judgement
-    }
-
-    /// The ages at the last look.
-    pub(super) const fn ages(&self) -> Option<&Ages> {
-        self.ages.as_ref()
+    /// Whether there were looks enough for a verdict.
+    pub(super) const fn is_judged(&self) -> bool {
+        self.seen >= LOOKS_TO_JUDGE
     }
 }
 
@@ -100,7 +76,7 @@ mod tests {
     fn history(live: &[u64]) -> History {
         let mut history = History::default();
         for (second, live) in (1..).zip(live) {
-            history.count(second * 1_000_000_000, *live);
+            history.push(second * 1_000_000_000, *live);
         }
         history
     }

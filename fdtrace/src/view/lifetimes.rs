@@ -21,16 +21,18 @@ const SAFER: f64 = 8.0;
 
 /// Lifetimes without a scale: of those that reach an age, the share `1 - 2^-TAIL` is released before twice that age. A
 /// tail that falls as fast, or faster, is one of handles that come back.
-const TAIL: f64 = 0.5;
+const TAIL: f64 = 0.7;
 
-/// How sure it has to be that the tail falls more slowly: the logarithm of one in 400.
-const SURE: f64 = 6.0;
+/// How sure it has to be that the tail falls more slowly: the logarithm of one in 150.
+const SURE: f64 = 5.0;
 
-/// Handles count as overdue at an age which at most this part of the time is.
-const SHARE_OF_TIME: usize = 3;
+/// Handles count as overdue at an age which is at most this part of the time, 3 of 5.
+const SHARE_OF_TIME: (usize, usize) = (3, 5);
 
-/// Of overdue handles, this share must have been made in the last third of the time that is looked at.
-const LATE_SHARE: f64 = 0.1;
+/// Of overdue handles, this share must have been made in the later half of the time that is looked at; and of a burst,
+/// no more than the other in the last third.
+const LATE_SHARE: f64 = 0.2;
+const STRAY_SHARE: f64 = 0.1;
 
 /// The time that is looked at is cut into so many parts, and handles must have been made in so many of them.
 const PARTS: usize = 8;
@@ -80,6 +82,7 @@ impl Ages {
     /// Adds those of a group.
     pub(super) fn add(&mut self, group: &GroupLives) {
         self.allocated += group.allocated;
+        self.ended = group.ended;
         self.deaths.merge(&group.deaths);
         self.births.merge(group.births);
     }
@@ -95,7 +98,9 @@ impl Ages {
     pub(super) fn judge(&self) -> Judgement {
         let slices = self.births.slices();
         let oldest = slices.iter().rposition(|count| *count > 0).unwrap_or(0);
-        let tails = (0..).map(|doubling| 1_usize << doubling).take_while(|age| age * SHARE_OF_TIME <= oldest);
+        let tails = (0..)
+            .map(|doubling| 1_usize << doubling)
+            .take_while(|age| age * SHARE_OF_TIME.1 <= oldest * SHARE_OF_TIME.0);
         let stays = tails.map(|age| self.tail(age)).find(Tail::stays);
         let overdue = stays.as_ref().map_or(0, |tail| sum(&slices[tail.age + 1..]));
         let released = self.deaths.total();
@@ -180,23 +185,22 @@ impl Tail {
     }
 }
 
-/// Whether handles were made all the time: in several parts of it, and not least in the last third. The latest come
+/// Whether handles were made all the time: in several parts of it, and not least in the later half. The latest come
 /// first.
 fn is_spread(slices: &[u32]) -> bool {
-    let third = slices.len().div_ceil(3);
-    let late = sum(&slices[..third.min(slices.len())]);
+    let later = |parts: usize| as_number_of(sum(&slices[..slices.len().div_ceil(parts)]));
+    let all = as_number_of(sum(slices));
     let parts = (0..PARTS).filter(|part| {
         let (from, to) = (slices.len() * part / PARTS, slices.len() * (part + 1) / PARTS);
         slices[from..to].iter().any(|count| *count > 0)
     });
-    as_number_of(late) >= (as_number_of(sum(slices)) * LATE_SHARE).max(1.0)
-        && parts.count() >= PARTS_WITH_BIRTHS
+    later(2) >= all * LATE_SHARE && later(3) >= 1.0 && parts.count() >= PARTS_WITH_BIRTHS
 }
 
 /// Whether nearly nothing was made in the last third of the time. The latest come first.
 fn is_long_ago(slices: &[u32]) -> bool {
     let late = sum(&slices[..slices.len() / 3]);
-    slices.len() > SHARE_OF_TIME && as_number_of(late) < as_number_of(sum(slices)) * LATE_SHARE
+    slices.len() > 3 && as_number_of(late) < as_number_of(sum(slices)) * STRAY_SHARE
 }
 
 fn sum(slices: &[u32]) -> u64 {
@@ -212,4 +216,90 @@ fn as_number(slices: usize) -> f64 {
 #[expect(clippy::cast_precision_loss, reason = "an estimate")]
 fn as_number_of(count: u64) -> f64 {
     count as f64
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MILLISECOND: u64 = 1_000_000;
+    const MINUTE: u64 = 60_000;
+
+    /// After a minute: so many handles were released at each of these ages, and those live that were made then, in ms.
+    fn ages(released: &[(u64, u64)], births: impl Iterator<Item = u64>) -> Ages {
+        let mut ages = Ages::at((1000 + MINUTE) * MILLISECOND);
+        for (age, count) in released {
+            (0..*count).for_each(|_| ages.deaths.add(age * MILLISECOND));
+        }
+        births.for_each(|birth| ages.births.add((1000 + birth) * MILLISECOND));
+        ages.allocated = ages.deaths.total() + ages.births.total();
+        ages
+    }
+
+    fn verdict(released: &[(u64, u64)], births: impl Iterator<Item = u64>) -> Verdict {
+        ages(released, births).judge().verdict
+    }
+
+    /// All the time, one in so many milliseconds.
+    fn every(milliseconds: u64) -> impl Iterator<Item = u64> {
+        (0..MINUTE).step_by(usize::try_from(milliseconds).unwrap_or(1))
+    }
+
+    const SHORT: &[(u64, u64)] = &[(1, 9000), (10, 4000), (100, 500), (300, 20)];
+
+    #[test]
+    fn what_stays_and_is_made_all_the_time_grows() {
+        assert_eq!(verdict(&[], every(5000)), Verdict::Growing);
+        assert_eq!(verdict(SHORT, every(3000)), Verdict::Growing, "one in a thousand");
+        assert_eq!(verdict(SHORT, every(10_000)), Verdict::Steady, "too few to be sure");
+        let bursts = [5, 25, 45].into_iter().flat_map(|second| (0..10).map(move |n| second * 1000 + n));
+        assert_eq!(verdict(SHORT, bursts), Verdict::Growing);
+    }
+
+    #[test]
+    fn what_came_once_and_stays_is_a_burst() {
+        assert_eq!(verdict(&[], 0..50), Verdict::Burst);
+        assert_eq!(verdict(&[], every(1000).take(15)), Verdict::Burst, "a pool");
+        assert_eq!(verdict(SHORT, 0..50), Verdict::Steady, "and the rest is released");
+    }
+
+    #[test]
+    fn what_lives_long_and_is_released_does_not_grow() {
+        // Lifetimes of a quarter of the time on average: of 400 handles 100 live, and most of those are young.
+        let gone = [(500, 12), (1500, 24), (3000, 42), (6000, 65), (12_000, 80), (24_000, 60), (40_000, 12)];
+        let living =
+            (0..60).flat_map(|age| (0..7_u64 >> (age / 10)).map(move |n| MINUTE - age * 1000 - n * 100));
+        assert_eq!(verdict(&gone, living), Verdict::Steady);
+        // Lifetimes of a tenth of the time, and the load has just risen.
+        let risen = (MINUTE - 6000..MINUTE).step_by(5).chain((MINUTE - 20_000..MINUTE).step_by(500));
+        assert_eq!(verdict(&[(3000, 300), (6000, 200), (12_000, 60)], risen), Verdict::Unknown);
+    }
+
+    #[test]
+    fn a_leak_that_begins_late_is_seen_soon() {
+        let late = every(50).filter(|birth| *birth > MINUTE - 5000);
+        assert_eq!(verdict(SHORT, late), Verdict::Growing);
+    }
+
+    #[test]
+    fn too_little_says_nothing() {
+        assert_eq!(verdict(&[], std::iter::once(3)), Verdict::Single);
+        assert_eq!(verdict(&[], [0, 50_000].into_iter()), Verdict::Unknown);
+        assert_eq!(ages(&[], std::iter::empty()).judge(), Judgement { verdict: Verdict::Steady, overdue: 0 });
+    }
+
+    #[test]
+    fn the_median_and_what_is_overdue() {
+        let leak = ages(SHORT, every(3000));
+        assert_eq!(leak.median_ns(), Some(1 << 20));
+        assert!((15..=20).contains(&leak.judge().overdue), "{:?}", leak.judge());
+        assert_eq!(ages(&[(1000, 3)], every(1)).median_ns(), Some(1 << 30));
+        assert_eq!(ages(&[], every(1)).median_ns(), None);
+    }
+
+    #[test]
+    fn half_released_at_the_age_of_the_oldest_is_no_tail_that_stays() {
+        let tail = ages(&[(30_000, 10)], every(2000)).tail(8);
+        assert!(!tail.stays() && tail.returned >= 10.0, "{}", tail.returned);
+    }
 }

@@ -2,8 +2,8 @@
 
 mod assemble;
 mod growth;
+mod images;
 mod lifetimes;
-mod past;
 mod sites;
 
 pub use assemble::{Session, View, bare_site, seconds_left};
