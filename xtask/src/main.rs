@@ -3,6 +3,7 @@
 mod apt;
 mod bench;
 mod callsites;
+mod corpus;
 mod ebpf;
 mod growth;
 mod kernels;
@@ -34,8 +35,13 @@ enum Verb {
     Bench(bench::Args),
     /// Builds the programs whose call chains are known, and shows how many of their leaks fdtrace names (root)
     Callsites(callsites::Args),
+
     /// Measures how often the verdict on growth is wrong, on series whose truth is known
     Growth(growth::Args),
+
+    /// Runs the programs of which everybody knows whether they leak under `fdtrace check`, many times (root)
+    Corpus(corpus::Args),
+
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
     /// Checks formatting and lints
@@ -64,7 +70,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Vm(args)) => vm::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
         Some(Verb::Callsites(args)) => callsites::run(&args),
+
         Some(Verb::Growth(args)) => growth::run(&args),
+
+        Some(Verb::Corpus(args)) => corpus::run(&args),
+
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),
     }

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, in the order in which they fail soonest.
 
 use crate::{
-    callsites, ebpf,
+    callsites, corpus, ebpf,
     programs::{Linkage, Suite},
     run, vm,
 };
@@ -76,6 +76,7 @@ fn end_to_end_tests(install: bool, filter: Option<&str>) -> Result<()> {
         bail!("tracing the running kernel needs root; leave this part out with --no-e2e");
     }
     let callsites = callsites::build(install)?;
+    let corpus = corpus::build(install)?;
     let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
     run::succeed(
         Command::new(e2e)
@@ -84,7 +85,8 @@ fn end_to_end_tests(install: bool, filter: Option<&str>) -> Result<()> {
             .args(filter)
             .env("FDTRACE_BIN", fdtrace)
             .env("WORKLOAD_BIN", workload)
-            .env("CALLSITES_DIR", callsites),
+            .env("CALLSITES_DIR", callsites)
+            .env("CORPUS_DIR", corpus),
     )
 }
 

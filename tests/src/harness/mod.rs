@@ -25,11 +25,13 @@ pub use explain::{
 pub use hung::Hung;
 pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
+pub(crate) use process::collect;
 pub use process::{Finished, finish};
 pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
 pub use small_disk::SmallDisk;
 pub use tracer::{Ended, PATIENCE, Tracer};
+pub(crate) use tracer::{backend, unwind};
 
 use std::{
     io::Write as _,

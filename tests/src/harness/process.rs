@@ -51,7 +51,7 @@ pub(super) fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
 }
 
 /// Everything that a stream will ever hold.
-pub(super) fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
+pub(crate) fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
     thread::spawn(move || {
         let mut bytes = Vec::new();
         // What came before an error is still worth showing.

@@ -1,7 +1,10 @@
 //! The programs that run in a guest: static ones, and those that programs of all kinds are tested with.
 
 use super::{boot::GuestFile, libraries};
-use crate::programs::{Build, Linkage, Suite};
+use crate::{
+    corpus,
+    programs::{Build, Linkage, Suite},
+};
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _};
 use std::{
@@ -15,6 +18,8 @@ const BUSYBOX: [&str; 2] = ["/bin/busybox", "/usr/bin/busybox"];
 
 /// Where the guest has the programs of the call site tests.
 pub(super) const CALLSITES: &str = "/callsites";
+/// And those of the corpus.
+pub(super) const CORPUS: &str = "/corpus";
 
 /// PID 1 of the guest.
 pub(super) fn init() -> Result<PathBuf> {
@@ -28,17 +33,25 @@ pub(super) fn suite() -> Result<Vec<GuestFile>> {
     Ok(vec![in_bin(&fdtrace, "fdtrace"), in_bin(&workload, "workload"), in_bin(&e2e, "e2e")])
 }
 
-/// The programs of the call site tests, with the libraries of this machine that they need. The guest has no compilers.
-pub(super) fn callsites(directory: &Path) -> Result<Vec<GuestFile>> {
-    let (mut files, mut needed) = (Vec::new(), BTreeSet::new());
-    for host in files_below(directory)? {
-        needed.extend(libraries::of(&host)?);
-        let guest = format!("{CALLSITES}/{}", host.strip_prefix(directory)?.display());
-        files.push(GuestFile { host, guest });
+/// The programs of the call site tests and those of the corpus that can run there, with the libraries of this machine that
+/// they need. The guest has no compilers.
+pub(super) fn programs(callsites: &Path, corpus: &Path) -> Result<Vec<GuestFile>> {
+    let mut found = Vec::new();
+    for host in files_below(callsites)? {
+        found.push((format!("{CALLSITES}/{}", host.strip_prefix(callsites)?.display()), host));
     }
+    for folder in corpus::for_guests(corpus)? {
+        for host in files_below(&folder)? {
+            found.push((format!("{CORPUS}/{}", host.strip_prefix(corpus)?.display()), host));
+        }
+    }
+    let mut needed = BTreeSet::new();
+    for (_, host) in &found {
+        needed.extend(libraries::of(host)?);
+    }
+    let file = |(guest, host)| GuestFile { host, guest };
     let library = |host: PathBuf| GuestFile { guest: host.display().to_string(), host };
-    files.extend(needed.into_iter().map(library));
-    Ok(files)
+    Ok(found.into_iter().map(file).chain(needed.into_iter().map(library)).collect())
 }
 
 fn files_below(directory: &Path) -> Result<Vec<PathBuf>> {

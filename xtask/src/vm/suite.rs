@@ -7,7 +7,7 @@ use super::{
     kernels::Kernel,
     qemu::Ending,
 };
-use crate::callsites;
+use crate::{callsites, corpus};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde_json::{Value, json};
@@ -75,7 +75,7 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
         backends.iter().map(|backend| command(*backend, options.filter.as_deref())).collect();
     let init = guest::init()?;
     let mut files = guest::suite()?;
-    files.extend(guest::callsites(&callsites::build(install)?)?);
+    files.extend(guest::programs(&callsites::build(install)?, &corpus::build(install)?)?);
     files.extend(guest::busybox());
     let outcomes = boot_all(options.jobs, kernels, &init, &files, &commands, timeout)?;
     if let Some(file) = &options.results_out {
@@ -124,6 +124,7 @@ fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
         ("FDTRACE_BIN", "/bin/fdtrace"),
         ("WORKLOAD_BIN", "/bin/workload"),
         ("CALLSITES_DIR", guest::CALLSITES),
+        ("CORPUS_DIR", guest::CORPUS),
         // What the walk by unwind tables finds is for the tests of call sites to say; to verify it takes an emulated machine
         // seconds each time.
         ("FDTRACE_UNWIND", "fp"),

@@ -1,0 +1,237 @@
+//! Compares what a check has said with what is expected of it.
+
+use super::{Class, Ended, Place, Program, Run, Verdict};
+use crate::harness::Frame;
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+use std::path::Path;
+
+/// The exit status of a check that has found a leak.
+const LEAK: i32 = 23;
+
+/// The document of `fdtrace check --json-out`, as far as it is read here.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Report {
+    schema: String,
+    /// The answer.
+    pub verdict: Verdict,
+    /// Call sites of which something is said.
+    pub sites: Vec<Site>,
+    #[serde(default)]
+    also: Vec<Also>,
+}
+
+/// A call site.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Site {
+    /// What it is found to be.
+    pub class: Class,
+    /// Calls that were kept, in the image that kept most.
+    pub leaked: u64,
+    /// Handles that were kept, in all images.
+    pub handles: Option<u64>,
+    #[serde(default)]
+    user_stack: Vec<Frame>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct Also {
+    kind: String,
+}
+
+impl Report {
+    /// Reads a document.
+    ///
+    /// # Errors
+    /// When it is none.
+    pub fn parse(text: &str) -> Result<Self> {
+        let report: Self = serde_json::from_str(text)?;
+        ensure!(report.schema == "fdtrace.check/1", "schema {:?}", report.schema);
+        Ok(report)
+    }
+
+    fn of(&self, class: Class) -> impl Iterator<Item = &Site> {
+        self.sites.iter().filter(move |site| site.class == class)
+    }
+}
+
+/// Says what differs; nothing when all is as it should be. `chains` must be whole for `lines` to be compared.
+#[must_use]
+pub fn judge(
+    (program, run, place): (&Program, &Run, &Place),
+    alone: &Ended,
+    checked: &Ended,
+    report: &Report,
+    lines: bool,
+) -> Vec<String> {
+    let mut wrong = Vec::new();
+    if alone.status != run.exit {
+        wrong.push(format!("the program itself ended with {} and not {}", alone.status, run.exit));
+    }
+    if report.verdict != run.verdict {
+        wrong.push(format!("{} and not {}{}", report.verdict, run.verdict, worst(report)));
+    }
+    let status = if run.verdict == Verdict::Leak { LEAK } else { run.exit };
+    if checked.status != status {
+        wrong.push(format!("status {} and not {status}", checked.status));
+    }
+    if checked.stdout != alone.stdout {
+        wrong.push(format!("its output is {:?} and not {:?}", checked.stdout, alone.stdout));
+    }
+    for kind in &run.also {
+        if !report.also.iter().any(|also| also.kind == *kind) {
+            wrong.push(format!("nothing of {kind:?} is reported"));
+        }
+    }
+    wrong.extend(run.class().and_then(|class| count(run, class, report).err()));
+    if lines && program.language().is_compiled() && !run.is_strict() {
+        wrong.extend(run.class().and_then(|class| find(program, class, place, report).err()));
+    }
+    wrong
+}
+
+/// Compares the number of calls that were kept.
+fn count(run: &Run, class: Class, report: &Report) -> Result<(), String> {
+    let sites = || report.of(class).map(|site| site.leaked);
+    if sites().next().is_none() {
+        return Err(format!("no call site is {class:?}"));
+    }
+    let Some(expected) = run.leaked else { return Ok(()) };
+    let good = match run.split {
+        // What is found once at a site is no leak, and there are a few such sites.
+        true => (expected / 2..=expected).contains(&sites().sum()) || sites().max() == Some(expected),
+        false => sites().max() == Some(expected),
+    };
+    let found: Vec<_> = sites().map(|calls| calls.to_string()).collect();
+    if good { Ok(()) } else { Err(format!("{} calls and not {expected}", found.join(", "))) }
+}
+
+/// Looks for the line, or the function, in every site that is a leak, and in one site of another class.
+fn find(program: &Program, class: Class, place: &Place, report: &Report) -> Result<(), String> {
+    let has = |site: &&Site| match &program.frame {
+        Some(function) => site.user_stack.iter().any(|frame| frame.symbol.as_deref() == Some(function)),
+        None => site.user_stack.iter().any(|frame| is_marked(frame, place)),
+    };
+    let lines = || format!("{}:{:?}", place.source, place.lines);
+    let wanted = || program.frame.clone().unwrap_or_else(lines);
+    if program.frame.is_none() && place.lines.is_empty() {
+        return Ok(());
+    }
+    if report.of(class).any(|site| has(&site)) {
+        return match report.of(Class::Leak).find(|site| !has(site)) {
+            Some(other) => Err(format!("a leak that is none: {}", chain(other))),
+            None => Ok(()),
+        };
+    }
+    let chains: Vec<_> = report.of(class).map(chain).collect();
+    Err(format!(
+        "{} is not in {}",
+        wanted(),
+        if chains.is_empty() { "any site".into() } else { chains.join(" and ") }
+    ))
+}
+
+fn is_marked(frame: &Frame, place: &Place) -> bool {
+    let file = frame.file.as_deref().and_then(|file| Path::new(file).file_name());
+    file.is_some_and(|file| file == place.source.as_str())
+        && frame.line.is_some_and(|line| place.lines.contains(&line))
+}
+
+/// What is called a leak, for whoever wonders.
+fn worst(report: &Report) -> String {
+    match report.of(Class::Leak).max_by_key(|site| site.leaked) {
+        Some(site) => format!(" ({} calls at {})", site.leaked, chain(site)),
+        None => String::new(),
+    }
+}
+
+fn chain(site: &Site) -> String {
+    let name = |frame: &Frame| {
+        let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
+        format!("{}{line}", frame.symbol.as_deref().unwrap_or("?"))
+    };
+    site.user_stack.iter().take(8).map(name).collect::<Vec<_>>().join(" < ")
+}
+
+impl Run {
+    /// Whether single handles are leaks, of which there are some in every runtime.
+    pub(super) fn is_strict(&self) -> bool {
+        self.options.iter().any(|option| option == "--strict")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::corpus::programs;
+    use serde_json::{Value, json};
+    use std::time::Duration;
+
+    fn ended(status: i32) -> Ended {
+        Ended { status, stdout: "out\n".into(), stderr: String::new(), time: Duration::ZERO }
+    }
+
+    fn place() -> Place {
+        Place { command: vec!["program".into()], source: "program.c".into(), lines: vec![7] }
+    }
+
+    fn site(class: &str, leaked: u64, line: u32) -> Value {
+        let frame = json!({"symbol": "open", "file": null, "line": null});
+        let caller = json!({"symbol": "parse", "file": "/src/program.c", "line": line});
+        json!({"class": class, "leaked": leaked, "user_stack": [frame, caller]})
+    }
+
+    fn report(verdict: &str, sites: &[Value], also: &[&str]) -> Report {
+        let also: Vec<_> = also.iter().map(|kind| json!({"kind": kind, "count": 1})).collect();
+        let text = json!({"schema": "fdtrace.check/1", "verdict": verdict, "sites": sites, "also": also});
+        Report::parse(&text.to_string()).expect("a document")
+    }
+
+    /// What is said of the first run of a program of the table with this name, or of another one of it.
+    fn judged(name: &str, number: usize, status: i32, report: &Report) -> Vec<String> {
+        let programs = programs().expect("the table");
+        let program = programs.iter().find(|program| program.name == name).expect("a program");
+        let run = &program.runs[number];
+        judge((program, run, &place()), &ended(run.exit), &ended(status), report, true)
+    }
+
+    #[test]
+    fn a_leak_at_the_right_line_with_the_right_count_is_right() {
+        let right = report("leak", &[site("leak", 30, 7), site("allowed", 1, 2)], &["peak"]);
+        assert_eq!(judged("error-path", 0, 23, &right), Vec::<String>::new());
+        assert_eq!(judged("error-path", 1, 23, &right), Vec::<String>::new(), "it failed, and leaks");
+    }
+
+    #[test]
+    fn whatever_differs_is_said() {
+        let clean = report("clean", &[], &[]);
+        assert_eq!(judged("error-path", 2, 0, &clean), Vec::<String>::new());
+        assert_eq!(judged("error-path", 3, 0, &clean), ["status 0 and not 3"]);
+        let said = judged("error-path", 0, 0, &clean);
+        assert_eq!(said[..2], ["clean and not leak", "status 0 and not 23"]);
+        let fewer = report("leak", &[site("leak", 29, 7)], &[]);
+        assert_eq!(judged("error-path", 0, 23, &fewer), ["29 calls and not 30"]);
+        let elsewhere = report("leak", &[site("leak", 30, 8)], &[]);
+        assert_eq!(judged("error-path", 0, 23, &elsewhere), ["program.c:[7] is not in open < parse:8"]);
+        let more = report("leak", &[site("leak", 30, 7), site("leak", 2, 9)], &[]);
+        assert_eq!(judged("error-path", 0, 23, &more), ["a leak that is none: open < parse:9"]);
+        let silent = report("leak", &[site("leak", 30, 7)], &[]);
+        assert_eq!(judged("accept-without-close", 0, 23, &silent), ["nothing of \"close-wait\" is reported"]);
+    }
+
+    #[test]
+    fn other_classes_are_looked_for_by_name() {
+        let steady = report("clean", &[site("steady", 8, 7)], &[]);
+        assert_eq!(judged("cache-with-eviction", 0, 0, &steady), Vec::<String>::new());
+        let allowed = report("clean", &[site("allowed", 1, 1)], &[]);
+        assert_eq!(judged("cache-with-eviction", 0, 0, &allowed), ["no call site is Steady"]);
+    }
+
+    #[test]
+    fn pieces_of_one_line_are_added_up() {
+        let pieces = report("leak", &[site("leak", 20, 1), site("leak", 9, 1)], &[]);
+        assert_eq!(judged("opened-and-forgotten", 0, 23, &pieces), Vec::<String>::new());
+        let few = report("leak", &[site("leak", 5, 1)], &[]);
+        assert_eq!(judged("opened-and-forgotten", 0, 23, &few), ["5 calls and not 30"]);
+    }
+}

@@ -1,0 +1,14 @@
+//! Small programs of which everybody knows whether they leak, and the comparison of that with what `fdtrace check` says.
+//!
+//! The programs are in `tests/corpus`, the truth about them in `expected.toml` there. They are compiled by `cargo xtask corpus`
+//! or before the end-to-end tests, because a virtual machine has no compilers.
+
+mod build;
+mod judge;
+mod run;
+mod table;
+
+pub use build::{Skipped, build};
+pub use judge::{Report, Site, judge};
+pub use run::{Ended, Place, checked, plain, timed};
+pub use table::{Class, Language, Program, Run, Verdict, programs};

@@ -1,0 +1,64 @@
+//! Programs of which everybody knows whether they leak. `cargo xtask corpus` runs them many times.
+
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::{
+    corpus::{Place, Program, Run, checked, judge, plain, programs},
+    harness::{fdtrace, say, turn},
+};
+use std::{
+    env,
+    path::{Path, PathBuf},
+};
+
+/// The folder of the programs, for a test that is not in the target directory.
+const DIRECTORY: &str = "CORPUS_DIR";
+/// Narrows the tests down to some programs, by their names with commas between.
+const ONLY: &str = "CORPUS_ONLY";
+
+#[test]
+fn every_verdict_is_as_expected() -> Result<()> {
+    let _turn = turn();
+    let (fdtrace, directory) = (fdtrace()?, directory()?);
+    let (mut right, mut wrong, mut absent) = (0, Vec::new(), Vec::new());
+    for program in programs()?.iter().filter(|program| is_wanted(program)) {
+        let Some(place) = Place::of(program, &directory)? else {
+            absent.push(program.name.clone());
+            continue;
+        };
+        for run in &program.runs {
+            let name = program.name_of(run);
+            match differences(&fdtrace, program, run, &place).with_context(|| name.clone())? {
+                none if none.is_empty() => right += 1,
+                some => wrong.push(format!("{name}: {}", some.join("; "))),
+            }
+        }
+    }
+    say(&format!("{right} of {} verdicts are as expected", right + wrong.len()));
+    if !absent.is_empty() {
+        say(&format!("not here: {}", absent.join(", ")));
+    }
+    ensure!(right + wrong.len() > 0, "no program was compiled: run `cargo xtask corpus --build`");
+    ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
+    Ok(())
+}
+
+fn differences(fdtrace: &Path, program: &Program, run: &Run, place: &Place) -> Result<Vec<String>> {
+    // By frame pointers the caller of a library's function that has none is not found, and with it the line.
+    let lines = env::var("FDTRACE_UNWIND").is_ok_and(|unwind| unwind == "fp");
+    let alone = plain(place, run)?;
+    let (ended, report) = checked(fdtrace, place, run)?;
+    Ok(judge((program, run, place), &alone, &ended, &report, !lines))
+}
+
+fn is_wanted(program: &Program) -> bool {
+    env::var(ONLY).map_or(true, |only| only.split(',').any(|name| name == program.name))
+}
+
+fn directory() -> Result<PathBuf> {
+    if let Some(path) = env::var_os(DIRECTORY) {
+        return PathBuf::from(path).canonicalize().with_context(|| format!("{DIRECTORY} is wrong"));
+    }
+    let test = env::current_exe()?;
+    let target = test.ancestors().nth(3).context("the test is not in a target directory")?;
+    Ok(target.join("corpus"))
+}

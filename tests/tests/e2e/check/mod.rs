@@ -1,0 +1,3 @@
+//! The gate: what it says of programs, and what it does to them.
+
+mod corpus;
