@@ -2,7 +2,7 @@
 
 use super::table::{markdown, milliseconds};
 use crate::run;
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use fdtrace_tests::corpus::{Class, Place, Program, Report, Run, checked, timed};
 use std::{
     collections::BTreeMap,
@@ -47,10 +47,10 @@ pub(super) fn compare(fdtrace: &Path, places: &[(Program, Place)]) -> Result<Exi
 }
 
 fn both(fdtrace: &Path, place: &Place, run: &Run) -> Result<Compared> {
-    // `%p` in the name of the log would make a file of each process; standard error has them all, with their numbers.
     let mut command = Command::new(PACKAGE);
     command.args(["--track-fds=yes", "--leak-check=no"]).args(&place.command).args(&run.args);
     let valgrind = timed(&mut command)?;
+    ensure!(valgrind.status == run.exit, "with valgrind it ends with {}", valgrind.status);
     let (check, report) = checked(fdtrace, place, run)?;
     Ok(Compared { valgrind: most(&valgrind.stderr), check: all(&report), times: (valgrind.time, check.time) })
 }
