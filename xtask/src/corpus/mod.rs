@@ -95,8 +95,10 @@ fn build_some(programs: &[Program], install: bool) -> Result<PathBuf> {
     }
     let checkout = run::checkout()?;
     let directory = run::metadata(&checkout, TARGET)?.target_directory.join("corpus").into_std_path_buf();
-    if directory.exists() {
-        fs::remove_dir_all(&directory).with_context(|| format!("cannot empty {}", directory.display()))?;
+    for folder in
+        programs.iter().map(|program| directory.join(&program.name)).filter(|folder| folder.exists())
+    {
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
     }
     let skipped = corpus::build(programs, &checkout.join(SOURCES), &directory)?;
     for skipped in &skipped {
