@@ -45,6 +45,16 @@ struct Scratch {
     window: Window,
 }
 
+/// Looks at some words of a window; global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_choose(taker: u32, stretch: u32) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    window::choose_some(unsafe { &mut (*scratch).window }, stretch as usize);
+    0
+}
+
 /// Finds the code that one word of a window points into; global for the same reason.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -206,11 +216,14 @@ extern "C" fn stacks_send(taker: u32, tgid: u32, name: u64) -> i32 {
     if !is_asked(scratch) {
         return i32::from(send_once(scratch, tgid, name));
     }
+    let stretch = |number| {
+        stacks_choose(taker, number);
+    };
     let locate = |slot| {
         stacks_locate(taker, slot);
     };
-    let sent =
-        send(scratch, tgid, name) && window::send(&mut scratch.window, &mut scratch.work, tgid, name, locate);
+    let sent = send(scratch, tgid, name)
+        && window::send(&mut scratch.window, &mut scratch.work, tgid, name, stretch, locate);
     if !sent {
         count(Counter::LostStacks);
     }

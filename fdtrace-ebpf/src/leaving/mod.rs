@@ -27,8 +27,9 @@ use crate::{
 
 const BPF_ANY: u64 = 0;
 
-/// The most rounds of a walk: a round is a word of the table's bits, or a descriptor.
-const MOST_ROUNDS: u32 = 24_576;
+/// A walk has so many stretches of so many rounds at most: a round is a word of the table's bits, or a descriptor.
+const STRETCHES: u32 = 1024;
+const ROUNDS: u32 = 128;
 
 /// So many handles of each call chain of a process are described.
 const MOST_DESCRIBED: u32 = 4;
@@ -74,14 +75,28 @@ pub(crate) fn walk(files: u64, tgid: u32, moment: Moment) {
     let Some(walk) = WALKS.get_ptr_mut(number) else { return };
     // SAFETY: the map's value is one `Walk`, which only this program uses on this CPU.
     begin(unsafe { &mut *walk }, files, tgid, moment);
-    let mut rounds = 0;
-    while rounds < MOST_ROUNDS {
-        if leaving_round(number) == 0 {
+    let mut stretches = 0;
+    while stretches < STRETCHES {
+        if leaving_stretch(number) == 0 {
             return;
+        }
+        stretches += 1;
+    }
+    count(Counter::CutWalks);
+}
+
+/// Some rounds; 0 at the end of the table.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn leaving_stretch(number: u32) -> i32 {
+    let mut rounds = 0;
+    while rounds < ROUNDS {
+        if leaving_round(number) == 0 {
+            return 0;
         }
         rounds += 1;
     }
-    count(Counter::CutWalks);
+    1
 }
 
 #[inline(always)]

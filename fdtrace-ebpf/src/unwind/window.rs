@@ -12,8 +12,10 @@ use crate::{config, events};
 /// Read at once; a power of two that divides a page, so that a block lies in one mapping or in none.
 const BLOCK: usize = 1024;
 
-/// Words of the stack that are looked at for return addresses.
-const WORDS: usize = 512;
+/// Words of the stack that are looked at for return addresses: all, for a function may have a buffer of many kilobytes.
+const WORDS: usize = WINDOW_BYTES / 8;
+/// Words that are looked at in one go.
+const STRETCH: usize = 64;
 /// From a hash of a word's page to the candidate that the word is.
 const CANDIDATES_SHIFT: u32 = 64 - WINDOW_MAPPINGS.trailing_zeros();
 /// Odd, with well-mixed bits.
@@ -33,14 +35,15 @@ pub(crate) struct Window {
     candidates: [u64; WINDOW_MAPPINGS],
 }
 
-/// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full. `locate` is [`locate`]
-/// with this window.
+/// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full. `stretch` is
+/// [`choose_some`] and `locate` is [`locate`] with this window.
 #[inline(always)]
 pub(crate) fn send(
     window: &mut Window,
     work: &mut Workspace,
     tgid: u32,
     name: u64,
+    stretch: impl Fn(u32),
     locate: impl Fn(u32),
 ) -> bool {
     let stopped = work.stopped;
@@ -63,7 +66,7 @@ pub(crate) fn send(
         code: [CodeMapping::default(); WINDOW_MAPPINGS],
     };
     if config::get!(window_code) != 0 {
-        find_code(window, work, locate);
+        find_code(window, work, stretch, locate);
     }
     // The compiler knows that there are few, and old verifiers do not: the bounds have to be in the code.
     // SAFETY: a field of the window.
@@ -110,19 +113,30 @@ fn copy(window: &mut Window, at: usize, bytes: usize, from: u64) -> bool {
 
 /// Finds code of the process that the stack points into.
 #[inline(always)]
-fn find_code(window: &mut Window, work: &Workspace, locate: impl Fn(u32)) {
+fn find_code(window: &mut Window, work: &Workspace, stretch: impl Fn(u32), locate: impl Fn(u32)) {
     window.candidates = [0; WINDOW_MAPPINGS];
     // The innermost frames come last, so that they are not forgotten for others.
-    let mut left = WORDS;
+    let mut left = WORDS / STRETCH;
     while left > 0 {
         left -= 1;
-        choose(window, left);
+        stretch(left as u32);
     }
     window.candidates[0] = work.stopped.registers.instruction;
     let mut slot = 0;
     while slot < WINDOW_MAPPINGS {
         locate(slot as u32);
         slot += 1;
+    }
+}
+
+/// Looks at some words, the last first.
+#[inline(always)]
+pub(crate) fn choose_some(window: &mut Window, stretch: usize) {
+    let begin = stretch & (WORDS / STRETCH - 1);
+    let mut left = STRETCH;
+    while left > 0 {
+        left -= 1;
+        choose(window, begin * STRETCH + left);
     }
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::{
     Also, AlsoKind, TopHolder,
     judge::{Image, Judge, LeftOpen, Shortages},
-    rule::{Judged, Place, example},
+    places::Place,
+    rule::{Judged, example},
 };
 use crate::{
     check::Class,
@@ -68,7 +69,7 @@ fn of_shortage(judge: &Judge, shortage: &Shortages, name: Name<'_>) -> Option<Al
     };
     let top = shortage.top.iter().filter(|(_, live)| *live > 0).map(|(index, live)| {
         let group = judge.group_at(*index);
-        let (site, place) = name(super::rule::place(group));
+        let (site, place) = name(super::places::place(group));
         TopHolder { site, place, live: *live }
     });
     let own = also(judge, kind, shortage.image, shortage.times);
@@ -104,7 +105,8 @@ fn of_handles(judge: &Judge) -> Vec<Also> {
                 entry.from = judge.image(maker).map(Image::name);
             }
             if entry.examples.len() < MOST_EXAMPLES && left.held.name.is_some() {
-                let end = judge.image(holder).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
+                let end =
+                    judge.image(holder).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
                 entry.examples.push(example(left, maker, end));
             }
         }

@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use super::{
     CommandRun, Finding, Findings, Steered, Verdict, also,
     judge::Judge,
-    rule::{Judged, Place, Rule},
+    places::Place,
+    rule::{Judged, Rule},
 };
 use crate::{
     handles::Snapshot,
@@ -26,7 +27,8 @@ impl Findings {
         snapshot: &Snapshot,
         start_ns: u64,
     ) -> Self {
-        let sites: HashMap<&str, &Site> = document.sites.iter().map(|site| (site.id.as_str(), site)).collect();
+        let sites: HashMap<&str, &Site> =
+            document.sites.iter().map(|site| (site.id.as_str(), site)).collect();
         let judged = rule.apply(judge);
         let name = |place: Place| name(judge, &sites, place);
         Self {
@@ -119,7 +121,10 @@ fn doubts(judge: &Judge, snapshot: &Snapshot) -> Vec<String> {
     );
     doubt(vitals.lost_handles, "handles found no room in the kernel's table (--max-handles)");
     doubt(vitals.unfollowed, "processes could not be followed: there were too many at once");
-    doubt(vitals.cut_walks, "tables of descriptors were too long to be looked through when their process ended");
+    doubt(
+        vitals.cut_walks,
+        "tables of descriptors were too long to be looked through when their process ended",
+    );
     doubt(vitals.skipped_ends, "forks, execs or exits may have been skipped by the kernel");
     doubt(vitals.unhealed, "allocations may have been skipped by the kernel");
     doubt(vitals.malformed, "records could not be read");

@@ -5,6 +5,7 @@ mod assemble;
 mod findings;
 mod judge;
 mod names;
+mod places;
 mod rule;
 mod steering;
 

@@ -10,7 +10,8 @@ use std::{
 
 use super::{
     Class, Ended, KeptBy,
-    judge::{Group, Image, Judge, LeftOpen, highest},
+    judge::{Group, Image, Judge, LeftOpen, highest, percentile},
+    places::{Place, Places},
 };
 use crate::{
     report::{Example, Verdict as Growth},
@@ -34,14 +35,6 @@ pub struct Rule<'a> {
     pub growth: &'a dyn Fn(u64, ImageKey) -> Growth,
     /// Nothing but growth counts: the processes are services.
     pub services: bool,
-}
-
-/// A call site, or a call of which no site was found out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(super) enum Place {
-    Site(u64),
-    /// The name of the user stack.
-    Stack(u64),
 }
 
 /// What is found of a site.
@@ -77,21 +70,33 @@ enum Fate {
 #[derive(Default)]
 struct Deeds<'a> {
     groups: Vec<&'a Group>,
-    left: Vec<(Fate, u32, usize, &'a LeftOpen)>,
+    left: Vec<(Fate, &'a LeftOpen)>,
 }
 
 impl Deeds<'_> {
     /// Calls with a handle of this fate.
     fn calls(&self, fate: Fate) -> u64 {
-        let calls: HashSet<(usize, u32)> =
-            self.of(fate).map(|(_, call, group, _)| (*group, *call)).collect();
+        let calls: HashSet<u64> = self.of(fate).map(|left| left.call).collect();
         calls.len() as u64
     }
 
-    fn of(&self, fate: Fate) -> impl Iterator<Item = &(Fate, u32, usize, &LeftOpen)> {
-        self.left.iter().filter(move |(found, ..)| *found == fate)
+    fn of(&self, fate: Fate) -> impl Iterator<Item = &LeftOpen> {
+        self.left.iter().filter(move |(found, _)| *found == fate).map(|(_, left)| *left)
     }
 
+    /// The most that were alive while the first so many hundredths were made.
+    fn highest(&self, percent: u64) -> u64 {
+        highest(self.groups.iter().map(|group| &group.series), percent)
+    }
+
+    fn handles(&self, fate: Fate) -> u64 {
+        match fate {
+            Fate::Nothing => self.groups.iter().flat_map(|group| group.mapped.values()).sum(),
+            _ => self.of(fate).count() as u64,
+        }
+    }
+
+    /// Handles of one file that are mapped at once and have no descriptor: the most of any file.
     fn mapped(&self) -> u64 {
         let mut by_inode: HashMap<u64, u64> = HashMap::new();
         for (inode, count) in self.groups.iter().flat_map(|group| &group.mapped) {
@@ -114,12 +119,13 @@ impl Rule<'_> {
         let alive: Vec<(usize, LeftOpen)> = judge.still_held().collect();
         let mut alive_by_group: HashMap<usize, Vec<&LeftOpen>> = HashMap::new();
         alive.iter().for_each(|(group, left)| alive_by_group.entry(*group).or_default().push(left));
+        let same = Places::of(judge);
         let mut places: BTreeMap<Place, BTreeMap<ImageKey, Deeds<'_>>> = BTreeMap::new();
         for (index, group) in judge.groups() {
-            let deeds = places.entry(place(group)).or_default().entry(group.image).or_default();
+            let deeds = places.entry(same.place(group)).or_default().entry(group.image).or_default();
             let alive = alive_by_group.get(&index).into_iter().flatten().copied();
             for left in group.left.iter().chain(alive) {
-                deeds.left.push((fate(judge, group.image, left), left.call, index, left));
+                deeds.left.push((fate(judge, group.image, left), left));
             }
             deeds.groups.push(group);
         }
@@ -144,8 +150,12 @@ impl Rule<'_> {
             call: deeds.groups[0].call,
             class,
             leaked: number,
-            handles: alike.iter().map(|key| images[key].of(fate).count() as u64).sum(),
-            images: alike.iter().take(MOST_IMAGES).map(|key| kept_by(judge, *key, &images[key], fate)).collect(),
+            handles: alike.iter().map(|key| images[key].handles(fate)).sum(),
+            images: alike
+                .iter()
+                .take(MOST_IMAGES)
+                .map(|key| kept_by(judge, *key, &images[key], fate))
+                .collect(),
             images_in_all: alike.len() as u64,
             examples: examples(judge, deeds, fate, worst),
             kinds: kinds(deeds, fate),
@@ -167,7 +177,7 @@ impl Rule<'_> {
             // It had no chance to close anything.
             return match kept {
                 0 => None,
-                _ if growing() => say(Class::Leak, kept),
+                _ if growing() || rises(deeds, live) => say(Class::Leak, kept),
                 _ => say(Class::Allowed, kept),
             };
         }
@@ -190,11 +200,6 @@ impl Rule<'_> {
     }
 }
 
-/// Where a group was allocated, as far as is known.
-pub(super) fn place(group: &Group) -> Place {
-    group.site.map_or(Place::Stack(group.call.user_stack), Place::Site)
-}
-
 fn fate_of(class: Class) -> Fate {
     match class {
         Class::Leak | Class::Steady | Class::Allowed | Class::Suppressed => Fate::Kept,
@@ -204,17 +209,31 @@ fn fate_of(class: Class) -> Fate {
     }
 }
 
-/// A pool, or a cache: it released calls as well, and at its end it has no more than it had in the first half of its life.
+/// Fewer handles than this do not show a trend.
+const ENOUGH: u64 = 10;
+/// What is kept may be so much older than what was released.
+const OLDER: u64 = 4;
+
+/// A pool, or a cache: it released calls as well, at its end it has no more than it had when the first half was made, and
+/// what it kept is no older than what it released used to become. Where what was kept stays and only younger ones are
+/// released, something was leaked early and other work was done since.
 fn is_steady(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, live: u64) -> bool {
     let released: u64 = deeds.groups.iter().map(|group| group.released).sum();
-    if released == 0 {
+    if released == 0 || live > deeds.highest(50) {
         return false;
     }
-    let first = deeds.groups.iter().filter_map(|group| group.series.begin()).min().unwrap_or(0);
-    let begin = key.since.max(first.min(judge.now()));
     let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
-    let half = begin + end.saturating_sub(begin) / 2;
-    live <= highest(deeds.groups.iter().map(|group| &group.series), half)
+    let mut kept: Vec<u64> = deeds.of(Fate::Kept).map(|left| end.saturating_sub(left.generation)).collect();
+    kept.sort_unstable();
+    let released = percentile(deeds.groups.iter().map(|group| &group.ages), 90);
+    kept[kept.len() / 2] <= released.saturating_mul(OLDER)
+}
+
+/// Of a program that was killed before anybody could look at it often enough: it has more with each third that it makes.
+fn rises(deeds: &Deeds<'_>, live: u64) -> bool {
+    let (third, two_thirds) = (deeds.highest(33), deeds.highest(66));
+    let share = live / 5;
+    live >= ENOUGH && two_thirds >= third + share && live >= two_thirds + share
 }
 
 fn fate(judge: &Judge, maker: ImageKey, left: &LeftOpen) -> Fate {
@@ -251,7 +270,7 @@ fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, fate: Fate) -> KeptB
         comm: image.map(Image::name).unwrap_or_default(),
         exe: image.map(Image::program).unwrap_or_default(),
         calls: deeds.calls(fate),
-        handles: deeds.of(fate).count() as u64,
+        handles: deeds.handles(fate),
         allocated: deeds.groups.iter().map(|group| group.allocated).sum(),
         released: deeds.groups.iter().map(|group| group.released).sum(),
         ended: image.and_then(|image| image.ended).map_or(Ended::Running, |(_, ended)| ended),
@@ -261,8 +280,7 @@ fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, fate: Fate) -> KeptB
 /// Those that were described, oldest first.
 fn examples(judge: &Judge, deeds: &Deeds<'_>, fate: Fate, key: ImageKey) -> Vec<Example> {
     let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
-    let mut named: Vec<&LeftOpen> =
-        deeds.of(fate).map(|(.., left)| *left).filter(|left| left.held.name.is_some()).collect();
+    let mut named: Vec<&LeftOpen> = deeds.of(fate).filter(|left| left.held.name.is_some()).collect();
     named.sort_by_key(|left| left.generation);
     named.into_iter().take(MOST_EXAMPLES).map(|left| example(left, key, end)).collect()
 }
@@ -282,7 +300,7 @@ pub(super) fn example(left: &LeftOpen, maker: ImageKey, end: u64) -> Example {
 
 fn kinds(deeds: &Deeds<'_>, fate: Fate) -> BTreeMap<&'static str, u64> {
     let mut kinds = BTreeMap::new();
-    for (.., left) in deeds.of(fate).filter(|(.., left)| left.held.name.is_some()) {
+    for left in deeds.of(fate).filter(|left| left.held.name.is_some()) {
         *kinds.entry(left.held.kind.name()).or_default() += 1;
     }
     kinds

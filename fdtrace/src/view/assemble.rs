@@ -440,6 +440,7 @@ pub fn bare_site(site: &stream::Site) -> Site {
         released_by: BTreeMap::new(),
         oldest_age_ns: 0,
         verdict: Verdict::Unknown,
+        lifetimes: None,
         kinds: BTreeMap::new(),
         holders: BTreeMap::new(),
         mapped_by: Vec::new(),

@@ -2,11 +2,11 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::series::Series;
+use super::{ages::Ages, series::Series};
 use crate::{
     check::rule::MANY_MAPPED,
     kinds::Kind,
-    stream::{Alloc, Call, Described, ImageKey, Moment, Open, Sought},
+    stream::{Call, Described, ImageKey, Moment, Open, Sought},
 };
 
 /// Groups that are named when a process has no descriptors left.
@@ -24,6 +24,8 @@ pub(crate) struct Group {
     pub(crate) released: u64,
     /// How many were alive, while the program ran.
     pub(crate) series: Series,
+    /// How old those became that were released while it ran.
+    pub(crate) ages: Ages,
     /// Handles that were open when a program ended, and are gone.
     pub(crate) left: Vec<LeftOpen>,
     /// Handles without a descriptor that are mapped, by their inode.
@@ -31,16 +33,13 @@ pub(crate) struct Group {
     /// Somebody names it still.
     pub(crate) pinned: bool,
     ended: bool,
-    calls: u32,
-    /// The first handle of two that a thread gets from one system call.
-    pairs: HashMap<u32, (u64, u32)>,
 }
 
 /// A handle that was open when a program ended.
 #[derive(Clone, Debug)]
 pub(crate) struct LeftOpen {
-    /// Which call of its group made it.
-    pub(crate) call: u32,
+    /// Which call made it: handles of one have the same number.
+    pub(crate) call: u64,
     pub(crate) generation: u64,
     /// It is alive still.
     pub(crate) alive: bool,
@@ -107,41 +106,29 @@ impl Group {
             allocated: 0,
             released: 0,
             series: Series::default(),
+            ages: Ages::default(),
             left: Vec::new(),
             mapped: HashMap::new(),
             pinned: false,
             ended: false,
-            calls: 0,
-            pairs: HashMap::new(),
         }
     }
 
-    /// One more handle; says which call made it. `pipe` and `socketpair` make two in one call.
-    pub(crate) fn allocate(&mut self, alloc: &Alloc) -> u32 {
+    /// One more handle.
+    pub(crate) fn allocate(&mut self, time: u64) {
         self.allocated += 1;
         if !self.ended {
-            self.series.rise(alloc.generation);
+            self.series.rise(time);
         }
-        if makes_two(&self.call) {
-            if let Some((_, call)) = self.pairs.remove(&alloc.tid) {
-                return call;
-            }
-            self.pairs.insert(alloc.tid, (alloc.handle, self.calls));
-        }
-        self.calls += 1;
-        self.calls - 1
     }
 
-    pub(crate) fn release(&mut self, time: u64, handle: u64, inode: u64) {
-        // A call that fails after the first of two takes that one back.
-        if !self.pairs.is_empty() {
-            self.pairs.retain(|_, (first, _)| *first != handle);
-        }
+    pub(crate) fn release(&mut self, time: u64, age: u64, inode: u64) {
         if self.ended {
             return;
         }
         self.released += 1;
         self.series.fall(time);
+        self.ages.add(age);
         if inode != 0 {
             self.unmap(inode);
         }
@@ -176,14 +163,4 @@ impl Group {
     pub(crate) fn most_mapped(&self) -> u64 {
         self.mapped.values().copied().max().unwrap_or(0)
     }
-}
-
-/// System calls that make two handles.
-fn makes_two(call: &Call) -> bool {
-    let is = |number: libc::c_long| call.syscall.is_some_and(|known| libc::c_long::from(known) == number);
-    #[cfg(target_arch = "x86_64")]
-    let pipe = is(libc::SYS_pipe);
-    #[cfg(not(target_arch = "x86_64"))]
-    let pipe = false;
-    pipe || is(libc::SYS_pipe2) || is(libc::SYS_socketpair)
 }

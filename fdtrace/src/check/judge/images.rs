@@ -47,7 +47,8 @@ impl Image {
 
     /// Its name.
     pub(crate) fn name(&self) -> String {
-        let told = self.identity.as_ref().map(|identity| identity.comm.as_str()).filter(|comm| !comm.is_empty());
+        let told =
+            self.identity.as_ref().map(|identity| identity.comm.as_str()).filter(|comm| !comm.is_empty());
         let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
         told.map_or_else(|| String::from_utf8_lossy(&self.comm[..end]).into_owned(), str::to_owned)
     }

@@ -3,17 +3,23 @@
 //! It follows the same stream as the fold, and remembers what the fold forgets: which handle belongs to which call of which
 //! program, and which were open when a program ended.
 
+mod ages;
+mod calls;
 mod groups;
 mod images;
 mod series;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub(crate) use groups::{Group, LeftOpen, Shortages};
+pub(crate) use ages::percentile;
+use calls::Calls;
 use groups::Held;
+pub(crate) use groups::{Group, LeftOpen, Shortages};
 pub(crate) use images::Image;
 use images::Images;
 pub(crate) use series::highest;
+
+use fdtrace_common::wire::PREEXISTING;
 
 use super::Ended;
 use crate::stream::{
@@ -28,8 +34,7 @@ const CROWD: usize = 50_000;
 struct Life {
     generation: u64,
     group: usize,
-    /// Which call of its group made it.
-    call: u32,
+    call: u64,
     /// The inode by which it is mapped; 0 when it is not.
     inode: u64,
     held: Option<Box<Held>>,
@@ -43,6 +48,7 @@ pub struct Judge {
     free: Vec<usize>,
     by_call: HashMap<(ImageKey, Call), usize>,
     handles: HashMap<u64, Life>,
+    calls: Calls,
     sites: HashMap<u64, Arc<Site>>,
     shortages: Vec<Shortages>,
     /// Descriptors that were open at an end, of handles that nobody has heard of.
@@ -143,7 +149,8 @@ impl Judge {
         }
         let image = self.images.current(alloc.tgid);
         let group = self.group(image, alloc.call);
-        let call = self.groups[group].allocate(alloc);
+        self.groups[group].allocate(alloc.generation);
+        let call = self.calls.number(alloc);
         let life = Life { generation: alloc.generation, group, call, inode: 0, held: None };
         self.handles.insert(alloc.handle, life);
         if let Some(image) = self.images.get_mut(image) {
@@ -186,7 +193,8 @@ impl Judge {
         }
         let Some(life) = self.handles.remove(&handle) else { return };
         let group = &mut self.groups[life.group];
-        group.release(time, handle, life.inode);
+        group.release(time, time.saturating_sub(generation), life.inode);
+        self.calls.release(handle);
         if let Some(held) = life.held.filter(|held| !held.at.is_empty()) {
             group.left.push(LeftOpen { call: life.call, generation, alive: false, held });
         }
@@ -206,6 +214,9 @@ impl Judge {
     }
 
     fn open(&mut self, open: &Open) {
+        if open.generation == PREEXISTING {
+            return;
+        }
         let image = self.images.current(open.tgid);
         let Some(life) = self.handles.get_mut(&open.handle).filter(|life| life.generation == open.generation)
         else {
@@ -224,7 +235,8 @@ impl Judge {
     fn note_shortage(&mut self, shortage: &Shortage) {
         let image = self.images.current(shortage.tgid);
         let times = u64::from(shortage.times);
-        let known = self.shortages.iter_mut().find(|known| known.image == image && known.errno == shortage.errno);
+        let known =
+            self.shortages.iter_mut().find(|known| known.image == image && known.errno == shortage.errno);
         if let Some(known) = known {
             known.times += times;
             return;
@@ -258,25 +270,20 @@ impl Judge {
         self.tidy(key);
     }
 
-    /// Groups of programs that have ended and that left nothing behind are forgotten: a build runs thousands of programs.
+    /// Programs that have ended and left nothing behind are forgotten: a build runs thousands of them.
     fn tidy(&mut self, key: ImageKey) {
         let Some(image) = self.images.get_mut(key) else { return };
-        if image.live > 0 || image.ended.is_none() {
+        let crowded = self.groups.len() > CROWD;
+        let leaves = |index: &usize| self.groups[*index].leaves_something(crowded);
+        if image.live > 0 || image.ended.is_none() || image.groups.iter().any(leaves) {
             return;
         }
-        let crowded = self.groups.len() > CROWD;
-        let (by_call, free, groups) = (&mut self.by_call, &mut self.free, &mut self.groups);
-        image.groups.retain(|index| {
-            let group = &mut groups[*index];
-            if group.leaves_something(crowded) {
-                return true;
-            }
-            by_call.remove(&(key, group.call));
-            *group = Group::new(key, Call::default());
-            free.push(*index);
-            false
-        });
-        if image.groups.is_empty() && image.peak.0 * 2 <= image.limit.max(1) {
+        for index in std::mem::take(&mut image.groups) {
+            let group = std::mem::replace(&mut self.groups[index], Group::new(key, Call::default()));
+            self.by_call.remove(&(key, group.call));
+            self.free.push(index);
+        }
+        if image.peak.0 * 2 <= image.limit.max(1) {
             self.images.forget(key);
         }
     }

@@ -1,4 +1,4 @@
-//! How many handles of one kind of call were alive at once, over time.
+//! How many handles of one kind of call were alive at once, while more and more were made.
 
 /// Changes that are remembered one by one.
 const MOST_CHANGES: usize = 1024;
@@ -9,10 +9,13 @@ const MOST_HIGHS: usize = 1024;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Series {
     live: u64,
+    made: u64,
     /// Each change, while there are few: when (ns), and whether up.
     changes: Vec<(u64, bool)>,
-    /// When there are more: the moments at which the number was higher than ever before, and how high.
+    /// When there are more: how many had been made when the number was higher than ever before, and how high it was.
     highs: Vec<(u64, u64)>,
+    /// Only so much higher is worth remembering.
+    step: u64,
 }
 
 impl Series {
@@ -21,13 +24,9 @@ impl Series {
         self.live
     }
 
-    /// When it first changed, ns.
-    pub(crate) fn begin(&self) -> Option<u64> {
-        self.changes.first().map(|(time, _)| *time).or_else(|| self.highs.first().map(|(time, _)| *time))
-    }
-
     pub(crate) fn rise(&mut self, time: u64) {
         self.live += 1;
+        self.made += 1;
         self.note(time, true);
     }
 
@@ -37,56 +36,66 @@ impl Series {
     }
 
     fn note(&mut self, time: u64, up: bool) {
-        if self.highs.is_empty() {
+        if self.step == 0 {
             self.changes.push((time, up));
             if self.changes.len() == MOST_CHANGES {
                 self.highs = highs(&self.changes);
-                self.changes = Vec::new();
+                (self.changes, self.step) = (Vec::new(), 1);
             }
-        } else if up && self.highs.last().is_none_or(|(_, high)| self.live > *high) {
+        } else if up && self.highs.last().is_none_or(|(_, high)| self.live >= high + self.step) {
             if self.highs.len() == MOST_HIGHS {
-                let mut index = 0;
-                self.highs.retain(|_| {
-                    index += 1;
-                    index % 2 == 1
-                });
+                self.thin_out();
             }
-            self.highs.push((time, self.live));
+            self.highs.push((self.made, self.live));
         }
     }
 
-    /// The highest up to a moment, where only highs are remembered.
-    fn high_at(&self, time: u64) -> u64 {
-        let after = self.highs.partition_point(|(when, _)| *when <= time);
+    fn thin_out(&mut self) {
+        let mut index = 0;
+        self.highs.retain(|_| {
+            index += 1;
+            index % 2 == 0
+        });
+        self.step *= 2;
+    }
+
+    /// The highest up to a share of all that were made, in hundredths, where only highs are remembered.
+    fn high_at(&self, percent: u64) -> u64 {
+        let after = self.highs.partition_point(|(made, _)| made * 100 <= self.made * percent);
         after.checked_sub(1).map_or(0, |index| self.highs[index].1)
     }
 }
 
+/// How many had been made at each record high, and how high it was.
 fn highs(changes: &[(u64, bool)]) -> Vec<(u64, u64)> {
-    let (mut live, mut highest) = (0_u64, 0);
+    let (mut live, mut made, mut highest) = (0_u64, 0, 0);
     let mut highs = Vec::new();
-    for (time, up) in changes {
+    for (_, up) in changes {
+        made += u64::from(*up);
         live = if *up { live + 1 } else { live.saturating_sub(1) };
         if live > highest {
             highest = live;
-            highs.push((*time, live));
+            highs.push((made, live));
         }
     }
     highs
 }
 
-/// The highest sum of several numbers up to a moment: exact for those whose changes are all remembered, and for the others
-/// their own highest.
-pub(crate) fn highest<'a>(all: impl Iterator<Item = &'a Series>, until: u64) -> u64 {
+/// The highest sum of several numbers while the first so many hundredths of all were made: exact for those whose changes are
+/// all remembered; for the others each one's own highest. By how many were made, and not by time: a program may sleep, or
+/// do something else for most of its life.
+pub(crate) fn highest<'a>(all: impl Iterator<Item = &'a Series>, percent: u64) -> u64 {
     let mut changes = Vec::new();
     let mut sum = 0;
     for series in all {
-        sum += series.high_at(until);
-        changes.extend(series.changes.iter().filter(|(time, _)| *time <= until));
+        sum += series.high_at(percent);
+        changes.extend_from_slice(&series.changes);
     }
     // What ends and what begins at one moment did not live together.
     changes.sort_unstable();
-    sum + highs(&changes).last().map_or(0, |(_, high)| *high)
+    let made = changes.iter().filter(|(_, up)| *up).count() as u64;
+    let within = highs(&changes).into_iter().filter(|(at, _)| at * 100 <= made * percent);
+    sum + within.last().map_or(0, |(_, high)| high)
 }
 
 #[cfg(test)]
@@ -102,18 +111,18 @@ mod tests {
     }
 
     #[test]
-    fn the_highest_up_to_a_moment() {
+    fn the_highest_among_the_first() {
         let pool = series(&[(1, true), (2, true), (3, false), (4, true), (5, true), (9, true)]);
         assert_eq!(pool.live(), 4);
-        assert_eq!(highest([&pool].into_iter(), 4), 2);
-        assert_eq!(highest([&pool].into_iter(), 9), 4);
+        assert_eq!(highest([&pool].into_iter(), 60), 2);
+        assert_eq!(highest([&pool].into_iter(), 100), 4);
         assert_eq!(highest([&pool].into_iter(), 0), 0);
     }
 
     #[test]
     fn one_after_the_other_is_one_at_once() {
         let many: Vec<Series> = (0..50).map(|n| series(&[(n * 2, true), (n * 2 + 2, false)])).collect();
-        assert_eq!(highest(many.iter(), 1000), 1);
+        assert_eq!(highest(many.iter(), 100), 1);
     }
 
     #[test]
@@ -121,8 +130,8 @@ mod tests {
         let mut long = Series::default();
         (0..100_000).for_each(|time| long.rise(time));
         assert!(long.changes.is_empty() && long.highs.len() <= MOST_HIGHS);
-        let half = highest([&long].into_iter(), 50_000);
-        assert!((45_000..=50_001).contains(&half), "{half}");
+        let half = highest([&long].into_iter(), 50);
+        assert!((49_000..=50_000).contains(&half), "{half}");
         assert_eq!(long.live(), 100_000);
     }
 
@@ -134,6 +143,6 @@ mod tests {
             storm.fall(time);
         }
         storm.rise(50_001);
-        assert_eq!(highest([&storm].into_iter(), 60_000), 1);
+        assert_eq!(highest([&storm].into_iter(), 100), 1);
     }
 }

@@ -49,7 +49,8 @@ impl Passed {
         // SAFETY: all zeros are valid structures.
         let mut passed: Self = unsafe { mem::zeroed() };
         // SAFETY: a valid structure, which is filled.
-        let failed = unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut passed.mask) };
+        let failed =
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, std::ptr::null(), &raw mut passed.mask) };
         if failed != 0 {
             return Err(io::Error::from_raw_os_error(failed));
         }

@@ -23,7 +23,9 @@ use super::{
 /// executed, and 127 when it is not found. Standard output is the command's; the report goes to standard error when it has
 /// ended.
 #[derive(clap::Args)]
-#[command(after_help = "`.fdtrace.toml` in the project's folder sets defaults: a table [check] with the long options' names.")]
+#[command(
+    after_help = "`.fdtrace.toml` in the project's folder sets defaults: a table [check] with the long options' names."
+)]
 pub(super) struct Arguments {
     /// Watch a process that runs already, and its descendants, for --duration: what grows is a leak (repeatable)
     #[arg(short, long = "pid", value_name = "PID", requires = "duration", conflicts_with = "command")]

@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -28,7 +28,7 @@ use super::{
 };
 use crate::{
     check::{CommandRun, Ended, Findings, Judge, Rule, Verdict},
-    collect::{Sink, Written, monotonic_ns},
+    collect::{Sink, Written},
     handles::{Fold, Snapshot},
     kernel::{Filters, Settings},
     record::{Limits, Recording},
@@ -104,7 +104,11 @@ impl Check<'_> {
             .settings(filters, Watch { mappings: true, leaving: true, min_age: Duration::ZERO })
     }
 
-    fn create_trace(&self, attached: &mut Attached, settings: &Settings) -> Result<Option<Recording>, Failure> {
+    fn create_trace(
+        &self,
+        attached: &mut Attached,
+        settings: &Settings,
+    ) -> Result<Option<Recording>, Failure> {
         let Some(path) = &self.arguments.keep_trace else { return Ok(None) };
         let header = attached.header(settings, &self.argv());
         let created = Recording::create(path, true, header, Limits::default());

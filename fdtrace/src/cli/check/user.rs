@@ -49,7 +49,7 @@ fn find_group(name: &str) -> Result<Option<Gid>, Failure> {
     if let Ok(number) = name.parse() {
         return Ok(Some(Gid::from_raw(number)));
     }
-    let group =
-        Group::from_name(name).map_err(|error| Failure::Failed(anyhow::anyhow!("--user: group {name}: {error}")))?;
+    let group = Group::from_name(name)
+        .map_err(|error| Failure::Failed(anyhow::anyhow!("--user: group {name}: {error}")))?;
     Ok(group.map(|group| group.gid))
 }

@@ -2,6 +2,7 @@
 
 mod programs;
 mod rule;
+mod spaces;
 mod tables;
 
 use std::{path::Path, sync::Arc};
@@ -11,7 +12,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Side},
 };
 
-use self::programs::Programs;
+use self::{programs::Programs, spaces::Spaces};
 use super::modules::Modules;
 use crate::{
     process::{self, Mapping},
@@ -21,6 +22,7 @@ use crate::{
 /// Completes chains.
 pub struct Completer {
     programs: Programs,
+    spaces: Spaces,
 }
 
 /// A chain as far as it could be followed, and what was learnt on the way.
@@ -45,6 +47,7 @@ struct Frame {
 /// A walk through the stack memory of one window.
 struct Walk<'a> {
     window: &'a Window,
+    spaces: &'a Spaces,
     mappings: Vec<Mapping>,
     at: Registers,
     /// An instruction is there, and not the one behind a call.
@@ -55,18 +58,21 @@ impl Completer {
     /// A completer that says in `modules` which files it met.
     #[must_use]
     pub fn new(modules: Arc<Modules>) -> Self {
-        Self { programs: Programs::new(modules) }
+        Self { programs: Programs::new(modules), spaces: Spaces::default() }
     }
 
     /// A process began to run a program, which may be gone when its first chain comes.
     pub fn note_program(&mut self, pid: u32, path: &Path) {
+        self.spaces.forget(pid);
         self.programs.note(pid, path);
     }
 
     /// Follows a chain through the stack memory that came with it.
     pub fn complete(&mut self, begun: Stack, window: &Window) -> Completed {
+        self.spaces.note(window.tgid, &window.code);
         let mut walk = Walk {
             window,
+            spaces: &self.spaces,
             mappings: process::mappings(window.tgid),
             at: window.registers,
             exact: window.exact,
@@ -133,7 +139,7 @@ impl Walk<'_> {
         if window.module != ANONYMOUS && self.at == window.registers {
             return Some((window.module, window.offset));
         }
-        let code = window.code.iter().find(|code| (code.start..code.end).contains(&address))?;
+        let code = self.spaces.find(window.tgid, address)?;
         Some((code.module, address - code.start + code.offset))
     }
 

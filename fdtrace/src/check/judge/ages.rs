@@ -1,0 +1,51 @@
+//! How old handles of one kind of call became.
+
+/// By power of two of ns.
+const CLASSES: usize = 64;
+
+/// Ages at release.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ages(Option<Box<[u32; CLASSES]>>);
+
+impl Ages {
+    pub(crate) fn add(&mut self, ns: u64) {
+        let classes = self.0.get_or_insert_with(|| Box::new([0; CLASSES]));
+        let class = (u64::BITS - ns.leading_zeros()).min(63) as usize;
+        classes[class] = classes[class].saturating_add(1);
+    }
+}
+
+/// The age, in ns, that so many of a hundred did not reach; 0 when there are none. It is the end of its class, so up to twice
+/// as much as it was.
+pub(crate) fn percentile<'a>(all: impl Iterator<Item = &'a Ages>, percent: u64) -> u64 {
+    let mut sums = [0_u64; CLASSES];
+    for classes in all.filter_map(|ages| ages.0.as_ref()) {
+        for (sum, count) in sums.iter_mut().zip(classes.iter()) {
+            *sum += u64::from(*count);
+        }
+    }
+    let wanted = (sums.iter().sum::<u64>() * percent).div_ceil(100);
+    let mut seen = 0;
+    for (class, count) in sums.iter().enumerate() {
+        seen += count;
+        if wanted > 0 && seen >= wanted {
+            return 1 << class;
+        }
+    }
+    0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn percentiles_over_several() {
+        let (mut short, mut long) = (Ages::default(), Ages::default());
+        (0..90).for_each(|_| short.add(1000));
+        (0..10).for_each(|_| long.add(1_000_000));
+        assert_eq!(percentile([&short, &long].into_iter(), 90), 1024);
+        assert_eq!(percentile([&short, &long].into_iter(), 91), 1 << 20);
+        assert_eq!(percentile(std::iter::empty(), 90), 0);
+    }
+}
