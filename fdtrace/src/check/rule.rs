@@ -70,7 +70,8 @@ enum Fate {
 #[derive(Default)]
 struct Deeds<'a> {
     groups: Vec<&'a Group>,
-    left: Vec<(Fate, &'a LeftOpen)>,
+    /// Handles that were open at an end; and how many other calls their group has made since.
+    left: Vec<(Fate, &'a LeftOpen, u64)>,
 }
 
 impl Deeds<'_> {
@@ -81,7 +82,7 @@ impl Deeds<'_> {
     }
 
     fn of(&self, fate: Fate) -> impl Iterator<Item = &LeftOpen> {
-        self.left.iter().filter(move |(found, _)| *found == fate).map(|(_, left)| *left)
+        self.left.iter().filter(move |(found, ..)| *found == fate).map(|(_, left, _)| *left)
     }
 
     /// The most that were alive while the first so many hundredths were made.
@@ -125,7 +126,8 @@ impl Rule<'_> {
             let deeds = places.entry(same.place(group)).or_default().entry(group.image).or_default();
             let alive = alive_by_group.get(&index).into_iter().flatten().copied();
             for left in group.left.iter().chain(alive) {
-                deeds.left.push((fate(judge, group.image, left), left));
+                let since = group.calls.saturating_sub(left.number);
+                deeds.left.push((fate(judge, group.image, left), left, since));
             }
             deeds.groups.push(group);
         }
@@ -177,12 +179,12 @@ impl Rule<'_> {
             // It had no chance to close anything.
             return match kept {
                 0 => None,
-                _ if growing() || rises(deeds, live) => say(Class::Leak, kept),
+                _ if growing() || is_spread(judge, key, deeds) => say(Class::Leak, kept),
                 _ => say(Class::Allowed, kept),
             };
         }
         if kept > self.max_per_site {
-            let class = if is_steady(judge, key, deeds, live) { Class::Steady } else { Class::Leak };
+            let class = if is_steady(deeds, live) { Class::Steady } else { Class::Leak };
             return say(class, kept);
         }
         let mapped = deeds.mapped();
@@ -210,30 +212,33 @@ fn fate_of(class: Class) -> Fate {
 }
 
 /// Fewer handles than this do not show a trend.
-const ENOUGH: u64 = 10;
+const ENOUGH: usize = 10;
 /// What is kept may be so much older than what was released.
 const OLDER: u64 = 4;
 
 /// A pool, or a cache: it released calls as well, at its end it has no more than it had when the first half was made, and
 /// what it kept is no older than what it released used to become. Where what was kept stays and only younger ones are
 /// released, something was leaked early and other work was done since.
-fn is_steady(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, live: u64) -> bool {
-    let released: u64 = deeds.groups.iter().map(|group| group.released).sum();
-    if released == 0 || live > deeds.highest(50) {
+fn is_steady(deeds: &Deeds<'_>, live: u64) -> bool {
+    let closed: u64 = deeds.groups.iter().map(|group| group.closed).sum();
+    if closed == 0 || live > deeds.highest(50) {
         return false;
     }
-    let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
-    let mut kept: Vec<u64> = deeds.of(Fate::Kept).map(|left| end.saturating_sub(left.generation)).collect();
+    let kept = deeds.left.iter().filter(|(fate, ..)| *fate == Fate::Kept);
+    let mut kept: Vec<u64> = kept.map(|(.., since)| *since).collect();
     kept.sort_unstable();
     let released = percentile(deeds.groups.iter().map(|group| &group.ages), 90);
     kept[kept.len() / 2] <= released.saturating_mul(OLDER)
 }
 
-/// Of a program that was killed before anybody could look at it often enough: it has more with each third that it makes.
-fn rises(deeds: &Deeds<'_>, live: u64) -> bool {
-    let (third, two_thirds) = (deeds.highest(33), deeds.highest(66));
-    let share = live / 5;
-    live >= ENOUGH && two_thirds >= third + share && live >= two_thirds + share
+/// Of a program that was killed, perhaps before anybody could look at it often enough: it made what it kept all its life long.
+fn is_spread(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>) -> bool {
+    let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
+    let third = end.saturating_sub(key.since) / 3;
+    let ages = || deeds.of(Fate::Kept).map(|left| end.saturating_sub(left.generation));
+    let made = |thirds: u64| ages().filter(|age| *age <= third * thirds).count();
+    let (last, later, all) = (made(1), made(2), made(3));
+    all >= ENOUGH && [last, later - last, all - later].into_iter().all(|part| part >= all / 5)
 }
 
 fn fate(judge: &Judge, maker: ImageKey, left: &LeftOpen) -> Fate {

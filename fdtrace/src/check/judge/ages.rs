@@ -1,6 +1,7 @@
-//! How old handles of one kind of call became.
+//! How old handles of one kind of call became: an age is how many others were made since. Time would not do, for a program may
+//! sleep, or do something else for most of its life.
 
-/// By power of two of ns.
+/// By power of two.
 const CLASSES: usize = 64;
 
 /// Ages at release.
@@ -8,14 +9,14 @@ const CLASSES: usize = 64;
 pub(crate) struct Ages(Option<Box<[u32; CLASSES]>>);
 
 impl Ages {
-    pub(crate) fn add(&mut self, ns: u64) {
+    pub(crate) fn add(&mut self, age: u64) {
         let classes = self.0.get_or_insert_with(|| Box::new([0; CLASSES]));
-        let class = (u64::BITS - ns.leading_zeros()).min(63) as usize;
+        let class = (u64::BITS - age.leading_zeros()).min(63) as usize;
         classes[class] = classes[class].saturating_add(1);
     }
 }
 
-/// The age, in ns, that so many of a hundred did not reach; 0 when there are none. It is the end of its class, so up to twice
+/// The age that so many of a hundred did not reach; 0 when there are none. It is the end of its class, so up to twice
 /// as much as it was.
 pub(crate) fn percentile<'a>(all: impl Iterator<Item = &'a Ages>, percent: u64) -> u64 {
     let mut sums = [0_u64; CLASSES];

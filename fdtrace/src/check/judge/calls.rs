@@ -10,28 +10,40 @@ pub(crate) struct Calls {
     numbered: u64,
     /// The first handle of two that a thread gets from one call, and the call.
     pairs: HashMap<u32, (u64, u64)>,
+    /// How many handles live of calls that make two.
+    live: HashMap<u64, u8>,
 }
 
 impl Calls {
-    /// The number of the call that made a handle. `pipe` and `socketpair` make two in one call, one right after the other.
-    pub(crate) fn number(&mut self, alloc: &Alloc) -> u64 {
-        if !makes_two(alloc) {
-            self.numbered += 1;
-            return self.numbered;
-        }
-        if let Some((_, call)) = self.pairs.remove(&alloc.tid) {
-            return call;
+    /// The number of the call that made a handle, and whether the handle is its first. `pipe` and `socketpair` make two in one
+    /// call, one right after the other.
+    pub(crate) fn number(&mut self, alloc: &Alloc) -> (u64, bool) {
+        let two = makes_two(alloc);
+        if two && let Some((_, call)) = self.pairs.remove(&alloc.tid) {
+            *self.live.entry(call).or_default() += 1;
+            return (call, false);
         }
         self.numbered += 1;
-        self.pairs.insert(alloc.tid, (alloc.handle, self.numbered));
-        self.numbered
+        if two {
+            self.pairs.insert(alloc.tid, (alloc.handle, self.numbered));
+            self.live.insert(self.numbered, 1);
+        }
+        (self.numbered, true)
     }
 
-    /// A call that fails after the first of two takes that one back.
-    pub(crate) fn release(&mut self, handle: u64) {
+    /// A handle of a call is gone; says whether it was the last one.
+    pub(crate) fn release(&mut self, handle: u64, call: u64) -> bool {
+        // A call that fails after the first of two takes that one back.
         if !self.pairs.is_empty() {
             self.pairs.retain(|_, (first, _)| *first != handle);
         }
+        let Some(live) = self.live.get_mut(&call) else { return true };
+        *live -= 1;
+        if *live > 0 {
+            return false;
+        }
+        self.live.remove(&call);
+        true
     }
 }
 
@@ -59,24 +71,25 @@ mod tests {
     #[test]
     fn a_pipe_is_one_call_also_beside_another_threads() {
         let mut calls = Calls::default();
-        let pipe = |calls: &mut Calls, handle, tid| calls.number(&alloc(handle, tid, libc::SYS_pipe2));
+        let pipe = |calls: &mut Calls, handle, tid| calls.number(&alloc(handle, tid, libc::SYS_pipe2)).0;
         let (one, other) = (pipe(&mut calls, 8, 1), pipe(&mut calls, 16, 2));
         assert_ne!(one, other);
         assert_eq!((pipe(&mut calls, 24, 1), pipe(&mut calls, 32, 2)), (one, other));
         assert_ne!(pipe(&mut calls, 40, 1), one);
+        assert!(!calls.release(8, one), "the other end lives");
+        assert!(calls.release(24, one));
     }
 
     #[test]
     fn a_pipe_that_fails_leaves_nothing_half() {
         let mut calls = Calls::default();
-        let first = calls.number(&alloc(8, 1, libc::SYS_socketpair));
-        calls.release(8);
-        let second = calls.number(&alloc(16, 1, libc::SYS_socketpair));
+        let (first, _) = calls.number(&alloc(8, 1, libc::SYS_socketpair));
+        assert!(calls.release(8, first));
+        let (second, _) = calls.number(&alloc(16, 1, libc::SYS_socketpair));
         assert_ne!(first, second);
-        assert_eq!(calls.number(&alloc(24, 1, libc::SYS_socketpair)), second);
-        assert_ne!(
-            calls.number(&alloc(32, 1, libc::SYS_openat)),
-            calls.number(&alloc(40, 1, libc::SYS_openat))
-        );
+        assert_eq!(calls.number(&alloc(24, 1, libc::SYS_socketpair)), (second, false));
+        let (open, _) = calls.number(&alloc(32, 1, libc::SYS_openat));
+        assert_ne!(open, calls.number(&alloc(40, 1, libc::SYS_openat)).0);
+        assert!(calls.release(32, open));
     }
 }

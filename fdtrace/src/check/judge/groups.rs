@@ -22,9 +22,13 @@ pub(crate) struct Group {
     pub(crate) allocated: u64,
     /// How many were released while the program ran.
     pub(crate) released: u64,
-    /// How many were alive, while the program ran.
+    /// How many calls made them.
+    pub(crate) calls: u64,
+    /// Of how many of those everything was released while the program ran.
+    pub(crate) closed: u64,
+    /// How many calls had something alive, while the program ran.
     pub(crate) series: Series,
-    /// How old those became that were released while it ran.
+    /// How old those became that were closed while it ran.
     pub(crate) ages: Ages,
     /// Handles that were open when a program ended, and are gone.
     pub(crate) left: Vec<LeftOpen>,
@@ -40,6 +44,8 @@ pub(crate) struct Group {
 pub(crate) struct LeftOpen {
     /// Which call made it: handles of one have the same number.
     pub(crate) call: u64,
+    /// Which call of its group it is of.
+    pub(crate) number: u64,
     pub(crate) generation: u64,
     /// It is alive still.
     pub(crate) alive: bool,
@@ -105,6 +111,8 @@ impl Group {
             site: None,
             allocated: 0,
             released: 0,
+            calls: 0,
+            closed: 0,
             series: Series::default(),
             ages: Ages::default(),
             left: Vec::new(),
@@ -114,21 +122,29 @@ impl Group {
         }
     }
 
-    /// One more handle.
-    pub(crate) fn allocate(&mut self, time: u64) {
+    /// One more handle, and whether it is the first of its call; says which call of the group it is.
+    pub(crate) fn allocate(&mut self, time: u64, first: bool) -> u64 {
         self.allocated += 1;
-        if !self.ended {
-            self.series.rise(time);
+        if first {
+            self.calls += 1;
+            if !self.ended {
+                self.series.rise(time);
+            }
         }
+        self.calls
     }
 
-    pub(crate) fn release(&mut self, time: u64, age: u64, inode: u64) {
+    /// A handle is gone, of the call with this number; and whether it was the last one.
+    pub(crate) fn release(&mut self, time: u64, number: u64, last: bool, inode: u64) {
         if self.ended {
             return;
         }
         self.released += 1;
-        self.series.fall(time);
-        self.ages.add(age);
+        if last {
+            self.closed += 1;
+            self.series.fall(time);
+            self.ages.add(self.calls.saturating_sub(number));
+        }
         if inode != 0 {
             self.unmap(inode);
         }

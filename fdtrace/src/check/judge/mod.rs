@@ -35,6 +35,8 @@ struct Life {
     generation: u64,
     group: usize,
     call: u64,
+    /// Which call of its group it is of.
+    number: u64,
     /// The inode by which it is mapped; 0 when it is not.
     inode: u64,
     held: Option<Box<Held>>,
@@ -135,7 +137,16 @@ impl Judge {
     pub(crate) fn still_held(&self) -> impl Iterator<Item = (usize, LeftOpen)> {
         self.handles.values().filter_map(|life| {
             let held = life.held.clone()?;
-            Some((life.group, LeftOpen { call: life.call, generation: life.generation, alive: true, held }))
+            Some((
+                life.group,
+                LeftOpen {
+                    call: life.call,
+                    number: life.number,
+                    generation: life.generation,
+                    alive: true,
+                    held,
+                },
+            ))
         })
     }
 
@@ -149,9 +160,9 @@ impl Judge {
         }
         let image = self.images.current(alloc.tgid);
         let group = self.group(image, alloc.call);
-        self.groups[group].allocate(alloc.generation);
-        let call = self.calls.number(alloc);
-        let life = Life { generation: alloc.generation, group, call, inode: 0, held: None };
+        let (call, first) = self.calls.number(alloc);
+        let number = self.groups[group].allocate(alloc.generation, first);
+        let life = Life { generation: alloc.generation, group, call, number, inode: 0, held: None };
         self.handles.insert(alloc.handle, life);
         if let Some(image) = self.images.get_mut(image) {
             image.live += 1;
@@ -192,11 +203,17 @@ impl Judge {
             return;
         }
         let Some(life) = self.handles.remove(&handle) else { return };
+        let last = self.calls.release(handle, life.call);
         let group = &mut self.groups[life.group];
-        group.release(time, time.saturating_sub(generation), life.inode);
-        self.calls.release(handle);
+        group.release(time, life.number, last, life.inode);
         if let Some(held) = life.held.filter(|held| !held.at.is_empty()) {
-            group.left.push(LeftOpen { call: life.call, generation, alive: false, held });
+            group.left.push(LeftOpen {
+                call: life.call,
+                number: life.number,
+                generation,
+                alive: false,
+                held,
+            });
         }
         let image = group.image;
         if let Some(image) = self.images.get_mut(image) {
