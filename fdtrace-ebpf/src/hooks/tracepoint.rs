@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::config::Range;
 
-use crate::{config, handles, mappings};
+use crate::{config, handles, mappings, task::Task};
 
 /// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
 #[unsafe(no_mangle)]
@@ -62,6 +62,19 @@ fn release_slab(ctx: RawTracePointContext) -> i32 {
 #[tracepoint]
 fn mapping_mmap(ctx: TracePointContext) -> u32 {
     mappings::mmap_returns(ctx.as_ptr());
+    0
+}
+
+/// The end of every system call, where a program is attached there anyway, for the sake of those that fail: to attach to the
+/// ends of two system calls and to detach again takes the kernel a fifth of a second.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn mapping_any(ctx: RawTracePointContext) -> i32 {
+    let number = Task::current().syscall().0;
+    if i32::from(number) == config::get!(syscalls.mmap) {
+        mappings::mmap_returns(ctx.as_ptr());
+    } else if i32::from(number) == config::get!(syscalls.shmat) {
+        mappings::shmat_returns(ctx.as_ptr());
+    }
     0
 }
 

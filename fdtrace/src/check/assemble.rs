@@ -71,6 +71,7 @@ fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
     let mut site = sites.get(id.as_str()).map_or_else(|| unknown(&id, &found.call), |site| (*site).clone());
     site.examples.clone_from(&found.examples);
     site.kinds.clone_from(&found.kinds);
+    site.holders = [(if found.mapped { "mapping" } else { "descriptor" }, found.handles)].into();
     site.processes = found
         .images
         .iter()

@@ -49,6 +49,8 @@ pub(super) struct Judged {
     pub(super) images_in_all: u64,
     pub(super) examples: Vec<Example>,
     pub(super) kinds: BTreeMap<&'static str, u64>,
+    /// Mappings alone hold them.
+    pub(super) mapped: bool,
     /// The image that decides.
     pub(super) worst: ImageKey,
 }
@@ -112,6 +114,8 @@ impl Deeds<'_> {
 struct Sentence {
     class: Class,
     number: u64,
+    /// What became of the handles that it is about.
+    fate: Fate,
 }
 
 impl Rule<'_> {
@@ -142,8 +146,7 @@ impl Rule<'_> {
         let mut sentences: Vec<(ImageKey, Sentence)> =
             sentences.filter_map(|(key, sentence)| Some((key, sentence?))).collect();
         sentences.sort_by_key(|(key, sentence)| (sentence.class, Reverse(sentence.number), *key));
-        let (worst, Sentence { class, number }) = *sentences.first()?;
-        let fate = fate_of(class);
+        let (worst, Sentence { class, number, fate }) = *sentences.first()?;
         let alike: Vec<ImageKey> =
             sentences.iter().filter(|(_, sentence)| sentence.class == class).map(|(key, _)| *key).collect();
         let deeds = &images[&worst];
@@ -161,13 +164,14 @@ impl Rule<'_> {
             images_in_all: alike.len() as u64,
             examples: examples(judge, deeds, fate, worst),
             kinds: kinds(deeds, fate),
+            mapped: fate == Fate::Nothing,
             worst,
         })
     }
 
     /// What one image did with one site; `None` when nothing is to be said of it.
     fn sentence(&self, judge: &Judge, place: Place, key: ImageKey, deeds: &Deeds<'_>) -> Option<Sentence> {
-        let say = |class, number| Some(Sentence { class, number });
+        let say = |class, number| Some(Sentence { class, number, fate: fate_of(class) });
         let growing = || matches!(place, Place::Site(id) if (self.growth)(id, key) == Growth::Growing);
         let live: u64 = deeds.groups.iter().map(|group| group.series.live()).sum();
         if self.services {
@@ -189,7 +193,7 @@ impl Rule<'_> {
         }
         let mapped = deeds.mapped();
         if mapped > MANY_MAPPED {
-            return say(Class::Leak, mapped);
+            return Some(Sentence { class: Class::Leak, number: mapped, fate: Fate::Nothing });
         }
         let (execed, inherited) = (deeds.calls(Fate::Execed), deeds.calls(Fate::Inherited));
         match () {

@@ -79,6 +79,8 @@ pub enum Role {
     Failure,
     /// A handle is mapped into memory.
     Mapping,
+    /// The same, where the end of every system call is watched anyway.
+    Mappings,
     /// A process is made.
     Fork,
     /// A process runs another program.
@@ -113,7 +115,7 @@ impl Role {
             Self::Allocation => "allocation",
             Self::Release => "release",
             Self::Failure => "failed allocation",
-            Self::Mapping => "mapping",
+            Self::Mapping | Self::Mappings => "mapping",
             Self::Fork => "fork",
             Self::Exec => "exec",
             Self::Exit => "exit",
@@ -235,6 +237,7 @@ const MAPPING_KPROBE: Choice =
 const MAPPING_FENTRY: Choice =
     Choice { program: "mapping_fentry", target: Target::Fentry("mmap_region"), needs: MMAP_REGION };
 
+const MAPPING_ANY: Choice = choice("mapping_any", Target::RawTracepoint("sys_exit"));
 const NO_MAPPINGS: Option<&str> = Some("who mapped a handle is unknown");
 
 const NO_FAILURES: Option<&str> = Some("ENFILE and ENOMEM of allocations are not counted");
@@ -394,6 +397,7 @@ const TRACEPOINT: &[Hook] = &[
         without: None,
     },
     Hook { role: Role::Failure, choices: &[], without: NO_FAILURES },
+    Hook { role: Role::Mappings, choices: &[MAPPING_ANY], without: NO_MAPPINGS },
     Hook {
         role: Role::Mapping,
         choices: &[choice("mapping_mmap", Target::Tracepoint("syscalls", "sys_exit_mmap"))],
@@ -536,7 +540,8 @@ pub(super) fn attach(
     for hook in backend.hooks() {
         let wanted = match hook.role {
             Role::Failure => settings.failures,
-            Role::Mapping => settings.mappings,
+            Role::Mapping => settings.mappings && !(settings.leaving && backend == Backend::Tracepoint),
+            Role::Mappings => settings.mappings && settings.leaving,
             Role::OpenAtExit | Role::OpenAtExec | Role::NoDescriptor => settings.leaving,
             _ => true,
         };
