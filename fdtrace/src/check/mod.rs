@@ -8,6 +8,8 @@ mod names;
 mod places;
 mod rule;
 mod steering;
+#[cfg(test)]
+mod tests;
 
 pub use findings::{
     Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, HeldAt, KeptBy, Steered, Suppressing,

@@ -278,7 +278,7 @@ fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, fate: Fate) -> KeptB
         pid: key.tgid,
         comm: image.map(Image::name).unwrap_or_default(),
         exe: image.map(Image::program).unwrap_or_default(),
-        calls: deeds.calls(fate),
+        calls: if fate == Fate::Nothing { deeds.handles(fate) } else { deeds.calls(fate) },
         handles: deeds.handles(fate),
         allocated: deeds.groups.iter().map(|group| group.allocated).sum(),
         released: deeds.groups.iter().map(|group| group.released).sum(),

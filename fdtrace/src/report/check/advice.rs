@@ -18,7 +18,8 @@ enum Language {
 
 /// What the leaking program should do.
 pub(super) fn fix(site: &Site) -> String {
-    if nouns::is_mapped(site) {
+    // A library and a segment have functions of their own that unmap them.
+    if nouns::is_mapped(site) && opposite(site) == "close" {
         return "call munmap() for each mapping: it keeps the file alive when its descriptor is closed"
             .to_owned();
     }
@@ -75,10 +76,7 @@ const ENDS: [(&str, &str); 12] = [
 ];
 
 fn by_call(site: &Site) -> String {
-    let entered = frames::entered(&site.user_stack).unwrap_or_default();
-    let name = entered.trim_start_matches("_IO_").trim_start_matches('_');
-    let end = ENDS.iter().find(|(made, _)| name.starts_with(made)).map(|(_, end)| *end);
-    let end = end.unwrap_or(if site.origin == "shm_attach" { "shmdt" } else { "close" });
+    let end = opposite(site);
     let what = if site.origin == "pipe" && end == "close" { " for both ends" } else { "" };
     match frames::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref()) {
         Some(function) => {
@@ -89,6 +87,14 @@ fn by_call(site: &Site) -> String {
         }
         None => format!("call {end}(){what} on every path, error paths too"),
     }
+}
+
+/// The function that undoes what was called.
+fn opposite(site: &Site) -> &'static str {
+    let entered = frames::entered(&site.user_stack).unwrap_or_default();
+    let name = entered.trim_start_matches("_IO_").trim_start_matches('_');
+    let end = ENDS.iter().find(|(made, _)| name.starts_with(made)).map(|(_, end)| *end);
+    end.unwrap_or(if site.origin == "shm_attach" { "shmdt" } else { "close" })
 }
 
 fn language(user: &[UserFrame]) -> Language {
