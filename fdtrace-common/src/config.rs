@@ -182,6 +182,8 @@ pub struct Offsets {
     pub mm_stack: u32,
     /// `mm_struct.context.vdso`
     pub mm_vdso: u32,
+    /// `mm_struct.end_code`
+    pub mm_code_end: u32,
     /// `vm_area_struct.vm_start`
     pub vma_start: u32,
     /// `vm_area_struct.vm_end`
@@ -317,8 +319,6 @@ pub struct Syscalls {
     pub mmap: i32,
     /// `shmat`
     pub shmat: i32,
-    /// Zero.
-    pub reserved: i32,
 }
 
 // No padding: the loader hands the programs this structure as bytes.

@@ -15,7 +15,7 @@ use fdtrace_common::{
     counters::Counter,
     hash,
     unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, end, kind, module_key, place_key},
-    wire::{MAX_FRAMES, Side},
+    wire::{MAX_FRAMES, Side, WINDOW_BYTES},
 };
 
 use super::{
@@ -33,7 +33,10 @@ const BPF_ANY: u64 = 0;
 
 /// How often one address is asked for before there is an answer, each time with the whole stack: a program can open
 /// hundreds of files before its tables are read.
-const MOST_QUESTIONS: u32 = 256;
+const MOST_QUESTIONS: u32 = 1024;
+/// From then on with less of the stack: so many more chains find room in the ring.
+const MANY_QUESTIONS: u32 = 64;
+const SMALL_WINDOW: u64 = 2 << 10;
 
 /// The vDSO is at most so long.
 const VDSO_BYTES: u64 = 4 << 12;
@@ -105,6 +108,8 @@ pub(crate) struct Stopped {
     /// No frame lies above, on the first thread's stack.
     pub(crate) top: u64,
     pub(crate) exact: u64,
+    /// How many bytes of the stack are worth sending.
+    pub(crate) room: u64,
 }
 
 /// Places, innermost first; room for one more than are taken, so that the verifier sees that an index fits.
@@ -211,8 +216,13 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         mm: walk.mm,
         top: Task::first_stack(walk.mm),
         exact: u64::from(walk.returns == 0),
+        room: WINDOW_BYTES as u64,
     };
-    if !may_ask(key) {
+    let asked = ask(key);
+    if asked > MANY_QUESTIONS {
+        stopped.room = SMALL_WINDOW;
+    }
+    if asked > MOST_QUESTIONS {
         // The chain ends here, and says where that is.
         count(Counter::LostStacks);
         return Some(place.code);
@@ -292,15 +302,16 @@ fn learn(place: &mut Place, key: u64) -> bool {
     true
 }
 
+/// How often an address was asked for, this time included.
 #[inline(always)]
-fn may_ask(key: u64) -> bool {
+fn ask(key: u64) -> u32 {
     if let Some(asked) = QUESTIONS.get_ptr_mut(key) {
         // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
         return unsafe {
             *asked += 1;
-            *asked <= MOST_QUESTIONS
+            *asked
         };
     }
     let _ = QUESTIONS.insert(key, 1, BPF_ANY);
-    true
+    1
 }

@@ -1,13 +1,16 @@
 //! Stack memory for user space, where a walk stopped for want of a rule.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use fdtrace_common::wire::{self, CodeMapping, Tag, WINDOW_BYTES, WINDOW_MAPPINGS};
+use fdtrace_common::{
+    config::ABSENT,
+    wire::{self, CodeMapping, Tag, WINDOW_BYTES, WINDOW_MAPPINGS},
+};
 
 use super::{
     mappings,
     tables::{self, Workspace},
 };
-use crate::{config, events};
+use crate::{config, events, task::read};
 
 /// Read at once; a power of two that divides a page, so that a block lies in one mapping or in none.
 const BLOCK: usize = 1024;
@@ -16,8 +19,10 @@ const BLOCK: usize = 1024;
 const WORDS: usize = WINDOW_BYTES / 8;
 /// Words that are looked at in one go.
 const STRETCH: usize = 64;
-/// From a hash of a word's page to the candidate that the word is.
-const CANDIDATES_SHIFT: u32 = 64 - WINDOW_MAPPINGS.trailing_zeros();
+/// The first slots are for code that is known before any word is looked at: where the walk has stopped, and the program's own.
+const KNOWN: usize = 2;
+/// Slots for words, and for one more that needs none.
+const CHOSEN: u64 = (WINDOW_MAPPINGS - KNOWN) as u64;
 /// Odd, with well-mixed bits.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 
@@ -33,6 +38,32 @@ pub(crate) struct Window {
     words: [u64; WINDOW_BYTES / 8],
     /// Words that are looked up.
     candidates: [u64; WINDOW_MAPPINGS],
+    /// Words that need not be looked up: those into [`KNOWN`] mappings, and into this stack.
+    needless: [Range; KNOWN + 1],
+    /// Which words get into each other's way: another number, others do.
+    seed: u64,
+}
+
+/// The first address and the last one.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Range {
+    first: u64,
+    last: u64,
+}
+
+impl Range {
+    /// No address lies in an empty range.
+    #[inline(always)]
+    const fn of(start: u64, end: u64) -> Self {
+        Self { first: start, last: end.wrapping_sub(1) }
+    }
+
+    /// 1 for an address outside. Without branches, for addresses below 2^63.
+    #[inline(always)]
+    const fn excludes(self, address: u64) -> u64 {
+        (address.wrapping_sub(self.first) | self.last.wrapping_sub(address)) >> 63
+    }
 }
 
 /// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full. `stretch` is
@@ -48,9 +79,9 @@ pub(crate) fn send(
 ) -> bool {
     let stopped = work.stopped;
     let stack = stopped.registers.stack;
-    let filled = fill(window, stack);
-    let above = stopped.top.wrapping_sub(stack) as usize;
-    let bytes = if above < filled { above } else { filled };
+    let above = stopped.top.wrapping_sub(stack);
+    let filled = fill(window, stack, if above < stopped.room { above } else { stopped.room });
+    let bytes = if above < filled as u64 { above as usize } else { filled };
     window.header = wire::Window {
         tag: Tag::Window as u8,
         exact: stopped.exact as u8,
@@ -66,7 +97,7 @@ pub(crate) fn send(
         code: [CodeMapping::default(); WINDOW_MAPPINGS],
     };
     if config::get!(window_code) != 0 {
-        find_code(window, work, stretch, locate);
+        find_code(window, work, name, bytes, stretch, locate);
     }
     // The compiler knows that there are few, and old verifiers do not: the bounds have to be in the code.
     // SAFETY: a field of the window.
@@ -80,23 +111,35 @@ pub(crate) fn send(
     events::send_urgently(record)
 }
 
-/// Reads stack memory in blocks that end where pages do, until one cannot be read; says how many bytes there are.
+/// Reads stack memory in blocks that end where pages do, until one cannot be read or there are as many bytes as are
+/// wanted, and up to two blocks more; says how many there are.
 #[inline(always)]
-fn fill(window: &mut Window, from: u64) -> usize {
+fn fill(window: &mut Window, from: u64, wanted: u64) -> usize {
+    let blocks = wanted / BLOCK as u64 + 2;
     let first = BLOCK - (from as usize & (BLOCK - 1));
     if !copy(window, 0, first, from) {
         return 0;
     }
-    let mut filled = first;
+    // In memory, where the compiler makes nothing of it that the verifier does not understand.
+    let filled = &raw mut window.header.bytes;
+    // SAFETY: a field of the window, here and below.
+    unsafe { filled.write_volatile(first as u32) };
     let mut block = 1;
     while block < WINDOW_BYTES / BLOCK {
-        if filled > WINDOW_BYTES - BLOCK || !copy(window, filled, BLOCK, from.wrapping_add(filled as u64)) {
+        // SAFETY: as above.
+        let at = unsafe { filled.read_volatile() } as usize;
+        if block as u64 >= blocks
+            || at > WINDOW_BYTES - BLOCK
+            || !copy(window, at, BLOCK, from.wrapping_add(at as u64))
+        {
             break;
         }
-        filled += BLOCK;
+        // SAFETY: as above.
+        unsafe { filled.write_volatile((at + BLOCK) as u32) };
         block += 1;
     }
-    filled
+    // SAFETY: as above.
+    unsafe { filled.read_volatile() as usize }
 }
 
 #[inline(always)]
@@ -113,20 +156,52 @@ fn copy(window: &mut Window, at: usize, bytes: usize, from: u64) -> bool {
 
 /// Finds code of the process that the stack points into.
 #[inline(always)]
-fn find_code(window: &mut Window, work: &Workspace, stretch: impl Fn(u32), locate: impl Fn(u32)) {
+fn find_code(
+    window: &mut Window,
+    work: &Workspace,
+    seed: u64,
+    bytes: usize,
+    stretch: impl Fn(u32),
+    locate: impl Fn(u32),
+) {
+    let stopped = &work.stopped;
     window.candidates = [0; WINDOW_MAPPINGS];
+    window.candidates[0] = stopped.registers.instruction;
+    // A small program's only frames may lie above more words than there are slots.
+    window.candidates[1] = program(stopped.mm);
+    window.seed = seed;
+    let mut slot = 0;
+    while slot < KNOWN {
+        locate(slot as u32);
+        slot += 1;
+    }
+    let stack = stopped.registers.stack;
+    let itself = Range::of(stack, stack.wrapping_add(bytes as u64));
+    let [instruction, program, ..] = window.header.code;
+    window.needless =
+        [Range::of(instruction.start, instruction.end), Range::of(program.start, program.end), itself];
     // The innermost frames come last, so that they are not forgotten for others.
     let mut left = WORDS / STRETCH;
     while left > 0 {
         left -= 1;
-        stretch(left as u32);
+        if left * STRETCH * 8 < bytes {
+            stretch(left as u32);
+        }
     }
-    window.candidates[0] = work.stopped.registers.instruction;
-    let mut slot = 0;
     while slot < WINDOW_MAPPINGS {
         locate(slot as u32);
         slot += 1;
     }
+}
+
+/// An address in the code of the program that a process runs; 0 for none.
+#[inline(always)]
+fn program(mm: u64) -> u64 {
+    if config::get!(offsets.mm_code_end) == ABSENT {
+        return 0;
+    }
+    let end: u64 = read(mm, config::get!(offsets.mm_code_end));
+    end.saturating_sub(1)
 }
 
 /// Looks at some words, the last first.
@@ -147,11 +222,14 @@ pub(crate) fn choose_some(window: &mut Window, stretch: usize) {
 fn choose(window: &mut Window, index: usize) {
     let word = window.words[index];
     let page = word >> PAGE_SHIFT;
-    let slot = (page.wrapping_mul(MULTIPLIER) >> CANDIDATES_SHIFT) as usize & (WINDOW_MAPPINGS - 1);
+    let hash = (page ^ window.seed).wrapping_mul(MULTIPLIER) >> 32;
+    let slot = (KNOWN as u64 + (hash * CHOSEN >> 32)) as usize & (WINDOW_MAPPINGS - 1);
     // All ones for a word that has a page, and none of the bits that addresses have not.
     let is_small = (page >> (ADDRESS_BITS - PAGE_SHIFT as u32)).wrapping_sub(1) >> 63;
     let is_mapped = page.wrapping_neg() >> 63;
-    let mask = (is_small & is_mapped).wrapping_neg();
+    let [instruction, program, stack] = window.needless;
+    let is_new = instruction.excludes(word) & program.excludes(word) & stack.excludes(word);
+    let mask = (is_small & is_mapped & is_new).wrapping_neg();
     window.candidates[slot] = (window.candidates[slot] & !mask) | (word & mask);
 }
 

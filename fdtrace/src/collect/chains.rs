@@ -7,9 +7,11 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        mpsc::{Receiver, Sender, SyncSender, TrySendError, channel, sync_channel},
+        mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel},
     },
 };
+
+use tokio::sync::oneshot;
 
 use crate::{
     kernel::{self, RuleBook},
@@ -29,6 +31,8 @@ enum Work {
     Chain(Stack, Window),
     /// A process began to run a program.
     Program(u32, PathBuf),
+    /// A program will be run, which waits for its tables.
+    Prepare(PathBuf, oneshot::Sender<()>),
 }
 
 /// Has chains completed in a thread of its own, which may have to read files that are slow to read.
@@ -89,6 +93,17 @@ impl Chains {
         }
     }
 
+    /// Has the tables of a program read that will be run, and says when that is done.
+    pub(super) fn prepare(&self, path: PathBuf, reply: oneshot::Sender<()>) {
+        if let Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) =
+            self.work.try_send(Work::Prepare(path, reply))
+            && let Work::Prepare(_, reply) = work
+        {
+            // Its tables are read when they are needed.
+            let _ = reply.send(());
+        }
+    }
+
     fn give_up(&mut self, stack: Stack) {
         self.lost += 1;
         self.cut.push(stack);
@@ -113,11 +128,18 @@ fn complete(
     mut rules: RuleBook,
     mut completer: Completer,
 ) {
-    for work in waiting {
+    while let Some(work) = next(waiting, &mut completer) {
         let (begun, window) = match work {
             Work::Chain(begun, window) => (begun, window),
             Work::Program(process, path) => {
                 completer.note_program(process, &path);
+                continue;
+            }
+            Work::Prepare(path, reply) => {
+                completer.note_program(std::process::id(), &path);
+                while completer.read_ahead() {}
+                // Whoever asked may have gone.
+                let _ = reply.send(());
                 continue;
             }
         };
@@ -125,6 +147,18 @@ fn complete(
         rules.learn(&learnt, &code);
         if finished.send(stack).is_err() {
             return;
+        }
+    }
+}
+
+/// What is to be done next; tables are read ahead while that is nothing.
+fn next(waiting: &Receiver<Work>, completer: &mut Completer) -> Option<Work> {
+    loop {
+        match waiting.try_recv() {
+            Ok(work) => return Some(work),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) if completer.read_ahead() => {}
+            Err(TryRecvError::Empty) => return waiting.recv().ok(),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::{
     io,
+    path::PathBuf,
     sync::mpsc::{Sender, channel},
     thread::JoinHandle,
 };
@@ -63,6 +64,7 @@ pub(super) enum Request {
     Look(u64, oneshot::Sender<Look>),
     Sweep,
     Settle(oneshot::Sender<()>),
+    Prepare(PathBuf, oneshot::Sender<()>),
     Fresh(oneshot::Sender<Vec<FreshGroup>>),
     Oldest(usize, oneshot::Sender<Vec<(u64, u64)>>),
     Tell(Vec<Fact>),
@@ -113,6 +115,14 @@ impl Collector {
     /// In survivors mode: takes in what has become old enough by now.
     pub fn sweep(&self) {
         let _ = self.requests.send(Request::Sweep);
+    }
+
+    /// Reads what is needed to follow the call chains of a program, which is about to be run.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn prepare(&self, program: PathBuf) -> io::Result<()> {
+        self.ask(|reply| Request::Prepare(program, reply)).await
     }
 
     /// Waits for call chains that are being completed, for a while.

@@ -139,6 +139,7 @@ impl Worker {
                 self.settle();
                 let _ = reply.send(());
             }
+            Request::Prepare(program, reply) => self.chains.prepare(program, reply),
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
             Request::Unfollow(pid, reply) => {

@@ -258,7 +258,6 @@ fn syscalls() -> Syscalls {
         io_uring_enter: number(libc::SYS_io_uring_enter),
         mmap: number(libc::SYS_mmap),
         shmat: number(libc::SYS_shmat),
-        reserved: 0,
     }
 }
 
@@ -369,6 +368,7 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         mm_changes: optional("mm_struct", "context.tlb_gen"),
         mm_stack: optional("mm_struct", "start_stack"),
         mm_vdso: optional("mm_struct", "context.vdso"),
+        mm_code_end: optional("mm_struct", "end_code"),
         mm_tree: optional("mm_struct", "mm_mt.ma_root"),
         mm_nodes: optional("mm_struct", "mm_rb"),
         vma_start: optional("vm_area_struct", "vm_start"),
@@ -515,6 +515,7 @@ fn named(offsets: &Offsets) -> BTreeMap<String, u32> {
         mm_changes,
         mm_stack,
         mm_vdso,
+        mm_code_end,
         mm_tree,
         mm_nodes,
         vma_start,

@@ -4,6 +4,7 @@ use std::{
     ffi::OsString,
     io, mem,
     os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
     process::ExitStatus,
     sync::atomic::{AtomicBool, Ordering},
 };
@@ -97,6 +98,16 @@ pub(super) fn start(
         let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
         (status, format!("cannot run {}: {error}", program.to_string_lossy()))
     })
+}
+
+/// The file that a command names, where it is found.
+pub(super) fn file_of(command: &[OsString]) -> Option<PathBuf> {
+    let program = Path::new(command.first()?);
+    if program.components().count() > 1 || program.is_absolute() {
+        return Some(program.to_owned());
+    }
+    let folders = std::env::var_os("PATH")?;
+    std::env::split_paths(&folders).map(|folder| folder.join(program)).find(|path| path.is_file())
 }
 
 /// How it ended.

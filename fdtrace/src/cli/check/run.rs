@@ -128,6 +128,9 @@ impl Check<'_> {
         judge: &Mutex<Judge>,
         credentials: Option<Credentials>,
     ) -> Result<Result<Watched, (u8, String)>, Failure> {
+        if let Some(program) = command::file_of(&self.arguments.command) {
+            tracing.collector().prepare(program).await?;
+        }
         let begun = Instant::now();
         if self.arguments.command.is_empty() {
             let end = begun + self.arguments.duration.unwrap_or_default();

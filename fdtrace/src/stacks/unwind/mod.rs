@@ -1,11 +1,12 @@
 //! Completes call chains that the kernel side began, and tells it how to complete the next ones by itself.
 
+mod libraries;
 mod programs;
 mod rule;
 mod spaces;
 mod tables;
 
-use std::{path::Path, sync::Arc};
+use std::{cell::OnceCell, path::Path, sync::Arc};
 
 use fdtrace_common::{
     unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, kind, place_key},
@@ -48,7 +49,8 @@ struct Frame {
 struct Walk<'a> {
     window: &'a Window,
     spaces: &'a Spaces,
-    mappings: Vec<Mapping>,
+    /// What the process has mapped now, which takes long to find out: only where the windows do not tell enough.
+    mappings: OnceCell<Vec<Mapping>>,
     at: Registers,
     /// An instruction is there, and not the one behind a call.
     exact: bool,
@@ -67,13 +69,18 @@ impl Completer {
         self.programs.note(pid, path);
     }
 
+    /// Reads tables of one file that a program will lead through soon, if it does at all; `false` when there is none left.
+    pub fn read_ahead(&mut self) -> bool {
+        self.programs.read_ahead()
+    }
+
     /// Follows a chain through the stack memory that came with it.
     pub fn complete(&mut self, begun: Stack, window: &Window) -> Completed {
         self.spaces.note(window.tgid, &window.code);
         let mut walk = Walk {
             window,
             spaces: &self.spaces,
-            mappings: process::mappings(window.tgid),
+            mappings: OnceCell::new(),
             at: window.registers,
             exact: window.exact,
         };
@@ -111,15 +118,15 @@ impl Walk<'_> {
     /// What lies at the address; `None` where the process has no code.
     fn frame(&self, programs: &mut Programs) -> Option<Frame> {
         let (window, address) = (self.window, self.address());
-        let mapping =
-            self.mappings.iter().find(|mapping| mapping.range.contains(&address) && mapping.executable);
         if let Some((module, offset)) = self.told(address) {
-            // What has come to that address since, in this process or in one with its number, is another file.
-            let same = mapping.filter(|mapping| mapping.offset_of(address) == offset);
-            programs.find(window.tgid, module, same);
+            if !programs.is_known(module) {
+                // What has come to that address since, in this process or in one with its number, is another file.
+                let same = self.mapping(address).filter(|mapping| mapping.offset_of(address) == offset);
+                programs.find(window.tgid, module, same);
+            }
             return Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) });
         }
-        let mapping = mapping?;
+        let mapping = self.mapping(address)?;
         if mapping.is_vdso() {
             let offset = address - mapping.range.start;
             return Some(Frame { module: VDSO, offset, rule: programs.rule(VDSO, offset, self.exact) });
@@ -131,6 +138,11 @@ impl Walk<'_> {
         let offset = mapping.offset_of(address);
         let module = programs.meet(window.tgid, mapping, None)?;
         Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) })
+    }
+
+    fn mapping(&self, address: u64) -> Option<&Mapping> {
+        let mappings = self.mappings.get_or_init(|| process::mappings(self.window.tgid));
+        mappings.iter().find(|mapping| mapping.range.contains(&address) && mapping.executable)
     }
 
     /// The module and the offset as the kernel side has them.

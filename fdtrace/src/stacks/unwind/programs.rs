@@ -1,7 +1,8 @@
 //! The programs whose tables are known.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet, VecDeque},
+    fs::File,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
@@ -9,7 +10,7 @@ use std::{
 
 use fdtrace_common::unwind::{Rule, VDSO};
 
-use super::tables::Tables;
+use super::{libraries, tables::Tables};
 use crate::{
     process::{self, Mapping},
     stacks::modules::{self, Modules},
@@ -20,6 +21,9 @@ const MOST_BYTES: usize = 64 << 20;
 
 /// The most files whose places are remembered.
 const MOST_SEEN: usize = 4096;
+
+/// The most files whose tables wait to be read.
+const MOST_AHEAD: usize = 1024;
 
 /// How often all processes are looked through for files at most.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -35,6 +39,10 @@ pub(super) struct Programs {
     inner_keys: HashMap<u64, u64>,
     /// Where files were seen.
     seen: HashMap<u64, PathBuf>,
+    /// Programs whose libraries were looked for.
+    noted: HashSet<u64>,
+    /// Files whose tables are likely to be wanted.
+    ahead: VecDeque<u64>,
     /// When all processes were last looked through for files.
     looked: Option<Instant>,
 }
@@ -47,6 +55,8 @@ impl Programs {
             bytes: 0,
             inner_keys: HashMap::new(),
             seen: HashMap::new(),
+            noted: HashSet::new(),
+            ahead: VecDeque::new(),
             looked: None,
         }
     }
@@ -63,7 +73,7 @@ impl Programs {
     /// Finds the file of a module that the kernel side has named: in the process, or where it was seen elsewhere when the
     /// process is gone.
     pub(super) fn find(&mut self, pid: u32, module: u64, mapping: Option<&Mapping>) {
-        if module == VDSO || self.is_known(module) {
+        if self.is_known(module) {
             return;
         }
         if mapping.and_then(|mapping| self.meet(pid, mapping, Some(module))).is_none() {
@@ -80,23 +90,60 @@ impl Programs {
         if let Some((found, file)) =
             modules::open_path(path).filter(|(_, file)| modules::file_key(file) == Some(module))
         {
-            self.keep(module, Tables::read(&file));
+            self.keep_of(module, &file);
             self.modules.insert(module, found);
         }
     }
 
-    /// Remembers where a program's file is.
+    /// Remembers where the files of a program are.
     pub(super) fn note(&mut self, pid: u32, path: &Path) {
         let inside = Path::new("/proc").join(pid.to_string()).join("cwd").join(path);
         for path in [inside, path.to_owned()] {
-            if let Some(key) = modules::open_regular(&path).and_then(|file| modules::file_key(&file)) {
-                if self.seen.len() >= MOST_SEEN {
-                    self.seen.clear();
-                }
-                self.seen.insert(key, path.canonicalize().unwrap_or(path));
-                return;
+            let path = path.canonicalize().unwrap_or(path);
+            let Some(key) = self.see(&path) else { continue };
+            if self.noted.insert(key) {
+                self.note_all_of(&path);
+            }
+            return;
+        }
+    }
+
+    /// The same of what the loader will map, or of the program that runs a script.
+    fn note_all_of(&mut self, path: &Path) {
+        let program = libraries::interpreter(path).unwrap_or_else(|| path.to_owned());
+        let files = libraries::of(&program);
+        for path in std::iter::once(program).chain(files) {
+            if let Some(key) = self.see(&path)
+                && !self.tables.contains_key(&key)
+                && self.ahead.len() < MOST_AHEAD
+            {
+                self.ahead.push_back(key);
             }
         }
+    }
+
+    fn see(&mut self, path: &Path) -> Option<u64> {
+        let key = modules::file_key(&modules::open_regular(path)?)?;
+        if self.seen.len() >= MOST_SEEN {
+            self.seen.clear();
+            self.noted.clear();
+        }
+        self.seen.insert(key, path.canonicalize().unwrap_or_else(|_| path.to_owned()));
+        Some(key)
+    }
+
+    /// Reads the tables of one file that is likely to be met; `false` when there is none left.
+    pub(super) fn read_ahead(&mut self) -> bool {
+        let Some(module) = self.ahead.pop_front() else { return false };
+        // What is in use already is worth more.
+        if self.bytes < MOST_BYTES / 2
+            && !self.tables.contains_key(&module)
+            && let Some(file) = self.seen.get(&module).and_then(|path| modules::open_regular(path))
+            && modules::file_key(&file) == Some(module)
+        {
+            self.keep_of(module, &file);
+        }
+        true
     }
 
     /// The key of a mapping's file, whose tables are read if nobody has met it before; `None` when it cannot be opened.
@@ -109,7 +156,7 @@ impl Programs {
         }
         let (module, file) = modules::open(pid, mapping)?;
         let key = self.key(modules::key(mapping, &file.metadata().ok()?), told);
-        self.keep(key, Tables::read(&file));
+        self.keep_of(key, &file);
         self.modules.insert(key, module);
         Some(key)
     }
@@ -122,8 +169,15 @@ impl Programs {
         self.inner_keys.get(&shown).copied().unwrap_or(shown)
     }
 
-    fn is_known(&self, module: u64) -> bool {
-        self.tables.contains_key(&module) && self.modules.get(module).is_some()
+    /// Whether it was met, and has its tables here.
+    pub(super) fn is_known(&self, module: u64) -> bool {
+        module == VDSO || (self.tables.contains_key(&module) && self.modules.get(module).is_some())
+    }
+
+    fn keep_of(&mut self, module: u64, file: &File) {
+        if !self.tables.contains_key(&module) {
+            self.keep(module, Tables::read(file));
+        }
     }
 
     fn keep(&mut self, module: u64, tables: Option<Tables>) {
