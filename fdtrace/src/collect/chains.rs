@@ -4,7 +4,7 @@ use std::{
     collections::HashMap,
     ffi::OsStr,
     os::unix::ffi::OsStrExt as _,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{
         Arc,
         mpsc::{Receiver, Sender, SyncSender, TryRecvError, TrySendError, channel, sync_channel},
@@ -136,7 +136,10 @@ fn complete(
                 continue;
             }
             Work::Prepare(path, reply) => {
-                completer.note_program(std::process::id(), &path);
+                // Before it runs its program, a new process is a copy of this one, and its chains come first.
+                for path in [Path::new("/proc/self/exe"), &path] {
+                    completer.note_program(std::process::id(), path);
+                }
                 while completer.read_ahead() {}
                 // Whoever asked may have gone.
                 let _ = reply.send(());
