@@ -94,8 +94,8 @@ pub(crate) fn highest<'a>(all: impl Iterator<Item = &'a Series>, percent: u64) -
     // What ends and what begins at one moment did not live together.
     changes.sort_unstable();
     let made = changes.iter().filter(|(_, up)| *up).count() as u64;
-    let within = highs(&changes).into_iter().filter(|(at, _)| at * 100 <= made * percent);
-    sum + within.last().map_or(0, |(_, high)| high)
+    let mut within = highs(&changes).into_iter().filter(|(at, _)| at * 100 <= made * percent);
+    sum + within.next_back().map_or(0, |(_, high)| high)
 }
 
 #[cfg(test)]
