@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::{
     Also, AlsoKind, TopHolder,
     judge::{Image, Judge, LeftOpen, Shortages},
-    places::Place,
+    places::{Place, Places},
     rule::{Judged, example},
 };
 use crate::{
@@ -19,6 +19,8 @@ use crate::{
 const CLOSE_WAIT: u8 = 8;
 /// Handles that are named.
 const MOST_EXAMPLES: usize = 3;
+/// Call sites that are named when there is nothing left.
+const MOST_HOLDERS: usize = 5;
 /// Entries of a kind that are listed.
 const MOST: usize = 10;
 
@@ -27,8 +29,10 @@ pub(super) type Name<'a> = &'a dyn Fn(Place) -> (String, String);
 
 /// All that was noticed besides.
 pub(super) fn noticed(judge: &Judge, judged: &[Judged], start_ns: u64, name: Name<'_>) -> Vec<Also> {
+    let places = Places::of(judge);
+    let shortages = judge.shortages().iter();
     let mut all: Vec<Also> =
-        judge.shortages().iter().filter_map(|shortage| of_shortage(judge, shortage, name)).collect();
+        shortages.filter_map(|shortage| of_shortage(judge, &places, shortage, name)).collect();
     all.extend(judged.iter().filter(|site| site.class == Class::Exec).map(|site| of_exec(judge, site)));
     all.extend(of_handles(judge));
     all.extend(peaks(judge));
@@ -61,21 +65,29 @@ fn also(judge: &Judge, kind: AlsoKind, image: ImageKey, count: u64) -> Also {
     }
 }
 
-fn of_shortage(judge: &Judge, shortage: &Shortages, name: Name<'_>) -> Option<Also> {
+fn of_shortage(judge: &Judge, places: &Places, shortage: &Shortages, name: Name<'_>) -> Option<Also> {
     let kind = match shortage.errno {
         libc::EMFILE => AlsoKind::Emfile,
         libc::ENFILE => AlsoKind::Enfile,
         _ => return None,
     };
-    let top = shortage.top.iter().filter(|(_, live)| *live > 0).map(|(index, live)| {
-        let group = judge.group_at(*index);
-        let (site, place) = name(super::places::place(group));
-        TopHolder { site, place, live: *live }
-    });
+    let mut by_place: BTreeMap<Place, u64> = BTreeMap::new();
+    for (index, live) in &shortage.top {
+        *by_place.entry(places.place(judge.group_at(*index))).or_default() += live;
+    }
+    let mut top: Vec<TopHolder> = by_place
+        .into_iter()
+        .map(|(place, live)| {
+            let (site, place) = name(place);
+            TopHolder { site, place, live }
+        })
+        .collect();
+    top.sort_by_key(|holder| std::cmp::Reverse(holder.live));
+    top.truncate(MOST_HOLDERS);
     let own = also(judge, kind, shortage.image, shortage.times);
     // ENFILE is about the limit of the system.
     let limit = Some(shortage.limit).filter(|limit| *limit > 0 && kind == AlsoKind::Emfile);
-    Some(Also { limit, at_ns: shortage.time, top: top.collect(), ..own })
+    Some(Also { limit, at_ns: shortage.time, top, ..own })
 }
 
 fn of_exec(judge: &Judge, site: &Judged) -> Also {

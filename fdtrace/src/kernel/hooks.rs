@@ -1,6 +1,6 @@
 //! Where fdtrace attaches, as data: what each hook is for, which program goes where, what is lost without it.
 
-use std::fmt;
+use std::{fmt, path::Path};
 
 use aya::{
     Ebpf,
@@ -16,6 +16,9 @@ use super::{
     preemption::Preemption,
     tracefs, tracer,
 };
+
+/// What entry probes are attached through.
+const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
 
 /// A way to see the two ends of a handle's life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -51,6 +54,12 @@ impl Backend {
         } else {
             [Self::Fentry, Self::Kprobe, Self::Tracepoint]
         }
+    }
+
+    /// Why nothing of it need be tried: to load programs that cannot be attached takes a tenth of a second.
+    pub(super) fn is_absent(self) -> Option<String> {
+        let absent = self == Self::Kprobe && !Path::new(KPROBE_EVENTS).exists();
+        absent.then(|| format!("this kernel has no {KPROBE_EVENTS}"))
     }
 
     const fn hooks(self) -> &'static [Hook] {

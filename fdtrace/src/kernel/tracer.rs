@@ -96,6 +96,10 @@ impl Tracer {
         }
         let mut reasons = Vec::new();
         for backend in Backend::preferred(kernel.preemption) {
+            if let Some(reason) = backend.is_absent() {
+                reasons.push(format!("  {backend}: {reason}"));
+                continue;
+            }
             match Self::attach(kernel, settings, backend, &btf)? {
                 Ok(tracer) => return Ok(tracer),
                 Err(reason) => reasons.push(format!("  {backend}: {reason}")),

@@ -9,8 +9,8 @@ use crate::{
     stream::{Call, Described, ImageKey, Moment, Open, Sought},
 };
 
-/// Groups that are named when a process has no descriptors left.
-pub(crate) const TOP: usize = 5;
+/// Groups that are remembered when a process has no descriptors left.
+pub(crate) const TOP: usize = 4096;
 
 /// Handles that one program made by one call chain and one system call.
 #[derive(Clone, Debug)]
@@ -82,7 +82,7 @@ pub(crate) struct Shortages {
     /// The first time, ns.
     pub(crate) time: u64,
     pub(crate) limit: u64,
-    /// Its groups with most live handles then, and how many.
+    /// Its groups with live handles then, and how many calls.
     pub(crate) top: Vec<(usize, u64)>,
 }
 
@@ -94,7 +94,8 @@ impl Held {
 
     pub(crate) fn describe(&mut self, described: &Described) {
         self.kind = described.kind;
-        if described.name.is_some() {
+        // Whoever found it in a descriptor knows its path; others know the name of its directory entry.
+        if described.name.is_some() && (self.name.is_none() || described.descriptor != Sought::NotYet) {
             self.name.clone_from(&described.name);
         }
         if described.descriptor != Sought::NotYet {

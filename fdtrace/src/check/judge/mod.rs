@@ -261,6 +261,7 @@ impl Judge {
         let groups = self.images.get(image).map_or(&[][..], |image| &image.groups);
         let mut top: Vec<(usize, u64)> =
             groups.iter().map(|index| (*index, self.groups[*index].series.live())).collect();
+        top.retain(|(_, live)| *live > 0);
         top.sort_by_key(|(index, live)| (std::cmp::Reverse(*live), *index));
         top.truncate(groups::TOP);
         top.iter().for_each(|(index, _)| self.groups[*index].pinned = true);
