@@ -8,8 +8,10 @@ mod ebpf;
 mod growth;
 mod kernels;
 mod lint;
+mod ordinary;
 mod programs;
 mod run;
+mod tables;
 mod test;
 mod vm;
 
@@ -41,6 +43,9 @@ enum Verb {
 
     /// Runs the programs of which everybody knows whether they leak under `fdtrace check`, many times (root)
     Corpus(corpus::Args),
+
+    /// Runs programs that nobody here wrote under `fdtrace check`, which has to be silent about them (root)
+    Ordinary(ordinary::Args),
 
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
@@ -74,6 +79,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Growth(args)) => growth::run(&args),
 
         Some(Verb::Corpus(args)) => corpus::run(&args),
+
+        Some(Verb::Ordinary(args)) => ordinary::run(&args),
 
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),

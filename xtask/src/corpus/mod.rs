@@ -1,6 +1,5 @@
 //! `cargo xtask corpus`: programs of which everybody knows whether they leak, and what `fdtrace check` says of them.
 
-mod table;
 mod valgrind;
 mod verdicts;
 

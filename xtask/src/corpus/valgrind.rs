@@ -1,7 +1,7 @@
 //! What valgrind finds in the programs in C and C++, beside what the check finds.
 
-use super::table::{markdown, milliseconds};
 use crate::run;
+use crate::tables::{markdown, milliseconds};
 use anyhow::{Context as _, Result, bail, ensure};
 use fdtrace_tests::corpus::{Class, Place, Program, Report, Run, checked, timed};
 use std::{

@@ -1,6 +1,6 @@
 //! Each program many times under the check: the verdict must be the same each time, and right.
 
-use super::table::{markdown, median, milliseconds};
+use crate::tables::{markdown, median, milliseconds};
 use anyhow::{Context as _, Result};
 use fdtrace_tests::corpus::{Place, Program, Run, Verdict, checked, judge, plain};
 use std::{collections::BTreeMap, path::Path, process::ExitCode, time::Duration};

@@ -3,7 +3,7 @@
 use std::{fmt::Write as _, time::Duration};
 
 /// Rows of the same length, the first of them the header, with each column as wide as its widest cell.
-pub(super) fn markdown(rows: &[Vec<String>]) -> String {
+pub(crate) fn markdown(rows: &[Vec<String>]) -> String {
     let columns = rows.first().map_or(0, Vec::len);
     let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths: Vec<_> = (0..columns).map(width).collect();
@@ -21,12 +21,12 @@ pub(super) fn markdown(rows: &[Vec<String>]) -> String {
 }
 
 /// The time in the middle.
-pub(super) fn median(mut times: Vec<Duration>) -> Duration {
+pub(crate) fn median(mut times: Vec<Duration>) -> Duration {
     times.sort();
     times.get(times.len() / 2).copied().unwrap_or_default()
 }
 
-pub(super) fn milliseconds(time: Duration) -> String {
+pub(crate) fn milliseconds(time: Duration) -> String {
     format!("{:.1} ms", time.as_secs_f64() * 1000.0)
 }
 
