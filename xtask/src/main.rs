@@ -10,6 +10,7 @@ mod kernels;
 mod lint;
 mod ordinary;
 mod programs;
+mod recipes;
 mod run;
 mod tables;
 mod test;
@@ -47,6 +48,9 @@ enum Verb {
     /// Runs programs that nobody here wrote under `fdtrace check`, which has to be silent about them (root)
     Ordinary(ordinary::Args),
 
+    /// Does what docs/ci.md tells people to do, with small projects (root)
+    Recipes(recipes::Args),
+
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
     /// Checks formatting and lints
@@ -81,6 +85,8 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Corpus(args)) => corpus::run(&args),
 
         Some(Verb::Ordinary(args)) => ordinary::run(&args),
+
+        Some(Verb::Recipes(args)) => recipes::run(&args),
 
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Lint) => lint::run(),

@@ -17,6 +17,7 @@ use crate::{
 use anyhow::{Context as _, Result, bail};
 use document::Row;
 use outcome::Outcome;
+pub(crate) use place::forget_cargo;
 use std::{
     collections::BTreeSet,
     fs,
@@ -24,6 +25,7 @@ use std::{
     process::ExitCode,
 };
 use table::Program;
+pub(crate) use table::is_on_path;
 
 /// What `--write` writes, in the checkout.
 const DOCUMENT: &str = "docs/ordinary.md";

@@ -72,7 +72,7 @@ impl Program {
 pub(super) const PORT: &str = "{port}";
 
 /// Whether a program is where the shell would find it.
-pub(super) fn is_on_path(name: &str) -> bool {
+pub(crate) fn is_on_path(name: &str) -> bool {
     env::var_os("PATH")
         .is_some_and(|path| env::split_paths(&path).any(|folder| Path::new(&folder).join(name).is_file()))
 }
