@@ -2,8 +2,15 @@
    does not close it. */
 #include <arpa/inet.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
+
+static void stop(int signal)
+{
+    (void)signal;
+    _exit(0);
+}
 
 static int log_file(void)
 {
@@ -24,6 +31,7 @@ int main(int argc, char **argv)
 {
     struct sockaddr_in address = { AF_INET, htons(argc > 1 ? atoi(argv[1]) : 8378), { htonl(INADDR_LOOPBACK) } };
     int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+    signal(SIGTERM, stop);
     setsockopt(listener, SOL_SOCKET, SO_REUSEADDR, &on, sizeof on);
     if (bind(listener, (void *)&address, sizeof address) || listen(listener, 64))
         return 1;

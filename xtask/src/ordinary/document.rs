@@ -93,8 +93,8 @@ pub(super) fn whole(rows: &[Row<'_>], runs: u32) -> String {
         "Written by `cargo xtask ordinary --write --runs {runs}`; not by hand. What is run, word by word, is in\n\
          [tests/ordinary.toml](../tests/ordinary.toml). The command fails when a verdict is not the expected one, when the exit\n\
          status is not the program's own, or when standard output differs from that of the program alone. `status` is the\n\
-         program's; `programs run` counts each exec and each fork; times are medians, and a check waits half a second longer\n\
-         when the command leaves something behind (`--settle`).\n"
+         program's; `programs run` counts each exec and each fork; times are medians. A check has its own price, the\n\
+         same for `true` and for a compiler: the programs are loaded into the kernel before, and the call chains named after it.\n"
     );
     text.push_str(&table(rows));
     let _ = write!(text, "\n{}", summary(rows, runs));
