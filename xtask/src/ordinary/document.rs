@@ -99,7 +99,16 @@ pub(super) fn whole(rows: &[Row<'_>], runs: u32) -> String {
     text.push_str(&table(rows));
     let _ = write!(text, "\n{}", summary(rows, runs));
     text.push_str(&leaking(rows));
+    text.push_str(&differing(rows));
     text
+}
+
+/// What is not as expected: it is not hidden.
+fn differing(rows: &[Row<'_>]) -> String {
+    match wrong(rows) {
+        wrong if wrong.is_empty() => String::new(),
+        wrong => format!("\n## What differs\n\n```\n{}\n```\n", wrong.join("\n")),
+    }
 }
 
 /// The leaks that are true, and why.
