@@ -34,7 +34,7 @@ impl Findings {
         Self {
             // Whoever steers says what the findings amount to.
             verdict: Verdict::Clean,
-            doubts: doubts(judge, snapshot),
+            doubts: doubts(judge, &command, snapshot),
             command,
             trace: document.trace.clone(),
             sites: judged.iter().map(|found| finding(found, &sites)).collect(),
@@ -108,9 +108,12 @@ fn unknown(id: &str, call: &Call) -> Site {
 }
 
 /// What was lost that can hide a leak. What the kernel's own table puts right is not lost.
-fn doubts(judge: &Judge, snapshot: &Snapshot) -> Vec<String> {
+fn doubts(judge: &Judge, command: &CommandRun, snapshot: &Snapshot) -> Vec<String> {
     let vitals = &snapshot.vitals;
     let mut doubts = Vec::new();
+    if judge.programs() == 0 && !command.argv.is_empty() {
+        doubts.push("nothing was seen of the command".to_owned());
+    }
     let mut doubt = |count: u64, text: &str| {
         if count > 0 {
             doubts.push(format!("{count} {text}"));

@@ -3,6 +3,7 @@
 mod also;
 mod assemble;
 mod findings;
+pub mod interpreters;
 mod judge;
 mod names;
 mod places;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Class, Ended, KeptBy,
+    Class, Ended, KeptBy, interpreters,
     judge::{Group, Image, Judge, LeftOpen, highest, percentile},
     places::{Place, Places},
 };
@@ -22,6 +22,11 @@ use crate::{
 /// is one handle.
 pub(super) const MANY_MAPPED: u64 = 8;
 
+/// The most calls that a site may usually keep: a log file or two are kept on purpose, each by a site of its own.
+const MOST: u64 = 1;
+/// The same where an interpreter's chain is the site, whatever the line of the script.
+const MOST_OF_SCRIPT: u64 = 8;
+
 /// Images that are named.
 const MOST_IMAGES: usize = 8;
 /// Handles that are named.
@@ -29,8 +34,9 @@ const MOST_EXAMPLES: usize = 5;
 
 /// What a site may do.
 pub struct Rule<'a> {
-    /// The most calls that a site may keep in one image.
-    pub max_per_site: u64,
+    /// The most calls that a site may keep in one image; `None` for what is usual, which is more where the site stands for all
+    /// lines of a script.
+    pub max_per_site: Option<u64>,
     /// How the live handles of a site develop in an image.
     pub growth: &'a dyn Fn(u64, ImageKey) -> Growth,
     /// Nothing but growth counts: the processes are services.
@@ -169,6 +175,12 @@ impl Rule<'_> {
         })
     }
 
+    /// The most calls that a site may keep.
+    fn most(&self, judge: &Judge, place: Place) -> u64 {
+        let is_script = || matches!(place, Place::Site(id) if judge.site(id).is_some_and(|site| interpreters::runs(site)));
+        self.max_per_site.unwrap_or_else(|| if is_script() { MOST_OF_SCRIPT } else { MOST })
+    }
+
     /// What one image did with one site; `None` when nothing is to be said of it.
     fn sentence(&self, judge: &Judge, place: Place, key: ImageKey, deeds: &Deeds<'_>) -> Option<Sentence> {
         let say = |class, number| Some(Sentence { class, number, fate: fate_of(class) });
@@ -187,7 +199,8 @@ impl Rule<'_> {
                 _ => say(Class::Allowed, kept),
             };
         }
-        if kept > self.max_per_site {
+        let most = self.most(judge, place);
+        if kept > most {
             let class = if is_steady(deeds, live) { Class::Steady } else { Class::Leak };
             return say(class, kept);
         }
@@ -197,7 +210,7 @@ impl Rule<'_> {
         }
         let (execed, inherited) = (deeds.calls(Fate::Execed), deeds.calls(Fate::Inherited));
         match () {
-            () if execed > self.max_per_site.max(1) => say(Class::Exec, execed),
+            () if execed > most.max(1) => say(Class::Exec, execed),
             () if inherited > 0 => say(Class::Inherited, inherited),
             () if kept > 0 => say(Class::Allowed, kept),
             () if mapped > 0 => say(Class::Mapped, mapped),

@@ -101,7 +101,7 @@ impl Stream {
     }
 
     fn judged(&self) -> Vec<Judged> {
-        let rule = Rule { max_per_site: 1, growth: &|_, _| Growth::Unknown, services: false };
+        let rule = Rule { max_per_site: None, growth: &|_, _| Growth::Unknown, services: false };
         rule.apply(&self.judge)
     }
 

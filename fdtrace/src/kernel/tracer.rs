@@ -34,6 +34,10 @@ use super::{
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fdtrace-ebpf/fdtrace.bpf.o"));
 
+/// The slab allocator's callers are told apart by their addresses.
+const NO_ADDRESSES: &str =
+    "kernel addresses are hidden, and without them allocations cannot be told apart (CAP_SYSLOG)";
+
 /// Lets aya copy our types to and from maps.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -114,6 +118,9 @@ impl Tracer {
         backend: Backend,
         btf: &Btf,
     ) -> Result<std::result::Result<Self, String>> {
+        if backend == Backend::Tracepoint && !kernel.symbols.has_addresses() {
+            return Ok(Err(NO_ADDRESSES.to_owned()));
+        }
         let mut ebpf = load(kernel, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
         let hooks = hooks::attach(&mut ebpf, btf, kernel, backend, settings);

@@ -23,4 +23,4 @@ def batch():
 
 
 if __name__ == "__main__":
-    print(sum(batch() for _ in range(4)))
+    print(sum(batch() for _ in range(8)))

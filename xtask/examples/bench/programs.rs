@@ -95,6 +95,7 @@ impl Args {
             max_handles: 262_144,
             failures: true,
             mappings: false,
+            leaving: false,
             emit: self.hooks.emit(),
             object: self.object.clone(),
         }

@@ -90,7 +90,7 @@ impl Reader {
     fn follow(&mut self, record: Record) {
         match record {
             Record::Event(Event::Stack(stack)) => self.meet(&stack),
-            Record::Event(_) => {}
+            Record::Event(_) | Record::What(_) => {}
             Record::Begun(stack) => {
                 self.traffic.stacks += 1;
                 self.begun.insert(stack.hash, stack);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use fdtrace::{
     handles::Fold,
-    stream::{Alloc, Call, Cause, Event, Fact, ImageKey, Mapped, Release},
+    stream::{Alloc, Call, Cause, Event, Fact, ImageKey, Leaving, Mapped, Release},
     trace::{End, Header, Progress, Reader, Writer},
 };
 use serde::Serialize;
@@ -237,7 +237,11 @@ impl Build {
     fn end(&mut self, index: usize, events: &mut Vec<Event>) {
         let new = self.start(events);
         let old = std::mem::replace(&mut self.processes[index], new);
-        events.push(Event::Exit { time: self.chance.after_up_to(20_000), tgid: old.tgid });
+        events.push(Event::Exit {
+            time: self.chance.after_up_to(20_000),
+            tgid: old.tgid,
+            how: Leaving::default(),
+        });
         for (handle, generation) in old.open {
             self.slab.release(handle);
             events.push(release(handle, generation, self.chance.after_about(500), old.tgid, Cause::Exit));
@@ -262,7 +266,8 @@ impl Build {
         if chain == 3 {
             let address = 0x7f00_0000_0000 | ((process.layout >> 24) & 0xff_ffff_f000);
             let (time, length) = (self.chance.after_about(2000), 1 << (12 + self.chance.below(9)));
-            let mapped = Mapped { handle, generation: 0, time, tgid, tid: tgid, address, length, call };
+            let mapped =
+                Mapped { handle, generation: 0, time, tgid, tid: tgid, address, length, inode: 0, call };
             events.push(Event::Mapped(Mapped { generation: self.last(index), ..mapped }));
         }
     }

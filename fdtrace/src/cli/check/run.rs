@@ -209,7 +209,8 @@ impl Check<'_> {
         let baseline = self.settled.write_baseline(findings)?;
         report::check::write_text(&mut io::stderr().lock(), findings, self.arguments.output.error_style())?;
         if let Some((path, sites)) = baseline {
-            eprintln!("fdtrace: {sites} known leaks written to {}", path.display());
+            let known = report::words::counted(sites as u64, "known leak");
+            eprintln!("fdtrace: {known} written to {}", path.display());
         }
         self.arguments.reports.write(findings)?;
         Ok(ExitCode::from(match findings.verdict {
@@ -247,7 +248,11 @@ async fn run(
     loop {
         tokio::select! {
             biased;
-            ended = child.wait() => return Ok(command::ended(ended?)),
+            // A service that ends by the signal that it was sent for its end has done as it was told.
+            ended = child.wait() => return Ok(match command::ended(ended?) {
+                Ended::Signal(by) if told && by == signal => Ended::Status(0),
+                ended => ended,
+            }),
             signal = signals.next() => {
                 if !signals::is_from_terminal(signal) {
                     signals::send(pid, signal);

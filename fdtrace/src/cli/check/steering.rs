@@ -17,8 +17,6 @@ use crate::{
     kinds::Kind,
 };
 
-/// Calls that a site may keep: programs keep a log file or two on purpose, and each of them has its own site.
-const MAX_PER_SITE: u64 = 1;
 /// What has been closed is gone after this time, also when somebody else had to do it.
 const SETTLE: Duration = Duration::from_millis(500);
 /// LeakSanitizer's number.
@@ -28,7 +26,8 @@ const LEAK_EXIT_CODE: u8 = 23;
 #[derive(Args)]
 #[command(next_help_heading = "What is a leak")]
 pub(super) struct SteeringOptions {
-    /// The most calls (open, socket, pipe, ...) that a call site may keep open in one program [default: 1]
+    /// The most calls (open, socket, pipe, ...) that a call site may keep open in one program
+    /// [default: 1; 8 where the site is in an interpreter, whose calls have one chain for all lines of a script]
     #[arg(long, value_name = "N", conflicts_with = "strict")]
     max_per_site: Option<u64>,
     /// A call site may keep nothing open: --max-per-site 0
@@ -63,7 +62,7 @@ pub(super) struct SteeringOptions {
 /// The options and the project's file together, and what the files that they name hold.
 pub(super) struct Settled {
     /// The most calls that a site may keep.
-    pub(super) max_per_site: u64,
+    pub(super) max_per_site: Option<u64>,
     /// How long what the command left behind may take.
     pub(super) settle: Duration,
     /// The exit status for a leak.
@@ -96,12 +95,12 @@ impl SteeringOptions {
         })
     }
 
-    fn max_per_site(&self, project: &Project) -> u64 {
+    fn max_per_site(&self, project: &Project) -> Option<u64> {
         match (self.strict, self.max_per_site) {
-            (true, _) => 0,
-            (false, Some(most)) => most,
-            (false, None) if project.strict == Some(true) => 0,
-            (false, None) => project.max_per_site.unwrap_or(MAX_PER_SITE),
+            (true, _) => Some(0),
+            (false, Some(most)) => Some(most),
+            (false, None) if project.strict == Some(true) => Some(0),
+            (false, None) => project.max_per_site,
         }
     }
 
@@ -205,7 +204,7 @@ mod tests {
         let project = (PathBuf::from("/p/.fdtrace.toml"), project);
         let settle = |words: &[&str]| options(words).settle(Some(&project)).ok().expect("settled");
         let usual = options(&[]).settle(None).ok().expect("settled");
-        assert_eq!((usual.max_per_site, usual.settle, usual.leak_exit_code), (1, SETTLE, 23));
+        assert_eq!((usual.max_per_site, usual.settle, usual.leak_exit_code), (None, SETTLE, 23));
         let settled = settle(&[]);
         assert_eq!(
             (settled.max_per_site, settled.steering.max_total, settled.leak_exit_code),
@@ -214,12 +213,13 @@ mod tests {
         assert_eq!(settled.steering.fail_on, [AlsoKind::Peak]);
         let settled =
             settle(&["--strict", "--fail-on", "emfile,deleted", "--settle", "2s", "--ignore-kind", "fifo"]);
-        assert_eq!((settled.max_per_site, settled.settle), (0, Duration::from_secs(2)));
+        assert_eq!((settled.max_per_site, settled.settle), (Some(0), Duration::from_secs(2)));
         assert_eq!(settled.steering.fail_on, [AlsoKind::Emfile, AlsoKind::Deleted]);
         assert_eq!(settled.steering.ignore_kinds, [Kind::Fifo]);
         let strict = (project.0.clone(), Project { strict: Some(true), ..Project::default() });
-        let of =
-            |words: &[&str]| options(words).settle(Some(&strict)).map_or(99, |settled| settled.max_per_site);
+        let of = |words: &[&str]| {
+            options(words).settle(Some(&strict)).map_or(Some(99), |settled| settled.max_per_site)
+        };
         assert_eq!([of(&[]), of(&["--max-per-site", "2"])], [0, 2]);
     }
 

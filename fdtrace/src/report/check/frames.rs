@@ -21,31 +21,6 @@ const RUNTIME_MODULES: [&str; 14] = [
     "[vdso]",
 ];
 
-/// Programs that run what others wrote in another language: their functions say nothing of it.
-const INTERPRETERS: [&str; 21] = [
-    "python",
-    "libpython",
-    "node",
-    "nodejs",
-    "libnode",
-    "perl",
-    "libperl",
-    "ruby",
-    "libruby",
-    "php",
-    "php-fpm",
-    "lua",
-    "luajit",
-    "java",
-    "libjvm",
-    "beam.smp",
-    "sh",
-    "bash",
-    "dash",
-    "zsh",
-    "ksh",
-];
-
 /// Part of the name of a Python module that is compiled, as those of its standard library are.
 const PYTHON_MODULE: &str = ".cpython-";
 
@@ -174,10 +149,7 @@ pub(super) fn interpreter(frame: &UserFrame) -> Option<&'static str> {
     if module.contains(PYTHON_MODULE) && !has_line(frame) {
         return Some("python");
     }
-    INTERPRETERS.into_iter().find(|name| {
-        let version = |next: char| next == '.' || next.is_ascii_digit();
-        module.strip_prefix(name).is_some_and(|rest| rest.is_empty() || rest.starts_with(version))
-    })
+    crate::check::interpreters::named(module)
 }
 
 fn begins(text: Option<&str>, beginnings: &[&str]) -> bool {
