@@ -208,7 +208,7 @@ mod tests {
         let settled = settle(&[]);
         assert_eq!(
             (settled.max_per_site, settled.steering.max_total, settled.leak_exit_code),
-            (3, Some(4), 5)
+            (Some(3), Some(4), 5)
         );
         assert_eq!(settled.steering.fail_on, [AlsoKind::Peak]);
         let settled =
@@ -220,7 +220,7 @@ mod tests {
         let of = |words: &[&str]| {
             options(words).settle(Some(&strict)).map_or(Some(99), |settled| settled.max_per_site)
         };
-        assert_eq!([of(&[]), of(&["--max-per-site", "2"])], [0, 2]);
+        assert_eq!([of(&[]), of(&["--max-per-site", "2"])], [Some(0), Some(2)]);
     }
 
     #[test]
