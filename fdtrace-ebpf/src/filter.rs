@@ -20,6 +20,9 @@ static TREE: HashMap<u32, u8> = HashMap::with_max_entries(16384, 0);
 /// Whether an allocation by the current task is traced.
 #[inline(always)]
 pub(crate) fn admits(tgid: u32) -> bool {
+    if is_elsewhere(tgid) {
+        return false;
+    }
     if config::get!(filter_tree) != 0 && TREE.get_ptr(tgid).is_none() {
         return false;
     }
@@ -35,15 +38,25 @@ pub(crate) fn admits(tgid: u32) -> bool {
 /// Whether the life of this process is of interest.
 #[inline(always)]
 pub(crate) fn follows(tgid: u32) -> bool {
+    if is_elsewhere(tgid) {
+        return false;
+    }
     config::get!(filter_tree) == 0 || TREE.get_ptr(tgid).is_some()
+}
+
+/// A process that the tracer's PID namespace cannot see has no number: nobody could say whose its handles are. All
+/// processes are seen from the first namespace, where 0 is the kernel's own.
+#[inline(always)]
+fn is_elsewhere(tgid: u32) -> bool {
+    config::get!(pid_namespace) != 0 && tgid == 0
 }
 
 /// A child of a traced process is traced, when asked for.
 #[inline(always)]
 pub(crate) fn forked(parent: u32, child: u32) {
     if config::get!(follow) != 0 && TREE.get_ptr(parent).is_some() {
-        // A tree of more processes than the map holds is traced in part.
-        if TREE.insert(child, 1, 0).is_err() {
+        // A tree of more processes than the map holds is traced in part; so is one that namespaces hide.
+        if is_elsewhere(child) || TREE.insert(child, 1, 0).is_err() {
             count(Counter::Unfollowed);
         }
     }
@@ -60,6 +73,9 @@ pub(crate) fn exited(tgid: u32) {
 /// Whether a task would be admitted that is not the current one.
 #[inline(always)]
 pub(crate) fn admits_other(task: u64, tgid: u32) -> bool {
+    if is_elsewhere(tgid) {
+        return false;
+    }
     if config::get!(filter_tree) != 0 && TREE.get_ptr(tgid).is_none() {
         return false;
     }

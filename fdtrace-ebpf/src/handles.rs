@@ -1,6 +1,6 @@
 //! The kernel's truth: every live traced handle, by address. What all backends do at the two ends of a handle's life.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::HashMap};
+use aya_ebpf::{macros::map, maps::HashMap};
 use core::ffi::c_void;
 use fdtrace_common::{
     config::{ABSENT, EMIT_STREAM, EMIT_SURVIVORS},
@@ -12,7 +12,7 @@ use crate::{
     config,
     counters::count,
     events, filter, mappings, stacks, survivors,
-    task::{Task, now, read},
+    task::{Task, current_process, ids, now, read},
 };
 
 /// `FMODE_OPENED`: `do_dentry_open` got that far (include/linux/fs.h).
@@ -30,8 +30,7 @@ pub(crate) static HANDLES: HashMap<u64, Entry> = HashMap::with_max_entries(262_1
 /// A handle was allocated by the current task.
 #[inline(always)]
 pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
-    let ids = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((ids >> 32) as u32, ids as u32);
+    let (tgid, tid) = ids();
     if tgid == config::get!(tracer) {
         count(Counter::Own);
         reused(handle);
@@ -168,7 +167,7 @@ fn leave(handle: u64, generation: u64, owner: u32) -> (Release, u64) {
     // release yet, but one that has seen its release never finds it there.
     let _ = HANDLES.remove(handle);
     let releases = count(Counter::Released);
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let tgid = current_process();
     let flags = mode_flags(handle);
     if flags & flag::NEVER_OPENED != 0 {
         count(Counter::NeverOpened);

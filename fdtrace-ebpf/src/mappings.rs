@@ -1,6 +1,6 @@
 //! Handles that are mapped into memory: a mapping keeps its file open after the descriptor is closed.
 
-use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
+use aya_ebpf::{macros::map, maps::LruHashMap};
 use core::ffi::c_void;
 use fdtrace_common::wire::{Entry, Mapped, Tag, flag, state};
 
@@ -8,7 +8,7 @@ use crate::{
     config, events,
     handles::HANDLES,
     stacks,
-    task::{Task, now, read},
+    task::{Task, current_thread, ids, now, read},
 };
 
 const BPF_ANY: u64 = 0;
@@ -29,8 +29,7 @@ pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
     }
     let Some(entry) = HANDLES.get_ptr_mut(handle) else { return };
     let generation = note_mapped(entry);
-    let ids = bpf_get_current_pid_tgid();
-    let (tgid, tid) = ((ids >> 32) as u32, ids as u32);
+    let (tgid, tid) = ids();
     let task = Task::current();
     let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
     let (syscall, _) = task.syscall();
@@ -79,7 +78,7 @@ pub(crate) fn mmap_returns(ctx: *mut c_void) {
 /// `shmat` is about to return: what this thread has allocated in it is mapped, all of it.
 #[inline(always)]
 pub(crate) fn shmat_returns(ctx: *mut c_void) {
-    let tid = bpf_get_current_pid_tgid() as u32;
+    let tid = current_thread();
     let Some(attach) = ATTACHES.get_ptr(tid) else { return };
     // SAFETY: the pointer is to a value of the map, not null.
     let handle = unsafe { *attach };

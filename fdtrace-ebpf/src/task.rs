@@ -3,8 +3,8 @@
 use aya_ebpf::{
     bindings::task_struct,
     helpers::{
-        bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns, bpf_probe_read_kernel,
-        bpf_task_pt_regs,
+        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns,
+        bpf_probe_read_kernel, bpf_task_pt_regs,
     },
 };
 use fdtrace_common::{
@@ -18,6 +18,95 @@ use crate::config;
 
 /// `PF_EXITING` (include/linux/sched.h; the same on all kernels with BTF).
 const PF_EXITING: u32 = 0x4;
+
+/// `struct upid { int nr; struct pid_namespace *ns; }`
+const NUMBER_BYTES: u32 = 16;
+/// The namespace lies in a number at this offset.
+const NUMBER_NAMESPACE: u32 = 8;
+/// The kernel nests namespaces no deeper than this (`MAX_PID_NS_LEVEL`).
+const DEEPEST: u32 = 32;
+
+/// The current process and thread, by the numbers that the tracer's PID namespace has for them; 0 for what it cannot see, or
+/// what lives more than three namespaces below.
+#[inline(always)]
+pub(crate) fn ids() -> (u32, u32) {
+    if config::get!(pid_namespace) == 0 {
+        let ids = bpf_get_current_pid_tgid();
+        return ((ids >> 32) as u32, ids as u32);
+    }
+    let task = Task::current().address();
+    (seen_number(leader(task)), seen_number(task))
+}
+
+/// The current process, as in [`ids`].
+#[inline(always)]
+pub(crate) fn current_process() -> u32 {
+    if config::get!(pid_namespace) == 0 {
+        return (bpf_get_current_pid_tgid() >> 32) as u32;
+    }
+    process_of(Task::current().address())
+}
+
+/// The current thread, as in [`ids`].
+#[inline(always)]
+pub(crate) fn current_thread() -> u32 {
+    if config::get!(pid_namespace) == 0 {
+        return bpf_get_current_pid_tgid() as u32;
+    }
+    seen_number(Task::current().address())
+}
+
+/// The process of any task, as in [`ids`].
+#[inline(always)]
+pub(crate) fn process_of(task: u64) -> u32 {
+    if config::get!(pid_namespace) == 0 {
+        return read(task, config::get!(offsets.task_tgid));
+    }
+    seen_number(leader(task))
+}
+
+/// The first thread of a task's process. It keeps its numbers until the last of its threads is gone.
+#[inline(always)]
+fn leader(task: u64) -> u64 {
+    read(task, config::get!(offsets.task_leader))
+}
+
+/// The number of a task in the tracer's namespace. A process has one in its own namespace and in each above it.
+///
+/// No loop: the compiler counts in ways whose end the verifier does not see.
+#[inline(always)]
+fn seen_number(task: u64) -> u32 {
+    let pid: u64 = read(task, config::get!(offsets.task_thread_pid));
+    let level: u32 = read(pid, config::get!(offsets.pid_level));
+    if pid == 0 || level > DEEPEST {
+        return 0;
+    }
+    let own = number_at(pid, level);
+    if own != 0 || level < 1 {
+        return own;
+    }
+    let above = number_at(pid, level - 1);
+    if above != 0 || level < 2 {
+        return above;
+    }
+    let above = number_at(pid, level - 2);
+    if above != 0 || level < 3 {
+        return above;
+    }
+    number_at(pid, level - 3)
+}
+
+/// The number at a level, if that level's namespace is the tracer's.
+#[inline(always)]
+fn number_at(pid: u64, level: u32) -> u32 {
+    let offset = config::get!(offsets.pid_numbers).wrapping_add(level * NUMBER_BYTES);
+    let namespace: u64 = read(pid, offset.wrapping_add(NUMBER_NAMESPACE));
+    if read::<u32>(namespace, config::get!(offsets.namespace_number)) == config::get!(pid_namespace) {
+        read(pid, offset)
+    } else {
+        0
+    }
+}
 
 /// The current task, read in the cheapest way that this kernel knows.
 #[derive(Clone, Copy)]

@@ -1,7 +1,7 @@
 //! What cannot be had: a handle (`alloc_empty_file` returns an error), or a descriptor for it (`get_unused_fd_flags` does).
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_comm, bpf_get_current_pid_tgid},
+    helpers::bpf_get_current_comm,
     macros::{fexit, kretprobe, map, raw_tracepoint},
     maps::LruHashMap,
     programs::{FExitContext, RawTracePointContext, RetProbeContext},
@@ -16,7 +16,7 @@ use crate::{
     config,
     counters::count,
     events, filter,
-    task::{Task, now},
+    task::{Task, current_process, now},
 };
 
 /// The largest error number that a pointer can hold (`IS_ERR`).
@@ -105,7 +105,7 @@ fn descriptor_returned(value: i32) {
 /// again and again, so after the first few it is told how often.
 #[inline(always)]
 fn failed(errno: i32) -> bool {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let tgid = current_process();
     if tgid == config::get!(tracer) || !filter::admits(tgid) {
         return false;
     }

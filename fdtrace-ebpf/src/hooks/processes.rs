@@ -1,7 +1,7 @@
 //! Processes come, change and go.
 
 use aya_ebpf::{
-    helpers::{bpf_get_current_pid_tgid, bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
+    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
     macros::{map, raw_tracepoint},
     maps::PerCpuArray,
     programs::RawTracePointContext,
@@ -17,7 +17,7 @@ use crate::{
     counters::count,
     events, filter, leaving,
     log::debug,
-    task::{now, read},
+    task::{current_process, now, process_of, read},
 };
 
 /// `RLIMIT_NOFILE` (include/uapi/asm-generic/resource.h)
@@ -33,11 +33,11 @@ static EXEC: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
     let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
-    let tgid = tgid(child);
-    if read::<u32>(child, config::get!(offsets.task_pid)) != tgid {
+    // A thread of the same process is no news.
+    if read::<u32>(child, config::get!(offsets.task_pid)) != read(child, config::get!(offsets.task_tgid)) {
         return 0;
     }
-    let parent = self::tgid(parent);
+    let (parent, tgid) = (process_of(parent), process_of(child));
     filter::forked(parent, tgid);
     if !filter::follows(tgid) {
         return 0;
@@ -59,7 +59,7 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(ctx: RawTracePointContext) -> i32 {
     let (task, bprm) = (ctx.arg::<u64>(0), ctx.arg::<u64>(2));
-    let tgid = tgid(task);
+    let tgid = process_of(task);
     if !filter::follows(tgid) {
         return 0;
     }
@@ -91,7 +91,7 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
     if !group_dead {
         return 0;
     }
-    let tgid = tgid(task);
+    let tgid = process_of(task);
     if !filter::follows(tgid) {
         return 0;
     }
@@ -115,7 +115,7 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn leaving_exit(ctx: RawTracePointContext) -> i32 {
     let task = ctx.arg::<u64>(0);
-    let tgid = tgid(task);
+    let tgid = process_of(task);
     if !filter::follows(tgid) {
         return 0;
     }
@@ -137,7 +137,7 @@ fn leaving_exec(ctx: RawTracePointContext) -> i32 {
 /// The current process is about to run another program, which closes some descriptors.
 #[inline(always)]
 pub(super) fn execs(files: u64) {
-    let tgid = (bpf_get_current_pid_tgid() >> 32) as u32;
+    let tgid = current_process();
     if filter::follows(tgid) {
         leaving::walk(files, tgid, Moment::Exec);
     }
@@ -166,11 +166,6 @@ pub(crate) fn limit(task: u64) -> u64 {
 fn live_threads(task: u64) -> u32 {
     let signal: u64 = read(task, config::get!(offsets.task_signal));
     read(signal, config::get!(offsets.signal_live))
-}
-
-#[inline(always)]
-fn tgid(task: u64) -> u32 {
-    read(task, config::get!(offsets.task_tgid))
 }
 
 #[inline(always)]

@@ -8,7 +8,7 @@ use aya_ebpf::{
 use fdtrace_common::look::{Descriptor, LOOK_PATH_LEN};
 
 use super::describe::Meta;
-use crate::{config, task::read};
+use crate::{config, task::process_of};
 
 /// `struct bpf_iter__task_file`
 #[repr(C)]
@@ -54,7 +54,7 @@ fn look(ctx: *const Context, name: impl Fn(*mut u8, &mut Descriptor)) {
     // SAFETY: the map's value is one `Descriptor`; only one of the two programs is loaded.
     let scratch = unsafe { &mut *scratch };
     scratch.handle = file as u64;
-    scratch.tgid = read(task, config::get!(offsets.task_tgid));
+    scratch.tgid = process_of(task);
     scratch.fd = fd;
     name(file, scratch);
     // SAFETY: the kernel's `meta` and `seq` are valid while the program runs; the length is the record's own.

@@ -15,7 +15,7 @@ use crate::{
     counters::count,
     filter,
     handles::{EEXIST, HANDLES},
-    task::read,
+    task::{process_of, read},
 };
 
 const BPF_NOEXIST: u64 = 1;
@@ -55,7 +55,7 @@ fn found(meta: *const Meta, task: u64, handle: u64, fd: u32) {
     if task == 0 || handle == 0 {
         return;
     }
-    let tgid: u32 = read(task, config::get!(offsets.task_tgid));
+    let tgid = process_of(task);
     if tgid == config::get!(tracer) || !filter::admits_other(task, tgid) {
         return;
     }
