@@ -18,6 +18,7 @@ use super::{
     btf::KernelTypes,
     error::{Error, Result},
     hooks::{Backend, Kernel},
+    pid_namespace,
 };
 
 /// Functions whose slab allocations make a handle; `__alloc_file` is the common one up to 6.4.
@@ -166,7 +167,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         min_age_ns: settings.emit.min_age_ns(),
         cgroup: cgroup.map_or(0, |(id, _)| id),
         cgroup_level: cgroup.map_or(0, |(_, level)| level),
-        pid_namespace: 0,
+        pid_namespace: pid_namespace::number(&offsets)?,
         regs_offset: if THREAD_SIZE == 0 || registers == 0 { 0 } else { THREAD_SIZE - registers },
         kernel_task_flags: PF_KTHREAD
             | if kernel.symbols.contains("create_io_thread") { PF_IO_WORKER } else { 0 },

@@ -12,6 +12,7 @@ mod file_nr;
 mod hooks;
 mod kallsyms;
 mod look;
+mod pid_namespace;
 mod preemption;
 mod rules;
 mod tracefs;
