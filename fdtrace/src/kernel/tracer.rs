@@ -34,10 +34,6 @@ use super::{
 static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fdtrace-ebpf/fdtrace.bpf.o"));
 
-/// The slab allocator's callers are told apart by their addresses.
-const NO_ADDRESSES: &str =
-    "kernel addresses are hidden, and without them allocations cannot be told apart (CAP_SYSLOG)";
-
 /// Lets aya copy our types to and from maps.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
@@ -118,8 +114,11 @@ impl Tracer {
         backend: Backend,
         btf: &Btf,
     ) -> Result<std::result::Result<Self, String>> {
+        // It would see no allocation at all, and call everything clean.
         if backend == Backend::Tracepoint && !kernel.symbols.has_addresses() {
-            return Ok(Err(NO_ADDRESSES.to_owned()));
+            return Ok(Err("kernel addresses are hidden, so allocations cannot be told apart: CAP_SYSLOG is missing, or \
+                           the sysctl kernel.kptr_restrict is 2"
+                .to_owned()));
         }
         let mut ebpf = load(kernel, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
