@@ -6,7 +6,7 @@ use std::{
     os::unix::process::ExitStatusExt as _,
     path::{Path, PathBuf},
     process::ExitStatus,
-    sync::atomic::{AtomicBool, Ordering},
+    sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
 use tokio::process::{Child, Command};
@@ -19,22 +19,41 @@ const CANNOT_EXECUTE: u8 = 126;
 /// It is not found.
 const NOT_FOUND: u8 = 127;
 
-/// Whether SIGPIPE was ignored when fdtrace was started. Rust's own start-up ignores it, and starts programs with the
-/// default; whoever started fdtrace with it ignored wants the command to have it ignored.
-static PIPE_IGNORED: AtomicBool = AtomicBool::new(false);
+/// Signals that were ignored when fdtrace was started, a bit for each. Rust's start-up ignores SIGPIPE itself, and who
+/// catches a signal forgets that it was ignored; `nohup` and shells want it to stay so for the command.
+static IGNORED: AtomicU64 = AtomicU64::new(0);
+
+/// Standard streams that were closed then. Rust's start-up opens `/dev/null` for each.
+static CLOSED: AtomicU8 = AtomicU8::new(0);
 
 /// Runs before Rust's start-up.
 #[used]
 #[unsafe(link_section = ".init_array")]
-static BEFORE_MAIN: extern "C" fn() = note_pipe;
+static BEFORE_MAIN: extern "C" fn() = note_start;
 
-extern "C" fn note_pipe() {
+extern "C" fn note_start() {
+    let ignored = (1..64).filter(|signal| asks_to_ignore(*signal)).map(bit);
+    IGNORED.store(ignored.sum(), Ordering::Relaxed);
+    // SAFETY: takes numbers.
+    let closed = (0..3).filter(|stream| unsafe { libc::fcntl(*stream, libc::F_GETFD) } == -1);
+    CLOSED.store(closed.map(|stream| 1 << stream).sum(), Ordering::Relaxed);
+}
+
+fn asks_to_ignore(signal: libc::c_int) -> bool {
     // SAFETY: all zeros are a valid structure.
     let mut action: libc::sigaction = unsafe { mem::zeroed() };
     // SAFETY: a valid structure, which the kernel fills.
-    if unsafe { libc::sigaction(libc::SIGPIPE, std::ptr::null(), &raw mut action) } == 0 {
-        PIPE_IGNORED.store(action.sa_sigaction == libc::SIG_IGN, Ordering::Relaxed);
-    }
+    let asked = unsafe { libc::sigaction(signal, std::ptr::null(), &raw mut action) } == 0;
+    asked && action.sa_sigaction == libc::SIG_IGN
+}
+
+const fn bit(signal: libc::c_int) -> u64 {
+    1 << signal
+}
+
+/// Whether whoever started fdtrace wants a signal ignored.
+pub(super) fn is_ignored(signal: libc::c_int) -> bool {
+    IGNORED.load(Ordering::Relaxed) & bit(signal) != 0
 }
 
 /// What a process passes on to what it starts, and fdtrace changes for itself.
@@ -59,6 +78,9 @@ impl Passed {
         if unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &raw mut passed.locked_memory) } != 0 {
             return Err(io::Error::last_os_error());
         }
+        // Where it is ignored, nobody can be asked how the command ended.
+        // SAFETY: the default needs no handler.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
         Ok(passed)
     }
 
@@ -68,9 +90,13 @@ impl Passed {
         if unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const self.locked_memory) } != 0 {
             return Err(io::Error::last_os_error());
         }
-        if PIPE_IGNORED.load(Ordering::Relaxed) {
+        for signal in (1..64).filter(|signal| is_ignored(*signal)) {
             // SAFETY: ignoring a signal needs no handler.
-            unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+            unsafe { libc::signal(signal, libc::SIG_IGN) };
+        }
+        for stream in (0..3).filter(|stream| CLOSED.load(Ordering::Relaxed) & 1 << stream != 0) {
+            // SAFETY: nothing is written or read from here on by this process before it becomes the command.
+            unsafe { libc::close(stream) };
         }
         // SAFETY: a valid structure.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, std::ptr::null_mut()) };
@@ -87,6 +113,7 @@ pub(super) fn start(
     let Some((program, arguments)) = command.split_first() else { return Err((2, "no command".to_owned())) };
     let mut starting = Command::new(program);
     starting.args(arguments);
+    let user = credentials.as_ref().map_or(String::new(), |credentials| format!(" as {credentials}"));
     // SAFETY: between fork and exec there are only system calls: nothing is allocated, and no lock is taken.
     unsafe {
         starting.pre_exec(move || {
@@ -96,7 +123,7 @@ pub(super) fn start(
     }
     starting.spawn().map_err(|error| {
         let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
-        (status, format!("cannot run {}: {error}", program.to_string_lossy()))
+        (status, format!("cannot run {}{user}: {error}", program.to_string_lossy()))
     })
 }
 
@@ -118,15 +145,16 @@ pub(super) fn ended(status: ExitStatus) -> Ended {
     }
 }
 
-/// Takes in processes that have lost their parent, when fdtrace is the first process of a container.
-pub(super) fn reap(child: u32) {
+/// Takes in processes that have lost their parent, when fdtrace is the first process of a container; but not those that
+/// somebody here waits for.
+pub(super) fn reap(others: &[u32]) {
     if std::process::id() != 1 {
         return;
     }
     loop {
         // SAFETY: all zeros are a valid structure.
         let mut found: libc::siginfo_t = unsafe { mem::zeroed() };
-        // Look before taking: the command itself is waited for elsewhere.
+        // Look before taking: some are waited for elsewhere.
         let options = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
         // SAFETY: a valid structure, which the kernel fills.
         if unsafe { libc::waitid(libc::P_ALL, 0, &raw mut found, options) } != 0 {
@@ -134,7 +162,7 @@ pub(super) fn reap(child: u32) {
         }
         // SAFETY: filled for a process that has ended, zeros otherwise.
         let pid = unsafe { found.si_pid() };
-        if pid == 0 || u32::try_from(pid) == Ok(child) {
+        if pid == 0 || u32::try_from(pid).is_ok_and(|pid| others.contains(&pid)) {
             return;
         }
         // SAFETY: takes numbers; the status is not wanted.

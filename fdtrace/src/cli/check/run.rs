@@ -1,9 +1,10 @@
 //! One check, from attaching to the exit status.
 
 use std::{
+    cell::Cell,
     io,
     path::PathBuf,
-    process::ExitCode,
+    process::{ExitCode, Stdio},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -31,6 +32,7 @@ use crate::{
     collect::{Sink, Written},
     handles::{Fold, Snapshot},
     kernel::{Filters, Settings},
+    process,
     record::{Limits, Recording},
     report,
     stream::Event,
@@ -67,6 +69,8 @@ struct Check<'a> {
 /// How the part that was watched came out.
 struct Watched {
     ended: Ended,
+    /// It is a service that ended by the signal that it was to end by.
+    as_told: bool,
     duration: Duration,
 }
 
@@ -89,14 +93,17 @@ impl Check<'_> {
         let snapshot = self.finish(&mut tracing, &mut view, &judge).await?;
         let findings = self.find(&view, &snapshot, &lock(&judge), &watched, start_ns);
         drop(tracing);
-        self.say(&findings)
+        self.say(&findings, watched.as_told)
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
         // The command is our child: whoever follows us follows it from its first moment, and we trace nothing of ours.
         let pids = match self.arguments.pids.as_slice() {
             [] => vec![std::process::id()],
-            pids => pids.to_vec(),
+            pids => match pids.iter().find(|pid| !process::exists(**pid)) {
+                Some(gone) => return Err(Failure::Usage(format!("there is no process {gone}"))),
+                None => process::with_descendants(pids),
+            },
         };
         let filters = Filters { pids, follow: true, ..Filters::default() };
         self.arguments
@@ -135,7 +142,7 @@ impl Check<'_> {
         if self.arguments.command.is_empty() {
             let end = begun + self.arguments.duration.unwrap_or_default();
             watch_until(tracing, view, signals, end).await?;
-            return Ok(Ok(Watched { ended: Ended::Running, duration: begun.elapsed() }));
+            return Ok(Ok(Watched { ended: Ended::Running, as_told: true, duration: begun.elapsed() }));
         }
         let mut child = match command::start(&self.arguments.command, self.passed, credentials) {
             Ok(child) => child,
@@ -144,10 +151,10 @@ impl Check<'_> {
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
         let until = self.arguments.until.as_deref();
-        let ended = run(tracing, view, signals, &mut child, until, self.arguments.signal).await?;
+        let (ended, as_told) = run(tracing, view, signals, &mut child, until, self.arguments.signal).await?;
         let duration = begun.elapsed();
         self.settle(tracing, judge, child.id()).await?;
-        Ok(Ok(Watched { ended, duration }))
+        Ok(Ok(Watched { ended, as_told, duration }))
     }
 
     /// Waits for what the command has left behind, for a while.
@@ -155,7 +162,7 @@ impl Check<'_> {
         let deadline = Instant::now() + self.settled.settle;
         loop {
             tracing.collector().settle().await?;
-            command::reap(child.unwrap_or(0));
+            command::reap(&[child.unwrap_or(0)]);
             if lock(judge).running().next().is_none() || Instant::now() >= deadline {
                 return Ok(());
             }
@@ -205,18 +212,26 @@ impl Check<'_> {
         findings
     }
 
-    fn say(&self, findings: &Findings) -> Result<ExitCode, Failure> {
+    fn say(&self, findings: &Findings, as_told: bool) -> Result<ExitCode, Failure> {
+        // Whatever cannot be written, the rest is.
+        let text = report::check::write_text(
+            &mut io::stderr().lock(),
+            findings,
+            self.arguments.output.error_style(),
+        );
+        let reports = self.arguments.reports.write(findings);
         let baseline = self.settled.write_baseline(findings)?;
-        report::check::write_text(&mut io::stderr().lock(), findings, self.arguments.output.error_style())?;
         if let Some((path, sites)) = baseline {
             let known = report::words::counted(sites as u64, "known leak");
             eprintln!("fdtrace: {known} written to {}", path.display());
         }
-        self.arguments.reports.write(findings)?;
+        reports?;
+        text?;
         Ok(ExitCode::from(match findings.verdict {
             // Whoever writes a baseline has decided to live with what leaks.
             Verdict::Leak if baseline.is_none() => self.settled.leak_exit_code,
             Verdict::Inconclusive => INCONCLUSIVE,
+            _ if as_told => 0,
             _ => status(findings.command.ended),
         }))
     }
@@ -231,7 +246,7 @@ fn status(ended: Ended) -> u8 {
     }
 }
 
-/// Runs the command to its end.
+/// Runs the command to its end: how it ended, and whether that was by the signal that it was to end by.
 async fn run(
     tracing: &mut Tracing,
     view: &mut View,
@@ -239,23 +254,23 @@ async fn run(
     child: &mut Child,
     until: Option<&str>,
     signal: i32,
-) -> Result<Ended, Failure> {
+) -> Result<(Ended, bool), Failure> {
     let pid = child.id().unwrap_or(0);
     let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
-    let mut condition = std::pin::pin!(holds(until));
+    let shell = Cell::new(0);
+    let mut condition = std::pin::pin!(holds(until, &shell));
     let mut told = false;
     let mut kill_at = None;
     loop {
         tokio::select! {
             biased;
-            // A service that ends by the signal that it was sent for its end has done as it was told.
-            ended = child.wait() => return Ok(match command::ended(ended?) {
-                Ended::Signal(by) if told && by == signal => Ended::Status(0),
-                ended => ended,
-            }),
-            signal = signals.next() => {
-                if !signals::is_from_terminal(signal) {
-                    signals::send(pid, signal);
+            ended = child.wait() => {
+                let ended = command::ended(ended?);
+                return Ok((ended, told && ended == Ended::Signal(signal)));
+            }
+            sent = signals.next() => {
+                if !signals::is_from_terminal(sent) {
+                    signals::send(pid, sent);
                 }
             }
             () = &mut condition, if !told => {
@@ -276,7 +291,7 @@ async fn run(
                 tracing.collector().flush().await?;
             }
             _ = witness.tick() => {
-                command::reap(pid);
+                command::reap(&[pid, shell.get()]);
                 tracing.witness().await?;
             }
         }
@@ -302,12 +317,17 @@ async fn watch_until(
 }
 
 /// Ends when a shell command has succeeded; never without one.
-async fn holds(command: Option<&str>) {
+async fn holds(command: Option<&str>, process: &Cell<u32>) {
     let Some(command) = command else { return std::future::pending().await };
     loop {
         let mut shell = Command::new("/bin/sh");
-        shell.arg("-c").arg(command).kill_on_drop(true);
-        if shell.status().await.is_ok_and(|status| status.success()) {
+        // What is read and written is the service's alone.
+        shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+        let Ok(mut running) = shell.spawn() else { return std::future::pending().await };
+        process.set(running.id().unwrap_or(0));
+        let holds = running.wait().await.is_ok_and(|status| status.success());
+        process.set(0);
+        if holds {
             return;
         }
         // A service needs a while before anybody can ask it something.

@@ -4,6 +4,8 @@ use std::{fs::File, io, os::fd::AsRawFd as _};
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
+use super::command::is_ignored;
+
 /// Signals that whoever started fdtrace may send to it for the command.
 const PASSED_ON: [libc::c_int; 6] =
     [libc::SIGHUP, libc::SIGINT, libc::SIGQUIT, libc::SIGTERM, libc::SIGUSR1, libc::SIGUSR2];
@@ -34,7 +36,9 @@ pub(super) struct Signals(Vec<(libc::c_int, Signal)>);
 impl Signals {
     /// Takes them, from now on.
     pub(super) fn take() -> io::Result<Self> {
-        let each = PASSED_ON.into_iter().map(|number| Ok((number, signal(SignalKind::from_raw(number))?)));
+        // What the command ignores it need not be sent.
+        let heard = PASSED_ON.into_iter().filter(|number| !is_ignored(*number));
+        let each = heard.map(|number| Ok((number, signal(SignalKind::from_raw(number))?)));
         each.collect::<io::Result<_>>().map(Self)
     }
 

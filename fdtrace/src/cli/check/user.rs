@@ -1,6 +1,6 @@
 //! Running the command as somebody else.
 
-use std::{ffi::CString, io};
+use std::{ffi::CString, fmt, io};
 
 use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid};
 
@@ -13,6 +13,12 @@ pub(super) struct Credentials {
     group: Gid,
     /// All groups, found before anything is started: nothing may be looked up between fork and exec.
     groups: Vec<Gid>,
+}
+
+impl fmt::Display for Credentials {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "user {} and group {}", self.user, self.group)
+    }
 }
 
 impl Credentials {
