@@ -76,7 +76,15 @@ pub struct Finished {
 /// # Errors
 /// When it cannot be started, or does not end in time (it is killed then).
 pub fn finish(command: &mut Command, patience: Duration) -> Result<Finished> {
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    finish_with(command, Stdio::null(), patience)
+}
+
+/// The same with something on its standard input.
+///
+/// # Errors
+/// As above.
+pub fn finish_with(command: &mut Command, stdin: Stdio, patience: Duration) -> Result<Finished> {
+    command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = Killed(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
     let stdout = collect(child.0.stdout.take().context("no standard output")?);
     let stderr = collect(child.0.stderr.take().context("no standard error")?);
