@@ -223,7 +223,7 @@ fn choose(window: &mut Window, index: usize) {
     let word = window.words[index];
     let page = word >> PAGE_SHIFT;
     let hash = (page ^ window.seed).wrapping_mul(MULTIPLIER) >> 32;
-    let slot = (KNOWN as u64 + (hash * CHOSEN >> 32)) as usize & (WINDOW_MAPPINGS - 1);
+    let slot = (KNOWN as u64 + ((hash * CHOSEN) >> 32)) as usize & (WINDOW_MAPPINGS - 1);
     // All ones for a word that has a page, and none of the bits that addresses have not.
     let is_small = (page >> (ADDRESS_BITS - PAGE_SHIFT as u32)).wrapping_sub(1) >> 63;
     let is_mapped = page.wrapping_neg() >> 63;

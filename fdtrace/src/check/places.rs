@@ -142,7 +142,7 @@ mod tests {
         }))))
     }
 
-    fn judge(sites: Vec<Event>) -> Judge {
+    fn judge(sites: &[Event]) -> Judge {
         let mut judge = Judge::default();
         for n in 1..=sites.len() as u64 {
             let call = Call { user_stack: n, ..Call::default() };
@@ -162,9 +162,9 @@ mod tests {
     #[test]
     fn an_unrolled_loop_is_one_site_where_lines_are_known() {
         let of_line = |id, offset, line| site(id, &[(Some("a"), offset, line)], true);
-        let unrolled = judge(vec![of_line(1, 16, Some(7)), of_line(2, 32, Some(7)), of_line(3, 48, Some(8))]);
+        let unrolled = judge(&[of_line(1, 16, Some(7)), of_line(2, 32, Some(7)), of_line(3, 48, Some(8))]);
         assert_eq!(places(&unrolled), [Place::Site(1), Place::Site(1), Place::Site(3)]);
-        let stripped = judge(vec![of_line(1, 16, None), of_line(2, 32, None)]);
+        let stripped = judge(&[of_line(1, 16, None), of_line(2, 32, None)]);
         assert_eq!(places(&stripped), [Place::Site(1), Place::Site(2)]);
     }
 
@@ -172,8 +172,8 @@ mod tests {
     fn a_chain_that_was_cut_is_of_the_only_one_that_begins_like_it() {
         let whole = site(1, &[(Some("libc"), 16, None), (Some("a"), 32, None)], true);
         let cut = site(2, &[(None, 16, None)], false);
-        assert_eq!(places(&judge(vec![whole.clone(), cut.clone()])), [Place::Site(1), Place::Site(1)]);
+        assert_eq!(places(&judge(&[whole.clone(), cut.clone()])), [Place::Site(1), Place::Site(1)]);
         let other = site(3, &[(Some("libc"), 16, None), (Some("a"), 48, None)], true);
-        assert_eq!(places(&judge(vec![whole, cut, other])), [Place::Site(1), Place::Site(2), Place::Site(3)]);
+        assert_eq!(places(&judge(&[whole, cut, other])), [Place::Site(1), Place::Site(2), Place::Site(3)]);
     }
 }
