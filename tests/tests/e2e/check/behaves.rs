@@ -1,10 +1,11 @@
 //! The command finds what it would find without the check.
 
 use super::{Running, check, check_script, ends, ran};
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, bpf_ids, finish, finish_with, turn};
 use std::{
-    fs, io,
+    fs,
+    io::{self, Write as _},
     os::unix::process::CommandExt as _,
     process::{Command, Stdio},
     thread,
@@ -185,9 +186,11 @@ fn killed() -> Result<()> {
     let pid = running.line()?;
     let held = bpf_ids::held_by(running.child.id())?;
     ensure!(!held.is_empty(), "it holds nothing");
+    // Waiting closes the input, which the command still reads.
+    let mut input = running.child.stdin.take().context("no standard input")?;
     running.child.kill()?;
     running.child.wait()?;
-    running.tell("still here")?;
+    writeln!(input, "still here")?;
     ensure!(running.line()? == "still here", "{pid} is gone as well");
     let deadline = Instant::now() + PATIENCE;
     while bpf_ids::all()?.intersection(&held).next().is_some() {

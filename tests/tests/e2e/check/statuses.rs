@@ -55,7 +55,7 @@ fn lost_events_are_never_clean() -> Result<()> {
         return Ok(());
     };
     let finished = ran(&mut command)?;
-    let lost = finished.stderr.contains("inconclusive");
+    let lost = finished.stderr.contains("INCONCLUSIVE");
     let status = finished.status.code();
     ensure!(status == Some(if lost { 24 } else { 0 }), "{}: {}", finished.status, finished.stderr);
     Ok(())
