@@ -2,7 +2,10 @@
 
 use std::{ffi::CString, fmt, io};
 
-use nix::unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid};
+use nix::{
+    errno::Errno,
+    unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid},
+};
 
 use super::super::Failure;
 
@@ -30,6 +33,8 @@ impl Credentials {
             Ok(number) => User::from_uid(Uid::from_raw(number)),
             Err(_) => User::from_name(user),
         }
+        // A machine without a list of users has numbers.
+        .or_else(|error| if error == Errno::ENOENT { Ok(None) } else { Err(error) })
         .map_err(|error| Failure::Failed(anyhow::anyhow!("--user {user}: {error}")))?;
         let number = found.as_ref().map(|user| user.uid).or_else(|| user.parse().ok().map(Uid::from_raw));
         let number = number.ok_or_else(|| unknown("user", user))?;

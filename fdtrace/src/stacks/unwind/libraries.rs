@@ -189,7 +189,9 @@ mod tests {
         let mut bytes = b"an older one; glibc-ld.so.cache1.1".to_vec();
         let names = b"liba.so.1\0/first/liba.so.1\0/second/liba.so.1\0";
         let start = u32::try_from(CACHE_HEADER + 3 * CACHE_ENTRY).expect("small");
-        bytes.extend([3, u32::try_from(names.len()).expect("small")].iter().flat_map(|number| number.to_ne_bytes()));
+        bytes.extend(
+            [3, u32::try_from(names.len()).expect("small")].iter().flat_map(|number| number.to_ne_bytes()),
+        );
         bytes.extend([0; CACHE_HEADER - 28]);
         for (flags, path) in [(0x0803, 27), (CACHE_FLAGS, 10), (CACHE_FLAGS, 27)] {
             let words = [flags, start, start + path, 0, 0, 0];
