@@ -251,10 +251,11 @@ fn is_steady(deeds: &Deeds<'_>, live: u64) -> bool {
 /// Of a program that was killed, perhaps before anybody could look at it often enough: it made what it kept all its life long.
 fn is_spread(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>) -> bool {
     let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
-    let third = end.saturating_sub(key.since) / 3;
     let ages = || deeds.of(Fate::Kept).map(|left| end.saturating_sub(left.generation));
+    // From its first one on: to load a program may take longer than all that it does.
+    let third = ages().max().unwrap_or(0) / 3;
     let made = |thirds: u64| ages().filter(|age| *age <= third * thirds).count();
-    let (last, later, all) = (made(1), made(2), made(3));
+    let (last, later, all) = (made(1), made(2), ages().count());
     all >= ENOUGH && [last, later - last, all - later].into_iter().all(|part| part >= all / 5)
 }
 

@@ -331,7 +331,7 @@ const KPROBE: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
-    Hook { role: Role::OpenAtExec, choices: &[EXEC_KPROBE, EXEC_FENTRY, EXEC_TRACEPOINT], without: NO_EXEC },
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_TRACEPOINT, EXEC_KPROBE, EXEC_FENTRY], without: NO_EXEC },
     Hook {
         role: Role::NoDescriptor,
         choices: &[NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_SYSCALL],
@@ -362,7 +362,7 @@ const FENTRY: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
-    Hook { role: Role::OpenAtExec, choices: &[EXEC_FENTRY, EXEC_KPROBE, EXEC_TRACEPOINT], without: NO_EXEC },
+    Hook { role: Role::OpenAtExec, choices: &[EXEC_TRACEPOINT, EXEC_FENTRY, EXEC_KPROBE], without: NO_EXEC },
     Hook {
         role: Role::NoDescriptor,
         choices: &[NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_SYSCALL],

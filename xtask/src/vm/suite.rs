@@ -110,7 +110,7 @@ const SAME_EVERYWHERE: [&str; 14] = [
 
 /// Programs of the corpus that a guest checks unless somebody asks for more: one for each way of the kernel's to keep a handle.
 const CORPUS_ONLY: &str = "accept-without-close,cache-with-eviction,descriptors-run-out,early-return,epoll-per-request,error-path,\
-                           exec-with-files-open,forgotten-files,leak-in-forked-child,mmap-without-munmap,rights-dropped,\
+                           forgotten-files,leak-in-forked-child,mmap-without-munmap,rights-dropped,\
                            shm-attach-without-detach,socketpair-per-call,thread-ends-with-file";
 
 fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {

@@ -9,12 +9,8 @@ fn sarif(findings: &Findings) -> Value {
 }
 
 fn assert_valid(findings: &Findings) {
-    let schema = include_str!("../../../../tests/schemas/sarif-2.1.0.json");
-    let mut schema: Value = serde_json::from_str(schema).expect("a schema");
-    // A pattern with a bracket too many, which is no regular expression; the language is not written.
-    for definition in ["run", "toolComponent"] {
-        schema["definitions"][definition]["properties"]["language"] = Value::Bool(true);
-    }
+    let schema = include_str!("../../../../tests/schemas/sarif-used.json");
+    let schema: Value = serde_json::from_str(schema).expect("a schema");
     let validator = jsonschema::validator_for(&schema).expect("a schema");
     let value = sarif(findings);
     let errors: Vec<String> =
