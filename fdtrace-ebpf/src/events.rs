@@ -19,35 +19,30 @@ const LOOK: u64 = 16;
 /// Sends one record of fixed size; counted when the ring is full.
 #[inline(always)]
 pub(crate) fn send<T: Copy + 'static>(record: &T) {
-    submit(record, true);
+    let _ = submit(record, true);
 }
 
 /// The same for a record that is the `number`th of its kind on this CPU: looking how full the ring is costs as much as
 /// filling it, so only some do.
 #[inline(always)]
 pub(crate) fn send_often<T: Copy + 'static>(record: &T, number: u64) {
-    submit(record, number.is_multiple_of(LOOK));
+    let _ = submit(record, number.is_multiple_of(LOOK));
 }
 
-#[inline(always)]
-fn submit<T: Copy + 'static>(record: &T, look: bool) {
-    let Some(mut slot) = EVENTS.reserve::<T>(0) else {
-        count(Counter::LostEvents);
-        return;
-    };
-    slot.write(*record);
-    slot.submit(if look { wakeup() } else { BPF_RB_NO_WAKEUP });
-}
-
-/// Sends one record of fixed size; false when the ring is full, which the caller counts besides.
+/// The same; false when the ring is full, for a caller that counts what that costs it besides.
 #[inline(always)]
 pub(crate) fn tell<T: Copy + 'static>(record: &T) -> bool {
+    submit(record, true)
+}
+
+#[inline(always)]
+fn submit<T: Copy + 'static>(record: &T, look: bool) -> bool {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
         count(Counter::LostEvents);
         return false;
     };
     slot.write(*record);
-    slot.submit(wakeup());
+    slot.submit(if look { wakeup() } else { BPF_RB_NO_WAKEUP });
     true
 }
 

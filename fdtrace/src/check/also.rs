@@ -28,11 +28,16 @@ const MOST: usize = 10;
 pub(super) type Name<'a> = &'a dyn Fn(Place) -> (String, String);
 
 /// All that was noticed besides.
-pub(super) fn noticed(judge: &Judge, judged: &[Judged], start_ns: u64, name: Name<'_>) -> Vec<Also> {
-    let places = Places::of(judge);
+pub(super) fn noticed(
+    judge: &Judge,
+    places: &Places,
+    judged: &[Judged],
+    start_ns: u64,
+    name: Name<'_>,
+) -> Vec<Also> {
     let shortages = judge.shortages().iter();
     let mut all: Vec<Also> =
-        shortages.filter_map(|shortage| of_shortage(judge, &places, shortage, name)).collect();
+        shortages.filter_map(|shortage| of_shortage(judge, places, shortage, name)).collect();
     all.extend(judged.iter().filter(|site| site.class == Class::Exec).map(|site| of_exec(judge, site)));
     all.extend(of_handles(judge));
     all.extend(peaks(judge));
@@ -57,7 +62,7 @@ fn also(judge: &Judge, kind: AlsoKind, image: ImageKey, count: u64) -> Also {
         comm: found.map(Image::name).unwrap_or_default(),
         count,
         limit: found.map(|image| image.limit).filter(|limit| *limit > 0),
-        at_ns: found.and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time),
+        at_ns: judge.end_of(image),
         examples: Vec::new(),
         top: Vec::new(),
         from: None,
@@ -117,8 +122,7 @@ fn of_handles(judge: &Judge) -> Vec<Also> {
                 entry.from = judge.image(maker).map(Image::name);
             }
             if entry.examples.len() < MOST_EXAMPLES && left.held.name.is_some() {
-                let end =
-                    judge.image(holder).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
+                let end = judge.end_of(holder);
                 entry.examples.push(example(left, maker, end));
             }
         }

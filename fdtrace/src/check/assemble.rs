@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{
     CommandRun, Finding, Findings, Steered, Verdict, also,
     judge::Judge,
-    places::Place,
+    places::{Place, Places},
     rule::{Judged, Rule},
 };
 use crate::{
@@ -29,7 +29,8 @@ impl Findings {
     ) -> Self {
         let sites: HashMap<&str, &Site> =
             document.sites.iter().map(|site| (site.id.as_str(), site)).collect();
-        let judged = rule.apply(judge);
+        let places = Places::of(judge);
+        let judged = rule.apply(judge, &places);
         let name = |place: Place| name(judge, &sites, place);
         Self {
             // Whoever steers says what the findings amount to.
@@ -38,7 +39,7 @@ impl Findings {
             command,
             trace: document.trace.clone(),
             sites: judged.iter().map(|found| finding(found, &sites)).collect(),
-            also: also::noticed(judge, &judged, start_ns, &name),
+            also: also::noticed(judge, &places, &judged, start_ns, &name),
             images: judge.programs(),
             steered: Steered::default(),
         }

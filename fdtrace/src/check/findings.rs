@@ -148,17 +148,6 @@ pub struct KeptBy {
     pub ended: Ended,
 }
 
-/// When something was held.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HeldAt {
-    /// When the program ended.
-    Exit,
-    /// When another program took its place.
-    Exec,
-    /// When the check ended.
-    End,
-}
-
 /// Something else that was noticed.
 #[derive(Clone, Debug)]
 pub struct Also {

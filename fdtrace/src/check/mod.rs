@@ -13,8 +13,8 @@ mod steering;
 mod tests;
 
 pub use findings::{
-    Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, HeldAt, KeptBy, Steered, Suppressing,
-    TopHolder, Verdict,
+    Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, KeptBy, Steered, Suppressing, TopHolder,
+    Verdict,
 };
 pub use judge::Judge;
 pub use rule::Rule;

@@ -126,11 +126,10 @@ struct Sentence {
 
 impl Rule<'_> {
     /// What each site did, worst first.
-    pub(super) fn apply(&self, judge: &Judge) -> Vec<Judged> {
+    pub(super) fn apply(&self, judge: &Judge, same: &Places) -> Vec<Judged> {
         let alive: Vec<(usize, LeftOpen)> = judge.still_held().collect();
         let mut alive_by_group: HashMap<usize, Vec<&LeftOpen>> = HashMap::new();
         alive.iter().for_each(|(group, left)| alive_by_group.entry(*group).or_default().push(left));
-        let same = Places::of(judge);
         let mut places: BTreeMap<Place, BTreeMap<ImageKey, Deeds<'_>>> = BTreeMap::new();
         for (index, group) in judge.groups() {
             let deeds = places.entry(same.place(group)).or_default().entry(group.image).or_default();
@@ -250,7 +249,7 @@ fn is_steady(deeds: &Deeds<'_>, live: u64) -> bool {
 
 /// Of a program that was killed, perhaps before anybody could look at it often enough: it made what it kept all its life long.
 fn is_spread(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>) -> bool {
-    let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
+    let end = judge.end_of(key);
     let ages = || deeds.of(Fate::Kept).map(|left| end.saturating_sub(left.generation));
     // From its first one on: to load a program may take longer than all that it does.
     let third = ages().max().unwrap_or(0) / 3;
@@ -302,7 +301,7 @@ fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, fate: Fate) -> KeptB
 
 /// Those that were described, oldest first.
 fn examples(judge: &Judge, deeds: &Deeds<'_>, fate: Fate, key: ImageKey) -> Vec<Example> {
-    let end = judge.image(key).and_then(|image| image.ended).map_or(judge.now(), |(time, _)| time);
+    let end = judge.end_of(key);
     let mut named: Vec<&LeftOpen> = deeds.of(fate).filter(|left| left.held.name.is_some()).collect();
     named.sort_by_key(|left| left.generation);
     named.into_iter().take(MOST_EXAMPLES).map(|left| example(left, key, end)).collect()

@@ -2,6 +2,7 @@
 
 use super::{
     Class, Judge,
+    places::Places,
     rule::{Judged, Rule},
 };
 use crate::{
@@ -102,7 +103,7 @@ impl Stream {
 
     fn judged(&self) -> Vec<Judged> {
         let rule = Rule { max_per_site: None, growth: &|_, _| Growth::Unknown, services: false };
-        rule.apply(&self.judge)
+        rule.apply(&self.judge, &Places::of(&self.judge))
     }
 
     /// The class and the number of the only site of which something is to be said.

@@ -5,7 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use fdtrace_common::census::Task;
 
 use super::{Sharer, references::Held};
-use crate::census::{Census, PF_KTHREAD};
+use crate::{
+    census::{Census, PF_KTHREAD},
+    stream::name_text,
+};
 
 /// A limit of descriptors.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -181,6 +184,5 @@ fn join(member: &mut Member, task: &Task) {
 }
 
 fn comm(task: &Task) -> String {
-    let end = task.comm.iter().position(|byte| *byte == 0).unwrap_or(task.comm.len());
-    String::from_utf8_lossy(&task.comm[..end]).into_owned()
+    name_text(&task.comm)
 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Births, Counts, Deaths, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
-use crate::stream::{Call, Cause, Described, Fact, Identity, ImageKey, Sought, Vitals};
+use crate::stream::{self, Call, Cause, Described, Fact, Identity, ImageKey, Sought, Vitals};
 
 /// How many kinds of handles can be told apart.
 pub const KIND_SLOTS: usize = 16;
@@ -284,10 +284,8 @@ fn identity(image: &Image) -> Arc<Identity> {
     if let Some(known) = &image.identity {
         return Arc::clone(known);
     }
-    let comm = image.comm.unwrap_or_default();
-    let end = comm.iter().position(|byte| *byte == 0).unwrap_or(comm.len());
     Arc::new(Identity {
-        comm: String::from_utf8_lossy(&comm[..end]).into_owned(),
+        comm: stream::name_text(&image.comm.unwrap_or_default()),
         exe: String::from_utf8_lossy(image.path.as_deref().unwrap_or_default()).into_owned(),
         cgroup: String::new(),
     })

@@ -297,3 +297,10 @@ pub struct Window {
 
 /// A task's name: up to 15 bytes that anybody may choose.
 pub type Name = [u8; fdtrace_common::wire::COMM_LEN];
+
+/// A task's name as text, without the zeros at its end.
+#[must_use]
+pub fn name_text(name: &Name) -> String {
+    let end = name.iter().position(|byte| *byte == 0).unwrap_or(name.len());
+    String::from_utf8_lossy(&name[..end]).into_owned()
+}

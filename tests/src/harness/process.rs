@@ -9,6 +9,14 @@ use std::{
     time::{Duration, Instant},
 };
 
+/// The number of a process that is gone.
+pub fn gone_process() -> Result<String> {
+    let mut child = Command::new("/proc/self/exe").arg("--list").stdout(Stdio::null()).spawn()?;
+    let gone = child.id().to_string();
+    child.wait()?;
+    Ok(gone)
+}
+
 /// A child process that is killed, by its own number, when the test lets go of it, panicking or not.
 #[derive(Debug)]
 pub(super) struct Killed(pub(super) Child);

@@ -21,10 +21,7 @@ fn refuses(finished: &Finished, word: &str) -> Result<()> {
 #[test]
 fn a_process_that_is_gone() -> Result<()> {
     let _turn = turn();
-    let mut child =
-        Command::new("/proc/self/exe").arg("--list").stdout(std::process::Stdio::null()).spawn()?;
-    let gone = child.id().to_string();
-    child.wait()?;
+    let gone = gone_process()?;
     let finished = live(&["-p", &gone])?;
     refuses(&finished, &gone)?;
     let lines = finished.stderr.lines().filter(|line| !line.trim().is_empty()).count();

@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use crate::{
     check::Ended,
-    stream::{Identity, ImageKey, Name},
+    stream::{Identity, ImageKey, Name, name_text},
 };
 
 /// One program in one process.
@@ -49,8 +49,7 @@ impl Image {
     pub(crate) fn name(&self) -> String {
         let told =
             self.identity.as_ref().map(|identity| identity.comm.as_str()).filter(|comm| !comm.is_empty());
-        let end = self.comm.iter().position(|byte| *byte == 0).unwrap_or(self.comm.len());
-        told.map_or_else(|| String::from_utf8_lossy(&self.comm[..end]).into_owned(), str::to_owned)
+        told.map_or_else(|| name_text(&self.comm), str::to_owned)
     }
 
     /// Its program.

@@ -101,8 +101,9 @@ impl Judge {
         self.unknown
     }
 
-    pub(crate) const fn now(&self) -> u64 {
-        self.now
+    /// When an image ended; for one that runs still, the time of the last event.
+    pub(crate) fn end_of(&self, key: ImageKey) -> u64 {
+        self.image(key).and_then(|image| image.ended).map_or(self.now, |(time, _)| time)
     }
 
     pub(crate) fn groups(&self) -> impl Iterator<Item = (usize, &Group)> {

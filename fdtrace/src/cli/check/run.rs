@@ -232,17 +232,8 @@ impl Check<'_> {
             Verdict::Leak if baseline.is_none() => self.settled.leak_exit_code,
             Verdict::Inconclusive => INCONCLUSIVE,
             _ if as_told => 0,
-            _ => status(findings.command.ended),
+            _ => findings.command.ended.status().map_or(0, |status| u8::try_from(status).unwrap_or(u8::MAX)),
         }))
-    }
-}
-
-/// The command's own status; 128 and the signal that killed it, as shells have it.
-fn status(ended: Ended) -> u8 {
-    match ended {
-        Ended::Status(code) => u8::try_from(code).unwrap_or(u8::MAX),
-        Ended::Signal(signal) => u8::try_from(128 + signal).unwrap_or(u8::MAX),
-        Ended::Exec | Ended::Running => 0,
     }
 }
 

@@ -40,10 +40,7 @@ fn reports_that_cannot_be_written() -> Result<()> {
 #[test]
 fn a_process_that_is_gone() -> Result<()> {
     let _turn = turn();
-    let mut child =
-        Command::new("/proc/self/exe").arg("--list").stdout(std::process::Stdio::null()).spawn()?;
-    let gone = child.id().to_string();
-    child.wait()?;
+    let gone = gone_process()?;
     let mut command = Command::new(fdtrace()?);
     command.args(["check", "--pid", &gone, "--duration", "1s"]);
     ends(&finish(&mut command, PATIENCE)?, 2, &gone)

@@ -28,9 +28,7 @@ fn run(arguments: &[&str]) -> Result<Finished> {
 #[test]
 fn a_process_that_is_gone() -> Result<()> {
     let _turn = turn();
-    let mut child = Command::new("/proc/self/exe").arg("--list").stdout(Stdio::null()).spawn()?;
-    let gone = child.id().to_string();
-    child.wait()?;
+    let gone = gone_process()?;
     for arguments in [vec!["--pid", &gone], vec!["--json", "--pid", &gone]] {
         let finished = run(&arguments)?;
         refuses(&finished, 1, &gone)?;
