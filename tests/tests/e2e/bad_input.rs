@@ -1,7 +1,7 @@
 //! What cannot be done is refused with a sentence.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Finished, NOBODY, PATIENCE, Scratch, fdtrace, finish, turn};
+use fdtrace_tests::harness::{Finished, NOBODY, PATIENCE, Scratch, fdtrace, finish, gone_process, turn};
 use std::{os::unix::process::CommandExt as _, process::Command};
 
 fn live(arguments: &[&str]) -> Result<Finished> {

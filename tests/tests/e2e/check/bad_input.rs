@@ -2,7 +2,7 @@
 
 use super::{check, ends, ran, work};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, fdtrace, finish, turn};
+use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, fdtrace, finish, gone_process, turn};
 use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 #[test]

@@ -2,14 +2,10 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Explained, Explanation, Finished, NOBODY, Scratch, Workload, explain_command, fdtrace, in_own_processes,
-    possible, turn, unless_refused,
+    Explained, Explanation, Finished, NOBODY, Scratch, Workload, explain_command, fdtrace, gone_process,
+    in_own_processes, possible, turn, unless_refused,
 };
-use std::{
-    fs,
-    os::unix::process::CommandExt as _,
-    process::{Command, Stdio},
-};
+use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 /// One sentence on standard error that has a word in it, and nothing on standard output.
 fn refuses(finished: &Finished, status: i32, word: &str) -> Result<()> {
