@@ -1,6 +1,9 @@
 //! Kernel functions by address and by name, from `/proc/kallsyms`.
 
-use std::{io, ops::Range};
+use std::{io, iter, ops::Range};
+
+/// The kernel prints a pointer in full width (`%px`, kernel/kallsyms.c).
+const ADDRESS_DIGITS: usize = size_of::<usize>() * 2;
 
 /// A kernel function and a place in it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,11 +29,12 @@ impl Symbols {
     /// # Errors
     /// When the file cannot be read.
     pub fn load() -> io::Result<Self> {
-        Ok(Self::parse(&String::from_utf8_lossy(&std::fs::read("/proc/kallsyms")?)))
+        Ok(Self::parse(&std::fs::read("/proc/kallsyms")?))
     }
 
-    fn parse(text: &str) -> Self {
-        let mut found: Vec<(u64, &str)> = text.lines().filter_map(parse_line).collect();
+    fn parse(text: &[u8]) -> Self {
+        let functions = lines(text).filter(|line| matches!(line.kind, b't' | b'T' | b'w' | b'W'));
+        let mut found: Vec<(u64, &str)> = functions.map(|line| (line.address, line.name)).collect();
         found.sort_by_key(|(address, _)| *address);
         let mut symbols = Self::default();
         for (address, name) in found {
@@ -93,29 +97,43 @@ impl Symbols {
 /// When kallsyms cannot be read.
 pub(super) fn data<const N: usize>(names: [&str; N]) -> io::Result<[Option<u64>; N]> {
     let text = std::fs::read("/proc/kallsyms")?;
-    let text = String::from_utf8_lossy(&text);
     let mut found = [None; N];
-    for line in text.lines() {
-        let mut words = line.split_ascii_whitespace();
-        let (Some(address), Some(_), Some(name), None) =
-            (words.next(), words.next(), words.next(), words.next())
-        else {
-            continue;
-        };
-        if let Some(place) = names.iter().position(|wanted| *wanted == name) {
-            found[place] = u64::from_str_radix(address, 16).ok().filter(|address| *address != 0);
+    for line in lines(&text).filter(|line| !line.is_of_module) {
+        if let Some(place) = names.iter().position(|wanted| *wanted == line.name) {
+            found[place] = Some(line.address).filter(|address| *address != 0);
         }
     }
     Ok(found)
 }
 
-/// `ffffffff81000000 T name [module]`; only text symbols.
-fn parse_line(line: &str) -> Option<(u64, &str)> {
-    let mut words = line.split_ascii_whitespace();
-    let address = u64::from_str_radix(words.next()?, 16).ok()?;
-    let kind = words.next()?;
-    let name = words.next()?;
-    matches!(kind, "t" | "T" | "w" | "W").then_some((address, name))
+/// `ffffffff81000000 T name\t[module]`
+struct Line<'a> {
+    address: u64,
+    kind: u8,
+    name: &'a str,
+    is_of_module: bool,
+}
+
+/// A tracer reads this at every start, and there are a quarter of a million lines: they are taken apart by bytes.
+fn lines(text: &[u8]) -> impl Iterator<Item = Line<'_>> {
+    let mut rest = text;
+    let each_line = iter::from_fn(move || {
+        let end = memchr::memchr(b'\n', rest).unwrap_or(rest.len());
+        let (line, behind) = (!rest.is_empty()).then(|| rest.split_at(end))?;
+        rest = behind.get(1..).unwrap_or_default();
+        Some(line)
+    });
+    each_line.filter_map(|line| {
+        let (digits, behind) = line.split_at_checked(ADDRESS_DIGITS)?;
+        let [b' ', kind, b' ', name @ ..] = behind else { return None };
+        let end = memchr::memchr(b'\t', name);
+        let name = std::str::from_utf8(&name[..end.unwrap_or(name.len())]).ok()?;
+        Some(Line { address: hexadecimal(digits)?, kind: *kind, name, is_of_module: end.is_some() })
+    })
+}
+
+fn hexadecimal(digits: &[u8]) -> Option<u64> {
+    digits.iter().try_fold(0, |number, digit| Some(number << 4 | u64::from(char::from(*digit).to_digit(16)?)))
 }
 
 /// Whether a symbol is this function or a copy that the compiler made of it; `.cold` parts are elsewhere in memory.
@@ -137,7 +155,7 @@ mod tests {
 
     #[test]
     fn resolves_addresses() {
-        let symbols = Symbols::parse(SAMPLE);
+        let symbols = Symbols::parse(SAMPLE.as_bytes());
         let inside = symbols.resolve(0xffff_ffff_8100_0010).expect("inside a function");
         assert_eq!((inside.name.as_str(), inside.offset), ("alloc_empty_file", 0x10));
         assert_eq!(symbols.function(0xffff_ffff_c000_0001), Some("ovl_open"));
@@ -146,15 +164,23 @@ mod tests {
 
     #[test]
     fn finds_functions_with_compiler_suffixes() {
-        let symbols = Symbols::parse(SAMPLE);
+        let symbols = Symbols::parse(SAMPLE.as_bytes());
         assert_eq!(symbols.range_of("__alloc_file"), Some(0xffff_ffff_8100_0200..0xffff_ffff_8100_0300));
         assert_eq!(symbols.range_of("alloc_empty_file"), Some(0xffff_ffff_8100_0000..0xffff_ffff_8100_0100));
         assert_eq!(symbols.range_of("alloc_empty"), None);
     }
 
     #[test]
+    fn lines_that_are_none_are_left_out() {
+        let text = b"\nfffff\n00000000000000yz T name\n0000000000000001 Tname\n0000000000000002 T \xff\n\
+            00000000000000a3 T good\t[module]\n0000000000000004 T cut";
+        let found: Vec<_> = lines(text).map(|line| (line.address, line.name, line.is_of_module)).collect();
+        assert_eq!(found, [(0xa3, "good", true), (4, "cut", false)]);
+    }
+
+    #[test]
     fn hidden_addresses_resolve_nothing() {
-        let symbols = Symbols::parse("0000000000000000 T alloc_empty_file\n0000000000000000 T end\n");
+        let symbols = Symbols::parse(b"0000000000000000 T alloc_empty_file\n0000000000000000 T end\n");
         assert!(!symbols.has_addresses());
         assert!(symbols.contains("end"));
         assert_eq!(symbols.range_of("alloc_empty_file"), None);

@@ -6,6 +6,7 @@ use std::{collections::HashMap, fs::File, io, os::fd::FromRawFd as _, path::Path
 
 use btf_rs::{Backend, Btf, BtfType, FuncProto, Struct, Type};
 use memmap2::{Mmap, MmapOptions};
+use names::{Kind, Names};
 
 use super::error::{Error, Result};
 
@@ -15,8 +16,9 @@ const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
 /// The running kernel's types.
 pub(super) struct KernelTypes {
     btf: Btf,
+    /// `None` where the layout is not known: then the library looks through all types for each name.
+    names: Option<Names>,
     structs: HashMap<String, Struct>,
-    functions: HashMap<String, u32>,
 }
 
 impl KernelTypes {
@@ -27,19 +29,11 @@ impl KernelTypes {
         let btf = Btf::from_file_with_backend(path, Backend::Mmap)
             .or_else(|_| from_copy(path))
             .map_err(|error| Error::Btf(error.to_string()))?;
-        Ok(Self { btf, structs: HashMap::new(), functions: HashMap::new() })
+        Ok(Self::new(btf, mapped(path).and_then(|bytes| Names::read(&bytes))))
     }
 
-    /// Looks up many structures and functions at once, for whoever asks for them later. Without it each takes a
-    /// millisecond.
-    pub(super) fn prepare(&mut self, names: &[&str]) {
-        let Some(found) = mapped(Path::new(VMLINUX)).and_then(|btf| names::find(&btf, names)) else { return };
-        for (name, id) in found.structures {
-            if let Ok(Type::Struct(structure)) = self.btf.resolve_type_by_id(id) {
-                self.structs.insert(name, structure);
-            }
-        }
-        self.functions.extend(found.functions);
+    fn new(btf: Btf, names: Option<Names>) -> Self {
+        Self { btf, names, structs: HashMap::new() }
     }
 
     /// Byte offset of a field, such as `("file", "f_path.dentry")`, through anonymous members.
@@ -80,35 +74,46 @@ impl KernelTypes {
 
     /// The number of a function's type.
     pub(super) fn function(&self, name: &str) -> Option<u32> {
-        if let Some(known) = self.functions.get(name) {
-            return Some(*known);
-        }
-        let is_function = |id: &u32| matches!(self.btf.resolve_type_by_id(*id), Ok(Type::Func(_)));
-        self.btf.resolve_ids_by_name(name).ok()?.into_iter().find(is_function)
+        self.find(Kind::Function, name).map(|(id, _)| id)
     }
 
     /// The types of a tracepoint's arguments, as far as they matter: the name of the structure that a pointer points
     /// to, or an empty string. The `void *__data` in front is not among them.
     pub(super) fn tracepoint(&self, name: &str) -> Option<Vec<String>> {
-        let typedefs = self.btf.resolve_types_by_name(&format!("btf_trace_{name}")).ok()?;
-        let prototype = typedefs.iter().find_map(|found| match found {
-            Type::Typedef(typedef) => self.prototype(typedef),
-            _ => None,
-        })?;
+        let Type::Typedef(typedef) = self.find(Kind::Typedef, &format!("btf_trace_{name}"))?.1 else {
+            return None;
+        };
+        let prototype = self.prototype(&typedef)?;
         Some(prototype.parameters.iter().skip(1).map(|parameter| self.pointee(parameter)).collect())
     }
 
     /// The names of a function's arguments, in their order.
     pub(super) fn arguments(&self, function: &str) -> Option<Vec<String>> {
-        let found = self.btf.resolve_types_by_name(function).ok()?;
-        let prototype = found.iter().find_map(|found| match found {
-            Type::Func(function) => match self.btf.resolve_chained_type(function).ok()? {
-                Type::FuncProto(prototype) => Some(prototype),
-                _ => None,
-            },
-            _ => None,
-        })?;
+        let Type::Func(function) = self.find(Kind::Function, function)?.1 else { return None };
+        let Type::FuncProto(prototype) = self.btf.resolve_chained_type(&function).ok()? else { return None };
         prototype.parameters.iter().map(|parameter| self.btf.resolve_name(parameter).ok()).collect()
+    }
+
+    /// The first type of this kind and name, and its number.
+    fn find(&self, kind: Kind, name: &str) -> Option<(u32, Type)> {
+        let candidates = match &self.names {
+            Some(names) => names.find(kind, name).into_iter().collect(),
+            None => self.btf.resolve_ids_by_name(name).ok()?,
+        };
+        candidates.into_iter().find_map(|id| {
+            let found = self.btf.resolve_type_by_id(id).ok()?;
+            self.is(&found, kind, name).then_some((id, found))
+        })
+    }
+
+    fn is(&self, found: &Type, kind: Kind, name: &str) -> bool {
+        let named = |found: &dyn BtfType| self.btf.resolve_name(found).is_ok_and(|found| found == name);
+        match (kind, found) {
+            (Kind::Structure, Type::Struct(found)) => named(found),
+            (Kind::Typedef, Type::Typedef(found)) => named(found),
+            (Kind::Function, Type::Func(found)) => named(found),
+            _ => false,
+        }
     }
 
     fn prototype(&self, typedef: &dyn BtfType) -> Option<FuncProto> {
@@ -133,10 +138,7 @@ impl KernelTypes {
         if let Some(known) = self.structs.get(name) {
             return Some(known.clone());
         }
-        let found = self.btf.resolve_types_by_name(name).ok()?.into_iter().find_map(|found| match found {
-            Type::Struct(found) => Some(found),
-            _ => None,
-        })?;
+        let Type::Struct(found) = self.find(Kind::Structure, name)?.1 else { return None };
         self.structs.insert(name.to_owned(), found.clone());
         Some(found)
     }
@@ -237,9 +239,9 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_says_the_same() {
+    fn a_copy_without_its_names_says_the_same() {
         let btf = from_copy(Path::new(VMLINUX)).expect("a copy in memory");
-        let mut types = KernelTypes { btf, structs: HashMap::new(), functions: HashMap::new() };
+        let mut types = KernelTypes::new(btf, None);
         assert_eq!(types.offset("sock", "__sk_common.skc_family"), Some(16));
     }
 }

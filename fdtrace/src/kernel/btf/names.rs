@@ -1,44 +1,75 @@
-//! Types by name, many at once.
+//! Types by name.
 //!
-//! The library looks through all types for each name, which for three dozen names takes longer than everything else that
-//! a census does. This goes through them once. The layout is the kernel's (Documentation/bpf/btf.rst).
+//! The library looks through all types for each name, which for the hundred names of a start takes longer than all the
+//! rest that the tracer does itself. This goes through them once. The layout is the kernel's (Documentation/bpf/btf.rst).
 
-use std::collections::HashMap;
+use std::ffi::CStr;
+
+use fdtrace_common::hash;
 
 const MAGIC: u16 = 0xeb9f;
 /// `struct btf_type`: offset of the name, information, size or type.
 const TYPE_BYTES: usize = 12;
 
-/// The first structure, or the first function, of each of some names.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Names {
-    pub(super) structures: HashMap<String, u32>,
-    pub(super) functions: HashMap<String, u32>,
+/// What is looked up by name, as numbered in the kernel's records (`btf_type_kind`, include/uapi/linux/btf.h).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Structure = 4,
+    Typedef = 8,
+    Function = 12,
 }
 
-/// Looks for names; `None` where the bytes are not laid out as this expects.
-pub(super) fn find(btf: &[u8], wanted: &[&str]) -> Option<Names> {
-    let (types, strings) = sections(btf)?;
-    let mut found = Names::default();
-    let (mut at, mut id) = (0, 0);
-    while at < types.len() {
-        id += 1;
-        let record = types.get(at..at + TYPE_BYTES)?;
-        let (name, info) = (number(record, 0)?, number(record, 4)?);
-        let (kind, length) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
-        let list = match kind {
-            4 => Some(&mut found.structures),
-            12 => Some(&mut found.functions),
+impl Kind {
+    const fn of(number: u32) -> Option<Self> {
+        match number {
+            4 => Some(Self::Structure),
+            8 => Some(Self::Typedef),
+            12 => Some(Self::Function),
             _ => None,
-        };
-        if let Some(list) = list
-            && let Some(name) = is_one_of(strings.get(name as usize..)?, wanted)
-        {
-            list.entry(name.to_owned()).or_insert(id);
         }
-        at += TYPE_BYTES + behind(kind, length)?;
     }
-    Some(found)
+}
+
+/// The hash of each name and the number of its type, sorted. The names themselves stay where they are.
+#[derive(Debug)]
+pub(super) struct Names(Vec<(u64, u32)>);
+
+impl Names {
+    /// Goes through all types; `None` where the bytes are not laid out as this expects.
+    pub(super) fn read(btf: &[u8]) -> Option<Self> {
+        let (types, strings) = sections(btf)?;
+        let mut names = Vec::new();
+        let (mut at, mut id) = (0, 0);
+        while at < types.len() {
+            id += 1;
+            let record = types.get(at..at + TYPE_BYTES)?;
+            let (name, info) = (number(record, 0)?, number(record, 4)?);
+            let (kind, length) = (info >> 24 & 0x1f, (info & 0xffff) as usize);
+            if let Some(kind) = Kind::of(kind) {
+                let name = CStr::from_bytes_until_nul(strings.get(name as usize..)?).ok()?.to_bytes();
+                names.push((hash_of(kind, name), id));
+            }
+            at += TYPE_BYTES + behind(kind, length)?;
+        }
+        names.sort_unstable();
+        Some(Self(names))
+    }
+
+    /// The first type of this kind and name. Two names may have one hash: whoever asks compares.
+    pub(super) fn find(&self, kind: Kind, name: &str) -> Option<u32> {
+        let wanted = hash_of(kind, name.as_bytes());
+        let first = self.0.partition_point(|(hash, _)| *hash < wanted);
+        self.0.get(first).filter(|(hash, _)| *hash == wanted).map(|(_, id)| *id)
+    }
+}
+
+fn hash_of(kind: Kind, name: &[u8]) -> u64 {
+    let words = name.chunks(8).map(|chunk| {
+        let mut word = [0; 8];
+        word[..chunk.len()].copy_from_slice(chunk);
+        u64::from_ne_bytes(word)
+    });
+    hash::finish(words.fold(hash::mix(hash::SEED, kind as u64), hash::mix))
 }
 
 /// The types and the strings.
@@ -71,37 +102,35 @@ const fn behind(kind: u32, length: usize) -> Option<usize> {
     })
 }
 
-/// Which of the names the text begins with, its end included.
-fn is_one_of<'a>(text: &[u8], wanted: &[&'a str]) -> Option<&'a str> {
-    let first = text.first()?;
-    wanted
-        .iter()
-        .find(|name| {
-            name.as_bytes().first() == Some(first)
-                && text.starts_with(name.as_bytes())
-                && text.get(name.len()) == Some(&0)
-        })
-        .copied()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn this_kernel() -> Vec<u8> {
+        std::fs::read("/sys/kernel/btf/vmlinux").expect("the build machine's kernel has BTF")
+    }
+
     #[test]
     fn finds_what_this_kernel_has() {
-        let btf = std::fs::read("/sys/kernel/btf/vmlinux").expect("the build machine's kernel has BTF");
-        let found = find(&btf, &["file", "inode", "bpf_iter_task_file", "no_such_name"]).expect("its layout");
-        assert!(found.structures.contains_key("file") && found.structures.contains_key("inode"));
-        assert!(found.functions.contains_key("bpf_iter_task_file"));
-        assert_eq!(found.structures.len() + found.functions.len(), 3);
+        let names = Names::read(&this_kernel()).expect("its layout");
+        let known = [
+            (Kind::Structure, "file"),
+            (Kind::Structure, "inode"),
+            (Kind::Function, "bpf_iter_task_file"),
+            (Kind::Typedef, "btf_trace_sched_process_exit"),
+        ];
+        for (kind, name) in known {
+            assert!(names.find(kind, name).is_some(), "{name}");
+        }
+        assert_eq!(names.find(Kind::Structure, "no_such_name"), None);
+        assert_eq!(names.find(Kind::Structure, "bpf_iter_task_file"), None, "a function");
     }
 
     #[test]
     fn what_is_cut_or_strange_is_not_understood() {
-        assert_eq!(find(&[], &["file"]), None);
-        assert_eq!(find(&[0x9f, 0xeb, 1, 0], &["file"]), None);
-        let btf = std::fs::read("/sys/kernel/btf/vmlinux").expect("the build machine's kernel has BTF");
-        assert_eq!(find(&btf[..btf.len() / 2], &["file"]), None);
+        assert!(Names::read(&[]).is_none());
+        assert!(Names::read(&[0x9f, 0xeb, 1, 0]).is_none());
+        let btf = this_kernel();
+        assert!(Names::read(&btf[..btf.len() / 2]).is_none());
     }
 }

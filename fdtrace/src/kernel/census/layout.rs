@@ -4,48 +4,6 @@ use fdtrace_common::census::Layout;
 
 use crate::kernel::{btf::KernelTypes, error::Result};
 
-/// Everything that is looked up here and by the loader.
-pub(super) const NAMES: &[&str] = &[
-    "bpf_iter_bpf_map_elem",
-    "bpf_iter_task",
-    "bpf_iter_task_file",
-    "bpf_iter_task_vma",
-    "dentry",
-    "fdtable",
-    "file",
-    "files_struct",
-    "inode",
-    "io_file_table",
-    "io_fixed_file",
-    "io_ring_ctx",
-    "io_rsrc_data",
-    "io_rsrc_node",
-    "io_uring_task",
-    "ipc_namespace",
-    "mm_struct",
-    "mnt_namespace",
-    "mount",
-    "net",
-    "nsproxy",
-    "percpu_counter",
-    "pid",
-    "pid_namespace",
-    "scm_fp_list",
-    "shm_file_data",
-    "signal_struct",
-    "sk_buff",
-    "sock",
-    "socket",
-    "super_block",
-    "task_struct",
-    "tcp_sock",
-    "unix_address",
-    "unix_skb_parms",
-    "unix_sock",
-    "vfsmount",
-    "vm_area_struct",
-];
-
 /// How many bytes lie before the number in a namespace, as `/proc/PID/ns` shows it.
 fn number(types: &mut KernelTypes, namespace: &str) -> u32 {
     types.offset(namespace, "ns.inum").unwrap_or(u32::MAX)

@@ -71,7 +71,6 @@ impl CensusPrograms {
             return Err(Error::Capability { missing: missing.to_string() });
         }
         let mut types = KernelTypes::open()?;
-        types.prepare(layout::NAMES);
         raise_memlock();
         let layout = layout::of_iterators(&mut types)?;
         let loaded = Loaded::new(OBJECT, ("LAYOUT", bytes_of(&layout)))?;
