@@ -425,7 +425,7 @@ pub struct Failure {
     pub tgid: u32,
     /// The error number, positive (ENFILE is 23, EMFILE is 24).
     pub errno: i32,
-    /// How many there were since the last record of this process and error, this one included.
+    /// How many of this error the process has got so far; again from 1 when it has become another program.
     pub times: u32,
     /// `CLOCK_MONOTONIC` in ns.
     pub time: u64,

@@ -16,7 +16,7 @@ const TARGET: &str = "x86_64-unknown-linux-gnu";
 pub(crate) enum Linkage {
     /// The libraries of this machine.
     Dynamic,
-    /// Nothing. With glibc all the same, because it is there wherever Rust is.
+    /// Nothing, as in guests. With glibc all the same, because it is there wherever Rust is; and with debug assertions.
     Static,
 }
 
@@ -82,23 +82,30 @@ impl Build {
 }
 
 fn command(linkage: Linkage, arguments: &[&str]) -> Result<Command> {
+    let mut cargo = match linkage {
+        Linkage::Static => tested(arguments)?,
+        Linkage::Dynamic => {
+            let mut cargo = Command::new(run::cargo());
+            cargo.current_dir(run::checkout()?).args(arguments).args(["--release", "--locked"]);
+            cargo
+        }
+    };
+    cargo.args(["--message-format", "json-render-diagnostics"]).stdin(Stdio::null()).stdout(Stdio::piped());
+    Ok(cargo)
+}
+
+/// Cargo with a verb, for what is tested.
+pub(crate) fn tested(arguments: &[&str]) -> Result<Command> {
     let checkout = run::checkout()?;
+    // In a folder of its own: other flags for the compiler would build everything again each time they change.
+    let target_dir = run::metadata(&checkout, TARGET)?.target_directory.join("vm");
     let mut cargo = Command::new(run::cargo());
-    cargo.current_dir(&checkout).args(arguments).args([
-        "--release",
-        "--locked",
-        "--message-format",
-        "json-render-diagnostics",
-    ]);
-    if linkage == Linkage::Static {
-        // In a folder of its own: other flags for the compiler would build everything again each time they change.
-        let target_dir = run::metadata(&checkout, TARGET)?.target_directory.join("vm");
-        cargo
-            .args(["--target", TARGET, "--target-dir"])
-            .arg(target_dir)
-            .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
-            .env_remove("CARGO_ENCODED_RUSTFLAGS");
-    }
-    cargo.stdin(Stdio::null()).stdout(Stdio::piped());
+    cargo
+        .current_dir(&checkout)
+        .args(arguments)
+        .args(["--profile", "tested", "--locked", "--target", TARGET, "--target-dir"])
+        .arg(target_dir)
+        .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
+        .env_remove("CARGO_ENCODED_RUSTFLAGS");
     Ok(cargo)
 }

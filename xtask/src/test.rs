@@ -2,11 +2,14 @@
 
 use crate::{
     callsites, corpus, ebpf,
-    programs::{Linkage, Suite},
+    programs::{self, Linkage, Suite},
     run, vm,
 };
 use anyhow::{Result, bail};
-use std::process::{Command, ExitCode};
+use std::{
+    process::{Command, ExitCode},
+    time::{Duration, Instant},
+};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,13 +29,17 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
-/// What each part is called, and whether it passed.
-type Verdicts = Vec<(&'static str, bool)>;
+/// What came of a part.
+struct Verdict {
+    name: &'static str,
+    passed: bool,
+    took: Duration,
+}
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let install = !args.no_install && run::is_root()?;
     let filter = args.filter.as_deref();
-    let mut verdicts = Verdicts::new();
+    let mut verdicts = Vec::new();
     part(&mut verdicts, "unit tests", || unit_tests(filter));
     if !args.no_ebpf {
         part(&mut verdicts, "BPF object", || {
@@ -50,23 +57,19 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 
 /// Runs one part. A part that fails does not keep the next ones from being run: whoever waits for all of this wants to
 /// know all of it.
-fn part(verdicts: &mut Verdicts, name: &'static str, run: impl FnOnce() -> Result<()>) {
+fn part(verdicts: &mut Vec<Verdict>, name: &'static str, run: impl FnOnce() -> Result<()>) {
     println!("\n==== {name}");
+    let began = Instant::now();
     let outcome = run();
     if let Err(error) = &outcome {
         println!("{name}: {error:#}");
     }
-    verdicts.push((name, outcome.is_ok()));
+    verdicts.push(Verdict { name, passed: outcome.is_ok(), took: began.elapsed() });
 }
 
 /// The programs that read BTF and attach are tested by the parts that follow.
 fn unit_tests(filter: Option<&str>) -> Result<()> {
-    run::succeed(
-        Command::new(run::cargo())
-            .current_dir(run::checkout()?)
-            .args(["test", "--workspace", "--locked", "--lib", "--bins"])
-            .args(filter),
-    )
+    run::succeed(programs::tested(&["test", "--workspace", "--lib", "--bins"])?.args(filter))
 }
 
 /// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual
@@ -97,12 +100,12 @@ fn virtual_machines(install: bool, filter: Option<&str>) -> Result<()> {
     }
 }
 
-fn summary(verdicts: &Verdicts) -> ExitCode {
+fn summary(verdicts: &[Verdict]) -> ExitCode {
     println!("\n==== summary");
-    for (name, passed) in verdicts {
-        println!("{name}: {}", if *passed { "ok" } else { "FAILED" });
+    for Verdict { name, passed, took } in verdicts {
+        println!("{name}: {}, {} s", if *passed { "ok" } else { "FAILED" }, took.as_secs());
     }
-    let passed = verdicts.iter().filter(|(_, passed)| *passed).count();
+    let passed = verdicts.iter().filter(|verdict| verdict.passed).count();
     println!("parts: {passed} passed, {} failed", verdicts.len() - passed);
     if passed == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -29,19 +29,9 @@ const EMFILE: i64 = -24;
 const FEW: u32 = 16;
 const BPF_ANY: u64 = 0;
 
-/// Errors of a process.
-#[repr(C)]
-#[derive(Clone, Copy)]
-struct Told {
-    /// So many were told.
-    told: u32,
-    /// So many there were.
-    times: u32,
-}
-
-/// By process and error number.
+/// How many errors there were, by process (upper half) and error number. The collector reads it too.
 #[map]
-static FAILURES: LruHashMap<u64, Told> = LruHashMap::with_max_entries(1024, 0);
+static FAILURES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(1024, 0);
 
 /// A return probe has as many instances as the kernel gives it; on old kernels it can miss calls.
 #[kretprobe]
@@ -101,37 +91,72 @@ fn descriptor_returned(value: i32) {
     }
 }
 
-/// Tells of an error of the current process; false when it is none of ours. A process that has no descriptors left asks
-/// again and again, so after the first few it is told how often.
+/// Counts an error of the current process; false when it is none of ours.
 #[inline(always)]
 fn failed(errno: i32) -> bool {
     let tgid = current_process();
     if tgid == config::get!(tracer) || !filter::admits(tgid) {
         return false;
     }
-    let key = u64::from(tgid) << 32 | errno as u64;
-    let before = FAILURES.get_ptr_mut(key);
-    let (told, now_are) = match before {
+    let key = key(tgid, errno);
+    let times = match FAILURES.get_ptr_mut(key) {
         // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
-        Some(state) => unsafe {
-            (*state).times += 1;
-            ((*state).told, (*state).times)
+        Some(times) => unsafe {
+            *times += 1;
+            *times
         },
-        None => (0, 1),
+        None => {
+            let _ = FAILURES.insert(key, 1, BPF_ANY);
+            1
+        }
     };
-    if now_are > FEW && now_are < told.saturating_mul(2) {
-        return true;
+    if is_told(times) {
+        tell(tgid, errno, times);
     }
-    let _ = FAILURES.insert(key, Told { told: now_are, times: now_are }, BPF_ANY);
+    true
+}
+
+/// A process that has no descriptors left asks again and again: after the first few it is told when they have doubled.
+#[inline(always)]
+const fn is_told(times: u32) -> bool {
+    times <= FEW || times.is_power_of_two()
+}
+
+/// Before the current process is no more, or another program: what was not told yet.
+#[inline(always)]
+pub(super) fn tell_rest(tgid: u32) {
+    tell_rest_of(tgid, -ENFILE as i32);
+    tell_rest_of(tgid, -EMFILE as i32);
+}
+
+#[inline(always)]
+fn tell_rest_of(tgid: u32, errno: i32) {
+    let key = key(tgid, errno);
+    let Some(times) = FAILURES.get_ptr(key) else { return };
+    // SAFETY: the pointer is to a value of the map, not null.
+    let times = unsafe { *times };
+    if !is_told(times) {
+        tell(tgid, errno, times);
+    }
+    // The next process of this number, or the next program, begins anew. Gone already is gone.
+    let _ = FAILURES.remove(key);
+}
+
+#[inline(always)]
+fn tell(tgid: u32, errno: i32, times: u32) {
     events::send(&Failure {
         tag: Tag::Failure as u8,
         reserved: [0; 3],
         tgid,
         errno,
-        times: now_are - told,
+        times,
         time: now(),
         limit: limit(Task::current().address()),
         comm: bpf_get_current_comm().unwrap_or_default(),
     });
-    true
+}
+
+#[inline(always)]
+fn key(tgid: u32, errno: i32) -> u64 {
+    u64::from(tgid) << 32 | errno as u64
 }

@@ -12,6 +12,7 @@ use fdtrace_common::{
     wire::{COMM_LEN, Exec, Exit, Fork, Moment, Tag},
 };
 
+use super::failures;
 use crate::{
     config,
     counters::count,
@@ -64,6 +65,7 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     debug!(&ctx, "exec {}", tgid);
+    failures::tell_rest(tgid);
     let Some(record) = EXEC.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map's value is one `Exec`, used by this program only.
     let record = unsafe { &mut *record };
@@ -96,6 +98,7 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     debug!(&ctx, "exit {}", tgid);
+    failures::tell_rest(tgid);
     filter::exited(tgid);
     let code: u32 = read(task, config::get!(offsets.task_exit_code));
     end(&Exit {

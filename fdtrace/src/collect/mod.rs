@@ -9,6 +9,7 @@ mod census;
 mod chains;
 mod heal;
 mod requests;
+mod shortages;
 mod survivors;
 mod what;
 mod worker;

@@ -18,6 +18,7 @@ use super::{
     heal::Healer,
     monotonic_ns,
     requests::{Look, Request, Sink, Written},
+    shortages::Shortages,
     survivors::Survivors,
     what,
 };
@@ -76,6 +77,7 @@ pub(super) struct Worker {
     chains: Chains,
     bell: Bell,
     survivors: Option<Survivors>,
+    shortages: Shortages,
     counters: Counters,
     batch: Vec<Event>,
     sink: Option<Box<dyn Sink>>,
@@ -100,6 +102,7 @@ impl Worker {
             chains: Chains::start(setup.tracer.rules()?, setup.modules)?,
             symbols: setup.symbols,
             survivors,
+            shortages: Shortages::default(),
             bell,
             tracer: setup.tracer,
             fold: Fold::watched(),
@@ -165,6 +168,7 @@ impl Worker {
         self.check_losses();
         self.drain();
         self.count_swallowed();
+        self.count_shortages();
         let vitals = self.vitals();
         self.feed(vec![Event::Look(Box::new(vitals))]);
         Look { snapshot: Snapshot::of(&self.fold, vitals.time, min_age_ns), costs: self.tracer.costs() }
@@ -208,6 +212,14 @@ impl Worker {
             let told = survivors.tell(&swallowed);
             self.feed(told);
         }
+    }
+
+    /// Errors that the kernel side has counted and not told of yet.
+    fn count_shortages(&mut self) {
+        // A map that cannot be read now is read the next time.
+        let table = self.tracer.failures().unwrap_or_default();
+        let more = self.shortages.in_table(&table, monotonic_ns());
+        self.feed(more);
     }
 
     fn vitals(&self) -> Vitals {
@@ -311,11 +323,11 @@ impl Worker {
 
     fn drain_batch(&mut self) -> usize {
         let (batch, chains, malformed) = (&mut self.batch, &mut self.chains, &mut self.malformed);
-        let symbols = &self.symbols;
+        let (symbols, shortages) = (&self.symbols, &mut self.shortages);
         let taken = self.tracer.drain(BATCH, |record| match decode(record) {
             Ok(Record::Event(event)) => {
                 chains.note_program(&event);
-                batch.push(event);
+                batch.extend(shortages.news_of(event));
             }
             Ok(Record::Begun(stack)) => chains.begin(stack),
             Ok(Record::Window(window)) => chains.go_on(window),

@@ -272,6 +272,15 @@ impl Tracer {
         Ok(found)
     }
 
+    /// How often processes could not have a handle or a descriptor: `(process << 32 | error number, times)` of each that
+    /// is still the program that got the error.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn failures(&self) -> Result<Vec<(u64, u32)>> {
+        bpf::elements(self.map("FAILURES")?).map_err(system("the table of failures cannot be read"))
+    }
+
     /// Makes the kernel side forget which call chains it has sent: each is sent again when it is next seen.
     ///
     /// # Errors

@@ -157,7 +157,7 @@ pub struct Shortage {
     pub tgid: u32,
     /// The error number, positive.
     pub errno: i32,
-    /// How often, since the last event of this process and error.
+    /// How often: from the ring, so far; in the stream, since the last event of this process and error.
     pub times: u32,
     /// The process's soft limit of descriptors; 0 when nobody knows.
     pub limit: u64,

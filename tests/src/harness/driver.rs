@@ -6,7 +6,11 @@ use super::{
     say,
     scratch::Scratch,
 };
-use crate::{expected, truth::Truth, workload::NotPossible};
+use crate::{
+    expected,
+    truth::Truth,
+    workload::{self, NotPossible},
+};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::{
@@ -53,6 +57,21 @@ pub fn possible<T>(what: &str, result: Result<T>) -> Result<Option<T>> {
         }
         None => Err(error).with_context(|| format!("{what}: expected.toml does not say that it is refused")),
     }
+}
+
+/// All steps of the workload that are possible on this kernel, `of_each` times each, as its arguments.
+///
+/// # Errors
+/// When the kernel is not listed.
+pub fn possible_steps(of_each: u32) -> Result<Vec<String>> {
+    let mut steps = Vec::new();
+    for name in workload::names() {
+        match expected::not_possible(&kernel_release(), name)? {
+            None => steps.push(format!("{name}={of_each}")),
+            Some(reason) => say(&format!("without {name}: {reason}")),
+        }
+    }
+    Ok(steps)
 }
 
 /// A workload that makes no handle unless it is told to.

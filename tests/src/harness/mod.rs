@@ -18,7 +18,7 @@ mod tracer;
 pub use apart::{in_own_processes, unless_refused, with_own_mounts};
 pub use binaries::{fdtrace, workload};
 pub use document::{Document, Frame, Lost, MappedAt, Site};
-pub use driver::{Workload, possible};
+pub use driver::{Workload, possible, possible_steps};
 pub use explain::{
     Explained, Explanation, Process as ExplainedProcess, explain, explain_command, explain_text,
 };

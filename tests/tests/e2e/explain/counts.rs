@@ -2,11 +2,7 @@
 
 use super::Held;
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::{
-    expected::not_possible,
-    harness::{alone, explain, kernel_release, say, turn},
-    workload::names,
-};
+use fdtrace_tests::harness::{alone, explain, kernel_release, possible_steps, say, turn};
 
 fn alone_is_exact(step: &str) -> Result<()> {
     let _turn = turn();
@@ -26,64 +22,58 @@ macro_rules! steps {
     };
 }
 
-steps! {
-    open_files: "kept=200",
-    directories: "directories=20",
-    character_devices: "char-devices=20",
-    temporary_files: "temporary=20",
-    deleted_files: "deleted=20",
-    files_by_path_only: "paths=20",
-    duplicated_descriptors: "dups=500",
-    tcp_connections: "tcp-connections=20",
-    connections_closed_by_the_peer: "close-wait=20",
-    socketpairs: "socketpairs=20",
-    pipes: "pipes=20",
-    epoll_instances: "epoll=20",
-    eventfds: "eventfd=20",
-    inotify_instances: "inotify=20",
-    timerfds: "timerfd=20",
-    signalfds: "signalfd=20",
-    pidfds: "pidfd=20",
-    memfds: "memfd=20",
-    mapped_files: "mapped=200",
-    files_mapped_and_open: "mapped-open=50",
-    one_file_mapped_often: "vmas=500",
-    shared_anonymous_memory: "shared-anonymous=50",
-    shm_attachments: "shm-attach=100",
-    shm_segments_nobody_attaches: "shm-segments=20",
-    a_segment_two_processes_attach: "shm-both=50",
-    shm_in_huge_pages: "shm-huge=5",
-    files_in_flight: "scm-rights=600",
-    files_in_flight_in_sockets_in_flight: "scm-nested=300",
-    files_in_a_connection_nobody_accepted: "scm-embryo=300",
-    files_in_datagrams: "scm-datagram=600",
-    io_uring_files: "io-uring-files=200",
-    io_urings_without_descriptors: "io-uring-rings=20",
-    threads_that_open: "threads=20",
-    files_shared_with_children: "shared-children=50",
-    main_thread_exited: "main-exited=50",
-    tables_of_single_threads: "private-tables=50",
-    files_inherited_over_exec: "inherited=50",
-    running_programs: "running-programs=5",
-    executables_nothing_maps: "executables=5",
+mod each {
+    use super::alone_is_exact;
+    use anyhow::Result;
+
+    steps! {
+        open_files: "kept=200",
+        directories: "directories=20",
+        character_devices: "char-devices=20",
+        temporary_files: "temporary=20",
+        deleted_files: "deleted=20",
+        files_by_path_only: "paths=20",
+        duplicated_descriptors: "dups=500",
+        tcp_connections: "tcp-connections=20",
+        connections_closed_by_the_peer: "close-wait=20",
+        socketpairs: "socketpairs=20",
+        pipes: "pipes=20",
+        epoll_instances: "epoll=20",
+        eventfds: "eventfd=20",
+        inotify_instances: "inotify=20",
+        timerfds: "timerfd=20",
+        signalfds: "signalfd=20",
+        pidfds: "pidfd=20",
+        memfds: "memfd=20",
+        mapped_files: "mapped=200",
+        files_mapped_and_open: "mapped-open=50",
+        one_file_mapped_often: "vmas=500",
+        shared_anonymous_memory: "shared-anonymous=50",
+        shm_attachments: "shm-attach=100",
+        shm_segments_nobody_attaches: "shm-segments=20",
+        a_segment_two_processes_attach: "shm-both=50",
+        shm_in_huge_pages: "shm-huge=5",
+        files_in_flight: "scm-rights=600",
+        files_in_flight_in_sockets_in_flight: "scm-nested=300",
+        files_in_a_connection_nobody_accepted: "scm-embryo=300",
+        files_in_datagrams: "scm-datagram=600",
+        io_uring_files: "io-uring-files=200",
+        io_urings_without_descriptors: "io-uring-rings=20",
+        threads_that_open: "threads=20",
+        files_shared_with_children: "shared-children=50",
+        main_thread_exited: "main-exited=50",
+        tables_of_single_threads: "private-tables=50",
+        files_inherited_over_exec: "inherited=50",
+        running_programs: "running-programs=5",
+        executables_nothing_maps: "executables=5",
+    }
 }
 
 /// Everything that can hold something on this kernel, at once.
-fn everything() -> Result<Vec<String>> {
-    let mut steps = Vec::new();
-    for name in names() {
-        match not_possible(&kernel_release(), name)? {
-            None => steps.push(format!("{name}=20")),
-            Some(reason) => say(&format!("without {name}: {reason}")),
-        }
-    }
-    Ok(steps)
-}
-
 #[test]
 fn all_together() -> Result<()> {
     let _turn = turn();
-    let steps = everything()?;
+    let steps = possible_steps(20)?;
     let arguments: Vec<_> = steps.iter().map(String::as_str).collect();
     Held::new("all together", &arguments)?.context("it is not expected to be refused")?.check()
 }
@@ -92,7 +82,7 @@ fn all_together() -> Result<()> {
 #[test]
 fn all_together_in_namespaces() -> Result<()> {
     let _turn = turn();
-    let steps = everything()?;
+    let steps = possible_steps(20)?;
     let arguments: Vec<_> = ["--namespaces"].into_iter().chain(steps.iter().map(String::as_str)).collect();
     let Some(held) = Held::new("namespaces", &arguments)? else { return Ok(()) };
     ensure!(held.own()? == 1, "{:?}", held.truth.pids());
