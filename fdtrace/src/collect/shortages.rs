@@ -66,8 +66,8 @@ mod tests {
         Event::Failure(Shortage { time: 1, tgid: 7, errno: EMFILE, times, limit: 64 })
     }
 
-    fn times(event: Option<Event>) -> u32 {
-        match event {
+    fn more(shortages: &mut Shortages, times: u32) -> u32 {
+        match shortages.news_of(so_far(times)) {
             Some(Event::Failure(shortage)) => shortage.times,
             _ => 0,
         }
@@ -76,7 +76,7 @@ mod tests {
     #[test]
     fn the_stream_says_how_many_more() {
         let mut shortages = Shortages::default();
-        let news: Vec<_> = [1, 2, 16, 32].map(|so| times(shortages.news_of(so_far(so)))).into();
+        let news: Vec<_> = [1, 2, 16, 32].map(|times| more(&mut shortages, times)).into();
         assert_eq!(news, [1, 1, 14, 16]);
         let rest = shortages.in_table(&[(KEY, 50)], 9);
         assert_eq!(
@@ -91,15 +91,15 @@ mod tests {
         let mut shortages = Shortages::default();
         assert_eq!(shortages.in_table(&[(KEY, 20)], 9).len(), 1);
         assert_eq!(shortages.news_of(so_far(16)), None);
-        assert_eq!(times(shortages.news_of(so_far(32))), 12);
+        assert_eq!(more(&mut shortages, 32), 12);
     }
 
     #[test]
     fn the_next_process_of_a_number_begins_anew() {
         let mut shortages = Shortages::default();
-        assert_eq!(times(shortages.news_of(so_far(40))), 40);
+        assert_eq!(more(&mut shortages, 40), 40);
         let exit = Event::Exit { time: 2, tgid: 7, how: Leaving { signal: 0, status: 0, limit: 64 } };
         assert_eq!(shortages.news_of(exit.clone()), Some(exit));
-        assert_eq!(times(shortages.news_of(so_far(1))), 1);
+        assert_eq!(more(&mut shortages, 1), 1);
     }
 }

@@ -3,6 +3,7 @@
 //! What is measured lives in the example `bench`, which is optimized and holds the library; here is who starts it, in
 //! which order, and what the numbers are compared with.
 
+mod check;
 mod child;
 mod costs;
 mod explain;
@@ -37,6 +38,8 @@ enum What {
     Hooks(hooks::Args),
     /// Call chains by unwind tables, against those by frame pointers (root)
     Unwind(unwind::Args),
+    /// What a program pays for being checked (root)
+    Check(check::Args),
     /// `fdtrace explain` on many handles; beside lsof and lsfd where they are installed (root)
     Explain(explain::Args),
     /// Decoding and the table of handles, with synthetic records
@@ -57,6 +60,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     match &args.what {
         What::Hooks(args) => hooks::run(args)?,
         What::Unwind(args) => unwind::run(args)?,
+        What::Check(args) => check::run(args)?,
         What::Explain(args) => explain::run(args)?,
         What::Fold => fold::run()?,
         What::Record(args) => record::run(args)?,

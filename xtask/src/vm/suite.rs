@@ -29,6 +29,9 @@ pub(super) struct Options {
     /// Only the tests with this in their name
     #[arg(long, value_name = "TEXT", conflicts_with = "program")]
     filter: Option<String>,
+    /// All tests that can run in a guest, an hour for each two kernels, and not only those that tell kernels apart
+    #[arg(long, conflicts_with_all = ["filter", "program"])]
+    all: bool,
     /// How many guests at a time
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
     jobs: u8,
@@ -40,7 +43,13 @@ pub(super) struct Options {
 impl Options {
     /// All backends, as many machines as there may be.
     pub(super) fn for_all(filter: Option<&str>) -> Self {
-        Self { backends: Vec::new(), filter: filter.map(str::to_owned), jobs: 2, results_out: None }
+        Self {
+            backends: Vec::new(),
+            filter: filter.map(str::to_owned),
+            all: false,
+            jobs: 2,
+            results_out: None,
+        }
     }
 }
 
@@ -71,8 +80,8 @@ struct Outcome {
 /// `install`: what compiles the programs that the tests are tried on must be there, and is installed if it is not.
 pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, install: bool) -> Result<bool> {
     let backends = if options.backends.is_empty() { Backend::value_variants() } else { &options.backends };
-    let commands: Vec<_> =
-        backends.iter().map(|backend| command(*backend, options.filter.as_deref())).collect();
+    let which = Which::of(options);
+    let commands: Vec<_> = backends.iter().map(|backend| command(*backend, which)).collect();
     let init = guest::init()?;
     let mut files = guest::suite()?;
     files.extend(guest::programs(&callsites::build(install)?, &corpus::build(install)?)?);
@@ -88,19 +97,41 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
     Ok(outcomes.iter().all(|outcome| passed(&outcome.report, backends.len())))
 }
 
-/// How a file is named, cut, damaged and printed is no matter of kernels, and neither is what two looks or a look and a
-/// trace have in common; it is tested on the one that is running. So are the doctor's words, which cost another minute after its document, and how bad the other way to walk a stack would be.
-/// In a guest nobody maps the libraries of a program that is gone, and they are not found.
-const SAME_EVERYWHERE: [&str; 14] = [
+/// Which tests are run.
+#[derive(Clone, Copy)]
+enum Which<'a> {
+    /// Those that tell kernels apart, each thing once.
+    TellApart,
+    /// All that can run in a guest.
+    All,
+    /// Those with this in their name.
+    Named(&'a str),
+}
+
+impl<'a> Which<'a> {
+    fn of(options: &'a Options) -> Self {
+        match &options.filter {
+            Some(filter) => Self::Named(filter),
+            None if options.all => Self::All,
+            None => Self::TellApart,
+        }
+    }
+}
+
+/// What no kernel can change is tested on the one that is running: how files are named, cut, damaged and printed, what two
+/// looks have in common, what a command does to its statuses and signals, the doctor's words, how bad the other way to walk
+/// a stack would be. And in a guest nobody maps the libraries of a program that is gone, which is then not found.
+const SAME_EVERYWHERE: [&str; 15] = [
     "backends::doctor_says_it_in_words",
+    "bad_input::",
     "callsites::short_lived",
     "callsites::side_by_side",
-    "check::bad_input",
     "check::behaves",
     "check::signals",
     "check::statuses",
     "explain::growth",
     "explain::over_time",
+    "explain::refusals",
     "explain::traced",
     "recording::command",
     "recording::damage",
@@ -108,18 +139,34 @@ const SAME_EVERYWHERE: [&str; 14] = [
     "recording::output",
 ];
 
-/// Programs of the corpus that a guest checks unless somebody asks for more: one for each way of the kernel's to keep a handle.
-const CORPUS_ONLY: &str = "accept-without-close,cache-with-eviction,descriptors-run-out,early-return,epoll-per-request,error-path,\
-                           forgotten-files,leak-in-forked-child,mmap-without-munmap,rights-dropped,\
-                           shm-attach-without-detach,socketpair-per-call,thread-ends-with-file";
+/// What is tested in other tests as well, in other company: emulated machines are slow.
+const TWICE: [&str; 9] = [
+    "::each::",
+    "check::containers::one_in_another",
+    "check::containers::verdicts_are_the_same",
+    "explain::counts::all_together_in_namespaces",
+    "explain::moving",
+    "leaving::sigterm",
+    "older::a_record",
+    "recording::limits",
+    "recording::replay",
+];
 
-fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
-    // What does not depend on the backend is tested with one of them; emulated machines are slow.
-    let counting = ["counting::counts_from"];
-    let chosen = match (filter, backend) {
-        (Some(filter), _) => vec![filter],
-        (None, Backend::Kprobe) => SAME_EVERYWHERE.iter().flat_map(|tests| ["--skip", tests]).collect(),
-        (None, _) => counting.to_vec(),
+/// Programs of the corpus that a guest checks unless somebody asks for more: one for each way of the kernel's to keep a
+/// handle, and to let go of it.
+const CORPUS_ONLY: &str = "descriptors-run-out,exec-with-files-open,mmap-without-munmap,rights-dropped,\
+                           shm-attach-without-detach,thread-ends-with-file";
+
+fn command<'a>(backend: Backend, which: Which<'a>) -> GuestCommand {
+    let without = |tests: &[&'static str]| -> Vec<&'a str> {
+        tests.iter().flat_map(|test| ["--skip", *test]).collect()
+    };
+    let chosen = match (which, backend) {
+        (Which::Named(filter), _) => vec![filter],
+        (Which::All, _) => without(&SAME_EVERYWHERE),
+        (Which::TellApart, Backend::Kprobe) => without(&[&SAME_EVERYWHERE[..], &TWICE].concat()),
+        // What does not depend on the backend is tested with one of them.
+        (Which::TellApart, _) => vec!["counting::counts_from", "steps::all_together"],
     };
     // Without --nocapture libtest swallows what a test that passes has printed, results included, and says only at its end
     // why others failed: a guest that fails before has taken the reasons with it.
@@ -143,7 +190,7 @@ fn command(backend: Backend, filter: Option<&str>) -> GuestCommand {
         ("FDTRACE_DISTURB", "1"),
         ("RUST_BACKTRACE", "1"),
     ];
-    let few = filter.is_none().then_some(("CORPUS_ONLY", CORPUS_ONLY));
+    let few = matches!(which, Which::TellApart).then_some(("CORPUS_ONLY", CORPUS_ONLY));
     let env: BTreeMap<_, _> =
         env.into_iter().chain(few).map(|(name, value)| (name.into(), value.into())).collect();
     GuestCommand { label: backend.name().into(), env, argv }

@@ -54,7 +54,8 @@ fn write_rest(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
     }
     write_also(out, findings, style)?;
     write_steered(out, findings, style)?;
-    if findings.verdict == Verdict::Leak && findings.command.ended != Ended::Status(0) {
+    let as_wanted = matches!(findings.command.ended, Ended::Status(0) | Ended::Running);
+    if findings.verdict == Verdict::Leak && !as_wanted {
         note(out, &format!("the command itself {}", sentence::ended(findings.command.ended)))?;
     }
     Ok(())

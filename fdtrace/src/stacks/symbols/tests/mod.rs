@@ -73,7 +73,8 @@ fn inlined_functions_are_frames_with_lines() {
     let frames = all.iter().find(|frames| frames.len() > 1).expect("an inlined function");
     let [.., inlined, itself] = &frames[..] else { panic!("{frames:?}") };
     assert!(inlined.inlined && !itself.inlined, "{frames:?}");
-    for (frame, name) in [(inlined, "symbols::tests::inner"), (itself, "symbols::tests::outer")] {
+    // Debug information of lines alone has no paths of modules.
+    for (frame, name) in [(inlined, "inner"), (itself, "outer")] {
         assert!(frame.symbol.as_deref().is_some_and(|symbol| symbol.ends_with(name)), "{frame:?}");
         assert!(
             frame.file.as_deref().is_some_and(|file| file.ends_with("symbols/tests/mod.rs")),
