@@ -30,20 +30,10 @@ pub(crate) struct Suite {
 
 impl Suite {
     pub(crate) fn build(linkage: Linkage) -> Result<Self> {
-        const PROGRAMS: [&str; 9] = [
-            "build",
-            "--package",
-            "fdtrace",
-            "--package",
-            "fdtrace-tests",
-            "--bin",
-            "fdtrace",
-            "--bin",
-            "workload",
-        ];
-        let programs = Build::run(linkage, &PROGRAMS)?;
-        let tests =
-            Build::run(linkage, &["test", "--no-run", "--package", "fdtrace-tests", "--test", "e2e"])?;
+        // Of the whole workspace, as the unit tests are: otherwise their libraries have other features, and are built again.
+        let programs =
+            Build::run(linkage, &["build", "--workspace", "--bin", "fdtrace", "--bin", "workload"])?;
+        let tests = Build::run(linkage, &["test", "--no-run", "--workspace", "--test", "e2e"])?;
         Ok(Self {
             fdtrace: programs.program("fdtrace")?,
             workload: programs.program("workload")?,

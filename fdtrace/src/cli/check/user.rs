@@ -1,11 +1,8 @@
 //! Running the command as somebody else.
 
-use std::{ffi::CString, fmt, io};
+use std::{fmt, io, process::Command};
 
-use nix::{
-    errno::Errno,
-    unistd::{Gid, Group, Uid, User, getgrouplist, setgid, setgroups, setuid},
-};
+use nix::unistd::{Gid, Uid, setgid, setgroups, setuid};
 
 use super::super::Failure;
 
@@ -29,23 +26,23 @@ impl Credentials {
     pub(super) fn find(text: &str) -> Result<Self, Failure> {
         let (user, group) = text.split_once(':').map_or((text, None), |(user, group)| (user, Some(group)));
         let unknown = |what: &str, name: &str| Failure::Usage(format!("--user: there is no {what} {name}"));
-        let found = match user.parse() {
-            Ok(number) => User::from_uid(Uid::from_raw(number)),
-            Err(_) => User::from_name(user),
-        }
-        // A machine without a list of users has numbers.
-        .or_else(|error| if error == Errno::ENOENT { Ok(None) } else { Err(error) })
-        .map_err(|error| Failure::Failed(anyhow::anyhow!("--user {user}: {error}")))?;
-        let number = found.as_ref().map(|user| user.uid).or_else(|| user.parse().ok().map(Uid::from_raw));
-        let number = number.ok_or_else(|| unknown("user", user))?;
-        let group = match (group, &found) {
-            (Some(name), _) => find_group(name)?.ok_or_else(|| unknown("group", name))?,
-            (None, Some(user)) => user.gid,
-            (None, None) => Gid::from_raw(number.as_raw()),
+        // `nobody:x:65534:65534:...`
+        let found = entry("passwd", user)?;
+        let field = |index| found.as_deref().and_then(|line| number(line.split(':').nth(index)?));
+        let number = field(2).or_else(|| number(user)).ok_or_else(|| unknown("user", user))?;
+        let group = match group {
+            Some(name) => find_group(name)?.ok_or_else(|| unknown("group", name))?,
+            None => field(3).unwrap_or(number),
         };
-        let name = found.and_then(|user| CString::new(user.name).ok());
-        let groups = name.and_then(|name| getgrouplist(&name, group).ok()).unwrap_or_else(|| vec![group]);
-        Ok(Self { user: number, group, groups })
+        let mut groups = found.as_deref().map_or_else(Vec::new, groups_of);
+        groups.push(group);
+        groups.sort_unstable();
+        groups.dedup();
+        Ok(Self {
+            user: Uid::from_raw(number),
+            group: Gid::from_raw(group),
+            groups: groups.into_iter().map(Gid::from_raw).collect(),
+        })
     }
 
     /// Becomes that user for good.
@@ -56,11 +53,33 @@ impl Credentials {
     }
 }
 
-fn find_group(name: &str) -> Result<Option<Gid>, Failure> {
-    if let Ok(number) = name.parse() {
-        return Ok(Some(Gid::from_raw(number)));
+fn find_group(name: &str) -> Result<Option<u32>, Failure> {
+    // `nogroup:x:65534:`
+    let found = entry("group", name)?;
+    Ok(found.and_then(|line| number(line.split(':').nth(2)?)).or_else(|| number(name)))
+}
+
+/// All groups of the user whose entry this is: `nobody 65534 100`.
+fn groups_of(entry: &str) -> Vec<u32> {
+    let name = entry.split(':').next().unwrap_or_default();
+    // A user of no further groups is told in the entry itself.
+    let line = self::entry("initgroups", name).ok().flatten().unwrap_or_default();
+    line.split_ascii_whitespace().skip(1).filter_map(number).collect()
+}
+
+fn number(text: &str) -> Option<u32> {
+    text.parse().ok()
+}
+
+/// The first line that the machine's name services have of a name or number; nothing where there are none. They are asked
+/// by the C library's own program: a statically linked fdtrace cannot load them.
+fn entry(database: &str, key: &str) -> Result<Option<String>, Failure> {
+    match Command::new("getent").args([database, key]).output() {
+        Ok(output) if output.status.success() => {
+            Ok(String::from_utf8_lossy(&output.stdout).lines().next().map(str::to_owned))
+        }
+        Ok(_) => Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Failure::Failed(anyhow::anyhow!("--user: getent: {error}"))),
     }
-    let group = Group::from_name(name)
-        .map_err(|error| Failure::Failed(anyhow::anyhow!("--user: group {name}: {error}")))?;
-    Ok(group.map(|group| group.gid))
 }

@@ -2,7 +2,7 @@
 
 use std::{
     sync::mpsc::{Receiver, Sender, channel, sync_channel},
-    thread,
+    thread::{self, JoinHandle},
     time::Duration,
 };
 
@@ -22,7 +22,7 @@ type Task = Box<dyn FnOnce(&mut Files) + Send>;
 /// The thread, and how many before it were lost.
 #[derive(Default)]
 pub(super) struct Worker {
-    tasks: Option<Sender<Task>>,
+    thread: Option<(Sender<Task>, JoinHandle<()>)>,
     lost: usize,
 }
 
@@ -49,20 +49,30 @@ impl Worker {
         let answer = answer.recv_timeout(patience).ok();
         if answer.is_none() {
             // It keeps what it holds: it cannot be asked to stop.
-            self.tasks = None;
+            self.thread = None;
             self.lost += 1;
         }
         answer
     }
 
     fn tasks(&mut self) -> Option<&Sender<Task>> {
-        if self.tasks.is_none() && self.lost < MOST_LOST {
+        if self.thread.is_none() && self.lost < MOST_LOST {
             let (sender, receiver) = channel();
             let thread = thread::Builder::new().name("symbols".to_owned()).stack_size(STACK);
-            thread.spawn(move || work(&receiver)).ok()?;
-            self.tasks = Some(sender);
+            self.thread = Some((sender, thread.spawn(move || work(&receiver)).ok()?));
         }
-        self.tasks.as_ref()
+        self.thread.as_ref().map(|(tasks, _)| tasks)
+    }
+}
+
+/// The thread has answered all that it was asked, so it ends at once; and with it, what it has open is closed.
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some((tasks, thread)) = self.thread.take() {
+            drop(tasks);
+            // A panic of the thread has been printed.
+            let _ = thread.join();
+        }
     }
 }
 
