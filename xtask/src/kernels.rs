@@ -32,6 +32,8 @@ struct Seen {
     tests: BTreeSet<String>,
     failed: usize,
     skipped: u64,
+    /// Verdicts of the corpus: as expected, and all.
+    verdicts: Option<(u64, u64)>,
 }
 
 /// By kernel and backend; kernels in the order of their numbers.
@@ -65,6 +67,11 @@ fn add(table: &mut Table, result: &Value) {
         seen.attach = text("seen").rsplit("fdtrace: ").next().unwrap_or_default().to_owned();
         return;
     }
+    if test == "corpus" {
+        let number = |index: usize| result["verdicts"][index].as_u64();
+        seen.verdicts = number(0).zip(number(1));
+        return;
+    }
     seen.tests.insert(test);
     seen.skipped += result["lost"]["skipped"].as_u64().unwrap_or(0);
     for (field, found) in result["fields"].as_object().into_iter().flatten() {
@@ -94,10 +101,13 @@ fn document(table: &Table) -> String {
          Written by `cargo xtask kernels` from what the end-to-end tests found; not by hand. Each field is what the counting\n\
          tests saw of it, compared with what the workload did: `exact`, `counted loss` (short by no more than the losses\n\
          that fdtrace shows, and `complete` is false or the loss is healed), or `not seen`. What is expected, with the reasons,\n\
-         is in [tests/expected.toml](../tests/expected.toml); a difference fails the tests.\n\n",
+         is in [tests/expected.toml](../tests/expected.toml); a difference fails the tests. The last column is how many verdicts\n\
+         of `fdtrace check` about the programs of [tests/corpus](../tests/corpus/expected.toml) are as expected; all of them are\n\
+         run where no virtual machine is, and those with a meaning for the kernel in one.\n\n",
     );
-    let _ = writeln!(text, "| kernel | backend | comparisons | {} | skipped runs |", FIELDS.join(" | "));
-    let _ = writeln!(text, "|---|---|---|{}---|", "---|".repeat(FIELDS.len()));
+    let _ =
+        writeln!(text, "| kernel | backend | comparisons | {} | skipped runs | check |", FIELDS.join(" | "));
+    let _ = writeln!(text, "|---|---|---|{}---|---|", "---|".repeat(FIELDS.len()));
     for ((_, kernel, backend), seen) in table {
         let _ = writeln!(text, "| {kernel} | {backend} | {} |", row(seen));
     }
@@ -110,7 +120,7 @@ fn document(table: &Table) -> String {
 
 fn row(seen: &Seen) -> String {
     if seen.fields.is_empty() {
-        return format!("{} |{} -", seen.attach, " - |".repeat(FIELDS.len()));
+        return format!("{} |{} - | -", seen.attach, " - |".repeat(FIELDS.len()));
     }
     let tests = match seen.failed {
         0 => format!("{} agree", seen.tests.len()),
@@ -122,7 +132,8 @@ fn row(seen: &Seen) -> String {
         let others: Vec<_> = found.filter(|word| *word != "exact").cloned().collect();
         if others.is_empty() { "exact".to_owned() } else { others.join(", ") }
     });
-    format!("{tests} | {} | {}", fields.join(" | "), seen.skipped)
+    let verdicts = seen.verdicts.map_or("-".to_owned(), |(right, all)| format!("{right} of {all}"));
+    format!("{tests} | {} | {} | {verdicts}", fields.join(" | "), seen.skipped)
 }
 
 #[cfg(test)]
@@ -141,14 +152,15 @@ mod tests {
             r#"RESULT {"kernel":"6.12.1","backend":"kprobe","test":"a","fields":{"live":{"found":"different","expected":"counted loss","verdict":"pass"}},"lost":{"skipped":2}}"#,
             r#"{"kernel":"6.1","backend":"kprobe","result":{"kernel":"6.1.0","backend":"kprobe","test":"attach","seen":"attached"}}"#,
             r#"{"kernel":"6.1","backend":"kprobe","result":{"kernel":"6.1.0","backend":"kprobe","test":"a","fields":{"live":{"found":"different","verdict":"FAIL"}}}}"#,
+            r#"RESULT {"kernel":"6.12.1","backend":"kprobe","test":"corpus","verdicts":[9,10]}"#,
             "test a ... ok",
         ]);
         let rows: Vec<_> = text.lines().filter(|line| line.starts_with("| 6")).collect();
         assert_eq!(
             rows,
             [
-                "| 6.1.0 | kprobe | 1 fields FAILED | exact | exact | exact | WRONG | exact | exact | exact | exact | 0 |",
-                "| 6.12.1 | kprobe | 1 agree | exact | exact | exact | counted loss | exact | exact | exact | exact | 2 |"
+                "| 6.1.0 | kprobe | 1 fields FAILED | exact | exact | exact | WRONG | exact | exact | exact | exact | 0 | - |",
+                "| 6.12.1 | kprobe | 1 agree | exact | exact | exact | counted loss | exact | exact | exact | exact | 2 | 9 of 10 |"
             ]
         );
     }

@@ -10,6 +10,8 @@ use std::{
 };
 
 const TARGET: &str = "x86_64-unknown-linux-gnu";
+/// What is tested on a processor; BPF programs are not.
+pub(crate) const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "fdtrace-ebpf"];
 
 /// What a program needs beside itself.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -30,14 +32,17 @@ pub(crate) struct Suite {
 
 impl Suite {
     pub(crate) fn build(linkage: Linkage) -> Result<Self> {
-        // Of the whole workspace, as the unit tests are: otherwise their libraries have other features, and are built again.
-        let programs =
-            Build::run(linkage, &["build", "--workspace", "--bin", "fdtrace", "--bin", "workload"])?;
-        let tests = Build::run(linkage, &["test", "--no-run", "--workspace", "--test", "e2e"])?;
+        let built = match linkage {
+            Linkage::Static => Build::everything()?,
+            Linkage::Dynamic => {
+                let packages = ["--package", "fdtrace", "--package", "fdtrace-tests"];
+                Build::run(linkage, &[&["build"], &packages[..], &["--bins", "--test", "e2e"]].concat())?
+            }
+        };
         Ok(Self {
-            fdtrace: programs.program("fdtrace")?,
-            workload: programs.program("workload")?,
-            e2e: tests.program("e2e")?,
+            fdtrace: built.program("fdtrace")?,
+            workload: built.program("workload")?,
+            e2e: built.tests("e2e")?,
         })
     }
 }
@@ -48,6 +53,11 @@ pub(crate) struct Build {
 }
 
 impl Build {
+    /// All programs and all tests, static. At once: which features a library is built with depends on who else is built.
+    pub(crate) fn everything() -> Result<Self> {
+        Self::run(Linkage::Static, &[&["build"], &WORKSPACE[..], &["--bins", "--tests"]].concat())
+    }
+
     /// Runs Cargo with a verb and what to build.
     pub(crate) fn run(linkage: Linkage, arguments: &[&str]) -> Result<Self> {
         let mut child = command(linkage, arguments)?.spawn().context("cannot run Cargo")?;
@@ -65,9 +75,18 @@ impl Build {
 
     /// The path of a program that was built.
     pub(crate) fn program(&self, name: &str) -> Result<PathBuf> {
-        let is_it = |artifact: &&Artifact| artifact.target.name == name && artifact.executable.is_some();
-        let path = self.artifacts.iter().find(is_it).and_then(|artifact| artifact.executable.clone());
-        Ok(path.with_context(|| format!("Cargo built no program {name}"))?.into_std_path_buf())
+        self.executable(name, false).with_context(|| format!("Cargo built no program {name}"))
+    }
+
+    /// The path of tests that were built.
+    fn tests(&self, name: &str) -> Result<PathBuf> {
+        self.executable(name, true).with_context(|| format!("Cargo built no tests {name}"))
+    }
+
+    fn executable(&self, name: &str, tests: bool) -> Option<PathBuf> {
+        let named = self.artifacts.iter().filter(|artifact| artifact.target.name == name);
+        let mut built = named.filter(|artifact| artifact.profile.test == tests);
+        built.find_map(|artifact| Some(artifact.executable.clone()?.into_std_path_buf()))
     }
 }
 

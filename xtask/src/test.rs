@@ -69,7 +69,8 @@ fn part(verdicts: &mut Vec<Verdict>, name: &'static str, run: impl FnOnce() -> R
 
 /// The programs that read BTF and attach are tested by the parts that follow.
 fn unit_tests(filter: Option<&str>) -> Result<()> {
-    run::succeed(programs::tested(&["test", "--workspace", "--lib", "--bins"])?.args(filter))
+    let words = [&["test"], &programs::WORKSPACE[..], &["--lib", "--bins"]].concat();
+    run::succeed(programs::tested(&words)?.args(filter))
 }
 
 /// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual

@@ -16,7 +16,7 @@ use super::{
     values,
 };
 use crate::{
-    collect::{Collector, Sink},
+    collect::{Collector, Sink, Written},
     kernel::Settings,
     report::{self, Document},
     view::View,
@@ -87,7 +87,7 @@ async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut 
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let mut witness = ticker(WITNESS);
     // The first look tells that tracing has begun.
-    look(arguments, &mut tracing, &mut view).await?;
+    let mut full = look(arguments, &mut tracing, &mut view).await?.full;
     let mut looks = 0;
     while arguments.count.is_none_or(|most| looks < most) {
         tokio::select! {
@@ -103,20 +103,25 @@ async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut 
             }
         }
         looks += 1;
-        look(arguments, &mut tracing, &mut view).await?;
+        let was_full = std::mem::replace(&mut full, look(arguments, &mut tracing, &mut view).await?.full);
+        if full && !was_full && !arguments.recording.rotates() {
+            eprintln!("fdtrace: the recording has reached --max-size and ended; live goes on");
+        }
         time_programs(tracing.collector()).await;
     }
     tracing.collector().finish().await?;
     Ok(ExitCode::SUCCESS)
 }
 
-async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> io::Result<()> {
+/// Prints what is known now, and says how far the recording is.
+async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
     let look = tracing.look(view).await?;
     let rows = &arguments.output;
     let named = if arguments.json { rows.all_rows() } else { rows.rows() };
     let document = tracing.document(view, look, named)?;
-    tracing.collector().flush().await?;
-    print(arguments, document)
+    let written = tracing.collector().flush().await?;
+    print(arguments, document)?;
+    Ok(written)
 }
 
 fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {

@@ -3,7 +3,7 @@
 use super::{Class, Ended, Place, Program, Run, Verdict};
 use crate::harness::Frame;
 use anyhow::{Result, ensure};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The exit status of a check that has found a leak.
@@ -19,6 +19,18 @@ pub struct Report {
     pub sites: Vec<Site>,
     #[serde(default)]
     also: Vec<Also>,
+    /// Where it was found.
+    #[serde(default)]
+    pub trace: Traced,
+}
+
+/// Where a trace was taken.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+pub struct Traced {
+    /// `uname -r`
+    kernel: String,
+    /// How fdtrace was attached.
+    backend: String,
 }
 
 /// A call site.

@@ -9,6 +9,6 @@ mod run;
 mod table;
 
 pub use build::{Skipped, build};
-pub use judge::{Report, Site, judge};
+pub use judge::{Report, Site, Traced, judge};
 pub use run::{Ended, Place, checked, plain, timed};
 pub use table::{Class, Language, Program, Run, Verdict, programs};

@@ -3,7 +3,7 @@
 use std::{
     env,
     fs::File,
-    io::{self, BufWriter},
+    io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
 };
 
@@ -28,6 +28,20 @@ pub(super) struct ReportOptions {
 }
 
 impl ReportOptions {
+    /// Refuses what cannot be written before a command has run for an hour in vain. A report of an earlier run is
+    /// emptied: nobody shall take it for that of a run that is cut off.
+    ///
+    /// # Errors
+    /// The first file that cannot be written.
+    pub(super) fn prepare(&self) -> Result<(), Failure> {
+        let files = [&self.json_out, &self.junit_out, &self.sarif_out];
+        files.into_iter().flatten().try_for_each(|path| match path.metadata() {
+            // Whoever reads a pipe would take this for its end.
+            Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
+            _ => File::create(path).map(drop).map_err(|error| Failure::cannot_write(path, &error)),
+        })
+    }
+
     /// Writes every file that was asked for, also when another one cannot be written.
     ///
     /// # Errors
@@ -50,7 +64,11 @@ fn write(
     write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
 ) -> Result<(), Failure> {
     let Some(path) = path else { return Ok(()) };
-    let written = File::create(path).and_then(|file| write(&mut BufWriter::new(file)));
+    let written = File::create(path).and_then(|file| {
+        let mut out = BufWriter::new(file);
+        write(&mut out)?;
+        out.flush()
+    });
     written.map_err(|error| Failure::cannot_write(path, &error))
 }
 
@@ -74,8 +92,13 @@ mod tests {
         assert!(
             matches!(failed, Err(Failure::Failed(error)) if error.to_string().contains("gone/check.json"))
         );
-        assert!(fs::read_to_string(folder.join("check.xml"))?.ends_with("</testsuites>\n"));
+        let report = || fs::read_to_string(folder.join("check.xml"));
+        assert!(report()?.ends_with("</testsuites>\n"));
+        assert!(options.prepare().is_err());
         assert!(fs::read_to_string(folder.join("check.sarif"))?.contains("\"2.1.0\""));
+        let options = ReportOptions { json_out: None, ..options };
+        assert!(options.prepare().is_ok());
+        assert_eq!(report()?, "", "it is of an earlier run");
         fs::remove_dir_all(&folder)
     }
 }

@@ -56,6 +56,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let project = Project::find(&folder)?;
     let settled = arguments.steering.settle(project.as_ref())?;
     let credentials = arguments.user.as_deref().map(Credentials::find).transpose()?;
+    arguments.reports.prepare()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(Check { arguments, settled, passed }.run(credentials))
 }

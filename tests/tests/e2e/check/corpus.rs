@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
-    corpus::{Place, Program, Run, checked, judge, plain, programs},
+    corpus::{Place, Program, Run, Traced, checked, judge, plain, programs},
     harness::{fdtrace, say, turn},
 };
 use std::{
@@ -20,6 +20,7 @@ fn every_verdict_is_as_expected() -> Result<()> {
     let _turn = turn();
     let (fdtrace, directory) = (fdtrace()?, directory()?);
     let (mut right, mut wrong, mut absent) = (0, Vec::new(), Vec::new());
+    let mut traced = Traced::default();
     for program in programs()?.iter().filter(|program| is_wanted(program)) {
         let Some(place) = Place::of(program, &directory)? else {
             absent.push(program.name.clone());
@@ -27,27 +28,36 @@ fn every_verdict_is_as_expected() -> Result<()> {
         };
         for run in &program.runs {
             let name = program.name_of(run);
-            match differences(&fdtrace, program, run, &place).with_context(|| name.clone())? {
-                none if none.is_empty() => right += 1,
-                some => wrong.push(format!("{name}: {}", some.join("; "))),
+            let (found, differences) =
+                differences(&fdtrace, program, run, &place).with_context(|| name.clone())?;
+            traced = found;
+            match differences.is_empty() {
+                true => right += 1,
+                false => wrong.push(format!("{name}: {}", differences.join("; "))),
             }
         }
     }
-    say(&format!("{right} of {} verdicts are as expected", right + wrong.len()));
+    let all = right + wrong.len();
+    say(&format!("{right} of {all} verdicts are as expected"));
+    let mut result = serde_json::to_value(&traced)?;
+    result["test"] = "corpus".into();
+    result["verdicts"] = [right, all].into();
+    say(&format!("RESULT {result}"));
     if !absent.is_empty() {
         say(&format!("not here: {}", absent.join(", ")));
     }
-    ensure!(right + wrong.len() > 0, "no program was compiled: run `cargo xtask corpus --build`");
+    ensure!(all > 0, "no program was compiled: run `cargo xtask corpus --build`");
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }
 
-fn differences(fdtrace: &Path, program: &Program, run: &Run, place: &Place) -> Result<Vec<String>> {
+fn differences(fdtrace: &Path, program: &Program, run: &Run, place: &Place) -> Result<(Traced, Vec<String>)> {
     // By frame pointers the caller of a library's function that has none is not found, and with it the line.
     let lines = env::var("FDTRACE_UNWIND").is_ok_and(|unwind| unwind == "fp");
     let alone = plain(place, run)?;
     let (ended, report) = checked(fdtrace, place, run)?;
-    Ok(judge((program, run, place), &alone, &ended, &report, !lines))
+    let differences = judge((program, run, place), &alone, &ended, &report, !lines);
+    Ok((report.trace, differences))
 }
 
 fn is_wanted(program: &Program) -> bool {
