@@ -23,7 +23,7 @@ pub(super) const CORPUS: &str = "/corpus";
 
 /// PID 1 of the guest.
 pub(super) fn init() -> Result<PathBuf> {
-    Build::run(Linkage::Static, &["build", "--workspace", "--bin", "vm-init"])?.program("vm-init")
+    Build::everything()?.program("vm-init")
 }
 
 /// The programs of the test suite: the program itself, what it is tried on, and the tests.
