@@ -39,6 +39,10 @@ impl Suite {
                 Build::run(linkage, &[&["build"], &packages[..], &["--bins", "--test", "e2e"]].concat())?
             }
         };
+        Self::of(&built)
+    }
+
+    pub(crate) fn of(built: &Build) -> Result<Self> {
         Ok(Self {
             fdtrace: built.program("fdtrace")?,
             workload: built.program("workload")?,

@@ -119,10 +119,10 @@ pub enum Class {
     Steady,
     /// What it made was open when a program ended that had not made it.
     Inherited,
-    /// What it made was held by mappings alone.
-    Mapped,
     /// What it made was open at an exec, which closed it (close-on-exec).
     Exec,
+    /// What it made was held by mappings alone.
+    Mapped,
     /// It kept no more calls than it may.
     Allowed,
 }

@@ -177,14 +177,15 @@ fn write_backend(out: &mut impl Write, backend: &BackendLine) -> io::Result<()> 
     for remark in &backend.remarks {
         writeln!(out, "  ! {remark}")?;
     }
-    for hook in &backend.hooks {
+    // What another hook of the same name does instead is in the JSON only.
+    for hook in backend.hooks.iter().filter(|hook| hook.state != "off") {
         let target = hook.target.as_deref().unwrap_or("-");
-        writeln!(out, "  {:<18} {:<12} {target}", hook.hook, hook.state)?;
+        writeln!(out, "  {:<19} {:<12} {target}", hook.hook, hook.state)?;
         if let Some(reason) = &hook.reason {
-            writeln!(out, "  {:<31} {reason}", "")?;
+            writeln!(out, "  {:<32} {reason}", "")?;
         }
         if let Some(lost) = hook.lost {
-            writeln!(out, "  {:<31} so: {lost}", "")?;
+            writeln!(out, "  {:<32} so: {lost}", "")?;
         }
     }
     Ok(())

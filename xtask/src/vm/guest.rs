@@ -23,13 +23,16 @@ pub(super) const CORPUS: &str = "/corpus";
 
 /// PID 1 of the guest.
 pub(super) fn init() -> Result<PathBuf> {
-    Build::everything()?.program("vm-init")
+    Build::run(Linkage::Static, &["build", "--package", "fdtrace-tests", "--bin", "vm-init"])?
+        .program("vm-init")
 }
 
-/// The programs of the test suite: the program itself, what it is tried on, and the tests.
-pub(super) fn suite() -> Result<Vec<GuestFile>> {
-    let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
-    Ok(vec![in_bin(&fdtrace, "fdtrace"), in_bin(&workload, "workload"), in_bin(&e2e, "e2e")])
+/// PID 1 of the guest, and the programs of the test suite: the program itself, what it is tried on, and the tests.
+pub(super) fn suite() -> Result<(PathBuf, Vec<GuestFile>)> {
+    let built = Build::everything()?;
+    let Suite { fdtrace, workload, e2e } = Suite::of(&built)?;
+    let files = vec![in_bin(&fdtrace, "fdtrace"), in_bin(&workload, "workload"), in_bin(&e2e, "e2e")];
+    Ok((built.program("vm-init")?, files))
 }
 
 /// The programs of the call site tests and those of the corpus that can run there, with the libraries of this machine that

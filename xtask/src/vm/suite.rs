@@ -82,8 +82,7 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
     let backends = if options.backends.is_empty() { Backend::value_variants() } else { &options.backends };
     let which = Which::of(options);
     let commands: Vec<_> = backends.iter().map(|backend| command(*backend, which)).collect();
-    let init = guest::init()?;
-    let mut files = guest::suite()?;
+    let (init, mut files) = guest::suite()?;
     files.extend(guest::programs(&callsites::build(install)?, &corpus::build(install)?)?);
     files.extend(guest::busybox());
     let outcomes = boot_all(options.jobs, kernels, &init, &files, &commands, timeout)?;

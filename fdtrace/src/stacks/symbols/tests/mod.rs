@@ -146,6 +146,7 @@ fn few_files_stay_open() {
         let path = PathBuf::from(format!("/another/{number}"));
         let module = Module { path: path.into(), build_id: None, file: None, reach: module.reach.clone() };
         assert!(!files.names(&module, &[start])[0].is_empty());
+        // Fewer where other tests take so much memory at this moment that all are closed.
+        assert!((1..=MOST_FILES).contains(&files.len()), "{}", files.len());
     }
-    assert_eq!(files.len(), MOST_FILES);
 }
