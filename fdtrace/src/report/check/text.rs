@@ -7,7 +7,7 @@ use super::{
     sentence::{self, of_class},
 };
 use crate::{
-    check::{Class, Ended, Finding, Findings, KeptBy, Verdict},
+    check::{Also, Class, Ended, Finding, Findings, KeptBy, Verdict},
     report::{
         Example, Lost, Style, UserFrame,
         chain::{self, file_name},
@@ -249,7 +249,9 @@ fn one_line(finding: &Finding) -> String {
 }
 
 fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
-    for also in &findings.also {
+    let headline = sentence::headline(findings);
+    let is_said = |also: &Also| also.fatal && headline.contains(&sentence::of_also(also));
+    for also in findings.also.iter().filter(|also| !is_said(also)) {
         let text = sentence::of_also(also);
         if also.fatal {
             let text = format!("{text} (--fail-on {})", also.kind.name());

@@ -123,7 +123,10 @@ fn what_else_was_noticed() {
     findings.verdict = Verdict::Leak;
     findings.also.truncate(1);
     findings.also[0].fatal = true;
-    assert!(text(&findings).starts_with("fdtrace: FAILED: server (4711) had no descriptors left 3 times"));
+    let text = text(&findings);
+    let what = "server (4711) had no descriptors left 3 times";
+    assert!(text.starts_with(&format!("fdtrace: FAILED: {what}")));
+    assert_eq!(text.matches(what).count(), 1, "it is said once");
 }
 
 #[test]
