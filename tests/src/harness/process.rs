@@ -46,7 +46,7 @@ impl Killed {
 }
 
 /// The lines of a stream as they come; the channel ends with the stream.
-pub(super) fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
+pub fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     let (sender, receiver) = channel();
     thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {

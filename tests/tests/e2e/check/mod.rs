@@ -8,13 +8,16 @@ mod services;
 mod signals;
 mod statuses;
 
-use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Finished, PATIENCE, Scratch, fdtrace, finish_with, say, workload};
+use anyhow::{Context as _, Result, bail, ensure};
+use fdtrace_tests::harness::{Finished, PATIENCE, Scratch, fdtrace, finish_with, lines, say, workload};
 use std::{
     fs::{self, File},
-    io::{BufRead as _, BufReader, Write as _},
+    io::Write as _,
     path::Path,
-    process::{Child, ChildStdout, Command, Stdio},
+    process::{Child, Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError},
+    thread,
+    time::{Duration, Instant},
 };
 
 /// More than a site may keep.
@@ -73,21 +76,23 @@ fn ends(finished: &Finished, status: i32, word: &str) -> Result<()> {
 /// A check that runs; killed when the test lets go of it.
 struct Running {
     child: Child,
-    stdout: BufReader<ChildStdout>,
+    lines: Receiver<String>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let stdout = BufReader::new(child.stdout.take().context("no standard output")?);
-        Ok(Self { child, stdout })
+        let lines = lines(child.stdout.take().context("no standard output")?);
+        Ok(Self { child, lines })
     }
 
-    /// The next line of the command.
+    /// The next line of the command; empty at its end.
     fn line(&mut self) -> Result<String> {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line)?;
-        Ok(line.trim_end().to_owned())
+        match self.lines.recv_timeout(PATIENCE) {
+            Ok(line) => Ok(line),
+            Err(RecvTimeoutError::Disconnected) => Ok(String::new()),
+            Err(RecvTimeoutError::Timeout) => bail!("the command says nothing"),
+        }
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {
@@ -97,7 +102,14 @@ impl Running {
 
     fn status(mut self) -> Result<Option<i32>> {
         drop(self.child.stdin.take());
-        Ok(self.child.wait()?.code())
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.child.try_wait()? {
+                Some(status) => return Ok(status.code()),
+                None if Instant::now() > deadline => bail!("the check does not end"),
+                None => thread::sleep(Duration::from_millis(10)),
+            }
+        }
     }
 }
 

@@ -13,11 +13,13 @@ fn are_passed_on() -> Result<()> {
     for (signal, name) in
         [(Signal::TERM, "TERM"), (Signal::HUP, "HUP"), (Signal::USR1, "USR1"), (Signal::INT, "INT")]
     {
-        let script = format!("trap 'echo got; exit 9' {name}; echo ready; while :; do sleep 0.05; done");
+        let script =
+            format!("trap 'echo got; exit 9' {name}; echo ready; while kill -0 $PPID; do sleep 0.05; done");
         let Some(mut command) = check_script(&[], &script)? else { return Ok(()) };
-        let default = || {
-            // SAFETY: the default needs no handler. Who runs in the background has SIGINT ignored, and keeps it so.
-            unsafe { libc::signal(libc::SIGINT, libc::SIG_DFL) };
+        // Whoever is run in the background, or by nohup, has some ignored, and would keep them so.
+        let default = move || {
+            // SAFETY: the default needs no handler.
+            unsafe { libc::signal(signal.as_raw(), libc::SIG_DFL) };
             Ok(())
         };
         // SAFETY: makes a system call only.
@@ -47,8 +49,10 @@ fn that_kill_it() -> Result<()> {
 fn a_service() -> Result<()> {
     let _turn = turn();
     let until = ["--until", "echo of somebody else; true", "--settle", "0ms"];
-    let service = "echo up; while :; do sleep 0.05; done";
-    for (script, status) in [(service, 0), ("trap 'exit 4' TERM; echo up; while :; do sleep 0.05; done", 4)] {
+    let service = "echo up; while kill -0 $PPID; do sleep 0.05; done";
+    for (script, status) in
+        [(service, 0), ("trap 'exit 4' TERM; echo up; while kill -0 $PPID; do sleep 0.05; done", 4)]
+    {
         let Some(mut command) = check_script(&until, script)? else { return Ok(()) };
         let mut running = Running::start(&mut command)?;
         ensure!(running.line()? == "up");
