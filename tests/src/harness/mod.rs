@@ -26,7 +26,7 @@ pub use hung::Hung;
 pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
 pub(crate) use process::collect;
-pub use process::{Finished, finish, finish_with, gone_process, lines};
+pub use process::{Finished, Killed, finish, finish_with, gone_process, lines};
 pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
 pub use small_disk::SmallDisk;

@@ -19,7 +19,7 @@ pub fn gone_process() -> Result<String> {
 
 /// A child process that is killed, by its own number, when the test lets go of it, panicking or not.
 #[derive(Debug)]
-pub(super) struct Killed(pub(super) Child);
+pub struct Killed(pub Child);
 
 impl Drop for Killed {
     fn drop(&mut self) {
@@ -31,7 +31,10 @@ impl Drop for Killed {
 
 impl Killed {
     /// Waits for the process to end by itself.
-    pub(super) fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
+    ///
+    /// # Errors
+    /// When it does not within this time.
+    pub fn wait(&mut self, patience: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + patience;
         loop {
             if let Some(status) = self.0.try_wait()? {

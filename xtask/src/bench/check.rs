@@ -1,7 +1,7 @@
 //! `cargo xtask bench check`: what a program pays for being checked.
 
 use super::{
-    load::{Load, Sample},
+    load::{Load, Sample, Turns},
     numbers::{median, median_ratio},
     programs::{self, Bench},
     table::{Limit, Target, print, print_targets},
@@ -13,16 +13,6 @@ use std::{
     time::Instant,
 };
 
-#[derive(clap::Args)]
-pub(super) struct Args {
-    /// How often each way has its turn
-    #[arg(long, default_value_t = 8)]
-    rounds: usize,
-    /// How long a load runs in each turn
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
-    time: u64,
-}
-
 /// Ways to run a program; the first is alone.
 const WAYS: [(&str, &[&str]); 4] = [
     ("alone", &[]),
@@ -33,7 +23,7 @@ const WAYS: [(&str, &[&str]); 4] = [
 const ALONE: usize = 0;
 const CHECKED: usize = 1;
 
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &Turns) -> Result<()> {
     let (fdtrace, bench) = (programs::fdtrace()?, Bench::build()?);
     let mut samples: [[Vec<Sample>; WAYS.len()]; Load::ALL.len()] = Default::default();
     let mut nothing: [Vec<f64>; WAYS.len()] = Default::default();

@@ -3,7 +3,7 @@
 use super::{
     child::Background,
     costs::{Cost, Costs},
-    load::{Load, Sample},
+    load::{Load, Sample, Turns},
     numbers::{median, median_ratio},
     peers,
     programs::{self, Bench},
@@ -17,17 +17,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-#[derive(clap::Args)]
-pub(super) struct Args {
-    /// How often each way of tracing has its turn
-    #[arg(long, default_value_t = 8)]
-    rounds: usize,
-    /// How long a load runs in each turn
-    #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
-    time: u64,
-}
-
-pub(super) fn run(args: &Args) -> Result<()> {
+pub(super) fn run(args: &Turns) -> Result<()> {
     let (fdtrace, bench) = (programs::fdtrace()?, Bench::build()?);
     print_programs(&bench)?;
     let survivors = survivors(&bench, args)?;
@@ -46,7 +36,7 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// What survivors mode costs beyond the same hooks without a ring, and what it sends.
-fn survivors(bench: &Bench, args: &Args) -> Result<[Target; 2]> {
+fn survivors(bench: &Bench, args: &Turns) -> Result<[Target; 2]> {
     let time = args.time.to_string();
     let relative = |hooks| -> Result<f64> {
         let costs = Costs::measure(bench, hooks, "open-close", &["--untimed", "--time", &time])?;

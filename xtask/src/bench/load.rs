@@ -5,6 +5,17 @@ use anyhow::Result;
 use serde::Deserialize;
 use std::{path::Path, process::Command};
 
+/// How the ways of running a load take turns.
+#[derive(clap::Args)]
+pub(super) struct Turns {
+    /// How often each way has its turn
+    #[arg(long, default_value_t = 8)]
+    pub(super) rounds: usize,
+    /// How long a load runs in each turn
+    #[arg(long, value_name = "MILLISECONDS", default_value_t = 700)]
+    pub(super) time: u64,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Load {
     OpenClose,

@@ -35,11 +35,11 @@ pub(crate) struct Args {
 #[derive(Subcommand)]
 enum What {
     /// The BPF programs, and how much they slow others down; beside other tracers where they are installed (root)
-    Hooks(hooks::Args),
+    Hooks(load::Turns),
     /// Call chains by unwind tables, against those by frame pointers (root)
     Unwind(unwind::Args),
     /// What a program pays for being checked (root)
-    Check(check::Args),
+    Check(load::Turns),
     /// `fdtrace explain` on many handles; beside lsof and lsfd where they are installed (root)
     Explain(explain::Args),
     /// Decoding and the table of handles, with synthetic records

@@ -2,7 +2,13 @@
 
 mod names;
 
-use std::{collections::HashMap, fs::File, io, os::fd::FromRawFd as _, path::Path};
+use std::{
+    collections::HashMap,
+    fs::File,
+    io::{self, Write as _},
+    os::fd::FromRawFd as _,
+    path::Path,
+};
 
 use btf_rs::{Backend, Btf, BtfType, FuncProto, Struct, Type};
 use memmap2::{Mmap, MmapOptions};
@@ -25,11 +31,11 @@ impl KernelTypes {
     /// Opens the kernel's BTF, mapped: reading all of it into structures would take a second on a slow machine, and 40 MB.
     pub(super) fn open() -> Result<Self> {
         let path = Path::new(VMLINUX);
-        std::fs::metadata(path).map_err(|source| Error::NoBtf { path: path.into(), source })?;
+        let bytes = Bytes::of(path).map_err(|source| Error::NoBtf { path: path.into(), source })?;
         let btf = Btf::from_file_with_backend(path, Backend::Mmap)
-            .or_else(|_| from_copy(path))
+            .or_else(|_| from_copy(&bytes))
             .map_err(|error| Error::Btf(error.to_string()))?;
-        Ok(Self::new(btf, mapped(path).and_then(|bytes| Names::read(&bytes))))
+        Ok(Self::new(btf, Names::read(&bytes)))
     }
 
     fn new(btf: Btf, names: Option<Names>) -> Self {
@@ -175,18 +181,20 @@ impl KernelTypes {
 }
 
 /// The kernel's BTF, mapped where it lets us, else read.
-fn mapped(path: &Path) -> Option<Bytes> {
-    let file = File::open(path).ok()?;
-    // SAFETY: the kernel does not change its BTF while it runs.
-    match unsafe { MmapOptions::new().map_copy_read_only(&file) } {
-        Ok(map) => Some(Bytes::Mapped(map)),
-        Err(_) => std::fs::read(path).ok().map(Bytes::Read),
-    }
-}
-
 enum Bytes {
     Mapped(Mmap),
     Read(Vec<u8>),
+}
+
+impl Bytes {
+    fn of(path: &Path) -> io::Result<Self> {
+        let file = File::open(path)?;
+        // SAFETY: the kernel does not change its BTF while it runs.
+        match unsafe { MmapOptions::new().map_copy_read_only(&file) } {
+            Ok(map) => Ok(Self::Mapped(map)),
+            Err(_) => std::fs::read(path).map(Self::Read),
+        }
+    }
 }
 
 impl std::ops::Deref for Bytes {
@@ -201,7 +209,7 @@ impl std::ops::Deref for Bytes {
 }
 
 /// Kernels before 6.16 do not let their BTF be mapped, so a copy in memory is mapped in its stead.
-fn from_copy(path: &Path) -> std::result::Result<Btf, Box<dyn std::error::Error>> {
+fn from_copy(bytes: &[u8]) -> std::result::Result<Btf, Box<dyn std::error::Error>> {
     // SAFETY: a name that ends with a zero.
     let descriptor = unsafe { libc::memfd_create(c"btf".as_ptr(), libc::MFD_CLOEXEC) };
     if descriptor < 0 {
@@ -209,7 +217,7 @@ fn from_copy(path: &Path) -> std::result::Result<Btf, Box<dyn std::error::Error>
     }
     // SAFETY: the kernel has just made this descriptor for us.
     let mut copy = unsafe { File::from_raw_fd(descriptor) };
-    io::copy(&mut File::open(path)?, &mut copy)?;
+    copy.write_all(bytes)?;
     // The mapping keeps the memory when the descriptor is closed.
     Ok(Btf::from_file_with_backend(format!("/proc/self/fd/{descriptor}"), Backend::Mmap)?)
 }
@@ -240,7 +248,7 @@ mod tests {
 
     #[test]
     fn a_copy_without_its_names_says_the_same() {
-        let btf = from_copy(Path::new(VMLINUX)).expect("a copy in memory");
+        let btf = from_copy(&std::fs::read(VMLINUX).expect("BTF")).expect("a copy in memory");
         let mut types = KernelTypes::new(btf, None);
         assert_eq!(types.offset("sock", "__sk_common.skc_family"), Some(16));
     }

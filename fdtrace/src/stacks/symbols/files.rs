@@ -25,7 +25,7 @@ const MOST_PAGES: u64 = 64 << 20;
 pub(super) struct Files {
     open: HashMap<Identity, Kept>,
     /// Memory that was taken since there were none.
-    grown: u64,
+    pub(super) grown: u64,
     /// Pages of files that were mapped since they were given back.
     touched: u64,
     /// Counts requests, so that the file that nobody asked for the longest can be told.

@@ -110,7 +110,7 @@ fn its_parent_and_its_group_are_the_checks() -> Result<()> {
         return Ok(());
     };
     let mut running = Running::start(command.process_group(0))?;
-    let own = running.child.id().to_string();
+    let own = running.child.0.id().to_string();
     ensure!(running.line()? == own && running.line()? == own, "another parent or group than {own}");
     running.tell("end")?;
     ensure!(running.status()? == Some(0));
@@ -184,12 +184,12 @@ fn killed() -> Result<()> {
     };
     let mut running = Running::start(&mut command)?;
     let pid = running.line()?;
-    let held = bpf_ids::held_by(running.child.id())?;
+    let held = bpf_ids::held_by(running.child.0.id())?;
     ensure!(!held.is_empty(), "it holds nothing");
     // Waiting closes the input, which the command still reads.
-    let mut input = running.child.stdin.take().context("no standard input")?;
-    running.child.kill()?;
-    running.child.wait()?;
+    let mut input = running.child.0.stdin.take().context("no standard input")?;
+    running.child.0.kill()?;
+    running.child.0.wait()?;
     writeln!(input, "still here")?;
     ensure!(running.line()? == "still here", "{pid} is gone as well");
     let deadline = Instant::now() + PATIENCE;

@@ -9,15 +9,15 @@ mod signals;
 mod statuses;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use fdtrace_tests::harness::{Finished, PATIENCE, Scratch, fdtrace, finish_with, lines, say, workload};
+use fdtrace_tests::harness::{
+    Finished, Killed, PATIENCE, Scratch, fdtrace, finish_with, lines, say, workload,
+};
 use std::{
     fs::{self, File},
     io::Write as _,
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError},
-    thread,
-    time::{Duration, Instant},
 };
 
 /// More than a site may keep.
@@ -73,16 +73,16 @@ fn ends(finished: &Finished, status: i32, word: &str) -> Result<()> {
     Ok(())
 }
 
-/// A check that runs; killed when the test lets go of it.
+/// A check that runs.
 struct Running {
-    child: Child,
+    child: Killed,
     lines: Receiver<String>,
 }
 
 impl Running {
     fn start(command: &mut Command) -> Result<Self> {
-        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?;
-        let lines = lines(child.stdout.take().context("no standard output")?);
+        let mut child = Killed(command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn()?);
+        let lines = lines(child.0.stdout.take().context("no standard output")?);
         Ok(Self { child, lines })
     }
 
@@ -96,27 +96,12 @@ impl Running {
     }
 
     fn tell(&mut self, line: &str) -> Result<()> {
-        let input = self.child.stdin.as_mut().context("no standard input")?;
+        let input = self.child.0.stdin.as_mut().context("no standard input")?;
         writeln!(input, "{line}").context("nobody reads")
     }
 
     fn status(mut self) -> Result<Option<i32>> {
-        drop(self.child.stdin.take());
-        let deadline = Instant::now() + PATIENCE;
-        loop {
-            match self.child.try_wait()? {
-                Some(status) => return Ok(status.code()),
-                None if Instant::now() > deadline => bail!("the check does not end"),
-                None => thread::sleep(Duration::from_millis(10)),
-            }
-        }
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only when the process is gone already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        drop(self.child.0.stdin.take());
+        Ok(self.child.wait(PATIENCE)?.code())
     }
 }

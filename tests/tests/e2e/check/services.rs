@@ -2,31 +2,19 @@
 
 use super::ends;
 use anyhow::{Context as _, Result};
-use fdtrace_tests::harness::{PATIENCE, fdtrace, finish, say, turn};
+use fdtrace_tests::harness::{Killed, PATIENCE, fdtrace, finish, say, turn};
 use std::{
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
 };
 
 const BASH: &str = "/bin/bash";
 
-/// A script in the background; killed when the test lets go of it.
-struct Service(Child);
-
-impl Service {
-    fn start(script: &str) -> Result<Self> {
-        let mut command = Command::new(BASH);
-        command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null());
-        Ok(Self(command.spawn().context("no bash")?))
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        // Both fail only when the process is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// A script in the background.
+fn service(script: &str) -> Result<Killed> {
+    let mut command = Command::new(BASH);
+    command.args(["-c", script]).stdin(Stdio::null()).stdout(Stdio::null());
+    Ok(Killed(command.spawn().context("no bash")?))
 }
 
 #[test]
@@ -41,7 +29,7 @@ fn that_leak_and_that_do_not() -> Result<()> {
     for (work, status, word) in
         [("exec {kept}</dev/null", 23, "LEAK"), ("exec {held}</dev/null; exec {held}<&-", 0, "no leak")]
     {
-        let service = Service::start(&format!("while :; do {work}; {pause}; done"))?;
+        let service = service(&format!("while :; do {work}; {pause}; done"))?;
         let pid = service.0.id().to_string();
         let mut command = Command::new(fdtrace()?);
         command.args(["check", "--pid", &pid, "--duration", "5s"]);

@@ -26,7 +26,7 @@ fn are_passed_on() -> Result<()> {
         unsafe { command.pre_exec(default) };
         let mut running = Running::start(&mut command)?;
         ensure!(running.line()? == "ready");
-        kill_process(Pid::from_child(&running.child), signal)?;
+        kill_process(Pid::from_child(&running.child.0), signal)?;
         ensure!(running.line()? == "got", "{name} did not come");
         ensure!(running.status()? == Some(9), "{name}");
     }
@@ -39,7 +39,7 @@ fn that_kill_it() -> Result<()> {
     let Some(mut command) = check_script(&[], "echo ready; exec sleep 60")? else { return Ok(()) };
     let mut running = Running::start(&mut command)?;
     ensure!(running.line()? == "ready");
-    kill_process(Pid::from_child(&running.child), Signal::TERM)?;
+    kill_process(Pid::from_child(&running.child.0), Signal::TERM)?;
     ensure!(running.status()? == Some(143));
     Ok(())
 }
