@@ -11,7 +11,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::kernel::{CensusPrograms, HandleCounter, Walk, census_records};
+use crate::{
+    kernel::{CensusPrograms, HandleCounter, Walk, census_records},
+    process::procfs::Text,
+};
 
 /// What a portion of bytes is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -210,10 +213,10 @@ fn ipc_namespaces(tasks: &[u8]) -> BTreeMap<u32, Vec<u32>> {
     found
 }
 
-fn segments_of(members: &[u32]) -> io::Result<Vec<u8>> {
+fn segments_of(members: &[u32]) -> io::Result<Text> {
     let mut result = Err(io::ErrorKind::NotFound.into());
     for tgid in members {
-        result = enter_ipc(*tgid).and_then(|()| std::fs::read("/proc/sysvipc/shm"));
+        result = enter_ipc(*tgid).and_then(|()| Text::read("/proc/sysvipc/shm"));
         if result.is_ok() {
             break;
         }

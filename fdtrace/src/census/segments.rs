@@ -13,7 +13,11 @@ use super::{
     handle::mark,
     memory::{half, is_address, word},
 };
-use crate::{kernel::SegmentLayout, kinds::Kind};
+use crate::{
+    kernel::SegmentLayout,
+    kinds::Kind,
+    process::procfs::{self, fields, lines},
+};
 
 /// A segment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,17 +51,17 @@ const SHM_DEST: u32 = 0o1000;
 
 /// Reads lines of `/proc/sysvipc/shm` of one IPC namespace: segments without a handle yet. The first line says what is in
 /// the columns.
-pub(super) fn parse(namespace: u32, text: &str) -> Vec<Segment> {
-    text.lines().filter_map(|line| segment(namespace, line)).collect()
+pub(super) fn parse(namespace: u32, text: &[u8]) -> Vec<Segment> {
+    lines(text).filter_map(|line| segment(namespace, line)).collect()
 }
 
 /// `key shmid perms size cpid lpid nattch uid ...`
-fn segment(namespace: u32, line: &str) -> Option<Segment> {
-    let fields: Vec<&str> = line.split_ascii_whitespace().collect();
-    let number = |index: usize| fields.get(index)?.parse::<u64>().ok();
+fn segment(namespace: u32, line: &[u8]) -> Option<Segment> {
+    let fields: Vec<&[u8]> = fields(line).collect();
+    let number = |index: usize| procfs::number::<u64>(fields.get(index)?);
     let small = |index: usize| u32::try_from(number(index)?).ok();
     // The key is printed with a sign.
-    let key = fields.first()?.parse::<i32>().ok()?.cast_unsigned();
+    let key = procfs::number::<i32>(fields.first()?)?.cast_unsigned();
     Some(Segment {
         id: small(1)?,
         key,
@@ -66,7 +70,7 @@ fn segment(namespace: u32, line: &str) -> Option<Segment> {
         attaches: number(6)?,
         bytes: number(3)?,
         namespace,
-        is_removed: u32::from_str_radix(fields.get(2)?, 8).ok()? & SHM_DEST != 0,
+        is_removed: u32::from_str_radix(std::str::from_utf8(fields.get(2)?).ok()?, 8).ok()? & SHM_DEST != 0,
         handle: NONE,
     })
 }
@@ -257,7 +261,7 @@ mod tests {
         fn census(mut self, layout: Option<SegmentLayout>) -> Census {
             let mut census = self.records.census();
             for (namespace, line) in &self.text {
-                census.segments.extend(parse(*namespace, line));
+                census.segments.extend(parse(*namespace, line.as_bytes()));
             }
             find(&mut census, &mut self.memory, layout).expect("memory");
             census
@@ -356,7 +360,7 @@ mod tests {
     fn lines() {
         let header = "       key      shmid perms                  size  cpid  lpid nattch   uid   gid";
         let line = "-559038737         65  1600           18446744073709547520 12 34 56 0 0 0 0 0 0 0";
-        let found = parse(3, &format!("{header}\n{line}\n"));
+        let found = parse(3, format!("{header}\n{line}\n").as_bytes());
         let expected = Segment {
             id: 65,
             key: 0xdead_beef,
@@ -370,9 +374,9 @@ mod tests {
         };
         assert_eq!(found, [expected]);
         for end in 0..34 {
-            assert_eq!(parse(3, line.get(..end).unwrap()), [], "{end}");
+            assert_eq!(parse(3, &line.as_bytes()[..end]), [], "{end}");
         }
-        assert_eq!(parse(3, "\n\n \u{0}\n9 9 9 9 9\nx x x x x x x x"), []);
+        assert_eq!(parse(3, b"\n\n \xff\n9 9 9 9 9\nx x x x x x x x"), []);
     }
 
     #[test]

@@ -16,7 +16,13 @@ use fdtrace_common::{
 };
 
 use super::{Census, Descriptor, Handle, Mapping, Owner, segments};
-use crate::{kinds::Kind, process};
+use crate::{
+    kinds::Kind,
+    process::{
+        self,
+        procfs::{Text, lines},
+    },
+};
 
 /// Reads it. What cannot be read is left out; nothing of a file behind a link is asked for.
 pub(super) fn read() -> Census {
@@ -32,15 +38,14 @@ pub(super) fn read() -> Census {
             mappings(&mut census, pid);
         }
     }
-    let text = fs::read_to_string("/proc/sysvipc/shm").unwrap_or_default();
-    census.segments = segments::parse(0, &text);
+    census.segments = segments::parse(0, &Text::or_empty("/proc/sysvipc/shm"));
     segments::without_memory(&mut census);
     census
 }
 
 fn task(pid: u32) -> Option<Task> {
     let mut comm = [0; COMM_LEN];
-    let name = fs::read(format!("/proc/{pid}/comm")).ok()?;
+    let name = Text::of(pid, "comm").ok()?;
     let name = name.strip_suffix(b"\n").unwrap_or(&name);
     let length = name.len().min(COMM_LEN - 1);
     comm[..length].copy_from_slice(&name[..length]);
@@ -129,11 +134,11 @@ fn is_shared_memory(path: &[u8]) -> bool {
 
 /// What a process maps and holds by no descriptor, as far as the path tells.
 fn mappings(census: &mut Census, pid: u32) {
-    let text = fs::read(format!("/proc/{pid}/maps")).unwrap_or_default();
+    let text = Text::of(pid, "maps").unwrap_or_default();
     let start = place(census.mappings.len());
     let open = open_names(census, pid);
     let mut mapped: HashMap<Vec<u8>, u32> = HashMap::new();
-    for line in text.split(|byte| *byte == b'\n') {
+    for line in lines(&text) {
         let Some((from, end, path)) = file_mapping(line) else { continue };
         if open.contains(kept(path)) {
             continue;

@@ -94,8 +94,8 @@ impl Taker {
                 self.decoder.take(bytes, &mut self.census);
             }
             Stage::Segments => {
-                let text = String::from_utf8_lossy(bytes.get(4..).unwrap_or_default());
-                self.census.segments.extend(segments::parse(half(bytes, 0), &text));
+                let text = bytes.get(4..).unwrap_or_default();
+                self.census.segments.extend(segments::parse(half(bytes, 0), text));
             }
             Stage::Counted => {
                 let (before, after) = (word(bytes, 0), word(bytes, 8));

@@ -108,12 +108,22 @@ fn unknown(id: &str, call: &Call) -> Site {
     Site { id: id.to_owned(), ..view::bare_site(&site) }
 }
 
+/// Nothing was seen of what was asked for: whether it leaks is not known.
+const fn unseen(command: &CommandRun) -> &'static str {
+    match command.argv.is_empty() {
+        true => {
+            "no program of those asked for was seen: none opened a file or started another program meanwhile"
+        }
+        false => "nothing was seen of the command",
+    }
+}
+
 /// What was lost that can hide a leak. What the kernel's own table puts right is not lost.
 fn doubts(judge: &Judge, command: &CommandRun, snapshot: &Snapshot) -> Vec<String> {
     let vitals = &snapshot.vitals;
     let mut doubts = Vec::new();
-    if judge.programs() == 0 && !command.argv.is_empty() {
-        doubts.push("nothing was seen of the command".to_owned());
+    if judge.programs() == 0 {
+        doubts.push(unseen(command).to_owned());
     }
     let mut doubt = |count: u64, text: &str| {
         if count > 0 {

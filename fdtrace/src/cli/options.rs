@@ -1,6 +1,6 @@
 //! Options that several verbs have.
 
-use std::{io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf, time::Duration};
 
 use clap::{Args, ValueEnum};
 
@@ -26,7 +26,7 @@ pub(super) struct FilterOptions {
     follow: bool,
     /// Trace only tasks of this name (as in /proc/PID/comm, 15 bytes)
     #[arg(short, long, value_name = "NAME")]
-    comm: Option<String>,
+    comm: Option<OsString>,
     /// Trace only tasks in this cgroup (v2) or below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<PathBuf>,
@@ -80,7 +80,7 @@ pub(super) struct SelectionOptions {
     pids: Vec<u32>,
     /// Show only handles of processes of this name
     #[arg(short, long, value_name = "NAME")]
-    comm: Option<String>,
+    comm: Option<OsString>,
     /// Show only handles of processes in this cgroup or below it
     #[arg(long, value_name = "PATH")]
     cgroup: Option<String>,
@@ -96,7 +96,7 @@ impl SelectionOptions {
     pub(super) fn selection(&self) -> Selection {
         Selection {
             pids: self.pids.clone(),
-            comm: self.comm.clone(),
+            comm: self.comm.as_deref().map(process::kept_name),
             cgroup: self.cgroup.clone(),
             min_age_ns: self.min_age.map_or(0, nanoseconds),
             ..self.kinds.selection()

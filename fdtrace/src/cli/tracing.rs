@@ -12,7 +12,7 @@ use super::Failure;
 use crate::{
     collect::{Collector, Look, Setup, Sink, monotonic_ns},
     kernel::{HookReport, Kernel, Settings, State, Tracer},
-    process,
+    process::{self, around},
     report::{Descriptors, Document, Own},
     stacks::Modules,
     trace::{Header, HookState},
@@ -70,17 +70,13 @@ impl Attached {
 
     /// What a trace file says about itself.
     pub(super) fn header(&mut self, settings: &Settings, command: &[String]) -> Header {
-        let setting = |name: &str| {
-            let text = std::fs::read_to_string(format!("/proc/sys/kernel/{name}"));
-            text.unwrap_or_default().trim().to_owned()
-        };
         let report = &self.tracer.report;
         Header {
             fdtrace: env!("CARGO_PKG_VERSION").to_owned(),
             kernel: self.session.kernel.clone(),
             machine: std::env::consts::ARCH.to_owned(),
-            host: setting("hostname"),
-            boot_id: setting("random/boot_id"),
+            host: around::host_name(),
+            boot_id: around::boot_id(),
             backend: self.session.backend.clone(),
             hooks: report.hooks.iter().map(hook_state).collect(),
             offsets: self.kernel.offsets().unwrap_or_default(),

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::process::procfs::{Text, hexadecimal};
+
 /// A capability that some feature needs (`capabilities(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
@@ -40,7 +42,7 @@ impl Capabilities {
     /// Reads them from `/proc/self/status`; none when that cannot be read.
     #[must_use]
     pub fn current() -> Self {
-        let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let status = Text::or_empty("/proc/self/status");
         Self(parse(&status))
     }
 
@@ -63,12 +65,8 @@ impl Capabilities {
     }
 }
 
-fn parse(status: &str) -> u64 {
-    status
-        .lines()
-        .find_map(|line| line.strip_prefix("CapEff:"))
-        .and_then(|hex| u64::from_str_radix(hex.trim(), 16).ok())
-        .unwrap_or(0)
+fn parse(status: &Text) -> u64 {
+    status.line("CapEff:").and_then(hexadecimal).unwrap_or(0)
 }
 
 #[cfg(test)]
@@ -77,7 +75,8 @@ mod tests {
 
     #[test]
     fn names_what_is_missing() {
-        let none = Capabilities(parse("Name:\tx\nCapEff:\t0000000000000000\n"));
+        let parse = |text: &[u8]| parse(&Text::from(text));
+        let none = Capabilities(parse(b"Name:\t\xff\nCapEff:\t0000000000000000\n"));
         assert_eq!(none.missing_for_tracing(), [Capability::Bpf, Capability::Perfmon]);
         let bpf = Capabilities(1 << 39);
         assert_eq!(bpf.missing_for_tracing(), [Capability::Perfmon]);
@@ -88,7 +87,7 @@ mod tests {
 
     #[test]
     fn unreadable_status_means_no_capability() {
-        assert_eq!(parse(""), 0);
-        assert_eq!(parse("CapEff:\tnot hex"), 0);
+        assert_eq!(parse(&Text::default()), 0);
+        assert_eq!(parse(&Text::from(&b"CapEff:\tnot hex"[..])), 0);
     }
 }

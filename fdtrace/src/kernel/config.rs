@@ -2,7 +2,11 @@
 
 use std::{
     collections::BTreeMap,
-    os::unix::fs::MetadataExt as _,
+    ffi::{OsStr, OsString},
+    os::unix::{
+        ffi::{OsStrExt as _, OsStringExt as _},
+        fs::MetadataExt as _,
+    },
     path::{Path, PathBuf},
 };
 
@@ -13,6 +17,8 @@ use fdtrace_common::{
     },
     wire::COMM_LEN,
 };
+
+use crate::process::procfs::{Text, fields, lines};
 
 use super::{
     btf::KernelTypes,
@@ -100,7 +106,7 @@ pub struct Filters {
     /// And those that they fork.
     pub follow: bool,
     /// Only tasks of this name (cut to 15 bytes, as the kernel cuts it).
-    pub comm: Option<String>,
+    pub comm: Option<OsString>,
     /// Only tasks in this cgroup v2 or below it: a directory, or a path from the hierarchy's root.
     pub cgroup: Option<PathBuf>,
     /// Only tasks of this user.
@@ -113,8 +119,8 @@ impl Filters {
     pub fn words(&self) -> Vec<String> {
         let mut words: Vec<String> = self.pids.iter().map(|pid| format!("--pid {pid}")).collect();
         words.extend(self.follow.then(|| "--follow".to_owned()));
-        words.extend(self.comm.iter().map(|comm| format!("--comm {comm}")));
-        words.extend(self.cgroup.iter().map(|cgroup| format!("--cgroup {}", cgroup.display())));
+        words.extend(self.comm.iter().map(|comm| format!("--comm {}", comm.to_string_lossy())));
+        words.extend(self.cgroup.iter().map(|cgroup| format!("--cgroup {}", cgroup.to_string_lossy())));
         words.extend(self.uid.iter().map(|uid| format!("--uid {uid}")));
         words
     }
@@ -236,10 +242,10 @@ fn slab_callers(kernel: &Kernel) -> [Range; 4] {
     })
 }
 
-fn comm(name: Option<&str>) -> [u8; COMM_LEN] {
+fn comm(name: Option<&OsStr>) -> [u8; COMM_LEN] {
     let mut comm = [0; COMM_LEN];
-    for (slot, byte) in comm[..COMM_LEN - 1].iter_mut().zip(name.unwrap_or_default().bytes()) {
-        *slot = byte;
+    for (slot, byte) in comm[..COMM_LEN - 1].iter_mut().zip(name.unwrap_or_default().as_bytes()) {
+        *slot = *byte;
     }
     comm
 }
@@ -264,7 +270,7 @@ fn syscalls() -> Syscalls {
 
 /// Id and depth of a cgroup of the v2 hierarchy.
 fn find_cgroup(wanted: &Path) -> Result<(u64, u32)> {
-    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = Text::or_empty("/proc/self/mountinfo");
     let root = cgroup2_mount(&mounts).ok_or_else(|| {
         Error::Filter("--cgroup needs a cgroup v2 hierarchy, and none is mounted".to_owned())
     })?;
@@ -280,11 +286,27 @@ fn find_cgroup(wanted: &Path) -> Result<(u64, u32)> {
 }
 
 /// The mount point of the first `cgroup2` in a `/proc/self/mountinfo`.
-fn cgroup2_mount(mountinfo: &str) -> Option<PathBuf> {
-    mountinfo.lines().find_map(|line| {
-        let (fields, kind) = line.split_once(" - ")?;
-        kind.starts_with("cgroup2 ").then(|| fields.split(' ').nth(4)).flatten().map(PathBuf::from)
+fn cgroup2_mount(mountinfo: &[u8]) -> Option<PathBuf> {
+    lines(mountinfo).find_map(|line| {
+        let words: Vec<&[u8]> = fields(line).collect();
+        let behind = words.iter().position(|word| *word == b"-")?;
+        (words.get(behind + 1) == Some(&&b"cgroup2"[..])).then(|| unescaped(words[4]))
     })
+}
+
+/// Blanks, line ends and backslashes of a path stand in it as three octal digits.
+fn unescaped(path: &[u8]) -> PathBuf {
+    let (mut rest, mut out) = (path, Vec::with_capacity(path.len()));
+    while let Some((first, behind)) = rest.split_first() {
+        let digits = (*first == b'\\').then(|| std::str::from_utf8(behind.get(..3)?).ok()).flatten();
+        let (byte, used) = match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) => (byte, 4),
+            None => (*first, 1),
+        };
+        out.push(byte);
+        rest = &rest[used..];
+    }
+    OsString::from_vec(out).into()
 }
 
 fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
@@ -540,15 +562,15 @@ mod tests {
 
     #[test]
     fn finds_the_v2_hierarchy() {
-        let mounts = "30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
-            31 24 0:27 / /sys/fs/cgroup/unified rw shared:9 - cgroup2 cgroup2 rw\n";
-        assert_eq!(cgroup2_mount(mounts), Some(PathBuf::from("/sys/fs/cgroup/unified")));
-        assert_eq!(cgroup2_mount("30 24 0:26 / /x rw - cgroup cgroup rw\n"), None);
+        let mounts = b"30 24 0:26 / /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n\
+            31 24 0:27 / /sys/fs/\\040\xd1 rw shared:9 - cgroup2 cgroup2 rw\n";
+        assert_eq!(cgroup2_mount(mounts), Some(OsStr::from_bytes(b"/sys/fs/ \xd1").into()));
+        assert_eq!(cgroup2_mount(b"30 24 0:26 / /x rw - cgroup cgroup rw\n"), None);
     }
 
     #[test]
     fn names_are_cut_as_the_kernel_cuts_them() {
-        assert_eq!(&comm(Some("a-name-that-is-too-long")), b"a-name-that-is-\0");
+        assert_eq!(&comm(Some(OsStr::new("a-name-that-is-too-long"))), b"a-name-that-is-\0");
         assert_eq!(comm(None), [0; COMM_LEN]);
     }
 }

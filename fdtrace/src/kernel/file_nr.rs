@@ -8,6 +8,8 @@ use std::{fs::File, io, os::unix::fs::FileExt as _, path::Path};
 
 use aya::util::nr_cpus;
 
+use crate::process::procfs::{Text, fields, number};
+
 use super::{
     census::{
         CensusPrograms,
@@ -31,15 +33,15 @@ impl FileNr {
     /// Reads it now; `None` when the file is not there or not as expected.
     #[must_use]
     pub fn read() -> Option<Self> {
-        parse(&std::fs::read_to_string(FILE_NR).ok()?)
+        parse(&Text::read(FILE_NR).ok()?)
     }
 }
 
-fn parse(text: &str) -> Option<FileNr> {
-    let mut numbers = text.split_ascii_whitespace().map(str::parse::<u64>);
-    let allocated = numbers.next()?.ok()?;
-    let _unused_since_2_6 = numbers.next()?.ok()?;
-    Some(FileNr { allocated, limit: numbers.next()?.ok()? })
+fn parse(text: &[u8]) -> Option<FileNr> {
+    let mut numbers = fields(text).map(number::<u64>);
+    let allocated = numbers.next()??;
+    let _unused_since_2_6 = numbers.next()??;
+    Some(FileNr { allocated, limit: numbers.next()?? })
 }
 
 /// How far the number can be trusted.
@@ -106,7 +108,7 @@ impl HandleCounter {
     pub fn file_nr(&self) -> io::Result<u64> {
         let mut text = [0; 64];
         let length = self.file.read_at(&mut text, 0)?;
-        let found = parse(&String::from_utf8_lossy(&text[..length]));
+        let found = parse(&text[..length]);
         found.map(|found| found.allocated).ok_or_else(|| io::Error::other("file-nr is not as expected"))
     }
 
@@ -151,8 +153,8 @@ mod tests {
 
     #[test]
     fn parses() {
-        assert_eq!(parse("305\t0\t2466170\n"), Some(FileNr { allocated: 305, limit: 2_466_170 }));
-        assert_eq!(parse("305"), None);
-        assert_eq!(parse("a b c"), None);
+        assert_eq!(parse(b"305\t0\t2466170\n"), Some(FileNr { allocated: 305, limit: 2_466_170 }));
+        assert_eq!(parse(b"305"), None);
+        assert_eq!(parse(b"a b c"), None);
     }
 }

@@ -7,6 +7,8 @@ use aya::{
     programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint, TracePoint},
 };
 
+use crate::process::around;
+
 use super::{
     btf::{self, KernelTypes},
     capabilities::Capabilities,
@@ -491,13 +493,12 @@ impl Kernel {
     /// # Errors
     /// When it has no BTF, or its BTF cannot be read.
     pub fn inspect() -> Result<Self> {
-        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         Ok(Self {
             types: KernelTypes::open()?,
             symbols: Symbols::load().unwrap_or_default(),
             preemption: Preemption::current(),
             capabilities: Capabilities::current(),
-            release: release.trim().to_owned(),
+            release: around::kernel_release(),
         })
     }
 

@@ -2,6 +2,8 @@
 
 use std::{io, iter, ops::Range};
 
+use crate::process::procfs::Text;
+
 /// The kernel prints a pointer in full width (`%px`, kernel/kallsyms.c).
 const ADDRESS_DIGITS: usize = size_of::<usize>() * 2;
 
@@ -29,7 +31,7 @@ impl Symbols {
     /// # Errors
     /// When the file cannot be read.
     pub fn load() -> io::Result<Self> {
-        Ok(Self::parse(&std::fs::read("/proc/kallsyms")?))
+        Ok(Self::parse(&Text::read("/proc/kallsyms")?))
     }
 
     fn parse(text: &[u8]) -> Self {
@@ -96,7 +98,7 @@ impl Symbols {
 /// # Errors
 /// When kallsyms cannot be read.
 pub(super) fn data<const N: usize>(names: [&str; N]) -> io::Result<[Option<u64>; N]> {
-    let text = std::fs::read("/proc/kallsyms")?;
+    let text = Text::read("/proc/kallsyms")?;
     let mut found = [None; N];
     for line in lines(&text).filter(|line| !line.is_of_module) {
         if let Some(place) = names.iter().position(|wanted| *wanted == line.name) {

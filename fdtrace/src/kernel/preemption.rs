@@ -2,6 +2,8 @@
 
 use std::{fmt, io::Read as _};
 
+use crate::process::{around, procfs::Text};
+
 /// Whether the kernel may preempt a task that runs in the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preemption {
@@ -29,9 +31,8 @@ impl Preemption {
     /// Finds out the running kernel's model: what it says itself, else its command line, else how it was built.
     #[must_use]
     pub fn current() -> Self {
-        let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
-        let release = read("/proc/sys/kernel/osrelease");
-        let config = build_configuration(release.trim());
+        let read = |path: &str| Text::or_empty(path).shown();
+        let config = build_configuration(&around::kernel_release());
         decide(
             &read("/sys/kernel/debug/sched/preempt"),
             &read("/proc/cmdline"),
@@ -107,15 +108,15 @@ fn built_from_version(version: &str) -> Preemption {
 fn build_configuration(release: &str) -> String {
     let plain = ["/boot/config-", "/lib/modules/"];
     let candidates = [format!("{}{release}", plain[0]), format!("{}{release}/config", plain[1])];
-    if let Some(text) = candidates.iter().find_map(|path| std::fs::read_to_string(path).ok()) {
-        return text;
+    if let Some(text) = candidates.iter().find_map(|path| Text::read(path).ok()) {
+        return text.shown();
     }
-    let mut text = String::new();
+    let mut text = Vec::new();
     if let Ok(file) = std::fs::File::open("/proc/config.gz") {
         // A configuration that cannot be unpacked says nothing; what was read of it is not wrong.
-        let _ = flate2::read::GzDecoder::new(file).read_to_string(&mut text);
+        let _ = flate2::read::GzDecoder::new(file).read_to_end(&mut text);
     }
-    text
+    String::from_utf8_lossy(&text).into_owned()
 }
 
 #[cfg(test)]

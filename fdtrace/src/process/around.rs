@@ -2,6 +2,8 @@
 
 use std::{fs, path::Path};
 
+use super::procfs::{Text, fields, lines, number};
+
 /// Loop devices that have a file behind them.
 #[must_use]
 pub fn loop_devices() -> u64 {
@@ -12,15 +14,15 @@ pub fn loop_devices() -> u64 {
 /// Swap files.
 #[must_use]
 pub fn swap_files() -> u64 {
-    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-    let is_file = |line: &&str| line.split_ascii_whitespace().rev().nth(3) == Some("file");
-    swaps.lines().skip(1).filter(is_file).count() as u64
+    let swaps = Text::or_empty("/proc/swaps");
+    let is_file = |line: &&[u8]| fields(line).rev().nth(3) == Some(b"file");
+    lines(&swaps).skip(1).filter(is_file).count() as u64
 }
 
 /// Whether a server of NFS runs in the kernel.
 #[must_use]
 pub fn has_nfs_server() -> bool {
-    fs::read_to_string("/proc/fs/nfsd/threads").is_ok_and(|threads| threads.trim() != "0")
+    Text::read("/proc/fs/nfsd/threads").is_ok_and(|threads| threads.trim_ascii() != b"0")
 }
 
 /// Whether there are graphics devices.
@@ -40,11 +42,11 @@ pub fn is_inside_pid_namespace() -> bool {
 /// Objects in use in some of the kernel's caches, as `/proc/slabinfo` has them: its CPUs' shares count as in use.
 #[must_use]
 pub fn slabs<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
-    let slabs = fs::read_to_string("/proc/slabinfo").unwrap_or_default();
+    let slabs = Text::or_empty("/proc/slabinfo");
     names.map(|name| {
-        slabs.lines().find_map(|line| {
-            let mut words = line.split_ascii_whitespace();
-            (words.next() == Some(name)).then(|| words.next()?.parse().ok()).flatten()
+        lines(&slabs).find_map(|line| {
+            let mut words = fields(line);
+            (words.next() == Some(name.as_bytes())).then(|| number(words.next()?)).flatten()
         })
     })
 }
@@ -52,22 +54,19 @@ pub fn slabs<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
 /// `fs.nr_open`: the most descriptors that a process may have.
 #[must_use]
 pub fn nr_open() -> u64 {
-    fs::read_to_string("/proc/sys/fs/nr_open").ok().and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+    number(&Text::or_empty("/proc/sys/fs/nr_open")).unwrap_or(0)
 }
 
 /// `vm.max_map_count`: the most mappings that a process may have.
 #[must_use]
 pub fn max_map_count() -> u64 {
-    fs::read_to_string("/proc/sys/vm/max_map_count")
-        .ok()
-        .and_then(|text| text.trim().parse().ok())
-        .unwrap_or(0)
+    number(&Text::or_empty("/proc/sys/vm/max_map_count")).unwrap_or(0)
 }
 
 /// Which boot of the machine this is; empty where that is not told.
 #[must_use]
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    kernel("random/boot_id")
 }
 
 /// Nanoseconds since the machine was started, times of sleep included: by the clock of the starts of processes.
@@ -83,5 +82,15 @@ pub fn uptime_ns() -> u64 {
 /// The kernel's release.
 #[must_use]
 pub fn kernel_release() -> String {
-    fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default().trim().to_owned()
+    kernel("osrelease")
+}
+
+/// The host's name.
+#[must_use]
+pub fn host_name() -> String {
+    kernel("hostname")
+}
+
+fn kernel(setting: &str) -> String {
+    Text::or_empty(format!("/proc/sys/kernel/{setting}")).shown()
 }

@@ -1,6 +1,8 @@
 //! `/proc/PID/maps`.
 
-use std::{fs, ops::Range, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc};
+use std::{ops::Range, os::unix::ffi::OsStrExt as _, path::Path, sync::Arc};
+
+use super::procfs::{Text, hexadecimal, lines, number, split};
 
 /// A mapping of a process.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,26 +45,25 @@ pub fn vdso(pid: u32) -> Option<Range<u64>> {
 /// The mappings of a process, sorted; empty when it is gone.
 #[must_use]
 pub fn mappings(pid: u32) -> Vec<Mapping> {
-    parse(&fs::read(format!("/proc/{pid}/maps")).unwrap_or_default())
+    parse(&Text::of(pid, "maps").unwrap_or_default())
 }
 
 fn parse(maps: &[u8]) -> Vec<Mapping> {
-    maps.split(|byte| *byte == b'\n').filter_map(line).collect()
+    lines(maps).filter_map(line).collect()
 }
 
 /// `55d0-55e0 r-xp 00001000 08:01 131 /bin/x`; the path is behind blanks and may hold anything but a new line, which is
 /// escaped.
 fn line(line: &[u8]) -> Option<Mapping> {
-    let mut fields = line.splitn(6, |byte| *byte == b' ').map(|field| str::from_utf8(field));
-    let (start, end) = fields.next()?.ok()?.split_once('-')?;
-    let hex = |text: &str| u64::from_str_radix(text, 16).ok();
-    let range = hex(start)?..hex(end)?;
-    let executable = fields.next()?.ok()?.as_bytes().get(2) == Some(&b'x');
-    let offset = hex(fields.next()?.ok()?)?;
-    let (major, minor) = fields.next()?.ok()?.split_once(':')?;
-    let device = u32::try_from((hex(major)? << 20) | hex(minor)?).ok()?;
-    let inode = fields.next()?.ok()?.parse().ok()?;
-    let path = line.splitn(6, |byte| *byte == b' ').nth(5).unwrap_or_default().trim_ascii_start();
+    let mut fields = line.splitn(6, |byte| *byte == b' ');
+    let (start, end) = split(fields.next()?, b'-')?;
+    let range = hexadecimal(start)?..hexadecimal(end)?;
+    let executable = fields.next()?.get(2) == Some(&b'x');
+    let offset = hexadecimal(fields.next()?)?;
+    let (major, minor) = split(fields.next()?, b':')?;
+    let device = u32::try_from((hexadecimal(major)?.checked_mul(1 << 20)?) | hexadecimal(minor)?).ok()?;
+    let inode = number(fields.next()?)?;
+    let path = fields.next().unwrap_or_default().trim_ascii_start();
     let path = path.strip_suffix(b" (deleted)").unwrap_or(path);
     let path = Path::new(std::ffi::OsStr::from_bytes(path)).into();
     Some(Mapping { range, executable, offset, device, inode, path })

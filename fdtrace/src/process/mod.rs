@@ -2,23 +2,45 @@
 
 pub mod around;
 mod maps;
+pub(crate) mod procfs;
 
 pub use maps::{Mapping, mappings, vdso};
 
-use std::{fs, ops::Range, os::unix::fs::MetadataExt as _, path::PathBuf};
+use std::{
+    ffi::OsStr,
+    fs,
+    ops::Range,
+    os::unix::{ffi::OsStrExt as _, fs::MetadataExt as _},
+    path::PathBuf,
+};
+
+use fdtrace_common::wire::COMM_LEN;
 
 use crate::stream::Identity;
+use procfs::{Text, fields, hexadecimal, lines, number, split};
 
 /// Reads what a process is.
 #[must_use]
 pub fn identity(pid: u32) -> Identity {
-    let read = |name: &str| fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    let read = |name: &str| Text::of(pid, name).unwrap_or_default();
     let exe = fs::read_link(format!("/proc/{pid}/exe")).unwrap_or_else(|_| PathBuf::new());
     Identity {
-        comm: String::from_utf8_lossy(&read("comm")).trim_end_matches('\n').to_owned(),
+        comm: name(&read("comm")),
         exe: exe.to_string_lossy().into_owned(),
-        cgroup: cgroup(&String::from_utf8_lossy(&read("cgroup"))),
+        cgroup: cgroup(&read("cgroup")),
     }
+}
+
+/// A name as a process can have it: cut where the kernel cuts it, also inside a character.
+#[must_use]
+pub fn kept_name(name: &OsStr) -> String {
+    let bytes = name.as_bytes();
+    String::from_utf8_lossy(&bytes[..bytes.len().min(COMM_LEN - 1)]).into_owned()
+}
+
+/// What `/proc/PID/comm` has, without the line's end that the kernel adds; the name itself may have others.
+fn name(comm: &[u8]) -> String {
+    String::from_utf8_lossy(comm.strip_suffix(b"\n").unwrap_or(comm)).into_owned()
 }
 
 /// The path of what a descriptor points to. The file itself is not asked for anything.
@@ -52,25 +74,24 @@ impl Descriptors {
             0 => fs::read_dir(&folder).ok()?.count() as u64,
             size => size,
         };
-        Some(Self { used, limit: soft_limit(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)? })
+        Some(Self { used, limit: descriptor_limits(pid)?.0 })
     }
 }
 
 /// Where a process has executable code, sorted; `None` when it is gone.
 #[must_use]
 pub fn code(pid: u32) -> Option<Vec<Range<u64>>> {
-    Some(executable(&fs::read_to_string(format!("/proc/{pid}/maps")).ok()?))
+    Some(executable(&Text::of(pid, "maps").ok()?))
 }
 
 /// `55d0-55e0 r-xp ...`
-fn executable(maps: &str) -> Vec<Range<u64>> {
-    let range = |line: &str| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let hex = |text| u64::from_str_radix(text, 16).ok();
-        (rest.as_bytes().get(2) == Some(&b'x')).then(|| Some(hex(start)?..hex(end)?)).flatten()
+fn executable(maps: &[u8]) -> Vec<Range<u64>> {
+    let range = |line| {
+        let (range, rest) = split(line, b' ')?;
+        let (start, end) = split(range, b'-')?;
+        (rest.get(2) == Some(&b'x')).then(|| Some(hexadecimal(start)?..hexadecimal(end)?)).flatten()
     };
-    maps.lines().filter_map(range).collect()
+    lines(maps).filter_map(range).collect()
 }
 
 /// Whether there is such a process.
@@ -99,15 +120,14 @@ pub fn with_descendants(roots: &[u32]) -> Vec<u32> {
 pub(crate) fn started(pid: u32) -> Option<u64> {
     // SAFETY: takes a number and returns one.
     let ticks = u64::try_from(unsafe { libc::sysconf(libc::_SC_CLK_TCK) }).ok().filter(|ticks| *ticks > 0)?;
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The 22nd field; the name is the second, and the third comes behind its parenthesis.
-    let started: u64 = stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(19)?.parse().ok()?;
+    // The 22nd field.
+    let started: u64 = number(Text::of(pid, "stat").ok()?.behind_the_name()?.nth(19)?)?;
     Some(started.saturating_mul(1_000_000_000 / ticks))
 }
 
 /// The limits of a process's descriptors, soft and hard; `u64::MAX` for none.
 pub(crate) fn descriptor_limits(pid: u32) -> Option<(u64, u64)> {
-    limits(&fs::read_to_string(format!("/proc/{pid}/limits")).ok()?)
+    limits(&Text::of(pid, "limits").ok()?)
 }
 
 /// All processes.
@@ -119,46 +139,32 @@ pub(crate) fn all() -> impl Iterator<Item = u32> {
 }
 
 pub(crate) fn parent(pid: u32) -> Option<u32> {
-    parent_in_stat(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
-}
-
-/// The name in parentheses may hold anything, parentheses too; the last one ends it.
-fn parent_in_stat(stat: &str) -> Option<u32> {
-    stat.rsplit_once(')')?.1.split_ascii_whitespace().nth(1)?.parse().ok()
+    number(Text::of(pid, "stat").ok()?.behind_the_name()?.nth(1)?)
 }
 
 /// The paths of all cgroups of a process; of a machine that mixes both versions, those of the first one too.
 #[must_use]
 pub fn cgroups(pid: u32) -> Vec<String> {
-    let lines = fs::read(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-    String::from_utf8_lossy(&lines).lines().filter_map(cgroup_path).collect()
+    lines(&Text::of(pid, "cgroup").unwrap_or_default()).filter_map(cgroup_path).collect()
 }
 
 /// `0::/path`, `3:cpu,cpuacct:/path`
-fn cgroup_path(line: &str) -> Option<String> {
-    line.splitn(3, ':').nth(2).map(str::to_owned)
+fn cgroup_path(line: &[u8]) -> Option<String> {
+    let path = line.splitn(3, |byte| *byte == b':').nth(2)?;
+    Some(String::from_utf8_lossy(path).into_owned())
 }
 
-fn cgroup(lines: &str) -> String {
-    lines
-        .lines()
-        .find(|line| line.starts_with("0::"))
-        .or_else(|| lines.lines().next())
-        .and_then(cgroup_path)
-        .unwrap_or_default()
+fn cgroup(text: &[u8]) -> String {
+    let unified = lines(text).find(|line| line.starts_with(b"0::"));
+    unified.or_else(|| lines(text).next()).and_then(cgroup_path).unwrap_or_default()
 }
 
-fn soft_limit(text: &str) -> Option<u64> {
-    limits(text).map(|(soft, _)| soft)
-}
-
-fn limits(text: &str) -> Option<(u64, u64)> {
-    let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
-    let limit = |word: &str| match word {
-        "unlimited" => Some(u64::MAX),
-        number => number.parse().ok(),
+fn limits(text: &Text) -> Option<(u64, u64)> {
+    let limit = |word: &[u8]| match word {
+        b"unlimited" => Some(u64::MAX),
+        digits => number(digits),
     };
-    let mut words = line.split_ascii_whitespace();
+    let mut words = fields(text.line("Max open files")?);
     Some((limit(words.next()?)?, limit(words.next()?)?))
 }
 
@@ -183,26 +189,52 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_do_not_shift_fields() {
-        assert_eq!(parent_in_stat("7 (a) S 99 (b) S 3 7 7"), Some(3));
-        assert_eq!(parent_in_stat("7 (a"), None);
+    fn a_child_of_any_name_is_a_descendant() {
+        for name in [&b"\xd0\xbe\xd0\xb1\xd1"[..], b") S 1 (", b"\xff\n7 (x) S 1"] {
+            let mut child = named(name);
+            let (own, pid) = (std::process::id(), child.id());
+            let found = with_descendants(&[own]);
+            let (parent, started, comm) = (parent(pid), started(pid), identity(pid).comm);
+            child.kill().and_then(|()| child.wait()).expect("an end");
+            assert!(found.contains(&pid), "{name:?}");
+            assert_eq!((parent, comm), (Some(own), String::from_utf8_lossy(name).into_owned()));
+            assert!(started.is_some_and(|started| started > 0), "{name:?}");
+        }
+    }
+
+    /// A child of this name that waits.
+    fn named(name: &[u8]) -> std::process::Child {
+        use std::os::unix::process::CommandExt as _;
+        let folder = std::env::temp_dir().join(format!("fdtrace-names-{}", std::process::id()));
+        fs::create_dir_all(&folder).expect("a folder");
+        let path = folder.join(OsStr::from_bytes(name));
+        std::os::unix::fs::symlink("/bin/sleep", &path).expect("a link");
+        let child = std::process::Command::new(&path).arg0("sleep").arg("600").spawn().expect("a child");
+        fs::remove_dir_all(folder).expect("its end");
+        child
+    }
+
+    #[test]
+    fn a_name_is_cut_as_the_kernel_cuts_it() {
+        assert_eq!(kept_name(OsStr::new("обработчик")), "обработ\u{fffd}");
+        assert_eq!(kept_name(OsStr::new("short")), "short");
     }
 
     #[test]
     fn code_is_what_may_be_executed() {
         let maps =
-            "5000-6000 r-xp 0 08:01 1 /bin/x\n6000-7000 rw-p 0 08:01 1 /bin/x\nbad\n7000-8000 r-xp 0 0:0 0\n";
+            b"5000-6000 r-xp 0 08:01 1 /\xff\n6000-7000 rw-p 0 08:01 1 /bin/x\nbad\n7000-8000 r-xp 0 0:0 0\n";
         assert_eq!(executable(maps), [0x5000..0x6000, 0x7000..0x8000]);
     }
 
     #[test]
     fn parses_limits_and_cgroups() {
-        assert_eq!(
-            soft_limit("Max processes 1 2 x\nMax open files            1024    4096   files\n"),
-            Some(1024)
-        );
-        assert_eq!(soft_limit("Max open files            unlimited    4096   files\n"), Some(u64::MAX));
-        assert_eq!(cgroup("3:cpu:/a\n0::/system.slice/x.service\n"), "/system.slice/x.service");
-        assert_eq!(cgroup("3:cpu:/a:b\n"), "/a:b");
+        let limits = |text: &[u8]| limits(&Text::from(text));
+        let text = b"Max processes 1 2 x\nMax open files            1024    4096   files\n";
+        assert_eq!(limits(text), Some((1024, 4096)));
+        assert_eq!(limits(b"Max open files            unlimited    4096   files\n"), Some((u64::MAX, 4096)));
+        assert_eq!(cgroup(b"3:cpu:/a\n0::/system.slice/x.service\n"), "/system.slice/x.service");
+        assert_eq!(cgroup(b"3:cpu:/a:b\n"), "/a:b");
+        assert_eq!(cgroup(b"0::/\xff\n"), "/\u{fffd}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use crate::process::procfs::{Text, fields, number};
 use crate::{
     kernel::{ProgramCost, Role},
     report::Own,
@@ -60,8 +61,8 @@ fn cpu_seconds() -> f64 {
 
 fn resident_bytes() -> u64 {
     // The ring is mapped twice: its pages count twice here, as they do for everybody who looks.
-    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
-    let pages: u64 = statm.split_ascii_whitespace().nth(1).and_then(|pages| pages.parse().ok()).unwrap_or(0);
+    let statm = Text::or_empty("/proc/self/statm");
+    let pages: u64 = fields(&statm).nth(1).and_then(number).unwrap_or(0);
     // SAFETY: asks for a constant.
     pages * u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or(4096)
 }

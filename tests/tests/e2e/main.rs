@@ -14,6 +14,7 @@ mod check;
 mod counting;
 mod crowded;
 mod explain;
+mod following;
 mod hunting;
 mod leaving;
 mod losses;

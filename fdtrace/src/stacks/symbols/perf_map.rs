@@ -10,6 +10,7 @@ use std::{
 };
 
 use super::module::open_no_link;
+use crate::process::procfs::{Text, fields, hexadecimal, number};
 
 /// Of a map that is larger only so much is read, from its end: the latest lines count.
 const LARGEST: u64 = 128 << 20;
@@ -39,9 +40,7 @@ fn open(pid: u32) -> Option<File> {
 
 /// The process has named it by the id that it has in its own pid namespace.
 fn path(pid: u32) -> Option<PathBuf> {
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let ids = status.lines().find_map(|line| line.strip_prefix("NStgid:"))?;
-    let id: u32 = ids.split_ascii_whitespace().next_back()?.parse().ok()?;
+    let id: u32 = number(fields(Text::of(pid, "status").ok()?.line("NStgid:")?).next_back()?)?;
     Some(PathBuf::from(format!("/proc/{pid}/root/tmp/perf-{id}.map")))
 }
 
@@ -87,8 +86,8 @@ fn entry(line: &[u8]) -> Option<(Range<u64>, &[u8])> {
     let line = line.trim_ascii();
     let (start, rest) = word(line)?;
     let (size, name) = word(rest)?;
-    let start = number(start)?;
-    let end = start.checked_add(number(size)?)?;
+    let start = address(start)?;
+    let end = start.checked_add(address(size)?)?;
     (!name.is_empty()).then_some((start..end, name))
 }
 
@@ -97,9 +96,8 @@ fn word(line: &[u8]) -> Option<(&[u8], &[u8])> {
     Some((&line[..end], line[end..].trim_ascii_start()))
 }
 
-fn number(digits: &[u8]) -> Option<u64> {
-    let digits = std::str::from_utf8(digits).ok()?;
-    u64::from_str_radix(digits.strip_prefix("0x").unwrap_or(digits), 16).ok()
+fn address(digits: &[u8]) -> Option<u64> {
+    hexadecimal(digits.strip_prefix(b"0x").unwrap_or(digits))
 }
 
 fn clipped(name: &[u8]) -> String {
