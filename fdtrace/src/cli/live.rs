@@ -98,11 +98,15 @@ async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut 
             _ = ticks.tick() => {}
             () = stop.wait() => {
                 stop.at_the_second_signal();
+                tracing.collector().conclude().await?;
                 look(arguments, &mut tracing, &mut view).await?;
                 break;
             }
         }
         looks += 1;
+        if arguments.count == Some(looks) {
+            tracing.collector().conclude().await?;
+        }
         let was_full = std::mem::replace(&mut full, look(arguments, &mut tracing, &mut view).await?.full);
         if full && !was_full && !arguments.recording.rotates() {
             eprintln!("fdtrace: the recording has reached --max-size and ended; live goes on");

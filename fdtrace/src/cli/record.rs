@@ -163,7 +163,7 @@ async fn until(end: Option<Instant>) {
 
 /// The last look, with the names of what is alive.
 async fn end(tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
-    tracing.collector().settle().await?;
+    tracing.collector().conclude().await?;
     tracing.look(view).await?;
     tracing.name_survivors().await?;
     let written = tracing.collector().flush().await?;

@@ -1,24 +1,18 @@
 //! What is done about losses: the fold is compared with the kernel's own table, and that table with the handles.
 
-use std::{
-    collections::HashSet,
-    time::{Duration, Instant},
-};
+use std::{collections::HashSet, time::Instant};
 
 use fdtrace_common::{
     look::Phantom,
     wire::{Entry, PREEXISTING},
 };
 
-use super::monotonic_ns;
+use super::{monotonic_ns, skips::Skips};
 use crate::{
     handles::Fold,
     kernel::{PhantomFinder, Tracer},
     stream::{Alloc, Event, entry_call},
 };
-
-/// A handle whose release runs right now has no reference left either. One that has none a second later was missed.
-const PHANTOM_AGE: Duration = Duration::from_secs(1);
 
 /// The difference between the kernel's table and the fold, before the last events are in.
 pub(super) struct Difference {
@@ -32,9 +26,9 @@ pub(super) struct Healer {
     lost_events: u64,
     /// While set, releases are remembered: the table was read, and what it showed may have gone since.
     released: Option<HashSet<(u64, u64)>>,
-    skipped: (u64, u64),
-    /// Handles that had no reference left when they were looked at.
-    suspects: Option<(Instant, Vec<Phantom>)>,
+    /// Releases that were skipped.
+    pub(super) skips: Skips,
+    skipped_allocations: u64,
     /// Whether a skipped run of the allocation's program can have been a handle's.
     allocations_can_be_skipped: bool,
     /// Allocations that may have been skipped; nothing tells which.
@@ -44,13 +38,13 @@ pub(super) struct Healer {
 impl Healer {
     /// A kernel that does not preempt itself skips a run only when an interrupt comes in the midst of one, and no handle
     /// is made in an interrupt.
-    pub(super) const fn new(phantoms: PhantomFinder, kernel_preempts: bool) -> Self {
+    pub(super) fn new(phantoms: PhantomFinder, kernel_preempts: bool) -> Self {
         Self {
             phantoms,
             lost_events: 0,
             released: None,
-            skipped: (0, 0),
-            suspects: None,
+            skips: Skips::default(),
+            skipped_allocations: 0,
             allocations_can_be_skipped: kernel_preempts,
             unhealed: 0,
         }
@@ -121,40 +115,26 @@ impl Healer {
         gone.chain(self.still(difference.absent).into_iter().map(Event::FoundLive)).collect()
     }
 
-    /// After skipped runs, looks for entries of the kernel's table whose handle is gone; twice, a second apart. What is
-    /// confirmed is taken out of the kernel's table.
+    /// After skipped runs, looks for entries of the kernel's table whose handle is gone. What is proven is taken out of
+    /// that table.
     pub(super) fn find_phantoms(
         &mut self,
-        skipped: (u64, u64),
+        (allocations, releases): (u64, u64),
         tracer: &mut Tracer,
         fold: &Fold,
     ) -> Vec<Event> {
-        if skipped != self.skipped {
-            if self.allocations_can_be_skipped {
-                self.unhealed += skipped.0.saturating_sub(self.skipped.0);
-            }
-            self.skipped = skipped;
-            self.suspects = self.phantoms.find().ok().flatten().map(|found| (Instant::now(), found));
+        if self.allocations_can_be_skipped {
+            self.unhealed += allocations.saturating_sub(self.skipped_allocations);
         }
-        if self.suspects.as_ref().is_some_and(|(since, _)| since.elapsed() >= PHANTOM_AGE) {
-            return self.confirm(tracer, fold);
-        }
-        Vec::new()
-    }
-
-    fn confirm(&mut self, tracer: &mut Tracer, fold: &Fold) -> Vec<Event> {
-        let Some((_, suspects)) = self.suspects.take() else { return Vec::new() };
-        let Ok(Some(still)) = self.phantoms.find() else { return Vec::new() };
-        let still: HashSet<(u64, u64)> =
-            still.into_iter().map(|phantom| (phantom.handle, phantom.generation)).collect();
+        self.skipped_allocations = allocations;
+        self.skips.note(releases);
+        let proven = self.skips.search(Instant::now(), || self.phantoms.find().ok().flatten());
         let time = monotonic_ns();
         let mut gone = Vec::new();
-        for Phantom { handle, generation } in suspects {
-            if still.contains(&(handle, generation)) {
-                tracer.forget(handle, generation);
-                if fold.table().get(handle).is_some_and(|known| known.generation == generation) {
-                    gone.push(Event::FoundGone { time, handle, generation });
-                }
+        for Phantom { handle, generation } in proven {
+            tracer.forget(handle, generation);
+            if fold.table().get(handle).is_some_and(|known| known.generation == generation) {
+                gone.push(Event::FoundGone { time, handle, generation });
             }
         }
         gone

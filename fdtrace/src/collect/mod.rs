@@ -10,6 +10,7 @@ mod chains;
 mod heal;
 mod requests;
 mod shortages;
+mod skips;
 mod survivors;
 mod what;
 mod worker;

@@ -64,6 +64,7 @@ pub(super) enum Request {
     Look(u64, oneshot::Sender<Look>),
     Sweep,
     Settle(oneshot::Sender<()>),
+    Conclude(oneshot::Sender<()>),
     Prepare(PathBuf, oneshot::Sender<()>),
     Fresh(oneshot::Sender<Vec<FreshGroup>>),
     Oldest(usize, oneshot::Sender<Vec<(u64, u64)>>),
@@ -131,6 +132,15 @@ impl Collector {
     /// When the collector is gone.
     pub async fn settle(&self) -> io::Result<()> {
         self.ask(Request::Settle).await
+    }
+
+    /// Waits for what the last look has to know: call chains that are being completed, and whether releases that the
+    /// kernel skipped have left handles that are gone. Where nothing was skipped, nobody waits for that.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn conclude(&self) -> io::Result<()> {
+        self.ask(Request::Conclude).await
     }
 
     /// Groups that are new since the last time that this was asked.

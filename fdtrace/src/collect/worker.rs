@@ -39,6 +39,12 @@ const HASTE: Duration = Duration::from_millis(5);
 /// The longest that the end of a trace waits for chains: the tables of a large program are read in less.
 const SETTLING: Duration = Duration::from_secs(3);
 
+/// The longest that the end of a trace waits for what skipped releases have left: a suspect is proven in a second.
+const CONCLUDING: Duration = Duration::from_secs(3);
+
+/// Between two searches for that.
+const SEARCH: Duration = Duration::from_millis(20);
+
 /// How often the counters are read for losses.
 const LOSS_CHECK: Duration = Duration::from_millis(100);
 
@@ -142,6 +148,10 @@ impl Worker {
                 self.settle();
                 let _ = reply.send(());
             }
+            Request::Conclude(reply) => {
+                self.conclude();
+                let _ = reply.send(());
+            }
             Request::Prepare(program, reply) => self.chains.prepare(program, reply),
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
@@ -181,6 +191,19 @@ impl Worker {
         while self.chains.are_under_way() && Instant::now() < deadline {
             self.tracer.wait(HASTE, Some(self.bell.as_fd()));
             self.drain();
+        }
+    }
+
+    /// Before the last look: chains are complete, and what skipped releases may have left has been looked for.
+    fn conclude(&mut self) {
+        self.settle();
+        let deadline = Instant::now() + CONCLUDING;
+        self.find_phantoms();
+        let until = self.healer.skips.seen();
+        while !self.healer.skips.is_checked(until) && Instant::now() < deadline {
+            self.tracer.wait(SEARCH, Some(self.bell.as_fd()));
+            self.drain();
+            self.find_phantoms();
         }
     }
 
@@ -242,6 +265,7 @@ impl Worker {
             unfollowed: count(Counter::Unfollowed),
             cut_walks: count(Counter::CutWalks),
             unhealed: self.healer.unhealed,
+            unchecked: self.healer.skips.unchecked(skipped_releases),
             phantoms: count(Counter::Phantoms),
             malformed: self.malformed,
             file_nr: FileNr::read().map_or(0, |file_nr| file_nr.allocated),
@@ -386,6 +410,10 @@ impl Worker {
             self.feed(vec![Event::Gap { time: monotonic_ns(), events: lost }]);
             self.resync();
         }
+        self.find_phantoms();
+    }
+
+    fn find_phantoms(&mut self) {
         let gone = self.healer.find_phantoms(self.tracer.skipped(), &mut self.tracer, &self.fold);
         self.feed(gone);
     }

@@ -179,6 +179,8 @@ pub struct Vitals {
     pub cut_walks: u64,
     /// Skipped runs after which an allocation may be missing.
     pub unhealed: u64,
+    /// Skipped releases of which nobody knows yet whether they have left a handle that is gone.
+    pub unchecked: u64,
     /// Addresses that were used again although no release was seen.
     pub phantoms: u64,
     /// Records that were no events.

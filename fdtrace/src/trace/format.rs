@@ -154,7 +154,7 @@ pub(super) struct Bases {
 }
 
 /// The figures of a look but for its time, in the order of the file: later versions have more.
-pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 21] {
+pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 22] {
     [
         &mut vitals.allocated,
         &mut vitals.never_opened,
@@ -177,5 +177,6 @@ pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 21] {
         &mut vitals.lost_ends,
         &mut vitals.unfollowed,
         &mut vitals.cut_walks,
+        &mut vitals.unchecked,
     ]
 }

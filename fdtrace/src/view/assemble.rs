@@ -378,6 +378,11 @@ fn incomplete(snapshot: &Snapshot, lost: &Lost) -> Vec<String> {
     if snapshot.vitals.unhealed > 0 {
         reasons.push("the kernel skipped runs that may have been allocations".to_owned());
     }
+    if snapshot.vitals.unchecked > 0 {
+        reasons.push(
+            "the kernel skipped releases, and not all of their handles have been looked for".to_owned(),
+        );
+    }
     if lost.malformed > 0 {
         reasons.push("records could not be read".to_owned());
     }

@@ -178,7 +178,7 @@ impl Check<'_> {
         view: &mut View,
         judge: &Mutex<Judge>,
     ) -> Result<Snapshot, Failure> {
-        tracing.collector().settle().await?;
+        tracing.collector().conclude().await?;
         let look = tracing.look(view).await?;
         if lock(judge).running().next().is_some() {
             tracing.name_survivors().await?;
