@@ -64,6 +64,12 @@ pub struct Offsets {
     pub namespace_number: u32,
     /// `signal_struct.live`
     pub signal_live: u32,
+    /// `signal_struct.thread_head`
+    pub signal_threads: u32,
+    /// `task_struct.thread_node`
+    pub task_thread_node: u32,
+    /// `task_struct.start_time`
+    pub task_start: u32,
     /// `linux_binprm.filename`
     pub bprm_filename: u32,
     /// The field of `pt_regs` with the system call's number (`orig_ax`, `syscallno`).
@@ -124,6 +130,8 @@ pub struct Offsets {
     pub inode_rdev: u32,
     /// `inode.i_ino`
     pub inode_ino: u32,
+    /// `inode.i_nlink`
+    pub inode_links: u32,
     /// `inode.i_size`
     pub inode_size: u32,
     /// `inode.i_sb`
@@ -319,6 +327,10 @@ pub struct Syscalls {
     pub mmap: i32,
     /// `shmat`
     pub shmat: i32,
+    /// `exit`
+    pub exit: i32,
+    /// `exit_group`
+    pub exit_group: i32,
 }
 
 // No padding: the loader hands the programs this structure as bytes.

@@ -41,6 +41,8 @@ pub enum Tag {
     Open = 10,
     /// [`OpenWhat`]
     OpenWhat = 11,
+    /// [`Cut`]
+    Cut = 12,
 }
 
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.
@@ -77,7 +79,7 @@ pub struct Alloc {
 
 /// Bits of `Alloc::flags` and `Release::flags`.
 pub mod flag {
-    /// Released without ever having been opened: FMODE_OPENED was not set.
+    /// Released without ever having been opened: FMODE_OPENED was not set, or the call that made it failed.
     pub const NEVER_OPENED: u8 = 1;
     /// Does not count in file-nr: FMODE_NOACCOUNT or FMODE_BACKING was set.
     pub const UNACCOUNTED: u8 = 2;
@@ -295,8 +297,10 @@ pub const WINDOW_BYTES: usize = 16 << 10;
 pub struct Fork {
     /// [`Tag::Fork`]
     pub tag: u8,
+    /// 1 when the child has the parent's table of descriptors, and not a copy (CLONE_FILES).
+    pub shares: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: [u8; 2],
     /// The parent.
     pub parent: u32,
     /// The child.
@@ -379,10 +383,34 @@ pub struct Open {
     pub time: u64,
     /// The descriptor.
     pub fd: u32,
-    /// 1 when the file's entry is in no directory any more, or never was in one.
+    /// 1 for a regular file that no directory has an entry for (its link count is 0).
     pub deleted: u8,
+    /// 1 when it is not the process that ends: a thread had a table of its own.
+    pub of_thread: u8,
     /// Zero.
-    pub reserved: [u8; 3],
+    pub reserved: u16,
+    /// The thread.
+    pub tid: u32,
+    /// For a socket in CLOSE_WAIT: how long it has been so, in ms; `u32::MAX` when nobody saw that begin.
+    pub waiting: u32,
+}
+
+/// A thread ends that did not end itself: another one ended the process, or a signal killed it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Cut {
+    /// [`Tag::Cut`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// Number of the system call that it was in, or [`NO_SYSCALL`].
+    pub syscall: i16,
+    /// The thread.
+    pub tid: u32,
+    /// When the thread began, `CLOCK_MONOTONIC` in ns.
+    pub began: u64,
+    /// When it ends.
+    pub time: u64,
 }
 
 /// What the handle of the [`Open`] before is: said of the first few of each call chain, while it can be said.
@@ -391,7 +419,7 @@ pub struct Open {
 pub struct OpenWhat {
     /// [`Tag::OpenWhat`]
     pub tag: u8,
-    /// As in [`Open`].
+    /// 1 when the file's entry is in no directory any more, or never was in one.
     pub deleted: u8,
     /// How `path` ended: 1 at the root of the mounts, 0 at the root of a file system that is nowhere mounted, 2 for want of
     /// room.
@@ -481,7 +509,8 @@ const _: () = {
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
     assert!(size_of::<Exit>() == 24 && offset_of!(Exit, time) == 8);
     assert!(size_of::<Failure>() == 48 && offset_of!(Failure, time) == 16);
-    assert!(size_of::<Open>() == 40 && offset_of!(Open, fd) == 32);
+    assert!(size_of::<Open>() == 48 && offset_of!(Open, fd) == 32);
+    assert!(size_of::<Cut>() == 24 && offset_of!(Cut, began) == 8);
     assert!(size_of::<OpenWhat>() == 16 + size_of::<crate::look::Description>() + OPEN_PATH_LEN);
     assert!(size_of::<Entry>() == 40 && offset_of!(Entry, state) == 39);
 };

@@ -5,14 +5,14 @@ use core::ffi::c_void;
 use fdtrace_common::{
     config::{ABSENT, EMIT_STREAM, EMIT_SURVIVORS},
     counters::Counter,
-    wire::{Alloc, Cause, Entry, Release, Tag, flag, state},
+    wire::{Alloc, Cause, Entry, NO_SYSCALL, Release, Tag, flag, state},
 };
 
 use crate::{
     config,
     counters::count,
     events, filter, mappings, stacks, survivors,
-    task::{Task, current_process, ids, now, read},
+    task::{Task, current_process, current_thread, ids, now, read},
 };
 
 /// `FMODE_OPENED`: `do_dentry_open` got that far (include/linux/fs.h).
@@ -148,38 +148,67 @@ pub(crate) fn released(handle: u64) {
     if config::get!(emit) == EMIT_SURVIVORS {
         // SAFETY: the pointer is to a value of the map, not null; nobody else can release the same handle.
         let entry = unsafe { *entry };
-        let (release, number) = leave(handle, entry.generation, entry.tgid);
+        let (release, number) = leave(handle, &Maker::of(&entry));
         survivors::released(&entry, &release, number);
     } else {
         // SAFETY: as above.
-        let (generation, owner) = unsafe { ((*entry).generation, (*entry).tgid) };
-        let (release, number) = leave(handle, generation, owner);
+        let maker = unsafe { Maker::of(&*entry) };
+        let (release, number) = leave(handle, &maker);
         if config::get!(emit) == EMIT_STREAM {
             events::send_often(&release, number);
         }
     }
 }
 
+/// What of an entry is needed once it has left the table.
+struct Maker {
+    generation: u64,
+    tgid: u32,
+    tid: u32,
+    syscall: i16,
+}
+
+impl Maker {
+    #[inline(always)]
+    const fn of(entry: &Entry) -> Self {
+        Self { generation: entry.generation, tgid: entry.tgid, tid: entry.tid, syscall: entry.syscall }
+    }
+
+    /// The call that made the handle is the one that takes it back, and fails: nobody ever had it.
+    #[inline(always)]
+    fn fails(&self, task: Task) -> bool {
+        config::get!(free_is_late) == 0
+            && self.syscall != NO_SYSCALL
+            && task.syscall_number() == i32::from(self.syscall)
+            && current_thread() == self.tid
+            && task.fails()
+    }
+}
+
 /// Takes a handle out of the table and makes the record of its release; says as well how many there were on this CPU.
 #[inline(always)]
-fn leave(handle: u64, generation: u64, owner: u32) -> (Release, u64) {
+fn leave(handle: u64, maker: &Maker) -> (Release, u64) {
     // First out of the table, then into the ring: a reader that finds the handle in the table may not have seen its
     // release yet, but one that has seen its release never finds it there.
     let _ = HANDLES.remove(handle);
     let releases = count(Counter::Released);
     let tgid = current_process();
-    let flags = mode_flags(handle);
+    let task = Task::current();
+    let mut flags = mode_flags(handle);
+    if maker.fails(task) {
+        flags |= flag::NEVER_OPENED;
+    }
     if flags & flag::NEVER_OPENED != 0 {
         count(Counter::NeverOpened);
     }
     let release = Release {
         tag: Tag::Release as u8,
-        cause: Task::current().cause(tgid, owner) as u8,
+        cause: task.cause(tgid, maker.tgid) as u8,
         flags,
         reserved: 0,
         tgid,
         handle,
-        generation,
+        generation: maker.generation,
         time: now(),
     };
     (release, releases)

@@ -172,6 +172,13 @@ impl Task {
         (number as i16, registers.detail(number))
     }
 
+    /// The number of the system call in progress; negative outside of one.
+    #[inline(always)]
+    pub(crate) fn syscall_number(self) -> i32 {
+        self.registers()
+            .map_or(-1, |registers| registers.read(config::get!(offsets.regs_syscall)) as i64 as i32)
+    }
+
     /// An argument of the system call in progress.
     #[inline(always)]
     pub(crate) fn argument(self, number: usize) -> u64 {
@@ -196,17 +203,30 @@ impl Task {
         read(slots.wrapping_add(u64::from(descriptor) * 8), 0)
     }
 
+    /// Whether the call that is about to end gives its caller an error.
+    #[inline(always)]
+    pub(crate) fn fails(self) -> bool {
+        self.result().is_some_and(|result| (result as i64) < 0)
+    }
+
+    /// Whether 64-bit code entered the kernel: other code has other numbers for system calls.
+    #[inline(always)]
+    pub(crate) fn is_64_bit(self) -> bool {
+        let segment = config::get!(offsets.regs_code_segment);
+        let Some(registers) = self.registers() else { return false };
+        segment == ABSENT || registers.read(segment) & 0xffff == CODE_SEGMENT_64
+    }
+
     /// Where the stack begins of the 64-bit code that entered the kernel.
     #[inline(always)]
     pub(crate) fn user_stack(self) -> Option<UserRegisters> {
         if config::get!(offsets.regs_frame) == ABSENT {
             return None;
         }
-        let registers = self.registers()?;
-        let segment = config::get!(offsets.regs_code_segment);
-        if segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64 {
+        if !self.is_64_bit() {
             return None;
         }
+        let registers = self.registers()?;
         Some(UserRegisters {
             instruction: registers.read(config::get!(offsets.regs_instruction)),
             stack: registers.read(config::get!(offsets.regs_stack)),
@@ -261,8 +281,7 @@ impl Task {
     /// forgotten its own `in_execve`.
     #[inline(always)]
     fn in_exec(self) -> bool {
-        let Some(registers) = self.registers() else { return false };
-        let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
+        let number = self.syscall_number();
         number == config::get!(syscalls.execve) || number == config::get!(syscalls.execveat)
     }
 }

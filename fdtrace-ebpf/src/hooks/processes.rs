@@ -33,25 +33,33 @@ static EXEC: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, before the child runs.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
-    let (parent, child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+    let (task_parent, task_child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
     // A thread of the same process is no news.
-    if read::<u32>(child, config::get!(offsets.task_pid)) != read(child, config::get!(offsets.task_tgid)) {
+    if read::<u32>(task_child, config::get!(offsets.task_pid))
+        != read(task_child, config::get!(offsets.task_tgid))
+    {
         return 0;
     }
-    let (parent, tgid) = (process_of(parent), process_of(child));
+    let (parent, tgid) = (process_of(task_parent), process_of(task_child));
     filter::forked(parent, tgid);
     if !filter::follows(tgid) {
         return 0;
     }
     debug!(&ctx, "fork {} -> {}", parent, tgid);
+    let files: u64 = read(task_child, config::get!(offsets.task_files));
+    let shares = files != 0 && files == read(task_parent, config::get!(offsets.task_files));
+    if shares {
+        leaving::share(files);
+    }
     end(&Fork {
         tag: Tag::Fork as u8,
-        reserved: [0; 3],
+        shares: u8::from(shares),
+        reserved: [0; 2],
         parent,
         child: tgid,
         reserved2: 0,
         time: now(),
-        comm: comm(child),
+        comm: comm(task_child),
     });
     0
 }
@@ -85,12 +93,7 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn process_exit(ctx: RawTracePointContext) -> i32 {
     let task = ctx.arg::<u64>(0);
-    let group_dead = if config::get!(exit_tells_group) != 0 {
-        ctx.arg::<u64>(1) & 1 != 0
-    } else {
-        live_threads(task) == 0
-    };
-    if !group_dead {
+    if !is_last_thread(&ctx, task) {
         return 0;
     }
     let tgid = process_of(task);
@@ -114,20 +117,35 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
 }
 
 /// The same moment, before the record of it: what is open. Only the last task that uses a table of descriptors takes it
-/// along; when a whole process ends, that is its table, whoever else is still about to let go of it.
+/// along; when a whole process ends, that is its table, whoever else of it is still about to let go of it, unless the table
+/// is another process's as well.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn leaving_exit(ctx: RawTracePointContext) -> i32 {
     let task = ctx.arg::<u64>(0);
     let tgid = process_of(task);
+    leaving::cut(task, tgid);
     if !filter::follows(tgid) {
         return 0;
     }
-    let files: u64 = read(task, config::get!(offsets.task_files));
-    if files == 0 || (read::<u32>(files, config::get!(offsets.files_count)) != 1 && live_threads(task) != 0) {
-        return 0;
+    let is_last = is_last_thread(&ctx, task);
+    if is_last {
+        leaving::ending(tgid);
     }
-    leaving::walk(files, tgid, Moment::Exit);
+    let files: u64 = read(task, config::get!(offsets.task_files));
+    let is_alone = || {
+        read::<u32>(files, config::get!(offsets.files_count)) == 1
+            || is_last && !leaving::is_shared(task, files)
+    };
+    if files != 0 && is_alone() {
+        leaving::walk(files, tgid, Moment::Exit, !is_last);
+    }
     0
+}
+
+/// Whether a task is the last one of its process.
+#[inline(always)]
+fn is_last_thread(ctx: &RawTracePointContext, task: u64) -> bool {
+    if config::get!(exit_tells_group) != 0 { ctx.arg::<u64>(1) & 1 != 0 } else { live_threads(task) == 0 }
 }
 
 /// `sched_prepare_exec(struct task_struct *task, struct linux_binprm *bprm)`, from 6.11 on: before anything is closed.
@@ -142,7 +160,7 @@ fn leaving_exec(ctx: RawTracePointContext) -> i32 {
 pub(super) fn execs(files: u64) {
     let tgid = current_process();
     if filter::follows(tgid) {
-        leaving::walk(files, tgid, Moment::Exec);
+        leaving::walk(files, tgid, Moment::Exec, false);
     }
 }
 

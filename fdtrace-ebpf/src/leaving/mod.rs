@@ -3,7 +3,13 @@
 //! The steps of the walk are global functions, which the verifier checks once and not once for each round of the loop.
 //! Such a function takes numbers only, so it finds the walk by the number of the program that it belongs to.
 
+mod hung_up;
 mod path;
+mod sharing;
+mod threads;
+
+pub(crate) use sharing::{is_shared, share};
+pub(crate) use threads::{cut, ending};
 
 use aya_ebpf::{
     macros::map,
@@ -22,7 +28,7 @@ use crate::{
     events,
     handles::HANDLES,
     look::describe,
-    task::{now, read},
+    task::{current_thread, now, read},
 };
 
 const BPF_ANY: u64 = 0;
@@ -70,11 +76,11 @@ static DESCRIBED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
 
 /// Tells of all traced handles that the table of a task has open; at an exec, of those that it closes.
 #[inline(always)]
-pub(crate) fn walk(files: u64, tgid: u32, moment: Moment) {
+pub(crate) fn walk(files: u64, tgid: u32, moment: Moment, of_thread: bool) {
     let number = moment as u32;
     let Some(walk) = WALKS.get_ptr_mut(number) else { return };
     // SAFETY: the map's value is one `Walk`, which only this program uses on this CPU.
-    begin(unsafe { &mut *walk }, files, tgid, moment);
+    begin(unsafe { &mut *walk }, files, tgid, moment, u8::from(of_thread));
     let mut stretches = 0;
     while stretches < STRETCHES {
         if leaving_stretch(number) == 0 {
@@ -100,7 +106,7 @@ extern "C" fn leaving_stretch(number: u32) -> i32 {
 }
 
 #[inline(always)]
-fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment) {
+fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment, of_thread: u8) {
     let table: u64 = read(files, config::get!(offsets.files_table));
     walk.open = Open {
         tag: Tag::Open as u8,
@@ -113,7 +119,10 @@ fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment) {
         time: now(),
         fd: 0,
         deleted: 0,
-        reserved: [0; 3],
+        of_thread,
+        reserved: 0,
+        tid: current_thread(),
+        waiting: 0,
     };
     walk.slots = read(table, config::get!(offsets.table_files));
     walk.open_bits = read(table, config::get!(offsets.table_open));
@@ -146,8 +155,11 @@ extern "C" fn leaving_round(number: u32) -> i32 {
     walk.open.generation = entry.generation;
     walk.open.fd = fd;
     walk.open.close_on_exec = (walk.close >> bit) as u8 & 1;
-    walk.open.socket_state = describe::socket_state(handle);
-    walk.open.deleted = u8::from(path::is_deleted(read(handle, config::get!(offsets.file_dentry))));
+    let inode: u64 = read(handle, config::get!(offsets.file_inode));
+    let sock = describe::sock(handle, inode);
+    walk.open.socket_state = if sock == 0 { 0 } else { read(sock, config::get!(offsets.sock_state)) };
+    walk.open.waiting = hung_up::since(sock, walk.open.socket_state, walk.open.time);
+    walk.open.deleted = u8::from(describe::is_deleted(handle, inode));
     if !events::tell(&walk.open) {
         count(Counter::LostEnds);
         return 1;
@@ -209,7 +221,7 @@ extern "C" fn leaving_description(number: u32) -> i32 {
     walk.what.description.generation = walk.open.generation;
     describe::describe(&mut walk.what.description, inode);
     path::begin(&mut walk.climb, handle);
-    walk.what.deleted = walk.open.deleted;
+    walk.what.deleted = u8::from(path::is_deleted(read(handle, config::get!(offsets.file_dentry))));
     let mut steps = 0;
     while steps < path::MOST_STEPS {
         if leaving_climb(number) == 0 {

@@ -23,6 +23,7 @@ use crate::{
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
+const S_IFREG: u16 = 0o100_000;
 const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
@@ -125,16 +126,23 @@ fn describe_inode(out: &mut Description, inode: u64) {
     out.dev = read(superblock, config::get!(offsets.sb_dev));
 }
 
-/// The state of a socket (`TCP_*`); 0 for what is none.
+/// The `struct sock` of a socket; 0 for what is none.
 #[inline(always)]
-pub(crate) fn socket_state(file: u64) -> u8 {
-    let inode: u64 = read(file, config::get!(offsets.file_inode));
+pub(crate) fn sock(file: u64, inode: u64) -> u64 {
     if read::<u16>(inode, config::get!(offsets.inode_mode)) & S_IFMT != S_IFSOCK {
         return 0;
     }
-    let socket: u64 = read(file, config::get!(offsets.file_private));
-    let sock: u64 = read(socket, config::get!(offsets.socket_sk));
-    read(sock, config::get!(offsets.sock_state))
+    read(read(file, config::get!(offsets.file_private)), config::get!(offsets.socket_sk))
+}
+
+/// A regular file that no directory has an entry for.
+#[inline(always)]
+pub(crate) fn is_deleted(file: u64, inode: u64) -> bool {
+    let dentry: u64 = read(file, config::get!(offsets.file_dentry));
+    read::<u16>(inode, config::get!(offsets.inode_mode)) & S_IFMT == S_IFREG
+        && read::<u32>(inode, config::get!(offsets.inode_links)) == 0
+        // Memory that is a file was never in a directory.
+        && read::<u64>(dentry, config::get!(offsets.dentry_parent)) != dentry
 }
 
 #[inline(always)]

@@ -8,12 +8,7 @@ use super::{
     places::{Place, Places},
     rule::{Judged, example},
 };
-use crate::{
-    check::Class,
-    kinds::Kind,
-    report::Example,
-    stream::{ImageKey, Moment},
-};
+use crate::{check::Class, report::Example, stream::ImageKey};
 
 /// `TCP_CLOSE_WAIT` (include/net/tcp_states.h)
 const CLOSE_WAIT: u8 = 8;
@@ -33,13 +28,14 @@ pub(super) fn noticed(
     places: &Places,
     judged: &[Judged],
     start_ns: u64,
+    close_wait_ms: u32,
     name: Name<'_>,
 ) -> Vec<Also> {
     let shortages = judge.shortages().iter();
     let mut all: Vec<Also> =
         shortages.filter_map(|shortage| of_shortage(judge, places, shortage, name)).collect();
     all.extend(judged.iter().filter(|site| site.class == Class::Exec).map(|site| of_exec(judge, site)));
-    all.extend(of_handles(judge));
+    all.extend(of_handles(judge, places, close_wait_ms, name));
     all.extend(peaks(judge));
     for also in &mut all {
         also.at_ns = also.at_ns.saturating_sub(start_ns);
@@ -64,6 +60,7 @@ fn also(judge: &Judge, kind: AlsoKind, image: ImageKey, count: u64) -> Also {
         limit: found.map(|image| image.limit).filter(|limit| *limit > 0),
         at_ns: judge.end_of(image),
         examples: Vec::new(),
+        processes: 1,
         top: Vec::new(),
         from: None,
         fatal: false,
@@ -100,24 +97,38 @@ fn of_exec(judge: &Judge, site: &Judged) -> Also {
     Also { examples, ..also(judge, AlsoKind::Exec, site.worst, site.leaked) }
 }
 
+/// Whose a remark is: sockets that wait are one remark for each site, whatever process held them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Whose {
+    Image(ImageKey),
+    Site(Place),
+}
+
 /// What handles were, in whose hands, when a program ended.
 #[derive(Default)]
 struct Found {
     count: u64,
+    holders: BTreeMap<ImageKey, u64>,
     examples: Vec<Example>,
     from: Option<String>,
 }
 
-fn of_handles(judge: &Judge) -> Vec<Also> {
-    let mut found: BTreeMap<(AlsoKind, ImageKey), Found> = BTreeMap::new();
+fn of_handles(judge: &Judge, places: &Places, close_wait_ms: u32, name: Name<'_>) -> Vec<Also> {
+    let mut found: BTreeMap<(AlsoKind, Whose), Found> = BTreeMap::new();
     let alive: Vec<(usize, LeftOpen)> = judge.still_held().collect();
     let alive = alive.iter().map(|(index, left)| (*index, left));
     let gone = judge.groups().flat_map(|(index, group)| group.left.iter().map(move |left| (index, left)));
     for (index, left) in gone.chain(alive) {
-        let maker = judge.group_at(index).image;
-        for (kind, holder) in remarks(judge, maker, left) {
-            let entry = found.entry((kind, holder)).or_default();
+        let group = judge.group_at(index);
+        let maker = group.image;
+        for (kind, holder) in remarks(judge, maker, left, close_wait_ms) {
+            let whose = match kind {
+                AlsoKind::CloseWait => Whose::Site(places.place(group)),
+                _ => Whose::Image(holder),
+            };
+            let entry = found.entry((kind, whose)).or_default();
             entry.count += 1;
+            *entry.holders.entry(holder).or_default() += 1;
             if kind == AlsoKind::Inherit {
                 entry.from = judge.image(maker).map(Image::name);
             }
@@ -127,24 +138,37 @@ fn of_handles(judge: &Judge) -> Vec<Also> {
             }
         }
     }
-    let each = found.into_iter().map(|((kind, holder), found)| Also {
+    found.into_iter().filter_map(|((kind, whose), found)| of_found(judge, kind, whose, found, name)).collect()
+}
+
+fn of_found(judge: &Judge, kind: AlsoKind, whose: Whose, found: Found, name: Name<'_>) -> Option<Also> {
+    let (holder, _) = found.holders.iter().max_by_key(|(key, count)| (**count, std::cmp::Reverse(**key)))?;
+    let top = match whose {
+        Whose::Image(_) => Vec::new(),
+        Whose::Site(place) => {
+            let (site, place) = name(place);
+            vec![TopHolder { site, place, live: found.count }]
+        }
+    };
+    Some(Also {
+        processes: found.holders.len() as u64,
+        top,
         examples: found.examples,
         from: found.from,
-        ..also(judge, kind, holder, found.count)
-    });
-    each.collect()
+        ..also(judge, kind, *holder, found.count)
+    })
 }
 
 /// What is to be said of one handle, and of whom.
-fn remarks(judge: &Judge, maker: ImageKey, left: &LeftOpen) -> Vec<(AlsoKind, ImageKey)> {
+fn remarks(judge: &Judge, maker: ImageKey, left: &LeftOpen, close_wait_ms: u32) -> Vec<(AlsoKind, ImageKey)> {
     let mut remarks = Vec::new();
-    let Some(open) = left.held.at.iter().rfind(|open| open.moment == Moment::Exit && open.fd > 2) else {
+    let Some(open) = left.at_exit().rfind(|open| open.fd > 2) else {
         return remarks;
     };
-    if open.socket_state == CLOSE_WAIT {
+    if open.socket_state == CLOSE_WAIT && open.waiting >= close_wait_ms {
         remarks.push((AlsoKind::CloseWait, open.image));
     }
-    if open.deleted && left.held.kind == Kind::Regular {
+    if open.deleted {
         remarks.push((AlsoKind::Deleted, open.image));
     }
     // A descriptor for standard input, output or error is meant to be passed on.

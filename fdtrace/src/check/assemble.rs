@@ -30,7 +30,7 @@ impl Findings {
         let sites: HashMap<&str, &Site> =
             document.sites.iter().map(|site| (site.id.as_str(), site)).collect();
         let places = Places::of(judge);
-        let judged = rule.apply(judge, &places);
+        let judged = rule.apply(judge, &places, snapshot.vitals.lost_ends > 0);
         let name = |place: Place| name(judge, &sites, place);
         Self {
             // Whoever steers says what the findings amount to.
@@ -39,7 +39,7 @@ impl Findings {
             command,
             trace: document.trace.clone(),
             sites: judged.iter().map(|found| finding(found, &sites)).collect(),
-            also: also::noticed(judge, &places, &judged, start_ns, &name),
+            also: also::noticed(judge, &places, &judged, start_ns, rule.close_wait_ms, &name),
             images: judge.programs(),
             steered: Steered::default(),
         }

@@ -165,7 +165,9 @@ pub struct Also {
     pub at_ns: u64,
     /// Some of the handles.
     pub examples: Vec<Example>,
-    /// Who held most at that moment: EMFILE and ENFILE only.
+    /// How many processes it is about; `pid` is the one that it is about most.
+    pub processes: u64,
+    /// EMFILE and ENFILE: who held most at that moment. CLOSE_WAIT: the call site of the sockets.
     pub top: Vec<TopHolder>,
     /// For what was inherited: the program that left them open.
     pub from: Option<String>,
@@ -184,9 +186,9 @@ pub enum AlsoKind {
     Exec,
     /// `inherit`: a program was started with descriptors that have no close-on-exec flag.
     Inherit,
-    /// `close-wait`: sockets whose peer had hung up were open at the end.
+    /// `close-wait`: sockets whose peer had hung up, for longer than `--close-wait`, were open at the end.
     CloseWait,
-    /// `deleted`: deleted files were open at the end.
+    /// `deleted`: files that no directory has an entry for were open at the end.
     Deleted,
     /// `peak`: the most handles of its own that a process had at once, where that is more than half of its limit.
     Peak,

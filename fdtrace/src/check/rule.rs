@@ -10,12 +10,12 @@ use std::{
 
 use super::{
     Class, Ended, KeptBy, interpreters,
-    judge::{Group, Image, Judge, LeftOpen, highest, percentile},
+    judge::{Group, Image, Judge, LeftOpen, highest, percentile, was_waiting},
     places::{Place, Places},
 };
 use crate::{
     report::{Example, Verdict as Growth},
-    stream::{Call, ImageKey, Moment, Sought},
+    stream::{Call, Cut, ImageKey, Moment, Sought},
 };
 
 /// Handles of one file that one site may have mapped at once, with no descriptor: a library has a handful of parts, and each
@@ -39,6 +39,8 @@ pub struct Rule<'a> {
     pub max_per_site: Option<u64>,
     /// How the live handles of a site develop in an image.
     pub growth: &'a dyn Fn(u64, ImageKey) -> Growth,
+    /// A socket is reported that has been in CLOSE_WAIT for so long at the end.
+    pub close_wait_ms: u32,
     /// Nothing but growth counts: the processes are services.
     pub services: bool,
 }
@@ -68,6 +70,8 @@ enum Fate {
     Kept,
     /// Open at the end of another image.
     Inherited,
+    /// Open at the end only because a thread was cut off that was about to close it.
+    InFlight,
     /// Closed by an exec.
     Execed,
     /// Standard input, output or error; or closed.
@@ -105,6 +109,23 @@ impl Deeds<'_> {
         }
     }
 
+    /// What a thread had in hand when it was cut off is not kept, for it would have closed it.
+    fn tell_what_was_in_flight(&mut self, judge: &Judge, key: ImageKey, ends_lost: bool) {
+        let usual = Usual::of(&self.groups);
+        let end = judge.end_of(key);
+        for (fate, left, _) in &mut self.left {
+            let (tid, _) = left.of_thread;
+            let cut = judge.threads().cut_of(tid, left.generation);
+            let cut = cut.or(ends_lost.then_some(Cut { time: end, tid, began: 0, syscall: None }));
+            let thread_age = judge.threads().age(left.of_thread);
+            if *fate == Fate::Kept
+                && cut.is_some_and(|cut| usual.allows(&cut, thread_age, end.saturating_sub(left.generation)))
+            {
+                *fate = Fate::InFlight;
+            }
+        }
+    }
+
     /// Handles of one file that are mapped at once and have no descriptor: the most of any file.
     fn mapped(&self) -> u64 {
         let mut by_inode: HashMap<u64, u64> = HashMap::new();
@@ -112,6 +133,35 @@ impl Deeds<'_> {
             *by_inode.entry(*inode).or_default() += count;
         }
         by_inode.into_values().max().unwrap_or(0)
+    }
+}
+
+/// How old the closed calls of a site became.
+struct Usual {
+    /// In calls of their own thread: nine of ten were younger; 0 when none were closed.
+    calls: u64,
+    /// In ns: nine of ten, and all.
+    most: u64,
+    all: u64,
+}
+
+impl Usual {
+    fn of(groups: &[&Group]) -> Self {
+        let lives = |percent| percentile(groups.iter().map(|group| &group.lives), percent);
+        let calls = percentile(groups.iter().map(|group| &group.thread_ages), 90);
+        Self { calls, most: lives(90), all: lives(100) }
+    }
+
+    /// Whether a handle was on its way from open to close when its thread was cut off: the thread has made no more calls
+    /// since than it usually does in between, and not more time has gone by. A thread that could run, and did not get the
+    /// processor, may have been kept from it for as long as any was before, or a second; one that was waiting may not.
+    fn allows(&self, cut: &Cut, thread_age: u64, age: u64) -> bool {
+        let most = match () {
+            () if was_waiting(cut) => self.most,
+            () if self.all > DELAY / OLDER => self.all,
+            () => DELAY / OLDER,
+        };
+        thread_age < self.calls && age <= most.saturating_mul(OLDER)
     }
 }
 
@@ -125,8 +175,8 @@ struct Sentence {
 }
 
 impl Rule<'_> {
-    /// What each site did, worst first.
-    pub(super) fn apply(&self, judge: &Judge, same: &Places) -> Vec<Judged> {
+    /// What each site did, worst first. Where records of ends were lost, a thread may have been cut off without a word.
+    pub(super) fn apply(&self, judge: &Judge, same: &Places, ends_lost: bool) -> Vec<Judged> {
         let alive: Vec<(usize, LeftOpen)> = judge.still_held().collect();
         let mut alive_by_group: HashMap<usize, Vec<&LeftOpen>> = HashMap::new();
         alive.iter().for_each(|(group, left)| alive_by_group.entry(*group).or_default().push(left));
@@ -139,6 +189,9 @@ impl Rule<'_> {
                 deeds.left.push((fate(judge, group.image, left), left, since));
             }
             deeds.groups.push(group);
+        }
+        for (key, deeds) in places.values_mut().flatten() {
+            deeds.tell_what_was_in_flight(judge, *key, ends_lost);
         }
         let mut judged: Vec<Judged> =
             places.iter().filter_map(|(place, images)| self.site(judge, *place, images)).collect();
@@ -229,6 +282,8 @@ fn fate_of(class: Class) -> Fate {
 
 /// Fewer handles than this do not show a trend.
 const ENOUGH: usize = 10;
+/// The longest that a thread waits for the processor without anybody wondering, in ns.
+const DELAY: u64 = 1_000_000_000;
 /// What is kept may be so much older than what was released.
 const OLDER: u64 = 4;
 
@@ -263,13 +318,13 @@ fn fate(judge: &Judge, maker: ImageKey, left: &LeftOpen) -> Fate {
     if at.iter().any(|open| open.fd <= 2) {
         return Fate::Nothing;
     }
-    if at.iter().any(|open| open.moment == Moment::Exit && takes_the_place(judge, open.image, maker)) {
+    if left.at_exit().any(|open| takes_the_place(judge, open.image, maker)) {
         return Fate::Kept;
     }
     if left.alive && matches!(left.held.descriptor, Sought::Found(_, fd) if fd > 2) {
         return Fate::Kept;
     }
-    if at.iter().any(|open| open.moment == Moment::Exit) {
+    if left.at_exit().next().is_some() {
         return Fate::Inherited;
     }
     if at.iter().any(|open| open.moment == Moment::Exec && open.image == maker) {
@@ -278,9 +333,10 @@ fn fate(judge: &Judge, maker: ImageKey, left: &LeftOpen) -> Fate {
     Fate::Nothing
 }
 
-/// The image itself, or one that was forked from it and has seen it replaced by another program.
+/// The image itself; one that had the same table of descriptors; or one that was forked from it and has seen it replaced by
+/// another program.
 fn takes_the_place(judge: &Judge, image: ImageKey, maker: ImageKey) -> bool {
-    image == maker
+    judge.share_table(image, maker)
         || judge.image(maker).is_some_and(|maker| matches!(maker.ended, Some((_, Ended::Exec))))
             && judge.is_forked_from(image, maker)
 }
@@ -293,7 +349,7 @@ fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, fate: Fate) -> KeptB
         exe: image.map(Image::program).unwrap_or_default(),
         calls: if fate == Fate::Nothing { deeds.handles(fate) } else { deeds.calls(fate) },
         handles: deeds.handles(fate),
-        allocated: deeds.groups.iter().map(|group| group.allocated).sum(),
+        allocated: deeds.groups.iter().map(|group| group.made()).sum(),
         released: deeds.groups.iter().map(|group| group.released).sum(),
         ended: image.and_then(|image| image.ended).map_or(Ended::Running, |(_, ended)| ended),
     }

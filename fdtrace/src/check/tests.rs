@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     report::Verdict as Growth,
-    stream::{Alloc, Call, Cause, Event, Leaving, Mapped, Moment, Open, Release},
+    stream::{Alloc, Call, Cause, Cut, Event, Leaving, Mapped, Moment, Open, Release},
 };
 
 /// A stream in the making; the clock ticks with each event.
@@ -34,8 +34,13 @@ impl Stream {
     }
 
     fn fork(&mut self, parent: u32, child: u32) {
+        self.clone(parent, child, false);
+    }
+
+    /// A fork whose child may have its parent's table of descriptors.
+    fn clone(&mut self, parent: u32, child: u32, shares: bool) {
         let comm = *b"program\0\0\0\0\0\0\0\0\0";
-        self.apply(&Event::Fork { time: self.time, parent, child, comm });
+        self.apply(&Event::Fork { time: self.time, parent, child, shares, comm });
     }
 
     fn exec(&mut self, tgid: u32) {
@@ -45,26 +50,45 @@ impl Stream {
 
     /// Makes a handle at a site; says which.
     fn make(&mut self, tgid: u32, site: u64, syscall: libc::c_long) -> (u64, u64) {
+        self.make_by(tgid, tgid, site, syscall)
+    }
+
+    fn make_by(&mut self, tgid: u32, tid: u32, site: u64, syscall: libc::c_long) -> (u64, u64) {
         self.next += 8;
         let call = Call { user_stack: site, syscall: u16::try_from(syscall).ok(), ..Call::default() };
         let (handle, generation) = (self.next, self.time);
-        self.apply(&Event::Alloc(Alloc { handle, generation, tgid, tid: tgid, call }));
+        self.apply(&Event::Alloc(Alloc { handle, generation, tgid, tid, call }));
         (handle, generation)
     }
 
-    fn close(&mut self, (handle, generation): (u64, u64), cause: Cause) {
+    fn close(&mut self, handle: (u64, u64), cause: Cause) {
+        self.release(handle, cause, false);
+    }
+
+    fn release(&mut self, (handle, generation): (u64, u64), cause: Cause, never_opened: bool) {
         self.apply(&Event::Release(Release {
             handle,
             generation,
             time: self.time,
             tgid: PID,
             cause,
-            never_opened: false,
+            never_opened,
             unaccounted: false,
         }));
     }
 
-    fn open_at(&mut self, tgid: u32, (handle, generation): (u64, u64), fd: u32, moment: Moment) {
+    fn open_at(&mut self, tgid: u32, handle: (u64, u64), fd: u32, moment: Moment) {
+        self.open_in(tgid, handle, fd, moment, None);
+    }
+
+    fn open_in(
+        &mut self,
+        tgid: u32,
+        (handle, generation): (u64, u64),
+        fd: u32,
+        moment: Moment,
+        of_thread: Option<u32>,
+    ) {
         self.apply(&Event::Open(Open {
             handle,
             generation,
@@ -75,7 +99,33 @@ impl Stream {
             close_on_exec: true,
             socket_state: 0,
             deleted: false,
+            waiting: 0,
+            of_thread,
         }));
+    }
+
+    /// Opens and closes, again and again.
+    fn loop_in(&mut self, tid: u32, times: u32) {
+        for _ in 0..times {
+            let handle = self.make_by(PID, tid, 7, OPENAT);
+            self.close(handle, Cause::Close);
+        }
+    }
+
+    fn cut(&mut self, tid: u32, syscall: Option<libc::c_long>) {
+        let syscall = syscall.and_then(|number| u16::try_from(number).ok());
+        self.apply(&Event::Cut(Cut { time: self.time, tid, began: 1, syscall }));
+    }
+
+    /// A process ends by what is no thread's own decision but one's: the cut ones are told of afterwards, as it happens.
+    fn exit_all(
+        &mut self,
+        threads: std::ops::Range<u32>,
+        open: &[(u64, u64)],
+        syscall: Option<libc::c_long>,
+    ) {
+        self.exit(PID, open, 0);
+        threads.for_each(|tid| self.cut(tid, syscall));
     }
 
     fn map(&mut self, (handle, generation): (u64, u64), inode: u64) {
@@ -102,8 +152,9 @@ impl Stream {
     }
 
     fn judged(&self) -> Vec<Judged> {
-        let rule = Rule { max_per_site: None, growth: &|_, _| Growth::Unknown, services: false };
-        rule.apply(&self.judge, &Places::of(&self.judge))
+        let growth = &|_, _| Growth::Unknown;
+        let rule = Rule { max_per_site: None, growth, close_wait_ms: 1000, services: false };
+        rule.apply(&self.judge, &Places::of(&self.judge), false)
     }
 
     /// The class and the number of the only site of which something is to be said.
@@ -277,4 +328,155 @@ fn what_nobody_allocated_is_counted_as_unknown() {
     stream.open_at(PID, (16, 1), 4, Moment::Exit);
     stream.exit(PID, &[], 0);
     assert_eq!(stream.judge.unknown(), 1, "one is older than the trace");
+}
+
+#[test]
+fn a_table_that_two_processes_have_ends_with_the_last_of_them() {
+    for (closed, expected) in [(12, None), (0, Some((Class::Leak, 12)))] {
+        for maker in [PID, 200] {
+            let mut stream = Stream::new();
+            stream.clone(PID, 200, true);
+            let open: Vec<_> = (0..12).map(|_| stream.make(maker, 7, OPENAT)).collect();
+            let last = PID + 200 - maker;
+            stream.exit(maker, &[], 0);
+            open.iter().take(closed).for_each(|handle| stream.close(*handle, Cause::OtherProcess));
+            stream.exit(last, &open[closed..], 0);
+            assert_eq!(stream.only(), expected, "made by {maker}");
+        }
+    }
+}
+
+#[test]
+fn an_exec_closes_a_copy_of_a_shared_table() {
+    let mut stream = Stream::new();
+    stream.clone(PID, 200, true);
+    let open: Vec<_> = (0..12).map(|_| stream.make(200, 7, OPENAT)).collect();
+    (3..).zip(&open).for_each(|(fd, handle)| stream.open_at(200, *handle, fd, Moment::Exec));
+    stream.exec(200);
+    stream.exit(200, &[], 0);
+    open.iter().for_each(|handle| stream.close(*handle, Cause::OtherProcess));
+    stream.exit(PID, &[], 0);
+    assert_eq!(stream.only(), None);
+}
+
+/// The child has nothing of its own, and is what decides.
+#[test]
+fn a_fork_of_what_was_replaced_keeps_in_its_place() {
+    let mut stream = Stream::new();
+    let open: Vec<_> = (0..5).map(|_| stream.make(PID, 7, OPENAT)).collect();
+    stream.fork(PID, 200);
+    stream.exec(PID);
+    stream.exit(200, &open, 0);
+    stream.exit(PID, &[], 0);
+    assert_eq!(stream.only(), Some((Class::Leak, 5)));
+}
+
+#[test]
+fn what_a_thread_has_in_a_table_of_its_own_is_kept_when_it_ends() {
+    const THREAD: u32 = 101;
+    for (maker, cause, expected) in [
+        (THREAD, Cause::Exit, Some((Class::Leak, 12))),
+        // Copies of what its process had, which has closed its own.
+        (PID, Cause::Exit, None),
+        // And which closes its own afterwards.
+        (PID, Cause::Close, None),
+    ] {
+        let mut stream = Stream::new();
+        let open: Vec<_> = (0..12).map(|_| stream.make_by(PID, maker, 7, OPENAT)).collect();
+        for (fd, handle) in (3..).zip(&open) {
+            stream.open_in(PID, *handle, fd, Moment::Exit, Some(THREAD));
+        }
+        open.iter().for_each(|handle| stream.close(*handle, cause));
+        stream.exit(PID, &[], 0);
+        assert_eq!(stream.only(), expected, "{maker} {cause:?}");
+    }
+}
+
+#[test]
+fn a_copy_in_a_threads_table_says_nothing_of_what_lives_on() {
+    let mut stream = Stream::new();
+    let open: Vec<_> = (0..12).map(|_| stream.make_by(PID, 101, 7, OPENAT)).collect();
+    for (fd, handle) in (3..).zip(&open) {
+        stream.open_in(PID, *handle, fd, Moment::Exit, Some(101));
+    }
+    assert_eq!(stream.only(), None);
+}
+
+#[test]
+fn what_a_thread_had_in_hand_when_it_was_cut_off_is_no_leak() {
+    for threads in [1, 20] {
+        let mut stream = Stream::new();
+        (0..threads).for_each(|tid| stream.loop_in(300 + tid, 20));
+        let open: Vec<_> = (0..threads).map(|tid| stream.make_by(PID, 300 + tid, 7, OPENAT)).collect();
+        stream.exit_all(300..300 + threads, &open, None);
+        assert_eq!(stream.only(), None, "{threads} threads");
+    }
+}
+
+/// The same with threads that ended themselves.
+#[test]
+fn what_a_thread_forgot_before_it_ended_is_a_leak() {
+    let mut stream = Stream::new();
+    (300..320).for_each(|tid| stream.loop_in(tid, 20));
+    let open: Vec<_> = (300..320).map(|tid| stream.make_by(PID, tid, 7, OPENAT)).collect();
+    stream.exit(PID, &open, 0);
+    assert_eq!(stream.only(), Some((Class::Leak, 20)));
+}
+
+#[test]
+fn what_was_forgotten_on_the_way_is_a_leak_although_the_thread_was_cut_off() {
+    let mut stream = Stream::new();
+    let mut open = Vec::new();
+    for tid in 300..320 {
+        for _ in 0..3 {
+            open.push(stream.make_by(PID, tid, 7, OPENAT));
+            stream.loop_in(tid, 20);
+        }
+        open.push(stream.make_by(PID, tid, 7, OPENAT));
+    }
+    stream.exit_all(300..320, &open, None);
+    assert_eq!(stream.only(), Some((Class::Leak, 60)), "the last of each is in flight");
+}
+
+/// It forgot its last one and waits for more to do.
+#[test]
+fn whoever_waits_has_nothing_in_hand_for_longer_than_usual() {
+    // As many were open at once before: a pool, as far as anybody can tell.
+    for (pause, expected) in [(0, None), (1_000_000, Some((Class::Steady, 20)))] {
+        let mut stream = Stream::new();
+        let threads: Vec<u32> = (300..320).collect();
+        let mut open = Vec::new();
+        for _ in 0..20 {
+            let made: Vec<_> = threads.iter().map(|tid| stream.make_by(PID, *tid, 7, OPENAT)).collect();
+            made.into_iter().for_each(|handle| stream.close(handle, Cause::Close));
+        }
+        open.extend(threads.iter().map(|tid| stream.make_by(PID, *tid, 7, OPENAT)));
+        stream.time += pause;
+        stream.exit_all(300..320, &open, Some(libc::SYS_futex));
+        assert_eq!(stream.only(), expected, "{pause} ns");
+    }
+}
+
+#[test]
+fn a_site_that_closes_nothing_has_nothing_in_flight() {
+    let mut stream = Stream::new();
+    let open: Vec<_> = (300..320).map(|tid| stream.make_by(PID, tid, 7, OPENAT)).collect();
+    stream.exit_all(300..320, &open, None);
+    assert_eq!(stream.only(), Some((Class::Leak, 20)));
+}
+
+/// An accept that fails has made a socket before: nobody had that.
+#[test]
+fn what_nobody_ever_had_was_not_made() {
+    let mut stream = Stream::new();
+    let mut open = Vec::new();
+    for _ in 0..10 {
+        open.push(stream.make(PID, 7, libc::SYS_accept4));
+        let failed = stream.make(PID, 7, libc::SYS_accept4);
+        stream.release(failed, Cause::Close, true);
+    }
+    stream.exit(PID, &open, 0);
+    let judged = stream.judged();
+    assert_eq!(stream.only(), Some((Class::Leak, 10)));
+    assert_eq!((judged[0].images[0].allocated, judged[0].images[0].released), (10, 0));
 }

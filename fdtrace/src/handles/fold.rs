@@ -94,7 +94,7 @@ impl Fold {
             Event::Release(release) => self.release(&release),
             Event::Stack(stack) => self.stacks.insert(stack),
             Event::Mapped(mapped) => self.map(&mapped),
-            Event::Fork { time, parent, child, comm } => {
+            Event::Fork { time, parent, child, comm, .. } => {
                 self.end_image(child);
                 self.images.fork(parent, ImageKey { tgid: child, since: time }, comm);
             }
@@ -107,7 +107,7 @@ impl Fold {
                 *self.errors.entry(failure.errno).or_default() += u64::from(failure.times);
             }
             // What was open when a program ended is for whoever judges programs.
-            Event::Open(_) => {}
+            Event::Open(_) | Event::Cut(_) => {}
             Event::Gap { .. } => self.loss.gaps += 1,
             Event::FoundLive(alloc) => self.found_live(&alloc),
             Event::FoundGone { handle, generation, time } => self.found_gone(handle, generation, time),
@@ -502,7 +502,8 @@ mod tests {
 
     #[test]
     fn handles_of_a_process_that_is_gone_stay_its_own() {
-        let fork = Event::Fork { time: 9, parent: 1, child: 5, comm: *b"another\0\0\0\0\0\0\0\0\0" };
+        let fork =
+            Event::Fork { time: 9, parent: 1, child: 5, shares: false, comm: *b"another\0\0\0\0\0\0\0\0\0" };
         let fold = folded([
             alloc(8, 1, 5),
             Event::Exit { time: 9, tgid: 5, how: Leaving::default() },
@@ -601,6 +602,7 @@ mod tests {
             time,
             parent,
             child,
+            shares: false,
             comm: *b"x\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
         };
         let mut fold = Fold::watched();

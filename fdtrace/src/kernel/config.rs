@@ -265,6 +265,8 @@ fn syscalls() -> Syscalls {
         io_uring_enter: number(libc::SYS_io_uring_enter),
         mmap: number(libc::SYS_mmap),
         shmat: number(libc::SYS_shmat),
+        exit: number(libc::SYS_exit),
+        exit_group: number(libc::SYS_exit_group),
     }
 }
 
@@ -420,6 +422,10 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         task_signal: types.require("task_struct", "signal")?,
         task_stack: types.require("task_struct", "stack")?,
         signal_live: types.require("signal_struct", "live")?,
+        signal_threads: types.require("signal_struct", "thread_head")?,
+        task_thread_node: types.require("task_struct", "thread_node")?,
+        task_start: types.require("task_struct", "start_time")?,
+        inode_links: types.require("inode", "i_nlink")?,
         bprm_filename: types.require("linux_binprm", "filename")?,
         file_mode: types.require("file", "f_mode")?,
         file_op: types.require("file", "f_op")?,

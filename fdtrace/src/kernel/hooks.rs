@@ -102,6 +102,8 @@ pub enum Role {
     OpenAtExit,
     /// What an exec closes.
     OpenAtExec,
+    /// The peer of a socket hangs up.
+    HangUp,
     /// A process cannot have a descriptor.
     NoDescriptor,
     /// What each live handle is.
@@ -132,6 +134,7 @@ impl Role {
             Self::Exit => "exit",
             Self::OpenAtExit => "open at exit",
             Self::OpenAtExec => "open at exec",
+            Self::HangUp => "peer hangs up",
             Self::NoDescriptor => "no descriptor left",
             Self::Describe => "what a handle is",
             Self::Descriptors => "who points to it",
@@ -275,6 +278,12 @@ const OPEN_AT_EXIT: Hook = Hook {
     without: None,
 };
 
+const HANG_UP: Hook = Hook {
+    role: Role::HangUp,
+    choices: &[choice("socket_state", Target::RawTracepoint("inet_sock_set_state"))],
+    without: Some("how long sockets have been in CLOSE_WAIT is unknown"),
+};
+
 const EXEC_KPROBE: Choice = choice("leaving_exec_kprobe", Target::Kprobe("do_close_on_exec"));
 const EXEC_FENTRY: Choice = choice("leaving_exec_fentry", Target::Fentry("do_close_on_exec"));
 const EXEC_TRACEPOINT: Choice = choice("leaving_exec", Target::RawTracepoint("sched_prepare_exec"));
@@ -333,6 +342,7 @@ const KPROBE: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
+    HANG_UP,
     Hook { role: Role::OpenAtExec, choices: &[EXEC_TRACEPOINT, EXEC_KPROBE, EXEC_FENTRY], without: NO_EXEC },
     Hook {
         role: Role::NoDescriptor,
@@ -364,6 +374,7 @@ const FENTRY: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
+    HANG_UP,
     Hook { role: Role::OpenAtExec, choices: &[EXEC_TRACEPOINT, EXEC_FENTRY, EXEC_KPROBE], without: NO_EXEC },
     Hook {
         role: Role::NoDescriptor,
@@ -395,6 +406,7 @@ const TRACEPOINT: &[Hook] = &[
     EXEC,
     OPEN_AT_EXIT,
     EXIT,
+    HANG_UP,
     Hook { role: Role::OpenAtExec, choices: &[EXEC_TRACEPOINT], without: NO_EXEC },
     Hook { role: Role::NoDescriptor, choices: &[NO_DESCRIPTOR_SYSCALL], without: NO_EMFILE },
     Hook {
@@ -552,7 +564,7 @@ pub(super) fn attach(
             Role::Failure => settings.failures,
             Role::Mapping => settings.mappings && !(settings.leaving && backend == Backend::Tracepoint),
             Role::Mappings => settings.mappings && settings.leaving,
-            Role::OpenAtExit | Role::OpenAtExec | Role::NoDescriptor => settings.leaving,
+            Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.leaving,
             _ => true,
         };
         let report = if wanted {

@@ -284,7 +284,7 @@ mod tests {
             let (time, tgid, comm) = (self.time, self.random.pid(), *b"program\0\0\0\0\0\0\0\0\0");
             self.images.push(ImageKey { tgid, since: time });
             match self.random.below(2) {
-                0 => Event::Fork { time, parent: self.random.pid(), child: tgid, comm },
+                0 => Event::Fork { time, parent: self.random.pid(), child: tgid, shares: false, comm },
                 _ => Event::Exec { time, tgid, comm, path: b"/bin/program".to_vec() },
             }
         }

@@ -14,7 +14,7 @@ use super::{
     chain::place,
     shares,
     text::{headline, losses, paint},
-    words::{counted, harmless, number},
+    words::{at_least, counted, harmless, number},
 };
 
 /// Name and version of the shape.
@@ -222,7 +222,7 @@ pub fn write_text(out: &mut impl Write, table: &Table, style: Style) -> io::Resu
         columns.write(out, &columns.header())?;
     }
     for row in table.rows.iter().take(style.top) {
-        columns.write(out, &cells(row))?;
+        columns.write(out, &cells(row, table.trace.lost.events > 0))?;
     }
     let hidden = table.rows.len().saturating_sub(style.top);
     if hidden > 0 {
@@ -238,8 +238,8 @@ pub fn write_text(out: &mut impl Write, table: &Table, style: Style) -> io::Resu
 /// Numbers of a row, its key, and the place of most of its handles.
 type Cells = ([String; 4], String, String);
 
-fn cells(row: &Row) -> Cells {
-    let allocated = row.allocated.map_or_else(|| "?".to_owned(), number);
+fn cells(row: &Row, lossy: bool) -> Cells {
+    let allocated = row.allocated.map_or_else(|| "?".to_owned(), |allocated| at_least(allocated, lossy));
     let numbers = [number(row.live), allocated, number(row.sites), number(row.processes)];
     (numbers, harmless(&row.key), harmless(&row.place))
 }

@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Document, Example, Fastest, Handles, Own, Process, Site, Trace, Verdict, chain,
-    words::{bytes, change, counted, harmless, number, rate, seconds, span},
+    words::{at_least, bytes, change, counted, harmless, number, rate, seconds, span},
 };
 
 /// How the text looks.
@@ -49,8 +49,9 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Res
             "LIVE", "OLDEST", "TREND", "ORIGIN", "KIND"
         )?;
     }
+    let lossy = document.trace.lost.events > 0;
     for site in document.sites.iter().take(style.top) {
-        write_site(out, site, style)?;
+        write_site(out, site, lossy, style)?;
     }
     let hidden = document.sites.len().saturating_sub(style.top);
     if hidden > 0 {
@@ -80,11 +81,11 @@ fn where_from(trace: &Trace) -> String {
     format!("({} backend, Linux {})", trace.backend, harmless(&trace.kernel))
 }
 
-fn write_site(out: &mut impl Write, site: &Site, style: Style) -> io::Result<()> {
+fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> io::Result<()> {
     let line = format!(
         "{:>9} {:>9} {:>8}  {:<8} {:<11} {:<22} {}",
         number(site.aged),
-        if style.finished { number(site.allocated) } else { change(site.change) },
+        if style.finished { at_least(site.allocated, lossy) } else { change(site.change) },
         if site.live == 0 { String::new() } else { span(site.oldest_age_ns) },
         trend(site.verdict),
         site.origin,

@@ -14,6 +14,12 @@ pub fn number(value: u64) -> String {
     text
 }
 
+/// A number that is the least it can be, where something was lost: `>=61,230`.
+#[must_use]
+pub fn at_least(value: u64, lossy: bool) -> String {
+    format!("{}{}", if lossy { ">=" } else { "" }, number(value))
+}
+
 /// A number of things: `1 site`, `1,200 sites`.
 #[must_use]
 pub fn counted(value: u64, thing: &str) -> String {

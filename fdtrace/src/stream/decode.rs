@@ -8,7 +8,7 @@ use fdtrace_common::{
     },
 };
 
-use super::{Alloc, Call, Event, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Stack, Window};
+use super::{Alloc, Call, Cut, Event, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Stack, Window};
 
 /// What a record of the ring buffer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -81,6 +81,7 @@ pub fn decode(record: &[u8]) -> Result<Record, Malformed> {
         tag if tag == Tag::Window as u8 => return window(record),
         tag if tag == Tag::OpenWhat as u8 => return exactly(size_of::<wire::OpenWhat>()).map(what),
         tag if tag == Tag::Open as u8 => exactly(size_of::<wire::Open>()).and_then(open),
+        tag if tag == Tag::Cut as u8 => exactly(size_of::<wire::Cut>()).map(cut),
         tag if tag == Tag::Fork as u8 => exactly(size_of::<wire::Fork>()).map(fork),
         tag if tag == Tag::Exec as u8 => exactly(size_of::<wire::Exec>()).map(exec),
         tag if tag == Tag::Exit as u8 => exactly(size_of::<wire::Exit>()).map(exit),
@@ -122,9 +123,13 @@ const fn call(user_stack: u64, kernel_stack: u64, detail: u32, syscall: i16, fla
         user_stack,
         kernel_stack,
         detail,
-        syscall: if syscall == NO_SYSCALL { None } else { Some(syscall.cast_unsigned()) },
+        syscall: number(syscall),
         kernel_task: flags & flag::KERNEL_TASK != 0,
     }
+}
+
+const fn number(syscall: i16) -> Option<u16> {
+    if syscall == NO_SYSCALL { None } else { Some(syscall.cast_unsigned()) }
 }
 
 fn release(mut bytes: &[u8]) -> Result<Event, Malformed> {
@@ -217,12 +222,21 @@ fn code_mapping(bytes: &mut &[u8]) -> CodeMapping {
 }
 
 fn fork(mut bytes: &[u8]) -> Event {
-    bytes.advance(3);
+    let shares = bytes.get_u8() != 0;
+    bytes.advance(2);
     let parent = bytes.get_u32_ne();
     let child = bytes.get_u32_ne();
     bytes.advance(4);
     let time = bytes.get_u64_ne();
-    Event::Fork { time, parent, child, comm: name(&mut bytes) }
+    Event::Fork { time, parent, child, shares, comm: name(&mut bytes) }
+}
+
+fn cut(mut bytes: &[u8]) -> Event {
+    bytes.advance(1);
+    let syscall = number(bytes.get_i16_ne());
+    let tid = bytes.get_u32_ne();
+    let began = bytes.get_u64_ne();
+    Event::Cut(Cut { time: bytes.get_u64_ne(), tid, began, syscall })
 }
 
 fn exec(mut bytes: &[u8]) -> Event {
@@ -265,7 +279,22 @@ fn open(mut bytes: &[u8]) -> Result<Event, Malformed> {
     let (handle, generation, time) = (bytes.get_u64_ne(), bytes.get_u64_ne(), bytes.get_u64_ne());
     let fd = bytes.get_u32_ne();
     let deleted = bytes.get_u8() != 0;
-    Ok(Event::Open(Open { handle, generation, time, tgid, fd, moment, close_on_exec, socket_state, deleted }))
+    let of_thread = bytes.get_u8() != 0;
+    bytes.advance(2);
+    let tid = bytes.get_u32_ne();
+    Ok(Event::Open(Open {
+        handle,
+        generation,
+        time,
+        tgid,
+        fd,
+        moment,
+        close_on_exec,
+        socket_state,
+        deleted,
+        of_thread: of_thread.then_some(tid),
+        waiting: bytes.get_u32_ne(),
+    }))
 }
 
 fn what(mut bytes: &[u8]) -> Record {
@@ -422,13 +451,16 @@ mod tests {
             moment: 1,
             close_on_exec: 1,
             socket_state: 8,
+            waiting: 13,
             tgid: 5,
             handle: 6,
             generation: 7,
             time: 8,
             fd: 9,
             deleted: 1,
-            reserved: [0; 3],
+            of_thread: 1,
+            reserved: 0,
+            tid: 10,
         };
         let open = Open {
             handle: 6,
@@ -439,6 +471,8 @@ mod tests {
             moment: Moment::Exec,
             close_on_exec: true,
             socket_state: 8,
+            waiting: 13,
+            of_thread: Some(10),
             deleted: true,
         };
         assert_eq!(event(&bytes_of(&record)), Ok(Event::Open(open)));

@@ -40,6 +40,8 @@ pub enum Event {
         parent: u32,
         /// The child.
         child: u32,
+        /// The child has the parent's table of descriptors, and not a copy.
+        shares: bool,
         /// The child's name.
         comm: Name,
     },
@@ -63,6 +65,8 @@ pub enum Event {
         /// How.
         how: Leaving,
     },
+    /// A thread ends that did not end itself. May come after the exit of its process.
+    Cut(Cut),
     /// A descriptor is open when its program ends; comes before the exit or exec that ends it.
     Open(Open),
     /// An allocation failed, or there was no descriptor for it.
@@ -102,6 +106,7 @@ impl Event {
             Self::Release(release) => Some(release.time),
             Self::Mapped(mapped) => Some(mapped.time),
             Self::Open(open) => Some(open.time),
+            Self::Cut(cut) => Some(cut.time),
             Self::Failure(failure) => Some(failure.time),
             Self::Look(vitals) => Some(vitals.time),
             Self::Fork { time, .. }
@@ -144,8 +149,25 @@ pub struct Open {
     pub close_on_exec: bool,
     /// State of a socket (`TCP_*`); 0 for what is none.
     pub socket_state: u8,
-    /// The file's entry is in no directory any more, or never was in one.
+    /// A regular file that no directory has an entry for.
     pub deleted: bool,
+    /// It was not the process that ended, but this thread, which had a table of its own.
+    pub of_thread: Option<u32>,
+    /// How long a socket has been in CLOSE_WAIT, in ms; `u32::MAX` when nobody saw that begin, 0 for what is not.
+    pub waiting: u32,
+}
+
+/// A thread that is cut off: another one ended the process, or a signal killed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// When it ends, `CLOCK_MONOTONIC` in ns.
+    pub time: u64,
+    /// The thread.
+    pub tid: u32,
+    /// When it began.
+    pub began: u64,
+    /// The system call that it was in.
+    pub syscall: Option<u16>,
 }
 
 /// Something that could not be had.

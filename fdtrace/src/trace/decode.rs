@@ -9,7 +9,7 @@ use super::{
     },
 };
 use crate::stream::{
-    Alloc, Call, Cause, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Swallowed,
+    Alloc, Call, Cause, Cut, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Swallowed,
     Vitals,
 };
 
@@ -84,6 +84,7 @@ impl Decoder {
             record::EXEC => exec(bytes, bases)?,
             record::EXIT => exit(bytes, bases)?,
             record::OPEN => tables.open(bytes, bases)?,
+            record::CUT => cut(bytes, bases)?,
             record::FAILURE => failure(bytes, bases)?,
             record::GAP => Event::Gap { time: time(&mut bytes, bases)?, events: bytes.number()? },
             record::FOUND_GONE => {
@@ -355,6 +356,11 @@ impl Tables {
             close_on_exec: flags & open::CLOSE_ON_EXEC != 0,
             socket_state,
             deleted: flags & open::DELETED != 0,
+            waiting: or_default(&mut bytes, Bytes::short)?,
+            of_thread: match or_default(&mut bytes, Bytes::number)?.checked_sub(1) {
+                Some(tid) => Some(u32::try_from(tid).map_err(|_| Damage::Range)?),
+                None => None,
+            },
         }))
     }
 }
@@ -412,7 +418,20 @@ fn release_in_full(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Dam
 fn fork(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
     let (time, parent) = moment(&mut bytes, bases)?;
     let child = process(&mut bytes, bases)?;
-    Ok(Event::Fork { time, parent, child, comm: name(&mut bytes)? })
+    let comm = name(&mut bytes)?;
+    let shares = or_default(&mut bytes, Bytes::byte)? != 0;
+    Ok(Event::Fork { time, parent, child, shares, comm })
+}
+
+fn cut(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
+    let time = time(&mut bytes, bases)?;
+    let tid = bytes.short()?;
+    let began = bytes.number_from(time)?;
+    let syscall = match bytes.count()?.checked_sub(1) {
+        Some(number) => Some(u16::try_from(number).map_err(|_| Damage::Range)?),
+        None => None,
+    };
+    Ok(Event::Cut(Cut { time, tid, began, syscall }))
 }
 
 fn exec(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {

@@ -9,7 +9,7 @@ use super::{
     },
     tables::{Groups, Handles, Tell},
 };
-use crate::stream::{Alloc, Call, Event, Mapped, Moment, Name, Open, Release, Swallowed, Vitals};
+use crate::stream::{Alloc, Call, Cut, Event, Mapped, Moment, Name, Open, Release, Swallowed, Vitals};
 
 /// Makes blocks of events.
 #[derive(Default)]
@@ -69,9 +69,9 @@ impl Encoder {
             Event::FoundLive(alloc) => self.alloc(alloc, alloc::FOUND),
             Event::Release(release) => self.release(release),
             Event::Mapped(mapped) => self.mapped(mapped),
-            Event::Fork { time, parent, child, comm } => {
+            Event::Fork { time, parent, child, shares, comm } => {
                 self.groups.end_program(*child, false);
-                self.fork(*time, *parent, *child, comm);
+                self.fork(*time, *parent, *child, *shares, comm);
             }
             Event::Exec { time, tgid, comm, path } => {
                 self.groups.end_program(*tgid, false);
@@ -86,6 +86,7 @@ impl Encoder {
                 });
             }
             Event::Open(open) => self.open(open),
+            Event::Cut(cut) => self.cut(cut),
             Event::Failure(failure) => self.out.record(record::FAILURE, |bytes, bases| {
                 put_moment(bytes, bases, failure.time, failure.tgid);
                 put_from(bytes, 0, i64::from(failure.errno).cast_unsigned());
@@ -190,14 +191,26 @@ impl Encoder {
             put_handle(bytes, bases, handles, event.handle, event.generation);
             put(bytes, event.fd.into());
             bytes.extend([flags, event.socket_state]);
+            put(bytes, event.waiting.into());
+            put(bytes, event.of_thread.map_or(0, |tid| u64::from(tid) + 1));
         });
     }
 
-    fn fork(&mut self, time: u64, parent: u32, child: u32, comm: &Name) {
+    fn fork(&mut self, time: u64, parent: u32, child: u32, shares: bool, comm: &Name) {
         self.out.record(record::FORK, |bytes, bases| {
             put_moment(bytes, bases, time, parent);
             put_process(bytes, bases, child);
             put_bytes(bytes, short(comm));
+            bytes.push(shares.into());
+        });
+    }
+
+    fn cut(&mut self, event: &Cut) {
+        self.out.record(record::CUT, |bytes, bases| {
+            put_time(bytes, bases, event.time);
+            put(bytes, event.tid.into());
+            put_from(bytes, event.time, event.began);
+            put(bytes, event.syscall.map_or(0, |number| u64::from(number) + 1));
         });
     }
 

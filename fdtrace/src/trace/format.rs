@@ -115,6 +115,7 @@ pub(super) mod record {
     pub(crate) const EXISTING: u8 = 29;
     pub(crate) const LOOK: u8 = 30;
     pub(crate) const OPEN: u8 = 31;
+    pub(crate) const CUT: u8 = 32;
 }
 
 /// Bits of a call's flags.

@@ -14,7 +14,7 @@ use crate::{
     handles::Fold,
     kinds::Kind,
     stream::{
-        Alloc, Call, Cause, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame, Leaving,
+        Alloc, Call, Cause, Cut, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame, Leaving,
         Mapped, Moment, Open, Origin, Release, Shortage, Site, Sought, Swallowed, UserChain, UserFrame,
         Vitals,
     },
@@ -173,7 +173,13 @@ impl Wild {
                 Event::FoundGone { time, handle, generation }
             }
             16 => self.mapped(time, tgid),
-            17 => Event::Fork { time, parent: tgid, child: self.random.short(6), comm: self.random.name() },
+            17 => Event::Fork {
+                time,
+                parent: tgid,
+                child: self.random.short(6),
+                shares: self.random.one_in(2),
+                comm: self.random.name(),
+            },
             18 => Event::Exec { time, tgid, comm: self.random.name(), path: self.random.text().into_bytes() },
             19 => Event::Exit {
                 time,
@@ -190,6 +196,14 @@ impl Wild {
                 close_on_exec: self.random.short(2) == 0,
                 socket_state: 8,
                 deleted: self.random.short(2) == 0,
+                waiting: self.random.short(40),
+                of_thread: self.random.one_in(2).then(|| self.random.short(6)),
+            }),
+            23 => Event::Cut(Cut {
+                time,
+                tid: self.random.short(70_000),
+                began: self.random.number(9),
+                syscall: self.random.one_in(2).then_some(3),
             }),
             20 => Event::Failure(Shortage {
                 time,

@@ -226,7 +226,13 @@ impl Build {
         self.next = if tgid > 4_000_000 { 2000 } else { tgid + 1 + u32::from(self.chance.below(3) == 0) };
         let parent = tgid - 1;
         let time = self.chance.after_up_to(20_000);
-        events.push(Event::Fork { time, parent, child: tgid, comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0" });
+        events.push(Event::Fork {
+            time,
+            parent,
+            child: tgid,
+            shares: false,
+            comm: *b"sh\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+        });
         let since = self.chance.after_up_to(20_000);
         let path = b"/usr/bin/cc1".to_vec();
         events.push(Event::Exec { time: since, tgid, comm: *b"cc1\0\0\0\0\0\0\0\0\0\0\0\0\0", path });

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::stream::Alloc;
 
 /// Numbers calls.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Calls {
     numbered: u64,
     /// The first handle of two that a thread gets from one call, and the call.

@@ -20,6 +20,8 @@ pub(crate) struct Group {
     /// The call site, when it was found out.
     pub(crate) site: Option<u64>,
     pub(crate) allocated: u64,
+    /// Of those, the ones that nobody ever had: the call that made them failed.
+    pub(crate) failed: u64,
     /// How many were released while the program ran.
     pub(crate) released: u64,
     /// How many calls made them.
@@ -30,6 +32,10 @@ pub(crate) struct Group {
     pub(crate) series: Series,
     /// How old those became that were closed while it ran.
     pub(crate) ages: Ages,
+    /// The same, counted in all calls of their own thread.
+    pub(crate) thread_ages: Ages,
+    /// The same in ns.
+    pub(crate) lives: Ages,
     /// Handles that were open when a program ended, and are gone.
     pub(crate) left: Vec<LeftOpen>,
     /// Handles without a descriptor that are mapped, by their inode.
@@ -46,10 +52,21 @@ pub(crate) struct LeftOpen {
     pub(crate) call: u64,
     /// Which call of its group it is of.
     pub(crate) number: u64,
+    /// The thread that made it, and which of that one's calls it is of.
+    pub(crate) of_thread: (u32, u64),
     pub(crate) generation: u64,
     /// It is alive still.
     pub(crate) alive: bool,
     pub(crate) held: Box<Held>,
+}
+
+impl LeftOpen {
+    /// The descriptors that it had when a table went away; not those of a thread's own table, if it lives on in another.
+    pub(crate) fn at_exit(&self) -> impl DoubleEndedIterator<Item = &OpenAt> {
+        let counts =
+            |open: &&OpenAt| open.moment == Moment::Exit && !(self.alive && open.of_thread.is_some());
+        self.held.at.iter().filter(counts)
+    }
 }
 
 /// Who had a handle open, and what it is.
@@ -71,6 +88,26 @@ pub(crate) struct OpenAt {
     pub(crate) moment: Moment,
     pub(crate) socket_state: u8,
     pub(crate) deleted: bool,
+    /// How long a socket has been in CLOSE_WAIT, in ms.
+    pub(crate) waiting: u32,
+    /// The thread whose own table it was in; `None` when the process ended.
+    pub(crate) of_thread: Option<u32>,
+}
+
+/// How a handle came to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    /// The program let go of it.
+    Closed {
+        /// How many calls its thread had made since.
+        thread_age: u64,
+        /// How long it lived, in ns.
+        life: u64,
+    },
+    /// The table of descriptors that had it was gone.
+    Left,
+    /// Nobody ever had it: the call that made it failed.
+    Failed,
 }
 
 /// A process that could not have more.
@@ -88,8 +125,8 @@ pub(crate) struct Shortages {
 
 impl Held {
     pub(crate) fn open(&mut self, image: ImageKey, open: &Open) {
-        let Open { fd, moment, socket_state, deleted, .. } = *open;
-        self.at.push(OpenAt { image, fd, moment, socket_state, deleted });
+        let Open { fd, moment, socket_state, deleted, waiting, of_thread, .. } = *open;
+        self.at.push(OpenAt { image, fd, moment, socket_state, deleted, waiting, of_thread });
     }
 
     pub(crate) fn describe(&mut self, described: &Described) {
@@ -111,11 +148,14 @@ impl Group {
             call,
             site: None,
             allocated: 0,
+            failed: 0,
             released: 0,
             calls: 0,
             closed: 0,
             series: Series::default(),
             ages: Ages::default(),
+            thread_ages: Ages::default(),
+            lives: Ages::default(),
             left: Vec::new(),
             mapped: HashMap::new(),
             pinned: false,
@@ -136,19 +176,36 @@ impl Group {
     }
 
     /// A handle is gone, of the call with this number; and whether it was the last one.
-    pub(crate) fn release(&mut self, time: u64, number: u64, last: bool, inode: u64) {
+    pub(crate) fn release(&mut self, time: u64, number: u64, last: bool, end: End) {
         if self.ended {
             return;
         }
-        self.released += 1;
         if last {
-            self.closed += 1;
             self.series.fall(time);
-            self.ages.add(self.calls.saturating_sub(number));
         }
-        if inode != 0 {
-            self.unmap(inode);
+        match end {
+            End::Closed { thread_age, life } => {
+                self.released += 1;
+                if last {
+                    self.closed += 1;
+                    self.ages.add(self.calls.saturating_sub(number));
+                    self.thread_ages.add(thread_age);
+                    self.lives.add(life);
+                }
+            }
+            End::Left => {}
+            End::Failed => self.failed += 1,
         }
+    }
+
+    /// Handles that somebody had.
+    pub(crate) const fn made(&self) -> u64 {
+        self.allocated.saturating_sub(self.failed)
+    }
+
+    /// Its end has come already: what happens now is no deed of the program's.
+    pub(crate) const fn has_ended(&self) -> bool {
+        self.ended
     }
 
     pub(crate) fn map(&mut self, inode: u64) {

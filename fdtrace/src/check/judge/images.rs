@@ -14,6 +14,8 @@ pub(crate) struct Image {
     pub(crate) before: Option<ImageKey>,
     /// It was executed: its memory is its own.
     pub(crate) executed: bool,
+    /// The image with which its table of descriptors began: images that share a table have the same.
+    pub(crate) table: ImageKey,
     pub(crate) comm: Name,
     pub(crate) path: Vec<u8>,
     pub(crate) identity: Option<Arc<Identity>>,
@@ -27,13 +29,16 @@ pub(crate) struct Image {
     pub(crate) peak: (u64, u64),
     /// Its groups.
     pub(crate) groups: Vec<usize>,
+    /// It is not forgotten, although it has nothing of its own.
+    remembered: bool,
 }
 
 impl Image {
-    fn new(before: Option<ImageKey>, executed: bool, comm: Name) -> Self {
+    fn new(key: ImageKey, before: Option<ImageKey>, executed: bool, comm: Name) -> Self {
         Self {
             before,
             executed,
+            table: key,
             comm,
             path: Vec::new(),
             identity: None,
@@ -42,6 +47,7 @@ impl Image {
             live: 0,
             peak: (0, 0),
             groups: Vec::new(),
+            remembered: false,
         }
     }
 
@@ -59,11 +65,20 @@ impl Image {
     }
 }
 
+/// Who had a table of descriptors.
+#[derive(Clone, Default)]
+struct Sharers {
+    all: Vec<ImageKey>,
+    running: usize,
+}
+
 /// All of them that still matter.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Images {
     images: HashMap<ImageKey, Image>,
     current: HashMap<u32, ImageKey>,
+    /// Tables of descriptors that more than one process had.
+    tables: HashMap<ImageKey, Sharers>,
     /// How many there were.
     pub(crate) seen: u64,
 }
@@ -92,13 +107,16 @@ impl Images {
             return *key;
         }
         let key = ImageKey { tgid, since: 0 };
-        self.begin(key, Image::new(None, true, Name::default()));
+        self.begin(key, Image::new(key, None, true, Name::default()));
         key
     }
 
-    pub(crate) fn fork(&mut self, parent: u32, child: ImageKey, comm: Name) {
+    pub(crate) fn fork(&mut self, parent: u32, child: ImageKey, shares: bool, comm: Name) {
         let before = self.current.get(&parent).copied();
-        let mut image = Image::new(before, false, comm);
+        let mut image = Image::new(child, before, false, comm);
+        if let Some(parent) = before.filter(|_| shares) {
+            image.table = self.share(parent, child);
+        }
         if let Some(parent) = before.and_then(|key| self.images.get(&key)) {
             (image.path, image.identity) = (parent.path.clone(), parent.identity.clone());
         }
@@ -107,7 +125,39 @@ impl Images {
 
     pub(crate) fn execute(&mut self, key: ImageKey, comm: Name, path: Vec<u8>) {
         let before = self.current.get(&key.tgid).copied();
-        self.begin(key, Image { path, ..Image::new(before, true, comm) });
+        self.begin(key, Image { path, ..Image::new(key, before, true, comm) });
+    }
+
+    /// One more process has the table of another one; says which that is.
+    fn share(&mut self, with: ImageKey, key: ImageKey) -> ImageKey {
+        let table = self.images.get(&with).map_or(with, |image| image.table);
+        let sharers = self.tables.entry(table).or_insert_with(|| Sharers { all: vec![with], running: 1 });
+        sharers.all.push(key);
+        sharers.running += 1;
+        table
+    }
+
+    /// Whether another process that runs has the table of an image.
+    pub(crate) fn is_shared(&self, key: ImageKey) -> bool {
+        let table = self.images.get(&key).and_then(|image| self.tables.get(&image.table));
+        table.is_some_and(|sharers| sharers.running > 1)
+    }
+
+    /// Whether two images have, or had, one table.
+    pub(crate) fn share_table(&self, one: ImageKey, other: ImageKey) -> bool {
+        let table = |key| self.images.get(&key).map(|image: &Image| image.table);
+        one == other || table(one).is_some_and(|of_one| table(other) == Some(of_one))
+    }
+
+    /// An image that has ended lets go of its table; gives the images whose descriptors are gone by that.
+    pub(crate) fn leave_table(&mut self, key: ImageKey) -> Vec<ImageKey> {
+        let table = self.images.get(&key).map_or(key, |image| image.table);
+        let Some(sharers) = self.tables.get_mut(&table) else { return vec![key] };
+        sharers.running = sharers.running.saturating_sub(1);
+        if sharers.running > 0 {
+            return Vec::new();
+        }
+        self.tables.remove(&table).unwrap_or_default().all
     }
 
     fn begin(&mut self, key: ImageKey, image: Image) {
@@ -127,9 +177,17 @@ impl Images {
         Some(key)
     }
 
+    /// An image had something of another one's open at its end: where it came from decides whose that is.
+    pub(crate) fn remember(&mut self, key: ImageKey) {
+        if let Some(image) = self.images.get_mut(&key) {
+            image.remembered = !image.executed || self.tables.contains_key(&image.table);
+        }
+    }
+
     /// Forgets one that has ended and of which nothing is left.
     pub(crate) fn forget(&mut self, key: ImageKey) {
-        if self.current.get(&key.tgid) != Some(&key) {
+        let is_remembered = self.images.get(&key).is_some_and(|image| image.remembered);
+        if !is_remembered && self.current.get(&key.tgid) != Some(&key) {
             self.images.remove(&key);
         }
     }

@@ -8,22 +8,27 @@ mod calls;
 mod groups;
 mod images;
 mod series;
+mod threads;
 
 use std::{collections::HashMap, sync::Arc};
 
 pub(crate) use ages::percentile;
 use calls::Calls;
+use groups::End;
 use groups::Held;
 pub(crate) use groups::{Group, LeftOpen, Shortages};
 pub(crate) use images::Image;
 use images::Images;
 pub(crate) use series::highest;
+use threads::Threads;
+pub(crate) use threads::was_waiting;
 
 use fdtrace_common::wire::PREEXISTING;
 
 use super::Ended;
 use crate::stream::{
-    Alloc, Call, Described, Event, Fact, ImageKey, Leaving, Mapped, Open, Release, Shortage, Site,
+    Alloc, Call, Cause, Described, Event, Fact, ImageKey, Leaving, Mapped, Moment, Open, Release, Shortage,
+    Site,
 };
 
 /// Groups from which on what was merely mapped when a program ended is not remembered, unless it is much.
@@ -37,13 +42,15 @@ struct Life {
     call: u64,
     /// Which call of its group it is of.
     number: u64,
+    /// The thread that made it, and which of that one's calls it is of.
+    of_thread: (u32, u64),
     /// The inode by which it is mapped; 0 when it is not.
     inode: u64,
     held: Option<Box<Held>>,
 }
 
 /// Follows a stream, and knows what was kept by whom.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Judge {
     images: Images,
     groups: Vec<Group>,
@@ -51,6 +58,7 @@ pub struct Judge {
     by_call: HashMap<(ImageKey, Call), usize>,
     handles: HashMap<u64, Life>,
     calls: Calls,
+    threads: Threads,
     sites: HashMap<u64, Arc<Site>>,
     shortages: Vec<Shortages>,
     /// Descriptors that were open at an end, of handles that nobody has heard of.
@@ -66,14 +74,17 @@ impl Judge {
         match event {
             Event::Alloc(alloc) | Event::FoundLive(alloc) => self.allocate(alloc),
             Event::Release(release) => self.release(release),
-            Event::FoundGone { time, handle, generation } => self.drop_handle(*handle, *generation, *time),
+            Event::FoundGone { time, handle, generation } => {
+                self.drop_handle(*handle, *generation, *time, Cause::Unknown);
+            }
             Event::Mapped(mapped) => self.map(mapped),
             Event::Open(open) => self.open(open),
             Event::Failure(shortage) => self.note_shortage(shortage),
-            Event::Fork { time, parent, child, comm } => {
+            Event::Fork { time, parent, child, shares, comm } => {
                 self.end_image(*child, *time, Ended::Running);
-                self.images.fork(*parent, ImageKey { tgid: *child, since: *time }, *comm);
+                self.images.fork(*parent, ImageKey { tgid: *child, since: *time }, *shares, *comm);
             }
+            Event::Cut(cut) => self.threads.cut(*cut),
             Event::Exec { time, tgid, comm, path } => {
                 self.end_image(*tgid, *time, Ended::Exec);
                 self.images.execute(ImageKey { tgid: *tgid, since: *time }, *comm, path.clone());
@@ -126,6 +137,14 @@ impl Judge {
         self.images.is_forked_from(key, ancestor)
     }
 
+    pub(crate) fn share_table(&self, one: ImageKey, other: ImageKey) -> bool {
+        self.images.share_table(one, other)
+    }
+
+    pub(crate) const fn threads(&self) -> &Threads {
+        &self.threads
+    }
+
     pub(crate) fn shortages(&self) -> &[Shortages] {
         &self.shortages
     }
@@ -143,6 +162,7 @@ impl Judge {
                 LeftOpen {
                     call: life.call,
                     number: life.number,
+                    of_thread: life.of_thread,
                     generation: life.generation,
                     alive: true,
                     held,
@@ -157,13 +177,15 @@ impl Judge {
                 return;
             }
             let generation = old.generation;
-            self.drop_handle(alloc.handle, generation, alloc.generation);
+            self.drop_handle(alloc.handle, generation, alloc.generation, Cause::Unknown);
         }
         let image = self.images.current(alloc.tgid);
         let group = self.group(image, alloc.call);
         let (call, first) = self.calls.number(alloc);
         let number = self.groups[group].allocate(alloc.generation, first);
-        let life = Life { generation: alloc.generation, group, call, number, inode: 0, held: None };
+        let of_thread = (alloc.tid, self.threads.call(alloc.tid, first));
+        let life =
+            Life { generation: alloc.generation, group, call, number, of_thread, inode: 0, held: None };
         self.handles.insert(alloc.handle, life);
         if let Some(image) = self.images.get_mut(image) {
             image.live += 1;
@@ -196,25 +218,54 @@ impl Judge {
     }
 
     fn release(&mut self, release: &Release) {
-        self.drop_handle(release.handle, release.generation, release.time);
+        if release.never_opened {
+            self.take_back(release);
+        } else {
+            self.drop_handle(release.handle, release.generation, release.time, release.cause);
+        }
     }
 
-    fn drop_handle(&mut self, handle: u64, generation: u64, time: u64) {
-        if self.handles.get(&handle).is_none_or(|life| life.generation != generation) {
-            return;
+    /// Nobody ever had it.
+    fn take_back(&mut self, release: &Release) {
+        if let Some(life) = self.take(release.handle, release.generation) {
+            self.end_life(release.handle, &life, release.time, End::Failed);
         }
-        let Some(life) = self.handles.remove(&handle) else { return };
+    }
+
+    fn drop_handle(&mut self, handle: u64, generation: u64, time: u64, cause: Cause) {
+        let Some(mut life) = self.take(handle, generation) else { return };
+        let mut held = life.held.take();
+        if let Some(held) = &mut held {
+            // Where a thread has ended that had a table of its own, its end is that of what it made itself and had alone.
+            let is_its_own = |tid| cause == Cause::Exit && tid == life.of_thread.0;
+            held.at.retain(|open| open.of_thread.is_none_or(is_its_own));
+        }
+        let is_left = |held: &Held| held.at.iter().any(|open| open.moment == Moment::Exit);
+        let end = if cause == Cause::Exit && held.as_deref().is_some_and(is_left) {
+            End::Left
+        } else {
+            let thread_age = self.threads.age(life.of_thread);
+            End::Closed { thread_age, life: time.saturating_sub(generation) }
+        };
+        if let Some(held) = held.filter(|held| !held.at.is_empty()) {
+            let Life { call, number, of_thread, .. } = life;
+            let left = LeftOpen { call, number, of_thread, generation, alive: false, held };
+            self.groups[life.group].left.push(left);
+        }
+        self.end_life(handle, &life, time, end);
+    }
+
+    fn take(&mut self, handle: u64, generation: u64) -> Option<Life> {
+        self.handles.get(&handle).filter(|life| life.generation == generation)?;
+        self.handles.remove(&handle)
+    }
+
+    fn end_life(&mut self, handle: u64, life: &Life, time: u64, end: End) {
         let last = self.calls.release(handle, life.call);
         let group = &mut self.groups[life.group];
-        group.release(time, life.number, last, life.inode);
-        if let Some(held) = life.held.filter(|held| !held.at.is_empty()) {
-            group.left.push(LeftOpen {
-                call: life.call,
-                number: life.number,
-                generation,
-                alive: false,
-                held,
-            });
+        group.release(time, life.number, last, end);
+        if life.inode != 0 && !group.has_ended() {
+            group.unmap(life.inode);
         }
         let image = group.image;
         if let Some(image) = self.images.get_mut(image) {
@@ -236,11 +287,18 @@ impl Judge {
             return;
         }
         let image = self.images.current(open.tgid);
+        // An exec closes descriptors of a copy, where the table is another process's as well.
+        if open.moment == Moment::Exec && self.images.is_shared(image) {
+            return;
+        }
         let Some(life) = self.handles.get_mut(&open.handle).filter(|life| life.generation == open.generation)
         else {
             self.unknown += 1;
             return;
         };
+        if image != self.groups[life.group].image {
+            self.images.remember(image);
+        }
         let held = life.held.get_or_insert_default();
         // A descriptor has more to say of a handle than a mapping does.
         if held.at.is_empty() && life.inode != 0 {
@@ -284,9 +342,11 @@ impl Judge {
 
     fn end_image(&mut self, tgid: u32, time: u64, ended: Ended) {
         let Some(key) = self.images.end(tgid, time, ended) else { return };
-        let groups = self.images.get(key).map(|image| image.groups.clone()).unwrap_or_default();
-        groups.into_iter().for_each(|index| self.groups[index].end());
-        self.tidy(key);
+        for member in self.images.leave_table(key) {
+            let groups = self.images.get(member).map(|image| image.groups.clone()).unwrap_or_default();
+            groups.into_iter().for_each(|index| self.groups[index].end());
+            self.tidy(member);
+        }
     }
 
     /// Programs that have ended and left nothing behind are forgotten: a build runs thousands of them.

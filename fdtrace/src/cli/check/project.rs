@@ -27,6 +27,9 @@ pub(super) struct Project {
     /// `--settle`
     #[serde(deserialize_with = "duration")]
     pub(super) settle: Option<Duration>,
+    /// `--close-wait`
+    #[serde(deserialize_with = "duration")]
+    pub(super) close_wait: Option<Duration>,
     /// `--suppressions`: a file beside this one, or the lines themselves.
     pub(super) suppressions: Option<Suppressed>,
     /// `--baseline`: a file beside this one.
@@ -149,6 +152,7 @@ mod tests {
             strict = false
             max-total = 40
             settle = "2s"
+            close-wait = "1m"
             suppressions = "ci/known.supp"
             baseline = "ci/baseline.json"
             ignore-kind = "socket"
@@ -160,6 +164,7 @@ mod tests {
             strict: Some(false),
             max_total: Some(40),
             settle: Some(Duration::from_secs(2)),
+            close_wait: Some(Duration::from_mins(1)),
             suppressions: Some(Suppressed::File("ci/known.supp".into())),
             baseline: Some("ci/baseline.json".into()),
             ignore_kind: Some(vec![Kind::Socket]),

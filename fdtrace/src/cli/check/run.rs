@@ -201,6 +201,7 @@ impl Check<'_> {
         let rule = Rule {
             max_per_site: self.settled.max_per_site,
             growth: &|site, image| view.growth_of(site, image),
+            close_wait_ms: u32::try_from(self.settled.close_wait.as_millis()).unwrap_or(u32::MAX),
             services: self.arguments.command.is_empty() || self.arguments.until.is_some(),
         };
         let command = CommandRun {

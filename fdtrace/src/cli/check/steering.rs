@@ -17,6 +17,8 @@ use crate::{
     kinds::Kind,
 };
 
+/// A program that ends when its connection does has it in CLOSE_WAIT for a moment.
+const CLOSE_WAIT: Duration = Duration::from_secs(1);
 /// What has been closed is gone after this time, also when somebody else had to do it.
 const SETTLE: Duration = Duration::from_millis(500);
 /// LeakSanitizer's number.
@@ -48,9 +50,17 @@ pub(super) struct SteeringOptions {
     /// Handles of this kind never leak (regular, socket, fifo, memfd, ...; repeatable)
     #[arg(long = "ignore-kind", value_name = "KIND", value_delimiter = ',', value_parser = values::kind)]
     ignore_kinds: Vec<Kind>,
-    /// Fail on this too: emfile, enfile, exec, inherit, close-wait, deleted, peak (repeatable)
+    /// Fail on this too (repeatable): emfile, enfile, exec, inherit, close-wait, deleted, peak
+    ///
+    /// emfile, enfile: there were no descriptors, or no handles, left. exec: a program left calls open at an exec.
+    /// inherit: a program was started with descriptors that have no close-on-exec flag. close-wait: sockets whose peer
+    /// had hung up were open at the end. deleted: so were files that had been deleted. peak: a process had more handles of
+    /// its own at once than half of its limit of descriptors.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = values::also_kind)]
     fail_on: Vec<AlsoKind>,
+    /// Report sockets in CLOSE_WAIT at the end only when they have been so for this long [default: 1s]
+    #[arg(long, value_name = "DUR", value_parser = values::duration)]
+    close_wait: Option<Duration>,
     /// How long what the command left behind may take to close its files [default: 500ms]
     #[arg(long, value_name = "DUR", value_parser = values::duration)]
     settle: Option<Duration>,
@@ -65,6 +75,8 @@ pub(super) struct Settled {
     pub(super) max_per_site: Option<u64>,
     /// How long what the command left behind may take.
     pub(super) settle: Duration,
+    /// How long sockets may be in CLOSE_WAIT.
+    pub(super) close_wait: Duration,
     /// The exit status for a leak.
     pub(super) leak_exit_code: u8,
     /// What is said to the findings.
@@ -83,6 +95,7 @@ impl SteeringOptions {
         Ok(Settled {
             max_per_site: self.max_per_site(defaults),
             settle: self.settle.or(defaults.settle).unwrap_or(SETTLE),
+            close_wait: self.close_wait.or(defaults.close_wait).unwrap_or(CLOSE_WAIT),
             leak_exit_code: self.leak_exit_code.or(defaults.leak_exit_code).unwrap_or(LEAK_EXIT_CODE),
             steering: Steering {
                 max_total: self.max_total.or(defaults.max_total),

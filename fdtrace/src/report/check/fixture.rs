@@ -134,6 +134,7 @@ pub(crate) fn noticed(kind: AlsoKind, count: u64) -> Also {
         limit: None,
         at_ns: 2_000_000_000,
         examples: vec![example("regular", "/var/lib/app/x", 9)],
+        processes: 1,
         top: Vec::new(),
         from: None,
         fatal: false,

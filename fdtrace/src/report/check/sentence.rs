@@ -131,11 +131,21 @@ pub(super) fn of_also(also: &Also) -> String {
                 examples(also)
             )
         }
-        AlsoKind::CloseWait => format!(
-            "{who} held {} in CLOSE_WAIT at the end: the peer has hung up, the program has not closed{}",
-            counted(count, "socket"),
-            examples(also)
-        ),
+        AlsoKind::CloseWait => {
+            let more = match also.processes {
+                0 | 1 => String::new(),
+                2 => " and 1 more process".to_owned(),
+                several => format!(" and {} more processes", number(several - 1)),
+            };
+            let from =
+                also.top.first().map(|site| format!(" from {}", harmless(&site.place))).unwrap_or_default();
+            format!(
+                "{who}{more} held {}{from} in CLOSE_WAIT at the end: the peer has hung up, the program has not \
+                 closed{}",
+                counted(count, "socket"),
+                examples(also)
+            )
+        }
         AlsoKind::Deleted => {
             format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(also))
         }

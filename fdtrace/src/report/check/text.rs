@@ -87,7 +87,7 @@ pub(super) fn write_leak(
     style: Style,
 ) -> io::Result<()> {
     for image in finding.images.iter().take(IMAGES) {
-        writeln!(out, "  {}", kept_by(finding, image))?;
+        writeln!(out, "  {}", kept_by(finding, image, findings.trace.lost.events > 0))?;
     }
     let shown = finding.images.len().min(IMAGES) as u64;
     if finding.images_in_all > shown {
@@ -103,10 +103,17 @@ pub(super) fn write_leak(
 }
 
 /// `in server (4711, /opt/app/server), which exited with status 0: 50 of the 1,050 files opened here were kept`
-fn kept_by(finding: &Finding, image: &KeptBy) -> String {
+///
+/// What was lost in the ring may have been opened and closed here: then the number of those made is the least that it was.
+fn kept_by(finding: &Finding, image: &KeptBy, lossy: bool) -> String {
     let words = nouns::of(finding);
     let made = words.counted(image.allocated);
     let kept = match (image.handles, image.allocated) {
+        (kept, all) if lossy => {
+            let were = if kept == 1 { "was" } else { "were" };
+            let made = words.counted(all.max(kept));
+            format!("{} of at least {made} {} here {were} kept", number(kept), words.made)
+        }
         (1, 1) => format!("the only {} {} here was kept", words.of(1), words.made),
         (kept, all) if kept >= all => format!("all {made} {} here were kept", words.made),
         (kept, _) => {
