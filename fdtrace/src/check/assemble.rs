@@ -35,6 +35,7 @@ impl Findings {
         Self {
             // Whoever steers says what the findings amount to.
             verdict: Verdict::Clean,
+            judged_early: false,
             doubts: doubts(judge, &command, snapshot),
             command,
             trace: document.trace.clone(),

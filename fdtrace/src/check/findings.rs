@@ -11,6 +11,8 @@ pub struct Findings {
     pub verdict: Verdict,
     /// Why the answer is not sure: what was lost. Empty when nothing was.
     pub doubts: Vec<String>,
+    /// The sites are judged by what they had when the service was told to end: what it closes after that is no merit.
+    pub judged_early: bool,
     /// What was run.
     pub command: CommandRun,
     /// The trace behind it.

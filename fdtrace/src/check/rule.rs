@@ -213,11 +213,11 @@ impl Rule<'_> {
             call: deeds.groups[0].call,
             class,
             leaked: number,
-            handles: alike.iter().map(|key| images[key].handles(fate)).sum(),
+            handles: alike.iter().map(|key| self.kept(&images[key], fate).1).sum(),
             images: alike
                 .iter()
                 .take(MOST_IMAGES)
-                .map(|key| kept_by(judge, *key, &images[key], fate))
+                .map(|key| kept_by(judge, *key, &images[key], self.kept(&images[key], fate)))
                 .collect(),
             images_in_all: alike.len() as u64,
             examples: examples(judge, deeds, fate, worst),
@@ -225,6 +225,20 @@ impl Rule<'_> {
             mapped: fate == Fate::Nothing,
             worst,
         })
+    }
+
+    /// Calls and handles of a fate; of a service that runs, what is alive, whether somebody saw where or not.
+    fn kept(&self, deeds: &Deeds<'_>, fate: Fate) -> (u64, u64) {
+        let sum = |of: fn(&Group) -> u64| deeds.groups.iter().map(|group| of(group)).sum();
+        match fate {
+            _ if self.services => match (sum(|group| group.series.live()), sum(Group::live_handles)) {
+                // It has ended meanwhile, and closed all.
+                (0, _) => (deeds.highest(100), deeds.highest(100)),
+                alive => alive,
+            },
+            Fate::Nothing => (deeds.handles(fate), deeds.handles(fate)),
+            _ => (deeds.calls(fate), deeds.handles(fate)),
+        }
     }
 
     /// The most calls that a site may keep.
@@ -239,7 +253,7 @@ impl Rule<'_> {
         let growing = || matches!(place, Place::Site(id) if (self.growth)(id, key) == Growth::Growing);
         let live: u64 = deeds.groups.iter().map(|group| group.series.live()).sum();
         if self.services {
-            return if growing() { say(Class::Leak, live) } else { None };
+            return if growing() { say(Class::Leak, self.kept(deeds, Fate::Kept).0) } else { None };
         }
         let kept = deeds.calls(Fate::Kept);
         let image = judge.image(key);
@@ -341,14 +355,14 @@ fn takes_the_place(judge: &Judge, image: ImageKey, maker: ImageKey) -> bool {
             && judge.is_forked_from(image, maker)
 }
 
-fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, fate: Fate) -> KeptBy {
+fn kept_by(judge: &Judge, key: ImageKey, deeds: &Deeds<'_>, (calls, handles): (u64, u64)) -> KeptBy {
     let image = judge.image(key);
     KeptBy {
         pid: key.tgid,
         comm: image.map(Image::name).unwrap_or_default(),
         exe: image.map(Image::program).unwrap_or_default(),
-        calls: if fate == Fate::Nothing { deeds.handles(fate) } else { deeds.calls(fate) },
-        handles: deeds.handles(fate),
+        calls,
+        handles,
         allocated: deeds.groups.iter().map(|group| group.made()).sum(),
         released: deeds.groups.iter().map(|group| group.released).sum(),
         ended: image.and_then(|image| image.ended).map_or(Ended::Running, |(_, ended)| ended),

@@ -17,7 +17,7 @@ use crate::{
     stacks::Modules,
     trace::{Header, HookState},
     view::{Session, View, seconds_left},
-    witness::{Meter, Witness},
+    witness::{self, Meter, Witness},
 };
 
 /// How often the witness looks for groups that are new. A process that lives for less may leave no names.
@@ -47,6 +47,8 @@ pub(super) struct Attached {
     pub(super) session: Session,
     pub(super) tracer: Tracer,
     kernel: Kernel,
+    /// The processes that are traced, where there is a choice.
+    pids: Vec<u32>,
 }
 
 impl Attached {
@@ -65,7 +67,7 @@ impl Attached {
             kernel: kernel.release.clone(),
             survivors_ns: settings.emit.min_age_ns(),
         };
-        Ok(Self { session, tracer, kernel })
+        Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone() })
     }
 
     /// What a trace file says about itself.
@@ -102,6 +104,8 @@ impl Attached {
         let min_age_ns = self.session.survivors_ns;
         let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, modules, symbols, sink };
         let collector = Collector::start(setup)?;
+        // Before anything else: a process may be gone before somebody asks for its name.
+        collector.tell(witness::introduce(&self.pids));
         Ok(Tracing { collector, witness, meter: Meter::default(), names_all })
     }
 }

@@ -222,13 +222,23 @@ impl Builder<'_, '_> {
     }
 }
 
+/// A library has a handful of parts, each of which is a handle; every program has some, and they come last.
+const PARTS: u64 = 8;
+
+fn is_library(key: &Key, count: u64) -> bool {
+    key.code && count <= PARTS
+}
+
 impl Open {
     fn close(self, census: &Census, most: usize, namer: &mut Namer<'_>) -> Process {
-        let mut groups: Vec<OpenGroup> = self.groups.into_values().collect();
-        groups.sort_by_key(|open| (Reverse(open.group.count), Reverse(open.group.hidden), open.place));
+        let mut groups: Vec<(Key, OpenGroup)> = self.groups.into_iter().collect();
+        groups.sort_by_key(|(key, open)| {
+            let Group { count, hidden, .. } = open.group;
+            (is_library(key, count), Reverse(key.deleted), Reverse(count), Reverse(hidden), open.place)
+        });
         let left_out = self.ungrouped + groups.len().saturating_sub(most) as u64;
         groups.truncate(most);
-        let files = groups.into_iter().map(|open| {
+        let files = groups.into_iter().map(|(_, open)| {
             let name = namer.name(census, open.place, open.example);
             Group { name, ..open.group }
         });

@@ -21,7 +21,7 @@ pub(super) struct Key {
     what: u64,
     name: u64,
     pub(super) deleted: bool,
-    code: bool,
+    pub(super) code: bool,
 }
 
 /// Makes keys; names are compared by hash.

@@ -449,3 +449,27 @@ fn names_of_states() {
         assert_eq!(Holder::from_name(holder.name()), Some(holder));
     }
 }
+
+/// Each upload is a file of its own, and each library has several parts.
+#[test]
+fn deleted_files_come_first_and_libraries_last() {
+    let mut scene = Scene::default();
+    let uploads: Vec<u64> = (0..30)
+        .map(|number| {
+            let handle = scene.next();
+            scene.file(File { links: 0, ..file(handle, format!("upload{number}").as_bytes()) })
+        })
+        .collect();
+    let log = scene.regular("log");
+    let library: Vec<u64> = (0..4)
+        .map(|_| {
+            let handle = scene.next();
+            scene.file(File { inode: KERNEL, ..file(handle, b"libc.so.6") })
+        })
+        .collect();
+    scene.process(1, "a").opens(1, &uploads).opens(1, &[log]).maps(1, &library, VM_EXEC);
+    let found = all(&scene);
+    let names: Vec<&str> = process(&found, 1).files.iter().map(|files| files.name.as_str()).collect();
+    assert!(names[..30].iter().all(|name| name.starts_with("upload")), "{names:?}");
+    assert_eq!(names[30..], ["log", "libc.so.6"]);
+}

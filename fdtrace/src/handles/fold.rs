@@ -274,7 +274,7 @@ impl Fold {
     fn learn(&mut self, fact: Fact) {
         match fact {
             Fact::Identity(key, identity) => {
-                if let Some(image) = self.images.find(key) {
+                if let Some(image) = self.images.find(key).or_else(|| self.images.begin_before(key)) {
                     self.images.get_mut(image).identity = Some(identity);
                 }
             }

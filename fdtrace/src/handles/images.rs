@@ -59,6 +59,11 @@ impl Images {
         }
     }
 
+    /// A process was there before tracing and has done nothing yet; `None` when it runs something else by now.
+    pub(super) fn begin_before(&mut self, key: ImageKey) -> Option<ImageId> {
+        (key.since == 0 && !self.current.contains_key(&key.tgid)).then(|| self.begin(key, None, None))
+    }
+
     /// A process runs a new image.
     pub(super) fn begin(&mut self, key: ImageKey, comm: Option<Name>, path: Option<Vec<u8>>) -> ImageId {
         // The same image twice: its announcement was lost, and it was taken for one that was there before.

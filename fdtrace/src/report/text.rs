@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     Document, Example, Fastest, Handles, Own, Process, Site, Trace, Verdict, chain,
-    words::{at_least, bytes, change, counted, harmless, number, rate, seconds, span},
+    words::{at_least, bytes, change, counted, harmless, number, process, rate, seconds, span},
 };
 
 /// How the text looks.
@@ -164,7 +164,7 @@ fn trend(verdict: Verdict) -> &'static str {
 /// The first process, and how many more there are.
 pub(super) fn processes(processes: &[Process]) -> String {
     let Some(first) = processes.first() else { return String::new() };
-    let name = format!("{} ({})", harmless(&first.comm), first.pid);
+    let name = process(&first.comm, first.pid);
     match processes.len() - 1 {
         0 => name,
         more => format!("{name} and {} more", number(more as u64)),
@@ -211,7 +211,7 @@ fn write_others(out: &mut impl Write, handles: &Handles) -> io::Result<()> {
     let found = handles.pre_existing + handles.pre_existing_released;
     let holders = handles.pre_existing_by.iter().take(EXISTING_HOLDERS);
     let holders: Vec<String> = holders
-        .map(|holder| format!("{} ({}) {}", harmless(&holder.comm), holder.pid, number(holder.live)))
+        .map(|holder| format!("{} {}", process(&holder.comm, holder.pid), number(holder.live)))
         .collect();
     let holders = if holders.is_empty() { String::new() } else { format!(": {}", holders.join(", ")) };
     writeln!(
@@ -291,9 +291,8 @@ fn where_most_are(document: &Document) -> String {
 fn sentence(fastest: &Fastest, style: Style) -> String {
     let (grows, uses) = if style.finished { ("grew", "used") } else { ("grows", "uses") };
     let mut text = format!(
-        "{} ({}) {grows} fastest: {} live handles from {}, {} more",
-        harmless(&fastest.comm),
-        fastest.pid,
+        "{} {grows} fastest: {} live handles from {}, {} more",
+        process(&fastest.comm, fastest.pid),
         number(fastest.live),
         harmless(&fastest.place),
         rate(fastest.per_second),

@@ -74,6 +74,12 @@ pub fn bytes(bytes: u64) -> String {
     }
 }
 
+/// A process by its name and number: `server (4711)`; by the number alone where nobody has learnt the name.
+#[must_use]
+pub fn process(comm: &str, pid: u32) -> String {
+    if comm.is_empty() { format!("process {pid}") } else { format!("{} ({pid})", harmless(comm)) }
+}
+
 /// Names come from other processes: nothing in them may steer a terminal.
 #[must_use]
 pub fn harmless(name: &str) -> String {

@@ -14,13 +14,22 @@ use crate::{
     kernel::{Looker, Symbols},
     process,
     stacks::Modules,
-    stream::Fact,
+    stream::{Fact, ImageKey},
 };
 
 /// Finds out what handles, groups and images are.
 pub struct Witness {
     places: places::Places,
     names: names::Names,
+}
+
+/// What processes are that are there already; not the tracer, which begins what it runs.
+#[must_use]
+pub fn introduce(pids: &[u32]) -> Vec<Fact> {
+    let others = pids.iter().filter(|pid| **pid != std::process::id());
+    let identities = others.map(|pid| (ImageKey { tgid: *pid, since: 0 }, process::identity(*pid)));
+    let known = identities.filter(|(_, identity)| !identity.comm.is_empty());
+    known.map(|(key, identity)| Fact::Identity(key, Arc::new(identity))).collect()
 }
 
 impl Witness {

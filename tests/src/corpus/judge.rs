@@ -44,11 +44,21 @@ pub struct Site {
     pub handles: Option<u64>,
     #[serde(default)]
     user_stack: Vec<Frame>,
+    #[serde(default)]
+    images: Vec<Image>,
+}
+
+/// A program that kept something.
+#[derive(Clone, Debug, Deserialize)]
+struct Image {
+    /// Handles that it made at the site.
+    allocated: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 struct Also {
     kind: String,
+    count: u64,
 }
 
 impl Report {
@@ -90,11 +100,7 @@ pub fn judge(
     if checked.stdout != alone.stdout {
         wrong.push(format!("its output is {:?} and not {:?}", checked.stdout, alone.stdout));
     }
-    for kind in &run.also {
-        if !report.also.iter().any(|also| also.kind == *kind) {
-            wrong.push(format!("nothing of {kind:?} is reported"));
-        }
-    }
+    wrong.extend(run.also.iter().filter_map(|words| reported(words, report).err()));
     let lines = lines && program.language().is_compiled() && !run.is_strict();
     if let Some(class) = run.class() {
         let sites = match report.of(class).next() {
@@ -102,9 +108,31 @@ pub fn judge(
             Some(_) if lines => vec![count(run, class, report), find(program, class, place, report)],
             Some(_) => vec![count(run, class, report)],
         };
+        wrong.extend(made(run, class, report).err());
         wrong.extend(sites.into_iter().filter_map(Result::err));
     }
     wrong
+}
+
+/// Looks for what else must be reported: a kind, and perhaps how many in all.
+fn reported(words: &str, report: &Report) -> Result<(), String> {
+    let (kind, wanted) = words.split_once(' ').unwrap_or((words, ""));
+    let of_kind: Vec<u64> =
+        report.also.iter().filter(|also| also.kind == kind).map(|also| also.count).collect();
+    let sum: u64 = of_kind.iter().sum();
+    match of_kind.is_empty() {
+        true => Err(format!("nothing of {kind:?} is reported")),
+        false if wanted.is_empty() || wanted == sum.to_string() => Ok(()),
+        false => Err(format!("{sum} of {kind:?} are reported and not {wanted}")),
+    }
+}
+
+/// Compares the number of handles that were made where most were kept.
+fn made(run: &Run, class: Class, report: &Report) -> Result<(), String> {
+    let Some(wanted) = run.made else { return Ok(()) };
+    let worst = report.of(class).max_by_key(|site| site.leaked);
+    let found = worst.and_then(|site| site.images.first()).map_or(0, |image| image.allocated);
+    if found == wanted { Ok(()) } else { Err(format!("{found} were made and not {wanted}")) }
 }
 
 /// Compares the number of calls that were kept.

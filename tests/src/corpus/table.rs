@@ -56,12 +56,14 @@ pub struct Run {
     pub verdict: Verdict,
     /// Calls kept, at the worst call site of the class.
     pub leaked: Option<u64>,
+    /// Handles that the site made, in the image that kept most.
+    pub made: Option<u64>,
     /// What is one line of the source may be several call sites.
     #[serde(default)]
     pub split: bool,
     /// What the check calls the site.
     class: Option<Class>,
-    /// What else is reported.
+    /// What else is reported: a kind, and perhaps how many.
     #[serde(default)]
     pub also: Vec<String>,
     /// The program's own exit status.

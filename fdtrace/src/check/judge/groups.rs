@@ -203,6 +203,11 @@ impl Group {
         self.allocated.saturating_sub(self.failed)
     }
 
+    /// Handles that are alive while the program runs.
+    pub(crate) fn live_handles(&self) -> u64 {
+        self.made().saturating_sub(self.released).saturating_sub(self.left.len() as u64)
+    }
+
     /// Its end has come already: what happens now is no deed of the program's.
     pub(crate) const fn has_ended(&self) -> bool {
         self.ended

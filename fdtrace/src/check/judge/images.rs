@@ -77,6 +77,8 @@ struct Sharers {
 pub(crate) struct Images {
     images: HashMap<ImageKey, Image>,
     current: HashMap<u32, ImageKey>,
+    /// What processes are that were there before and have done nothing yet.
+    idle: HashMap<ImageKey, Arc<Identity>>,
     /// Tables of descriptors that more than one process had.
     tables: HashMap<ImageKey, Sharers>,
     /// How many there were.
@@ -107,8 +109,17 @@ impl Images {
             return *key;
         }
         let key = ImageKey { tgid, since: 0 };
-        self.begin(key, Image::new(key, None, true, Name::default()));
+        let identity = self.idle.remove(&key);
+        self.begin(key, Image { identity, ..Image::new(key, None, true, Name::default()) });
         key
+    }
+
+    pub(crate) fn identify(&mut self, key: ImageKey, identity: Arc<Identity>) {
+        if let Some(image) = self.images.get_mut(&key) {
+            image.identity = Some(identity);
+        } else if key.since == 0 && !self.current.contains_key(&key.tgid) {
+            self.idle.insert(key, identity);
+        }
     }
 
     pub(crate) fn fork(&mut self, parent: u32, child: ImageKey, shares: bool, comm: Name) {

@@ -369,11 +369,7 @@ impl Judge {
 
     fn learn(&mut self, fact: &Fact) {
         match fact {
-            Fact::Identity(key, identity) => {
-                if let Some(image) = self.images.get_mut(*key) {
-                    image.identity = Some(Arc::clone(identity));
-                }
-            }
+            Fact::Identity(key, identity) => self.images.identify(*key, Arc::clone(identity)),
             Fact::Site(site) => drop(self.sites.insert(site.id, Arc::clone(site))),
             Fact::Belongs { image, call, site } => {
                 if let Some(group) = self.by_call.get(&(*image, *call)) {

@@ -72,6 +72,8 @@ struct Watched {
     ended: Ended,
     /// It is a service that ended by the signal that it was to end by.
     as_told: bool,
+    /// What was found when it was told to.
+    early: Option<Findings>,
     duration: Duration,
 }
 
@@ -87,13 +89,21 @@ impl Check<'_> {
         let mut view = View::new(attached.session.clone(), selection);
         let sink = Watching { judge: Arc::clone(&judge), trace };
         let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
-        let watched = match self.watch(&mut tracing, &mut view, &mut signals, &judge, credentials).await? {
+        let found = |view: &View, snapshot: &Snapshot| self.find(view, snapshot, &lock(&judge), start_ns);
+        let watched = self.watch(&mut tracing, &mut view, &mut signals, &judge, credentials, &found).await?;
+        let watched = match watched {
             Ok(watched) => watched,
             Err((status, sentence)) => return Ok(fail(&sentence, status)),
         };
         let snapshot = self.finish(&mut tracing, &mut view, &judge).await?;
-        let findings = self.find(&view, &snapshot, &lock(&judge), &watched, start_ns);
+        let mut findings = found(&view, &snapshot);
         drop(tracing);
+        (findings.command.ended, findings.command.duration_ns) =
+            (watched.ended, nanoseconds(watched.duration));
+        if let Some(early) = watched.early {
+            (findings.sites, findings.judged_early) = (early.sites, true);
+        }
+        self.settled.steering.apply(&mut findings);
         self.say(&findings, watched.as_told)
     }
 
@@ -135,6 +145,7 @@ impl Check<'_> {
         signals: &mut Signals,
         judge: &Mutex<Judge>,
         credentials: Option<Credentials>,
+        found: Found<'_>,
     ) -> Result<Result<Watched, (u8, String)>, Failure> {
         if let Some(program) = command::file_of(&self.arguments.command) {
             tracing.collector().prepare(program).await?;
@@ -143,7 +154,8 @@ impl Check<'_> {
         if self.arguments.command.is_empty() {
             let end = begun + self.arguments.duration.unwrap_or_default();
             watch_until(tracing, view, signals, end).await?;
-            return Ok(Ok(Watched { ended: Ended::Running, as_told: true, duration: begun.elapsed() }));
+            let duration = begun.elapsed();
+            return Ok(Ok(Watched { ended: Ended::Running, as_told: true, early: None, duration }));
         }
         let mut child = match command::start(&self.arguments.command, self.passed, credentials) {
             Ok(child) => child,
@@ -152,10 +164,12 @@ impl Check<'_> {
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
         let until = self.arguments.until.as_deref();
-        let (ended, as_told) = run(tracing, view, signals, &mut child, until, self.arguments.signal).await?;
+        let service = until.map(|until| Service { until, found, early: None });
+        let (ended, as_told, early) =
+            run(tracing, view, signals, &mut child, service, self.arguments.signal).await?;
         let duration = begun.elapsed();
         self.settle(tracing, judge, child.id()).await?;
-        Ok(Ok(Watched { ended, as_told, duration }))
+        Ok(Ok(Watched { ended, as_told, early, duration }))
     }
 
     /// Waits for what the command has left behind, for a while.
@@ -189,14 +203,8 @@ impl Check<'_> {
         Ok(look.snapshot)
     }
 
-    fn find(
-        &self,
-        view: &View,
-        snapshot: &Snapshot,
-        judge: &Judge,
-        watched: &Watched,
-        start_ns: u64,
-    ) -> Findings {
+    /// What has been found by now; how the command ended is not known yet.
+    fn find(&self, view: &View, snapshot: &Snapshot, judge: &Judge, start_ns: u64) -> Findings {
         let document = view.document("fdtrace.check/1", snapshot);
         let rule = Rule {
             max_per_site: self.settled.max_per_site,
@@ -204,14 +212,8 @@ impl Check<'_> {
             close_wait_ms: u32::try_from(self.settled.close_wait.as_millis()).unwrap_or(u32::MAX),
             services: self.arguments.command.is_empty() || self.arguments.until.is_some(),
         };
-        let command = CommandRun {
-            argv: self.argv(),
-            ended: watched.ended,
-            duration_ns: u64::try_from(watched.duration.as_nanos()).unwrap_or(u64::MAX),
-        };
-        let mut findings = Findings::of(judge, &rule, command, &document, snapshot, start_ns);
-        self.settled.steering.apply(&mut findings);
-        findings
+        let command = CommandRun { argv: self.argv(), ended: Ended::Running, duration_ns: 0 };
+        Findings::of(judge, &rule, command, &document, snapshot, start_ns)
     }
 
     fn say(&self, findings: &Findings, as_told: bool) -> Result<ExitCode, Failure> {
@@ -239,18 +241,51 @@ impl Check<'_> {
     }
 }
 
-/// Runs the command to its end: how it ended, and whether that was by the signal that it was to end by.
+fn nanoseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// What is found at a look, by whoever knows the rule.
+type Found<'a> = &'a dyn Fn(&View, &Snapshot) -> Findings;
+
+/// A command that is to be ended.
+struct Service<'a> {
+    until: &'a str,
+    found: Found<'a>,
+    /// What it had when it was told to end.
+    early: Option<Findings>,
+}
+
+impl Service<'_> {
+    /// Before it is told to end, once: what it closes then is no merit.
+    async fn judge(&mut self, tracing: &mut Tracing, view: &mut View) -> io::Result<()> {
+        if self.early.is_some() {
+            return Ok(());
+        }
+        tracing.collector().settle().await?;
+        let look = tracing.look(view).await?;
+        tracing.name_survivors().await?;
+        // What was told last is heard when this is answered.
+        tracing.collector().flush().await?;
+        self.early = Some((self.found)(view, &look.snapshot));
+        Ok(())
+    }
+}
+
+/// Runs the command to its end: how it ended, whether that was by the signal that it was to end by, and what a service had
+/// before.
 async fn run(
     tracing: &mut Tracing,
     view: &mut View,
     signals: &mut Signals,
     child: &mut Child,
-    until: Option<&str>,
+    mut service: Option<Service<'_>>,
     signal: i32,
-) -> Result<(Ended, bool), Failure> {
+) -> Result<(Ended, bool, Option<Findings>), Failure> {
     let pid = child.id().unwrap_or(0);
     let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
     let shell = Cell::new(0);
+    let until = service.as_ref().map(|service| service.until);
     let mut condition = std::pin::pin!(holds(until, &shell));
     let mut told = false;
     let mut kill_at = None;
@@ -259,16 +294,22 @@ async fn run(
             biased;
             ended = child.wait() => {
                 let ended = command::ended(ended?);
-                return Ok((ended, told && ended == Ended::Signal(signal)));
+                let early = service.and_then(|service| service.early);
+                return Ok((ended, told && ended == Ended::Signal(signal), early));
             }
             sent = signals.next() => {
+                if let Some(service) = &mut service {
+                    service.judge(tracing, view).await?;
+                }
                 if !signals::is_from_terminal(sent) {
                     signals::send(pid, sent);
                 }
             }
             () = &mut condition, if !told => {
                 told = true;
-                tracing.look(view).await?;
+                if let Some(service) = &mut service {
+                    service.judge(tracing, view).await?;
+                }
                 signals::send(pid, signal);
                 kill_at = Some(Instant::now() + PATIENCE);
             }

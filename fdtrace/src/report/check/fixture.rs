@@ -17,6 +17,7 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
     Findings {
         verdict,
         doubts: Vec::new(),
+        judged_early: false,
         command: CommandRun {
             argv: vec!["server".to_owned(), "--once".to_owned()],
             ended: Ended::Status(0),

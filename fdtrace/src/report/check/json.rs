@@ -17,6 +17,7 @@ struct CheckDocument<'a> {
     schema: &'static str,
     verdict: &'static str,
     doubts: &'a [String],
+    judged_early: bool,
     command: Command<'a>,
     trace: &'a Trace,
     programs: u64,
@@ -111,6 +112,7 @@ fn document(findings: &Findings) -> CheckDocument<'_> {
         schema: SCHEMA,
         verdict: findings.verdict.name(),
         doubts: &findings.doubts,
+        judged_early: findings.judged_early,
         command: Command {
             argv: &command.argv,
             exit_status: command.ended.status(),

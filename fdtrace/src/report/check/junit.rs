@@ -64,7 +64,7 @@ fn run(findings: &Findings, time: Duration) -> io::Result<TestCase> {
 
 fn leak(findings: &Findings, finding: &Finding) -> io::Result<TestCase> {
     let text = written(|out| text::write_leak(out, findings, finding, STYLE))?;
-    let message = sentence::of_site(finding);
+    let message = sentence::of_site(findings, finding);
     let status = not_passed(NonSuccessKind::Failure, &message, Class::Leak.name(), text);
     let mut case = TestCase::new(format!("{} {}", finding.site.origin, sentence::at(finding)), status);
     case.set_classname("fdtrace.leak");

@@ -3,7 +3,7 @@
 use super::{frames, nouns};
 use crate::{
     check::{Also, AlsoKind, Class, Ended, Finding, Findings, Verdict},
-    report::words::{counted, harmless, number},
+    report::words::{counted, harmless, number, process},
 };
 
 /// The verdict, with the line that leaks.
@@ -36,7 +36,7 @@ fn leak(findings: &Findings) -> String {
             1 => "; 1 more call site leaks".to_owned(),
             more => format!("; {} more call sites leak", number(more)),
         };
-        return format!("LEAK: {}{more}", of_site(first));
+        return format!("LEAK: {}{more}", of_site(findings, first));
     }
     let steered = &findings.steered;
     if let Some(most) = steered.max_total.filter(|most| steered.total > *most) {
@@ -58,10 +58,14 @@ pub(super) fn of_class(findings: &Findings, class: Class) -> impl Iterator<Item 
 }
 
 /// `50 files opened at src/server.c:41 (handle_request) were never closed`
-pub(super) fn of_site(finding: &Finding) -> String {
+pub(super) fn of_site(findings: &Findings, finding: &Finding) -> String {
     let words = nouns::of(finding);
     let were = if finding.handles == 1 { "was" } else { "were" };
-    format!("{} {} {} {were} never {}", words.counted(finding.handles), words.made, at(finding), words.ended)
+    let what = format!("{} {} {} {were}", words.counted(finding.handles), words.made, at(finding));
+    match findings.judged_early {
+        true => format!("{what} not {} while it ran", words.ended),
+        false => format!("{what} never {}", words.ended),
+    }
 }
 
 /// `at src/server.c:41 (handle_request)`, or what is known instead.
@@ -106,7 +110,7 @@ fn signal_name(signal: i32) -> String {
 
 /// What else was noticed.
 pub(super) fn of_also(also: &Also) -> String {
-    let who = format!("{} ({})", harmless(&also.comm), also.pid);
+    let who = process(&also.comm, also.pid);
     let count = also.count;
     match also.kind {
         AlsoKind::Emfile => {

@@ -12,7 +12,7 @@ use crate::{
         Example, Lost, Style, UserFrame,
         chain::{self, file_name},
         text::paint,
-        words::{counted, harmless, number},
+        words::{self, counted, harmless, number},
     },
 };
 
@@ -69,7 +69,7 @@ fn write_leaks(out: &mut impl Write, findings: &Findings, style: Style) -> io::R
     let leaks = of_class(findings, Class::Leak).count();
     for (index, finding) in of_class(findings, Class::Leak).take(style.top).enumerate() {
         if index > 0 {
-            writeln!(out, "\n  {}", paint(style, "1;31", &sentence::of_site(finding)))?;
+            writeln!(out, "\n  {}", paint(style, "1;31", &sentence::of_site(findings, finding)))?;
         }
         write_leak(out, findings, finding, style)?;
     }
@@ -87,7 +87,7 @@ pub(super) fn write_leak(
     style: Style,
 ) -> io::Result<()> {
     for image in finding.images.iter().take(IMAGES) {
-        writeln!(out, "  {}", kept_by(finding, image, findings.trace.lost.events > 0))?;
+        writeln!(out, "  {}", kept_by(findings, finding, image))?;
     }
     let shown = finding.images.len().min(IMAGES) as u64;
     if finding.images_in_all > shown {
@@ -105,7 +105,8 @@ pub(super) fn write_leak(
 /// `in server (4711, /opt/app/server), which exited with status 0: 50 of the 1,050 files opened here were kept`
 ///
 /// What was lost in the ring may have been opened and closed here: then the number of those made is the least that it was.
-fn kept_by(finding: &Finding, image: &KeptBy, lossy: bool) -> String {
+fn kept_by(findings: &Findings, finding: &Finding, image: &KeptBy) -> String {
+    let lossy = findings.trace.lost.events > 0;
     let words = nouns::of(finding);
     let made = words.counted(image.allocated);
     let kept = match (image.handles, image.allocated) {
@@ -126,13 +127,21 @@ fn kept_by(finding: &Finding, image: &KeptBy, lossy: bool) -> String {
     } else {
         format!(", by {}", counted(image.calls, "call"))
     };
-    format!(
-        "in {} ({}, {}), which {}: {kept}{calls}",
-        harmless(&image.comm),
-        image.pid,
-        harmless(&image.exe),
-        sentence::ended(image.ended),
-    )
+    let ended = match image.ended {
+        Ended::Running if findings.judged_early => "ran until it was told to end".to_owned(),
+        ended => sentence::ended(ended),
+    };
+    format!("in {}, which {ended}: {kept}{calls}", process(image))
+}
+
+/// `server (4711, /opt/app/server)`, as far as it is known.
+fn process(image: &KeptBy) -> String {
+    let KeptBy { pid, comm, exe, .. } = image;
+    match (comm.is_empty(), exe.is_empty()) {
+        (_, true) => words::process(comm, *pid),
+        (true, false) => format!("process {pid} ({})", harmless(exe)),
+        (false, false) => format!("{} ({pid}, {})", harmless(comm), harmless(exe)),
+    }
 }
 
 fn processes(count: u64) -> String {

@@ -13,8 +13,12 @@ use crate::report::{
     words::{bytes, counted, harmless, number, span},
 };
 
-/// Rows of hidden handles, and of processes, unless more is asked for.
+/// Rows of hidden handles, and of processes, unless more is asked for; fewer where the screen has no room.
 const ROWS: usize = 5;
+/// Lines of a screen, with one for whoever asks next.
+const SCREEN: usize = 24;
+/// Lines of a table besides its rows: an empty one, its head, and what was left out.
+const FRAME: usize = 3;
 /// Processes that a row of hidden handles names.
 const SHARERS: usize = 3;
 /// Files that a process shows on a screen that was asked for something.
@@ -31,9 +35,13 @@ const REASONS: usize = 3;
 pub fn write(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
     headline(out, document, style)?;
     if document.focus.is_empty() {
-        waterfall(out, document, style, unicode)?;
-        hidden_rows(out, document, style)?;
-        processes(out, document, style)?;
+        let mut holders = Vec::new();
+        waterfall(&mut holders, document, style, unicode)?;
+        out.write_all(&holders)?;
+        let lines = holders.iter().filter(|byte| **byte == b'\n').count();
+        let (hidden, held) = rooms(document, style, lines);
+        hidden_rows(out, document, hidden)?;
+        processes(out, document, held)?;
         if style.verbose {
             slabs(out, document)?;
         }
@@ -47,6 +55,19 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style, unicode: b
         writeln!(out, "{}", crate::report::text::paint(style, "1", &harmless(&sentence::of(document))))?;
     }
     out.flush()
+}
+
+/// How many rows the two tables may have, which stand below so many lines: what moves while somebody looks, and what cannot be
+/// seen, takes lines that are theirs.
+fn rooms(document: &Document, style: Style, above: usize) -> (usize, usize) {
+    if style.verbose {
+        return (usize::MAX, style.top);
+    }
+    // The headline and the sentence at the end.
+    let room = SCREEN.saturating_sub(2 + above + document.partial.len() + 2 * FRAME);
+    let hidden = hidden::rows(document).len().min(ROWS).min((room / 2).max(1));
+    let held = ROWS.min(style.top).min(room.saturating_sub(hidden).max(1));
+    (hidden, held)
 }
 
 fn headline(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
@@ -192,12 +213,11 @@ fn bar(count: u64, most: u64, unicode: bool) -> String {
     format!("{text:<BAR$}")
 }
 
-fn hidden_rows(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+fn hidden_rows(out: &mut impl Write, document: &Document, most: usize) -> io::Result<()> {
     let rows = hidden::rows(document);
     if rows.is_empty() {
         return Ok(());
     }
-    let most = if style.verbose { rows.len() } else { ROWS.max(style.top.min(rows.len()).min(ROWS)) };
     writeln!(out, "\n{:>10}  {:<11} HIDDEN HANDLES", "COUNT", "BY")?;
     for row in rows.iter().take(most) {
         writeln!(out, "{}", hidden_row(row))?;
@@ -230,8 +250,7 @@ fn sharers(processes: &[SharerLine]) -> String {
     words.join(", ")
 }
 
-fn processes(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
-    let most = if style.verbose { style.top } else { ROWS.min(style.top) };
+fn processes(out: &mut impl Write, document: &Document, most: usize) -> io::Result<()> {
     writeln!(out, "\n{:>10} {:>11} {:>9} {:>18}  PROCESS", "HANDLES", "DESCRIPTORS", "HIDDEN", "OF LIMIT")?;
     for process in shown(document, most) {
         writeln!(out, "{}", process_row(process))?;

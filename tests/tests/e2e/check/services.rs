@@ -1,7 +1,7 @@
 //! What runs on is judged by growth.
 
-use super::ends;
-use anyhow::{Context as _, Result};
+use super::{check, ends, ran};
+use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{Killed, PATIENCE, fdtrace, finish, say, turn};
 use std::{
     path::Path,
@@ -33,7 +33,27 @@ fn that_leak_and_that_do_not() -> Result<()> {
         let pid = service.0.id().to_string();
         let mut command = Command::new(fdtrace()?);
         command.args(["check", "--pid", &pid, "--duration", "5s"]);
-        ends(&finish(&mut command, PATIENCE)?, status, word).with_context(|| work.to_owned())?;
+        let finished = finish(&mut command, PATIENCE)?;
+        ends(&finished, status, word).with_context(|| work.to_owned())?;
+        // It has been there before anybody looked, and has a name all the same.
+        ensure!(status == 0 || finished.stderr.contains(&format!("in bash ({pid}, ")), "{}", finished.stderr);
     }
+    Ok(())
+}
+
+/// What it closes when it is told to end is no merit, and the numbers are those of the moment before.
+#[test]
+fn one_that_closes_all_at_its_end() -> Result<()> {
+    let _turn = turn();
+    if !Path::new(BASH).exists() {
+        say("no bash here");
+        return Ok(());
+    }
+    let script = "trap 'for fd in \"${kept[@]}\"; do exec {fd}<&-; done; exit 0' TERM; \
+                  while :; do exec {fd}</dev/null; kept+=($fd); read -t 0.02 <> <(:) || :; done";
+    let finished = ran(&mut check(&["--until", "sleep 5"], &[BASH, "-c", script])?)?;
+    ends(&finished, 23, "not closed while it ran")?;
+    ensure!(finished.stderr.contains("which ran until it was told to end: "), "{}", finished.stderr);
+    ensure!(!finished.stderr.contains(" 0 "), "{}", finished.stderr);
     Ok(())
 }

@@ -56,10 +56,10 @@ pub fn write(out: &mut impl Write, findings: &Findings, root: &Path) -> io::Resu
 }
 
 fn log(findings: &Findings, root: &Root) -> Log {
-    let leaks = of_class(findings, Class::Leak).map(|finding| leak(finding, root));
+    let leaks = of_class(findings, Class::Leak).map(|finding| leak(findings, finding, root));
     let known = of_class(findings, Class::Suppressed)
         .filter(|finding| finding.class_before == Class::Leak)
-        .map(|finding| suppressed(finding, root));
+        .map(|finding| suppressed(findings, finding, root));
     let run = Run {
         tool: Tool { driver: driver() },
         invocations: vec![invocation(findings)],
@@ -87,10 +87,10 @@ fn driver() -> Driver {
 /// The rule of a sum that is too high.
 const TOTAL: &str = "max-total";
 
-fn leak(finding: &Finding, root: &Root) -> Outcome {
+fn leak(findings: &Findings, finding: &Finding, root: &Root) -> Outcome {
     let site = &finding.site;
     let own = frames::own(&site.user_stack);
-    let text = format!("{}. To fix it: {}.", sentence::of_site(finding), advice::fix(site));
+    let text = format!("{}. To fix it: {}.", sentence::of_site(findings, finding), advice::fix(site));
     let mut fingerprints = BTreeMap::from([("fdtrace/site/v1", site.id.clone())]);
     fingerprints.extend(site.name_id.clone().map(|name| ("fdtrace/functions/v1", name)));
     Outcome {
@@ -106,9 +106,9 @@ fn leak(finding: &Finding, root: &Root) -> Outcome {
     }
 }
 
-fn suppressed(finding: &Finding, root: &Root) -> Outcome {
+fn suppressed(findings: &Findings, finding: &Finding, root: &Root) -> Outcome {
     let by = SuppressedBy { kind: "external", justification: finding.suppressed_by.clone() };
-    Outcome { suppressions: Some(vec![by]), level: "note", ..leak(finding, root) }
+    Outcome { suppressions: Some(vec![by]), level: "note", ..leak(findings, finding, root) }
 }
 
 fn stack(user: &[UserFrame], root: &Root) -> Option<Stack> {
