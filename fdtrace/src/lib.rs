@@ -18,6 +18,7 @@ pub mod process;
 pub mod record;
 pub mod replay;
 pub mod report;
+mod sandbox;
 pub mod stacks;
 pub mod stream;
 pub mod trace;

@@ -9,5 +9,6 @@ pub mod callsites;
 pub mod corpus;
 pub mod expected;
 pub mod harness;
+pub mod hostile;
 pub mod truth;
 pub mod workload;

@@ -6,7 +6,11 @@ use std::{
 use serde::Serialize;
 
 use super::{Outcome, options};
-use crate::kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey};
+use crate::{
+    kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey},
+    process::procfs::{Text, fields, number},
+    stacks::Readers,
+};
 
 /// Show what this kernel offers, which backend is chosen, and what each missing piece costs
 #[derive(clap::Args)]
@@ -26,7 +30,20 @@ struct Report {
     reason: String,
     handle_table_bytes: u64,
     capabilities: Vec<CapabilityLine>,
+    /// What the tracer keeps once everything is attached.
+    kept: Vec<String>,
+    reader: Option<ReaderLine>,
     backends: Vec<BackendLine>,
+}
+
+/// The process that reads the files of other programs.
+#[derive(Debug, PartialEq, Eq, Serialize)]
+struct ReaderLine {
+    uid: u64,
+    /// A set of bits.
+    capabilities: String,
+    no_new_privileges: bool,
+    seccomp: bool,
 }
 
 #[derive(Serialize)]
@@ -70,18 +87,19 @@ const NEEDS: [(Capability, &str); 6] = [
 const BYTES_PER_HANDLE: u64 = 48 + 8 + 40 + 16;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let reader = reader_line(&Readers::start()?.status());
     let mut kernel = Kernel::inspect()?;
     let backends = match survey(&mut kernel) {
         Ok(backends) => backends,
         // Without the right to try, the table of capabilities is the answer.
         Err(error @ Error::Capability { .. }) => {
-            let report = report(&kernel, &[]);
+            let report = report(&kernel, &[], reader);
             write(arguments, &report)?;
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),
     };
-    let report = report(&kernel, &backends);
+    let report = report(&kernel, &backends, reader);
     write(arguments, &report)?;
     Ok(if report.backend.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -95,7 +113,7 @@ fn write(arguments: &Arguments, report: &Report) -> io::Result<()> {
     write_text(&mut out, report)
 }
 
-fn report(kernel: &Kernel, backends: &[BackendReport]) -> Report {
+fn report(kernel: &Kernel, backends: &[BackendReport], reader: Option<ReaderLine>) -> Report {
     let works = |backend: Backend| {
         backends.iter().any(|report| report.backend == backend && report.failure().is_none())
     };
@@ -108,6 +126,8 @@ fn report(kernel: &Kernel, backends: &[BackendReport]) -> Report {
         reason: reason(kernel, chosen),
         handle_table_bytes: u64::from(options::default_handles()) * BYTES_PER_HANDLE,
         capabilities: capabilities(kernel.capabilities),
+        kept: Capabilities::after_attaching(false, false).held().map(|kept| kept.to_string()).collect(),
+        reader,
         backends: backends.iter().map(backend_line).collect(),
     }
 }
@@ -122,6 +142,31 @@ fn reason(kernel: &Kernel, chosen: Option<Backend>) -> String {
     match chosen {
         Some(backend) => format!("{backend} is the first that works of {order}; the order for {why}"),
         None => format!("none of {order} works"),
+    }
+}
+
+/// What the kernel says of a reader; `None` where it says nothing.
+fn reader_line(status: &Text) -> Option<ReaderLine> {
+    let field = |name: &str| fields(status.line(name)?).next();
+    Some(ReaderLine {
+        uid: number(field("Uid:")?)?,
+        capabilities: String::from_utf8_lossy(field("CapPrm:")?).into_owned(),
+        no_new_privileges: field("NoNewPrivs:") == Some(b"1"),
+        seccomp: field("Seccomp:") == Some(b"2"),
+    })
+}
+
+impl ReaderLine {
+    fn sentence(&self) -> String {
+        let yes = |is: bool| if is { "yes" } else { "NO" };
+        let none = self.capabilities.bytes().all(|digit| digit == b'0');
+        format!(
+            "user {}, capabilities {}, no new privileges: {}, seccomp filter: {}",
+            self.uid,
+            if none { "none" } else { self.capabilities.as_str() },
+            yes(self.no_new_privileges),
+            yes(self.seccomp)
+        )
     }
 }
 
@@ -166,10 +211,24 @@ fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
         let held = if capability.held { "yes" } else { "NO" };
         writeln!(out, "{:<18} {held:<4} {}", capability.name, capability.needed_for)?;
     }
+    writeln!(out, "\nafter attaching, the tracer keeps only: {}", list(&report.kept))?;
+    writeln!(
+        out,
+        "  live also CAP_SYS_ADMIN (its own cost), record and check CAP_DAC_OVERRIDE (parts of a trace)"
+    )?;
+    let reader = report
+        .reader
+        .as_ref()
+        .map_or("NONE can be started: frames have no names".to_owned(), ReaderLine::sentence);
+    writeln!(out, "files of other programs are read by a process of its own: {reader}")?;
     for backend in &report.backends {
         write_backend(out, backend)?;
     }
     Ok(())
+}
+
+fn list(names: &[String]) -> String {
+    if names.is_empty() { "nothing".to_owned() } else { names.join(", ") }
 }
 
 fn write_backend(out: &mut impl Write, backend: &BackendLine) -> io::Result<()> {

@@ -79,6 +79,7 @@ async fn live(arguments: &Arguments) -> Outcome {
     let view = View::new(attached.session.clone(), arguments.kinds.selection());
     let sink = arguments.sink(&mut attached, &settings)?;
     let tracing = attached.begin(sink, false)?;
+    tracing.keep_only_what_is_needed()?;
     watch(arguments, tracing, view, stop).await
 }
 
@@ -125,6 +126,7 @@ async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> 
     let document = tracing.document(view, look, named)?;
     let written = tracing.collector().flush().await?;
     print(arguments, document)?;
+    tracing.say_remarks();
     Ok(written)
 }
 

@@ -85,6 +85,7 @@ async fn record(arguments: &Arguments) -> Outcome {
         eprintln!("fdtrace: recording into {}; Ctrl-C ends it", arguments.output.display());
     }
     let mut child = spawn(&arguments.command)?;
+    tracing.keep_only_what_is_needed()?;
     let stopped = watch(arguments, &mut tracing, &mut view, &mut stop, child.as_mut()).await?;
     let written = end(&mut tracing, &mut view).await?;
     eprintln!(
@@ -168,6 +169,7 @@ async fn end(tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
     tracing.name_survivors().await?;
     let written = tracing.collector().flush().await?;
     tracing.collector().finish().await?;
+    tracing.say_remarks();
     Ok(written)
 }
 

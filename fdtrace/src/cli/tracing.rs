@@ -11,10 +11,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::Failure;
 use crate::{
     collect::{Collector, Look, Setup, Sink, monotonic_ns},
-    kernel::{HookReport, Kernel, Settings, State, Tracer},
+    kernel::{Capabilities, HookReport, Kernel, Settings, State, Tracer},
     process::{self, around},
-    report::{Descriptors, Document, Own},
-    stacks::Modules,
+    report::{Descriptors, Document, Own, words::harmless},
+    stacks::{Modules, Readers},
     trace::{Header, HookState},
     view::{Session, View, seconds_left},
     witness::{self, Meter, Witness},
@@ -38,6 +38,8 @@ pub(super) struct Tracing {
     collector: Collector,
     witness: Witness,
     meter: Meter,
+    readers: Readers,
+    kept: Capabilities,
     /// Every handle that is described gets its name, not only those that are shown.
     names_all: bool,
 }
@@ -49,11 +51,14 @@ pub(super) struct Attached {
     kernel: Kernel,
     /// The processes that are traced, where there is a choice.
     pids: Vec<u32>,
+    readers: Readers,
 }
 
 impl Attached {
     /// Attaches the programs; what the backend does badly on this kernel goes to standard error.
     pub(super) fn attach(settings: &Settings) -> Result<Self, Failure> {
+        // Before there are threads, and before anything follows what this process starts.
+        let readers = Readers::start()?;
         let mut kernel = Kernel::inspect()?;
         let (start, start_ns) = (SystemTime::now(), monotonic_ns());
         let tracer = Tracer::start(&mut kernel, settings)?;
@@ -67,7 +72,7 @@ impl Attached {
             kernel: kernel.release.clone(),
             survivors_ns: settings.emit.min_age_ns(),
         };
-        Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone() })
+        Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone(), readers })
     }
 
     /// What a trace file says about itself.
@@ -94,19 +99,31 @@ impl Attached {
     }
 
     /// Begins to read events; they go to `sink` as well, if there is one. With `names_all` each handle gets its name as
-    /// soon as it is described; otherwise those that are shown do, with their descriptors ([`Tracing::document`]).
+    /// soon as it is described; otherwise those that are shown do, with their descriptors ([`Tracing::document`]), and the
+    /// programs' cost is measured now and then.
     pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>, names_all: bool) -> Result<Tracing, Failure> {
+        let kept = Capabilities::after_attaching(sink.is_some(), !names_all);
         let looker = self.tracer.looker()?;
         let kernel_preempts = self.kernel.preemption.preempts();
         let modules = Arc::<Modules>::default();
         let symbols = Arc::new(self.kernel.into_symbols());
-        let witness = Witness::new(Arc::clone(&symbols), Arc::clone(&modules), looker);
+        let readers = self.readers;
+        let witness = Witness::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, looker);
         let min_age_ns = self.session.survivors_ns;
-        let setup = Setup { tracer: self.tracer, kernel_preempts, min_age_ns, modules, symbols, sink };
+        let setup = Setup {
+            tracer: self.tracer,
+            kernel_preempts,
+            min_age_ns,
+            modules,
+            readers: readers.clone(),
+            symbols,
+            sink,
+            kept,
+        };
         let collector = Collector::start(setup)?;
         // Before anything else: a process may be gone before somebody asks for its name.
         collector.tell(witness::introduce(&self.pids));
-        Ok(Tracing { collector, witness, meter: Meter::default(), names_all })
+        Ok(Tracing { collector, witness, meter: Meter::default(), readers, kept, names_all })
     }
 }
 
@@ -156,6 +173,18 @@ impl Tracing {
         // And what came since the last look.
         self.collector.tell(self.witness.describe_new(self.names_all)?);
         Ok(())
+    }
+
+    /// Gives up what tracing does not need any more. A command is to be started before: it gets what fdtrace was given.
+    pub(super) fn keep_only_what_is_needed(&self) -> io::Result<()> {
+        self.kept.keep_only()
+    }
+
+    /// Says which files could not be read for stacks and names.
+    pub(super) fn say_remarks(&self) {
+        for remark in self.readers.take_remarks() {
+            eprintln!("fdtrace: {}", harmless(&remark));
+        }
     }
 
     pub(super) const fn collector(&self) -> &Collector {

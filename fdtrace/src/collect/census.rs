@@ -13,7 +13,7 @@ use fdtrace_common::{
 };
 
 use crate::{
-    kernel,
+    kernel::{self, Capabilities},
     stream::{Event, Existing, Fact},
 };
 
@@ -29,12 +29,15 @@ pub(super) struct Census {
 }
 
 impl Census {
-    pub(super) fn start(census: kernel::Census) -> Self {
+    pub(super) fn start(census: kernel::Census, kept: Capabilities) -> Self {
         let (found, result) = channel();
         let thread = std::thread::Builder::new().name("fdtrace-census".to_owned());
         // Without a thread there is no census, and the sum of the others says so. A receiver that is gone waits for
         // nothing.
-        let started = thread.spawn(move || drop(found.send(census.run())));
+        let started = thread.spawn(move || {
+            let _ = kept.keep_only();
+            drop(found.send(census.run()));
+        });
         Self { result: started.ok().map(|_| result), released: HashSet::new(), begun: Instant::now() }
     }
 

@@ -14,8 +14,8 @@ use std::{
 use tokio::sync::oneshot;
 
 use crate::{
-    kernel::{self, RuleBook},
-    stacks::{Completed, Completer, Modules},
+    kernel::{self, Capabilities, RuleBook},
+    stacks::{Completed, Completer, Modules, Readers},
     stream::{Event, Stack, Window},
 };
 
@@ -51,12 +51,21 @@ pub(super) struct Chains {
 impl Chains {
     /// # Errors
     /// When no thread can be started.
-    pub(super) fn start(rules: RuleBook, modules: Arc<Modules>) -> kernel::Result<Self> {
+    pub(super) fn start(
+        rules: RuleBook,
+        modules: Arc<Modules>,
+        readers: &Readers,
+        kept: Capabilities,
+    ) -> kernel::Result<Self> {
         let (work, waiting) = sync_channel(MOST_WAITING);
         let (finished, done) = channel();
+        let completer = Completer::new(modules, readers);
         std::thread::Builder::new()
             .name("fdtrace-unwind".to_owned())
-            .spawn(move || complete(&waiting, &finished, rules, Completer::new(modules)))
+            .spawn(move || {
+                let _ = kept.keep_only();
+                complete(&waiting, &finished, rules, completer);
+            })
             .map_err(kernel::system("a thread cannot be started"))?;
         Ok(Self { work, done, begun: HashMap::new(), under_way: 0, cut: Vec::new(), lost: 0 })
     }

@@ -24,8 +24,8 @@ use super::{
 };
 use crate::{
     handles::{Fold, FreshGroup, Snapshot},
-    kernel::{self, FileNr, Symbols, Tracer},
-    stacks::Modules,
+    kernel::{self, Capabilities, FileNr, Symbols, Tracer},
+    stacks::{Modules, Readers},
     stream::{Event, Fact, Record, Vitals, decode},
 };
 
@@ -67,10 +67,14 @@ pub struct Setup {
     pub min_age_ns: u64,
     /// Where the files are noted that call chains lead through.
     pub modules: Arc<Modules>,
+    /// Who reads those files.
+    pub readers: Readers,
     /// Kernel functions, which tell what a handle is.
     pub symbols: Arc<Symbols>,
     /// The trace file, if there is one.
     pub sink: Option<Box<dyn Sink>>,
+    /// What the threads keep of what they may.
+    pub kept: Capabilities,
 }
 
 /// The thread's state.
@@ -94,6 +98,7 @@ pub(super) struct Worker {
     /// Records that were no events.
     malformed: u64,
     next_check: Instant,
+    kept: Capabilities,
 }
 
 impl Worker {
@@ -104,8 +109,8 @@ impl Worker {
         };
         Ok(Self {
             healer: Healer::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
-            census: Census::start(setup.tracer.existing()),
-            chains: Chains::start(setup.tracer.rules()?, setup.modules)?,
+            census: Census::start(setup.tracer.existing(), setup.kept),
+            chains: Chains::start(setup.tracer.rules()?, setup.modules, &setup.readers, setup.kept)?,
             symbols: setup.symbols,
             survivors,
             shortages: Shortages::default(),
@@ -119,10 +124,13 @@ impl Worker {
             early: Vec::new(),
             malformed: 0,
             next_check: Instant::now(),
+            kept: setup.kept,
         })
     }
 
     pub(super) fn run(mut self, inbox: &Receiver<Request>) {
+        // Less is always allowed.
+        let _ = self.kept.keep_only();
         loop {
             self.tracer.wait(PATIENCE, Some(self.bell.as_fd()));
             self.drain();

@@ -1,12 +1,34 @@
 //! What this process may do.
 
-use std::fmt;
+use std::{fmt, io};
 
 use crate::process::procfs::{Text, hexadecimal};
+
+/// `_LINUX_CAPABILITY_VERSION_3` (linux/capability.h)
+const VERSION_3: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
 
 /// A capability that some feature needs (`capabilities(7)`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capability {
+    /// Write files in folders of others.
+    DacOverride = 1,
+    /// Read files of others.
+    DacReadSearch = 2,
+    /// Send signals to other users' processes.
+    Kill = 5,
     /// Load BPF programs.
     Bpf = 39,
     /// Attach them to the kernel and read kernel memory with them.
@@ -19,11 +41,38 @@ pub enum Capability {
     SysAdmin = 21,
     /// Raise the limit of locked memory, needed before Linux 5.11.
     SysResource = 24,
+    /// Open the files that other processes have mapped; since Linux 5.9, before that it takes CAP_SYS_ADMIN.
+    CheckpointRestore = 40,
+}
+
+impl Capability {
+    const ALL: [Self; 10] = [
+        Self::DacOverride,
+        Self::DacReadSearch,
+        Self::Kill,
+        Self::SysPtrace,
+        Self::SysAdmin,
+        Self::SysResource,
+        Self::Syslog,
+        Self::Perfmon,
+        Self::Bpf,
+        Self::CheckpointRestore,
+    ];
+
+    /// Whether the running kernel knows it.
+    fn exists(self) -> bool {
+        // SAFETY: takes numbers and changes nothing.
+        unsafe { libc::prctl(libc::PR_CAPBSET_READ, self as libc::c_ulong, 0, 0, 0) >= 0 }
+    }
 }
 
 impl fmt::Display for Capability {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(match self {
+            Self::DacOverride => "CAP_DAC_OVERRIDE",
+            Self::DacReadSearch => "CAP_DAC_READ_SEARCH",
+            Self::Kill => "CAP_KILL",
+            Self::CheckpointRestore => "CAP_CHECKPOINT_RESTORE",
             Self::Bpf => "CAP_BPF",
             Self::Perfmon => "CAP_PERFMON",
             Self::SysPtrace => "CAP_SYS_PTRACE",
@@ -39,10 +88,49 @@ impl fmt::Display for Capability {
 pub struct Capabilities(u64);
 
 impl Capabilities {
-    /// Reads them from `/proc/self/status`; none when that cannot be read.
+    /// None at all.
+    pub const NONE: Self = Self(0);
+
+    /// What a tracer still needs once everything is attached: to read maps, and programs and names of all processes. With
+    /// `writes` it makes files later on, with `times` it turns run statistics on and off.
+    #[must_use]
+    pub fn after_attaching(writes: bool, times: bool) -> Self {
+        use Capability::{
+            Bpf, CheckpointRestore, DacOverride, DacReadSearch, Kill, Perfmon, SysAdmin, SysPtrace,
+        };
+        let always = [Bpf, Perfmon, SysPtrace, DacReadSearch, Kill, CheckpointRestore];
+        let follows_maps = CheckpointRestore.exists();
+        let sometimes = [(writes, DacOverride), (times || !follows_maps, SysAdmin)];
+        let sometimes = sometimes.into_iter().filter(|(needed, _)| *needed).map(|(_, capability)| capability);
+        Self(always.into_iter().chain(sometimes).fold(0, |set, capability| set | 1 << capability as u64))
+    }
+
+    /// Those of this set that are held, and have a name here.
+    pub fn held(self) -> impl Iterator<Item = Capability> {
+        let held = Self::current().0 & self.0;
+        Capability::ALL.into_iter().filter(move |capability| Self(held).has(*capability))
+    }
+
+    /// Gives up all others for good, in this thread and those that it starts.
+    ///
+    /// # Errors
+    /// When the kernel does not allow it.
+    pub fn keep_only(self) -> io::Result<()> {
+        let kept = Self::current().0 & self.0;
+        let header = Header { version: VERSION_3, pid: 0 };
+        let half = |shift: u32| u32::try_from(kept >> shift & u64::from(u32::MAX)).unwrap_or(0);
+        let data = [half(0), half(32)].map(|half| Data { effective: half, permitted: half, inheritable: 0 });
+        // SAFETY: the structures are those of this version (`capset(2)`), and the kernel only reads them.
+        match unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) } {
+            0 => Ok(()),
+            _ => Err(io::Error::last_os_error()),
+        }
+    }
+
+    /// Reads those of this thread; none when that cannot be read.
     #[must_use]
     pub fn current() -> Self {
-        let status = Text::or_empty("/proc/self/status");
+        let status = Text::or_empty("/proc/thread-self/status");
         Self(parse(&status))
     }
 
@@ -83,6 +171,21 @@ mod tests {
         let admin = Capabilities(1 << 21);
         assert!(admin.missing_for_tracing().is_empty());
         assert!(!admin.has(Capability::Syslog));
+    }
+
+    #[test]
+    fn what_is_given_up_is_gone() {
+        let kept = Capabilities::after_attaching(false, false);
+        let before = Capabilities::current();
+        // In a thread of its own: the others keep what they have.
+        let after = std::thread::spawn(move || {
+            kept.keep_only().expect("less is always allowed");
+            Capabilities::current()
+        });
+        let after = after.join().expect("it ended");
+        assert_eq!(after, Capabilities(before.0 & kept.0));
+        assert!(!after.has(Capability::DacOverride) && !after.has(Capability::SysResource));
+        assert_eq!(Capabilities::current(), before);
     }
 
     #[test]

@@ -11,7 +11,10 @@ use std::{
 use fdtrace_common::unwind::module_key;
 
 pub(super) use super::symbols::open_regular;
-use super::symbols::{Module, Reach};
+use super::{
+    reader::Reader,
+    symbols::{Module, Reach},
+};
 use crate::process::{self, Mapping};
 
 /// Modules by their keys ([`module_key`]). The one who completes chains fills it, and the one who names them reads it.
@@ -40,11 +43,11 @@ impl Modules {
 }
 
 /// A mapping's module and its open file; the build-id is read from what is mapped.
-pub(super) fn open(pid: u32, mapping: &Mapping) -> Option<(Module, File)> {
+pub(super) fn open(pid: u32, mapping: &Mapping, reader: &mut Reader) -> Option<(Module, File)> {
     let reach = Some(Reach { pid, range: mapping.range.clone() });
     let module = Module { path: Arc::clone(&mapping.path), build_id: None, file: None, reach };
-    let file = module.open()?;
-    Some((module.identified_by(&file), file))
+    let file = module.open(reader)?;
+    Some((module.identified_by(&file, reader), file))
 }
 
 /// The key that the kernel side gives to a mapping's file. Where a filesystem shows other numbers than it has inside, the
@@ -65,10 +68,10 @@ fn key_of(device: u32, inode: u64, metadata: &Metadata) -> u64 {
 }
 
 /// The module at a path of ours.
-pub(super) fn open_path(path: &Path) -> Option<(Module, File)> {
+pub(super) fn open_path(path: &Path, reader: &mut Reader) -> Option<(Module, File)> {
     let file = open_regular(path)?;
     let module = Module { path: path.into(), build_id: None, file: None, reach: None };
-    Some((module.identified_by(&file), file))
+    Some((module.identified_by(&file, reader), file))
 }
 
 /// Where the files are that processes have mapped as code now, by their keys.

@@ -1,19 +1,16 @@
 //! The process's half of a call chain: from addresses to modules and offsets, while the process is there.
 
-use std::{collections::HashSet, ops::Range, path::Path, sync::Arc};
+use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use blazesym::{
-    Pid,
-    normalize::{NormalizeOpts, Normalizer, UserMeta},
-};
 use fdtrace_common::unwind::{ANONYMOUS, VDSO};
 
 use super::{
-    modules::Modules,
-    symbols::{CodeNames, Frames, Module, Reach, hexadecimal},
+    modules::{self, Modules},
+    reader::Readers,
+    symbols::{CodeNames, Frames, Module, Reach},
 };
 use crate::{
-    process,
+    process::{self, Mapping},
     stream::{Side, Stack, UserChain, UserFrame},
 };
 
@@ -38,10 +35,10 @@ pub struct UserStacks {
 }
 
 impl UserStacks {
-    /// Places lie in `modules`.
+    /// Places lie in `modules`, whose files one of `readers` reads.
     #[must_use]
-    pub fn new(modules: Arc<Modules>) -> Self {
-        Self { modules, names: CodeNames::default(), addresses: Addresses::default() }
+    pub fn new(modules: Arc<Modules>, readers: &Readers) -> Self {
+        Self { modules, names: CodeNames::new(readers), addresses: Addresses::default() }
     }
 
     /// Resolves stacks of one process, innermost frame first. Of a process that is gone, addresses mean nothing any more;
@@ -53,38 +50,57 @@ impl UserStacks {
             Some(code) => self.addresses.resolve(&mut self.names, tgid, &addresses, &code),
             None => vec![UserChain::default(); stacks.len()],
         };
+        let made = self.made(tgid, stacks);
         for (chain, stack) in by_address.iter_mut().zip(stacks) {
             if let Some(stack) = stack.filter(|stack| stack.side == Side::Code) {
-                *chain = self.chain_of_places(tgid, stack);
+                *chain = self.chain_of_places(&made, stack);
             }
         }
         by_address
     }
 
-    /// All places but the innermost lie within a call already.
-    fn chain_of_places(&mut self, tgid: u32, stack: &Stack) -> UserChain {
-        let places = stack.frames.chunks_exact(Side::Code.words()).enumerate();
-        let frames = places.flat_map(|(index, place)| {
-            let offset = place[1].saturating_sub(u64::from(index == 0));
-            self.frames_at(tgid, place[0], offset)
+    /// Code that lies in no file, of all stacks at once.
+    fn made(&mut self, tgid: u32, stacks: &[Option<&Stack>]) -> HashMap<u64, Arc<UserFrame>> {
+        let places =
+            stacks.iter().flatten().filter(|stack| stack.side == Side::Code).flat_map(|stack| places(stack));
+        let mut addresses: Vec<u64> =
+            places.filter(|(module, _)| *module == ANONYMOUS).map(|(_, offset)| offset).collect();
+        addresses.sort_unstable();
+        addresses.dedup();
+        if addresses.is_empty() {
+            return HashMap::new();
+        }
+        let frames = self.names.without_file(tgid, &addresses);
+        addresses.into_iter().zip(frames).collect()
+    }
+
+    fn chain_of_places(&mut self, made: &HashMap<u64, Arc<UserFrame>>, stack: &Stack) -> UserChain {
+        let frames = places(stack).flat_map(|(module, offset)| match made.get(&offset) {
+            Some(frame) if module == ANONYMOUS => vec![Arc::clone(frame)],
+            _ => self.frames_at(module, offset),
         });
         UserChain { frames: frames.collect(), complete: stack.complete }
     }
 
-    fn frames_at(&mut self, tgid: u32, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
-        match module {
-            ANONYMOUS => self.names.without_file(tgid, &[offset]),
-            VDSO => vec![self.names.vdso(offset)],
-            module => match self.modules.get(module) {
-                Some(module) => self.names.frames(&module, offset).to_vec(),
-                None => vec![Arc::new(UserFrame {
-                    module: Some("[gone]".to_owned()),
-                    offset,
-                    ..UserFrame::default()
-                })],
-            },
+    fn frames_at(&mut self, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
+        if module == VDSO {
+            return vec![CodeNames::vdso(offset)];
+        }
+        match self.modules.get(module) {
+            Some(module) => self.names.frames(&module, offset).to_vec(),
+            None => vec![Arc::new(UserFrame {
+                module: Some("[gone]".to_owned()),
+                offset,
+                ..UserFrame::default()
+            })],
         }
     }
+}
+
+/// Module and offset of each frame. All places but the innermost lie within a call already.
+fn places(stack: &Stack) -> impl Iterator<Item = (u64, u64)> {
+    let places = stack.frames.chunks_exact(Side::Code.words()).enumerate();
+    places.map(|(index, place)| (place[0], place[1].saturating_sub(u64::from(index == 0))))
 }
 
 /// The return addresses of a stack that was followed by frame pointers.
@@ -93,28 +109,14 @@ fn addresses(stack: Option<&Stack>) -> &[u64] {
 }
 
 /// Finds out where return addresses lie, while the process is there.
+#[derive(Default)]
 struct Addresses {
-    normalizer: Normalizer,
-    /// The files that the normalizer keeps open.
-    modules: HashSet<Arc<Path>>,
+    /// Files that were identified, by the keys of their mappings.
+    modules: HashMap<u64, Module>,
 }
 
-/// The most files that the normalizer keeps open at once.
-const MOST_MODULES: usize = 32;
-
-impl Default for Addresses {
-    fn default() -> Self {
-        Self { normalizer: normalizer(), modules: HashSet::new() }
-    }
-}
-
-fn normalizer() -> Normalizer {
-    Normalizer::builder()
-        .enable_vma_caching(false)
-        .enable_build_ids(true)
-        .enable_build_id_caching(true)
-        .build()
-}
+/// The most files that are remembered.
+const MOST_MODULES: usize = 4096;
 
 impl Addresses {
     /// The chains of one process's stacks; empty ones when it is gone.
@@ -133,7 +135,7 @@ impl Addresses {
         let mut all = calls.concat();
         all.sort_unstable();
         all.dedup();
-        let Some(frames) = self.normalize(names, tgid, &all, code) else {
+        let Some(frames) = self.normalize(names, tgid, &all) else {
             return stacks.iter().map(|_| UserChain::default()).collect();
         };
         let frame =
@@ -143,45 +145,35 @@ impl Addresses {
     }
 
     /// The frames of sorted addresses; `None` when the process is gone.
-    fn normalize(
-        &mut self,
-        names: &mut CodeNames,
-        tgid: u32,
-        sorted: &[u64],
-        code: &[Range<u64>],
-    ) -> Option<Vec<Frames>> {
-        let options = NormalizeOpts { sorted_addrs: true, ..NormalizeOpts::default() };
-        let output = self.normalizer.normalize_user_addrs_opts(Pid::from(tgid), sorted, &options).ok()?;
-        let reach = |address: u64| {
-            let range = code.iter().find(|range| range.contains(&address))?;
-            Some(Reach { pid: tgid, range: range.clone() })
-        };
-        let place = |(address, (offset, meta)): (&u64, &(u64, usize))| match output.meta.get(*meta) {
-            Some(UserMeta::Elf(elf)) => {
-                let build_id = elf.build_id.as_deref().map(|id| hexadecimal(id).into());
-                let path = elf.path.as_path().into();
-                Ok((Module { path, build_id, file: None, reach: reach(*address) }, *offset))
-            }
-            _ => Err(*address),
-        };
-        let places: Vec<_> = sorted.iter().zip(&output.outputs).map(place).collect();
-        drop(output);
-        let frames = places.iter().map(|place| match place {
-            Ok((module, offset)) => names.frames(module, *offset),
-            Err(address) => names.without_file(tgid, &[*address]).into(),
-        });
-        let frames = frames.collect();
-        self.forget_if_many(places.into_iter().flatten().map(|(module, _)| module.path));
-        Some(frames)
+    fn normalize(&mut self, names: &mut CodeNames, tgid: u32, sorted: &[u64]) -> Option<Vec<Frames>> {
+        let mappings = Some(process::mappings(tgid)).filter(|mappings| !mappings.is_empty())?;
+        let mut elsewhere = Vec::new();
+        let mut frames = Vec::with_capacity(sorted.len());
+        for address in sorted {
+            let at = mappings.partition_point(|mapping| mapping.range.end <= *address);
+            let mapping =
+                mappings.get(at).filter(|mapping| mapping.range.contains(address) && mapping.inode != 0);
+            let module = mapping.and_then(|mapping| Some((self.module(names, tgid, mapping)?, mapping)));
+            frames.push(module.map(|(module, mapping)| names.frames(&module, mapping.offset_of(*address))));
+            elsewhere.extend(frames.last().is_some_and(Option::is_none).then_some(*address));
+        }
+        let mut others = names.without_file(tgid, &elsewhere).into_iter().map(|frame| [frame].into());
+        Some(frames.into_iter().filter_map(|frames| frames.or_else(|| others.next())).collect())
     }
 
-    /// The library keeps every file open that it has seen, which a tracer of open files should not.
-    fn forget_if_many(&mut self, modules: impl Iterator<Item = Arc<Path>>) {
-        self.modules.extend(modules);
-        if self.modules.len() > MOST_MODULES {
-            self.modules.clear();
-            self.normalizer = normalizer();
+    /// What a mapping is of.
+    fn module(&mut self, names: &mut CodeNames, tgid: u32, mapping: &Mapping) -> Option<Module> {
+        let key = modules::key(mapping, &modules::metadata(tgid, mapping)?);
+        let reach = Some(Reach { pid: tgid, range: mapping.range.clone() });
+        if let Some(known) = self.modules.get(&key) {
+            return Some(Module { path: Arc::clone(&mapping.path), reach, ..known.clone() });
         }
+        let (module, _) = modules::open(tgid, mapping, names.reader())?;
+        if self.modules.len() >= MOST_MODULES {
+            self.modules.clear();
+        }
+        self.modules.insert(key, module.clone());
+        Some(module)
     }
 }
 
@@ -216,7 +208,8 @@ mod tests {
         let here = resolves_its_own_code as fn() as usize as u64 + 1;
         let stacks = [stack(&[here]), stack(&[]), stack(&[here, here + 2])];
         let stacks: Vec<_> = stacks.iter().map(Some).collect();
-        let chains = UserStacks::new(Arc::default()).resolve(std::process::id(), &stacks);
+        let chains =
+            UserStacks::new(Arc::default(), &Readers::of_test()).resolve(std::process::id(), &stacks);
         let lengths: Vec<_> = chains.iter().map(|chain| chain.frames.len()).collect();
         assert_eq!(lengths, [1, 0, 2]);
         for frame in [&chains[0].frames[0], &chains[2].frames[0], &chains[2].frames[1]] {
@@ -237,7 +230,8 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_leaves_nothing() {
         let stack = stack(&[0x1000, 0x2000]);
-        let chains = UserStacks::new(Arc::default()).resolve(u32::MAX >> 1, &[Some(&stack)]);
+        let chains =
+            UserStacks::new(Arc::default(), &Readers::of_test()).resolve(u32::MAX >> 1, &[Some(&stack)]);
         assert_eq!(chains, [UserChain::default()]);
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     handles::FreshGroup,
     kernel::{Looker, Symbols},
     process,
-    stacks::Modules,
+    stacks::{Modules, Readers},
     stream::{Fact, ImageKey},
 };
 
@@ -33,11 +33,11 @@ pub fn introduce(pids: &[u32]) -> Vec<Fact> {
 }
 
 impl Witness {
-    /// A witness of a trace that has just begun; the places of its chains lie in `modules`.
+    /// A witness of a trace that has just begun; the places of its chains lie in `modules`, whose files one of `readers` reads.
     #[must_use]
-    pub fn new(symbols: Arc<Symbols>, modules: Arc<Modules>, looker: Looker) -> Self {
+    pub fn new(symbols: Arc<Symbols>, modules: Arc<Modules>, readers: &Readers, looker: Looker) -> Self {
         Self {
-            places: places::Places::new(Arc::clone(&symbols), modules),
+            places: places::Places::new(Arc::clone(&symbols), modules, readers),
             names: names::Names::new(looker, symbols),
         }
     }

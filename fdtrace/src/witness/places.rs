@@ -10,7 +10,7 @@ use fdtrace_common::hash;
 use crate::{
     handles::FreshGroup,
     kernel::Symbols,
-    stacks::{self, Modules, UserStacks, kernel_chain},
+    stacks::{self, Modules, Readers, UserStacks, kernel_chain},
     stream::{Call, Fact, ImageKey, KernelFrame, Origin, Side, Site, Stack, UserChain, UserFrame},
 };
 
@@ -28,8 +28,9 @@ pub(super) struct Places {
 }
 
 impl Places {
-    pub(super) fn new(symbols: Arc<Symbols>, modules: Arc<Modules>) -> Self {
-        Self { symbols, stacks: UserStacks::new(modules), known: HashMap::new(), defined: HashSet::new() }
+    pub(super) fn new(symbols: Arc<Symbols>, modules: Arc<Modules>, readers: &Readers) -> Self {
+        let stacks = UserStacks::new(modules, readers);
+        Self { symbols, stacks, known: HashMap::new(), defined: HashSet::new() }
     }
 
     /// To which site each group belongs, and each site that was not spoken of before.

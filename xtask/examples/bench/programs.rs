@@ -10,6 +10,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
 use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Role, Settings, Stacks, Tracer, Unwind};
+use fdtrace::stacks::Readers;
 use fdtrace_common::counters::Counter;
 use serde::Serialize;
 
@@ -152,13 +153,14 @@ struct Counts {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<Costs> {
+    let readers = Readers::start()?;
     let mut kernel = Kernel::inspect()?;
     let mut tracer = Tracer::start(&mut kernel, &args.settings())?;
     let rules = tracer.rules()?;
     tracer.time_programs(!args.untimed).context("run statistics cannot be turned on")?;
     let mut before = count(&tracer, Traffic::default())?;
     let mut load = Load::start(args)?;
-    let mut reader = Reader::start(rules, load.0.id());
+    let mut reader = Reader::start(rules, load.0.id(), &readers);
     if let Some(time) = args.warm_up {
         let end = Instant::now() + Duration::from_millis(time);
         drain(&mut tracer, &mut reader, || Ok(Instant::now() < end))?;

@@ -9,7 +9,7 @@ use std::{
 
 use fdtrace::{
     kernel::RuleBook,
-    stacks::{Completer, Modules},
+    stacks::{Completer, Modules, Readers},
     stream::{Event, Record, Side, Stack, Window, decode},
 };
 use fdtrace_common::wire::Tag;
@@ -52,8 +52,7 @@ pub(crate) struct Reader {
     pub(crate) given_up: u64,
 }
 
-fn complete(waiting: &Receiver<(Stack, Window)>, mut rules: RuleBook) {
-    let mut completer = Completer::new(Modules::default().into());
+fn complete(waiting: &Receiver<(Stack, Window)>, mut completer: Completer, mut rules: RuleBook) {
     for (begun, window) in waiting {
         let completed = completer.complete(begun, &window);
         rules.learn(&completed.rules, &completed.code);
@@ -61,9 +60,10 @@ fn complete(waiting: &Receiver<(Stack, Window)>, mut rules: RuleBook) {
 }
 
 impl Reader {
-    pub(crate) fn start(rules: RuleBook, load: u32) -> Self {
+    pub(crate) fn start(rules: RuleBook, load: u32, readers: &Readers) -> Self {
         let (work, waiting) = sync_channel(MOST_WAITING);
-        thread::spawn(move || complete(&waiting, rules));
+        let completer = Completer::new(Modules::default().into(), readers);
+        thread::spawn(move || complete(&waiting, completer, rules));
         Self {
             work,
             begun: HashMap::new(),

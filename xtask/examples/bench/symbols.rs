@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use fdtrace::stacks::{CodeNames, Module, Reach};
+use fdtrace::stacks::{CodeNames, Module, Reach, Readers};
 use serde::Serialize;
 
 #[derive(clap::Args)]
@@ -74,7 +74,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Result> {
 }
 
 fn measure(questions: &[Questions], result: &mut Result) -> anyhow::Result<()> {
-    let mut names = CodeNames::default();
+    let mut names = CodeNames::new(&Readers::start()?);
     let start = Instant::now();
     for of_process in questions {
         let began = Instant::now();

@@ -152,6 +152,7 @@ impl Check<'_> {
         }
         let begun = Instant::now();
         if self.arguments.command.is_empty() {
+            tracing.keep_only_what_is_needed()?;
             let end = begun + self.arguments.duration.unwrap_or_default();
             watch_until(tracing, view, signals, end).await?;
             let duration = begun.elapsed();
@@ -161,6 +162,7 @@ impl Check<'_> {
             Ok(child) => child,
             Err(reason) => return Ok(Err(reason)),
         };
+        tracing.keep_only_what_is_needed()?;
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
         let until = self.arguments.until.as_deref();
@@ -200,6 +202,7 @@ impl Check<'_> {
         // What was told last is heard when this is answered.
         tracing.collector().flush().await?;
         tracing.collector().finish().await?;
+        tracing.say_remarks();
         Ok(look.snapshot)
     }
 

@@ -3,16 +3,12 @@
 use std::{
     ffi::OsStr,
     fs::File,
-    io::{BufRead as _, BufReader},
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
 };
 
-use super::{
-    elf::Layout,
-    file::reopen,
-    module::{Module, hexadecimal, open_regular},
-};
+use super::module::{Module, hexadecimal, open_regular};
+use crate::stacks::reader::{Identity, Reader};
 
 /// Where distributions put it.
 const FOLDER: &str = "/usr/lib/debug";
@@ -23,22 +19,24 @@ const LARGEST_TO_SUM: u64 = 4 << 30;
 /// The file with a module's debug information, by build-id, else by the link in the module's file.
 ///
 /// The process's own root goes before ours: a container has the debug files of what is in it, if anybody has.
-pub(super) fn find(module: &Module, layout: &Layout) -> Option<(File, Layout)> {
+pub(super) fn find(module: &Module, identity: &Identity, reader: &mut Reader) -> Option<File> {
     let inside = module.reach.as_ref().map(|reach| reach.inside(Path::new("/")));
     let roots: Vec<PathBuf> = inside.into_iter().chain([PathBuf::from("/")]).collect();
-    find_below(&roots, module, layout)
+    find_below(&roots, module, identity, reader)
 }
 
-pub(super) fn find_below(roots: &[PathBuf], module: &Module, layout: &Layout) -> Option<(File, Layout)> {
-    let by_build_id = layout.build_id.as_deref().into_iter().filter_map(by_build_id);
-    let by_link = layout.debug_link.iter().flat_map(|(name, _)| by_link(&module.path, name));
+pub(super) fn find_below(
+    roots: &[PathBuf],
+    module: &Module,
+    identity: &Identity,
+    reader: &mut Reader,
+) -> Option<File> {
+    let by_build_id = identity.build_id.as_deref().into_iter().filter_map(by_build_id);
+    let link = identity.debug_link.as_ref().map(|(name, _)| OsStr::from_bytes(name));
+    let by_link = link.into_iter().flat_map(|name| by_link(&module.path, name));
     let paths: Vec<PathBuf> = by_build_id.chain(by_link).collect();
     let mut below = roots.iter().flat_map(|root| paths.iter().map(|path| root.join(relative(path))));
-    below.find_map(|path| {
-        let file = open_regular(&path)?;
-        let found = Layout::read(&file)?;
-        (found.has_debug_info && belongs(&file, &found, layout)).then_some((file, found))
-    })
+    below.find_map(|path| open_regular(&path).filter(|file| belongs(file, identity, reader)))
 }
 
 fn by_build_id(build_id: &[u8]) -> Option<PathBuf> {
@@ -65,26 +63,15 @@ fn relative(path: &Path) -> &Path {
 }
 
 /// Equal build-ids prove it; where one is missing, the checksum of the whole file does.
-fn belongs(file: &File, found: &Layout, to: &Layout) -> bool {
-    if let (Some(one), Some(other)) = (&found.build_id, &to.build_id) {
-        return one == other;
+fn belongs(file: &File, to: &Identity, reader: &mut Reader) -> bool {
+    let Some(found) = reader.identify(file, false).filter(|found| found.has_debug_info) else { return false };
+    match (&found.build_id, &to.build_id) {
+        (Some(one), Some(other)) => one == other,
+        _ => to.debug_link.as_ref().is_some_and(|(_, wanted)| sum(file, reader) == Some(*wanted)),
     }
-    to.debug_link.as_ref().is_some_and(|(_, wanted)| checksum(file) == Some(*wanted))
 }
 
-fn checksum(file: &File) -> Option<u32> {
-    if file.metadata().ok()?.len() > LARGEST_TO_SUM {
-        return None;
-    }
-    let mut reader = BufReader::with_capacity(1 << 20, reopen(file)?);
-    let mut sum = crc32fast::Hasher::new();
-    loop {
-        let bytes = reader.fill_buf().ok()?;
-        if bytes.is_empty() {
-            return Some(sum.finalize());
-        }
-        sum.update(bytes);
-        let length = bytes.len();
-        reader.consume(length);
-    }
+fn sum(file: &File, reader: &mut Reader) -> Option<u32> {
+    let is_small = file.metadata().is_ok_and(|metadata| metadata.len() <= LARGEST_TO_SUM);
+    if is_small { reader.identify(file, true)?.sum } else { None }
 }

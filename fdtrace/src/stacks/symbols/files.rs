@@ -1,33 +1,24 @@
-//! The files that are open, with what was read of them.
+//! The files that are open, with their debug files.
 
-use std::collections::HashMap;
-
-use super::{
-    file::{CodeFile, Name},
-    memory::{Resident, trim},
-    module::{Identity, Module},
+use std::{
+    collections::HashMap,
+    fs::{File, Metadata},
+    os::unix::fs::MetadataExt as _,
 };
 
-/// The most files that are kept open, with their symbols in memory, at once: a tracer of open files should hold few.
+use super::{
+    debug_file,
+    module::{Identity, Module},
+};
+use crate::stacks::reader::Reader;
+
+/// The most files that are kept open at once: a tracer of open files should hold few.
 pub(super) const MOST_FILES: usize = 32;
-
-/// So many addresses are looked up before memory is looked at.
-const CHUNK: usize = 8;
-
-/// The most memory that all files together may take; then all are closed.
-const MOST_MEMORY: u64 = 192 << 20;
-
-/// The most bytes of files that stay mapped: the kernel has them still, and maps them again where they are needed.
-const MOST_PAGES: u64 = 64 << 20;
 
 /// Open files by what code they are.
 #[derive(Default)]
 pub(super) struct Files {
     open: HashMap<Identity, Kept>,
-    /// Memory that was taken since there were none.
-    pub(super) grown: u64,
-    /// Pages of files that were mapped since they were given back.
-    touched: u64,
     /// Counts requests, so that the file that nobody asked for the longest can be told.
     clock: u64,
 }
@@ -37,57 +28,38 @@ struct Kept {
     used: u64,
 }
 
+/// A file with code, and the separate file with its debug information.
+pub(super) struct CodeFile {
+    itself: Opened,
+    debug: Option<Opened>,
+}
+
+/// An open file, as it was when it was opened.
+struct Opened {
+    file: File,
+    version: Version,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Version {
+    size: u64,
+    written: (i64, i64),
+}
+
 impl Files {
-    /// What the module's file says of offsets: nothing, where it cannot be had.
-    pub(super) fn names(&mut self, module: &Module, offsets: &[u64]) -> Vec<Vec<Name>> {
-        offsets.chunks(CHUNK).flat_map(|some| self.names_of_some(module, some)).collect()
-    }
-
-    fn names_of_some(&mut self, module: &Module, offsets: &[u64]) -> Vec<Vec<Name>> {
-        let nothing = || vec![Vec::new(); offsets.len()];
-        let before = Resident::now();
-        let Some(file) = self.file(module) else { return nothing() };
-        let names = offsets.iter().map(|offset| file.names(*offset)).collect();
-        let after = Resident::now();
-        let touched = after.of_files.saturating_sub(before.of_files);
-        // What was read while somebody wrote may be of neither version.
-        let names = if file.is_unchanged() { names } else { nothing() };
-        self.give_back_pages(touched);
-        self.grown += after.anonymous.saturating_sub(before.anonymous);
-        if self.grown > MOST_MEMORY {
-            self.close_all();
-        }
-        names
-    }
-
-    fn give_back_pages(&mut self, touched: u64) {
-        self.touched += touched;
-        if self.touched > MOST_PAGES {
-            self.open.values().for_each(|kept| kept.file.forget_pages());
-            self.touched = 0;
-        }
-    }
-
     /// The module's file, if it is the same as when it was opened.
-    fn file(&mut self, module: &Module) -> Option<&mut CodeFile> {
+    pub(super) fn get(&mut self, module: &Module, reader: &mut Reader) -> Option<&CodeFile> {
         let identity = module.identity();
         if !self.open.get(&identity).is_some_and(|kept| kept.file.is_unchanged()) {
             self.open.remove(&identity);
-            let file = CodeFile::of(module)?;
+            let file = CodeFile::of(module, reader)?;
             self.make_room();
             self.open.insert(identity.clone(), Kept { file, used: 0 });
         }
         self.clock += 1;
         let kept = self.open.get_mut(&identity)?;
         kept.used = self.clock;
-        Some(&mut kept.file)
-    }
-
-    /// What was read has to be read again, in parts, if it is asked for again.
-    fn close_all(&mut self) {
-        self.open.clear();
-        self.grown = 0;
-        trim();
+        Some(&kept.file)
     }
 
     #[cfg(test)]
@@ -102,5 +74,45 @@ impl Files {
             let Some(oldest) = oldest else { return };
             self.open.remove(&oldest);
         }
+    }
+}
+
+impl CodeFile {
+    /// Opens a module's file, and looks for the one with its debug information.
+    fn of(module: &Module, reader: &mut Reader) -> Option<Self> {
+        let file = module.open(reader)?;
+        let identity = reader.identify(&file, false)?;
+        let debug = if identity.has_debug_info { None } else { debug_file::find(module, &identity, reader) };
+        Some(Self { itself: Opened::of(file)?, debug: debug.and_then(Opened::of) })
+    }
+
+    /// Whether nobody has written to it since it was opened.
+    pub(super) fn is_unchanged(&self) -> bool {
+        self.itself.is_unchanged() && self.debug.as_ref().is_none_or(Opened::is_unchanged)
+    }
+
+    /// The file, and the one with its debug information.
+    pub(super) fn files(&self) -> Vec<&File> {
+        [Some(&self.itself), self.debug.as_ref()].into_iter().flatten().map(|opened| &opened.file).collect()
+    }
+}
+
+impl Opened {
+    fn of(file: File) -> Option<Self> {
+        Some(Self { version: Version::of(&file)?, file })
+    }
+
+    fn is_unchanged(&self) -> bool {
+        Version::of(&self.file) == Some(self.version)
+    }
+}
+
+impl Version {
+    fn of(file: &File) -> Option<Self> {
+        let of = |metadata: Metadata| Self {
+            size: metadata.size(),
+            written: (metadata.mtime(), metadata.mtime_nsec()),
+        };
+        file.metadata().ok().map(of)
     }
 }

@@ -1,28 +1,20 @@
 //! The names of code: functions, source lines, and what was inlined.
 //!
-//! The libraries read files that anybody may have written. Whatever they make of them, a frame that cannot be named with
-//! certainty stays its module, its build-id and its offset.
+//! The files are read by a [`Reader`], in a process that can do nothing else. Whatever it makes of them, a frame that cannot be
+//! named with certainty stays its module, its build-id and its offset.
 
 mod debug_file;
-mod demangle;
-mod elf;
-mod file;
 mod files;
-mod guard;
-mod memory;
 mod module;
 mod perf_map;
 mod process;
-mod worker;
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
+pub(super) use self::module::open_regular;
 pub use self::module::{FileId, Module, Reach};
-pub(super) use self::module::{hexadecimal, open_regular};
-use self::{file::Name, module::Identity, worker::Worker};
+use self::{files::Files, module::Identity};
+use super::reader::{Name, Reader, Readers};
 use crate::stream::UserFrame;
 
 /// What one address stands for: the innermost inlined function first, the function that has the code last.
@@ -31,16 +23,39 @@ pub type Frames = Arc<[Arc<UserFrame>]>;
 /// The most addresses whose frames are remembered; then the memory is emptied and filled again.
 const MOST_FRAMES: usize = 10_000;
 
-/// Names code, and remembers what it named. The files are read by a thread of its own.
-#[derive(Default)]
+/// The most modules of which it is remembered that they cannot be read.
+const MOST_POOR: usize = 4096;
+
+/// Names code, and remembers what it named.
 pub struct CodeNames {
     frames: HashMap<(Module, u64), Frames>,
-    worker: Worker,
-    /// Files that the thread did not come back from.
-    hopeless: HashSet<Identity>,
+    files: Files,
+    reader: Reader,
+    /// Modules of which not all could be read.
+    poor: HashMap<Identity, Readable>,
+}
+
+/// How much of a file is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Readable {
+    Lines,
+    /// Its debug information is broken or too large.
+    Symbols,
+    Nothing,
 }
 
 impl CodeNames {
+    /// Somebody who has the files read by a reader of its own.
+    #[must_use]
+    pub fn new(readers: &Readers) -> Self {
+        Self {
+            frames: HashMap::new(),
+            files: Files::default(),
+            reader: readers.reader(),
+            poor: HashMap::new(),
+        }
+    }
+
     /// The frames of an offset in a module's file; of a return address the caller gives the byte before, which is of the
     /// call.
     pub fn frames(&mut self, module: &Module, offset: u64) -> Frames {
@@ -64,19 +79,19 @@ impl CodeNames {
     }
 
     /// The frames of addresses of a process that lie in no file: in the vDSO, or in code that was made at run time, which
-    /// perf maps name. They are not remembered: such code is replaced. Each call reads the perf map: ask for all at once.
+    /// perf maps name. They are not remembered: such code is replaced. Each call asks for the map: ask for all at once.
     pub fn without_file(&mut self, pid: u32, addresses: &[u64]) -> Vec<Arc<UserFrame>> {
-        let wanted = addresses.to_vec();
-        let frames = self.worker.ask(move |_| process::frames(pid, &wanted));
-        frames.unwrap_or_else(|| addresses.iter().map(|address| Arc::new(process::at(*address))).collect())
+        process::frames(pid, addresses, &mut self.reader)
     }
 
     /// The frame of an offset in the vDSO.
-    pub(super) fn vdso(&mut self, offset: u64) -> Arc<UserFrame> {
-        let nameless = || UserFrame { module: Some("[vdso]".to_owned()), offset, ..UserFrame::default() };
-        let address = crate::process::vdso(std::process::id()).map(|range| range.start + offset);
-        let mut frames = address.map(|address| process::frames(std::process::id(), &[address]));
-        frames.as_mut().and_then(Vec::pop).unwrap_or_else(|| Arc::new(nameless()))
+    pub(super) fn vdso(offset: u64) -> Arc<UserFrame> {
+        Arc::new(process::vdso_frame(offset))
+    }
+
+    /// The reader, for whoever identifies files.
+    pub(super) const fn reader(&mut self) -> &mut Reader {
+        &mut self.reader
     }
 
     fn known(&self, module: &Module, offset: u64) -> Option<Frames> {
@@ -89,7 +104,7 @@ impl CodeNames {
         if names.is_empty() {
             return nameless(module, offset);
         }
-        let frames: Frames = names.into_iter().map(|name| Arc::new(name.frame(module, offset))).collect();
+        let frames: Frames = names.into_iter().map(|name| Arc::new(frame(name, module, offset))).collect();
         if module.build_id.is_none() {
             return frames;
         }
@@ -101,16 +116,47 @@ impl CodeNames {
     }
 
     fn names(&mut self, module: &Module, offsets: &[u64]) -> Vec<Vec<Name>> {
+        let nothing = vec![Vec::new(); offsets.len()];
         let identity = module.identity();
-        if offsets.is_empty() || self.hopeless.contains(&identity) {
-            return vec![Vec::new(); offsets.len()];
+        let mut readable = self.poor.get(&identity).copied().unwrap_or(Readable::Lines);
+        while readable != Readable::Nothing && !offsets.is_empty() {
+            let Some(file) = self.files.get(module, &mut self.reader) else { return nothing };
+            match self.reader.names(&file.files(), offsets, readable == Readable::Lines) {
+                // What was read while somebody wrote may be of neither version.
+                Ok(names) => return if file.is_unchanged() { names } else { nothing },
+                Err(why) => {
+                    readable = readable.less();
+                    self.reader.remark(&module.path, why, readable.what_follows());
+                    if self.poor.len() >= MOST_POOR {
+                        self.poor.clear();
+                    }
+                    self.poor.insert(identity.clone(), readable);
+                }
+            }
         }
-        let (wanted, of) = (offsets.to_vec(), module.clone());
-        self.worker.ask(move |files| files.names(&of, &wanted)).unwrap_or_else(|| {
-            self.hopeless.insert(identity);
-            vec![Vec::new(); offsets.len()]
-        })
+        nothing
     }
+}
+
+impl Readable {
+    const fn less(self) -> Self {
+        match self {
+            Self::Lines => Self::Symbols,
+            Self::Symbols | Self::Nothing => Self::Nothing,
+        }
+    }
+
+    const fn what_follows(self) -> &'static str {
+        match self {
+            Self::Lines | Self::Symbols => "its frames have no lines",
+            Self::Nothing => "its frames have no names",
+        }
+    }
+}
+
+fn frame(name: Name, module: &Module, offset: u64) -> UserFrame {
+    let Name { function, file, line, inlined } = name;
+    UserFrame { symbol: function, file, line, inlined, ..module.frame(offset) }
 }
 
 fn nameless(module: &Module, offset: u64) -> Frames {

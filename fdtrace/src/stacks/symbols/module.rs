@@ -11,8 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use super::elf::Layout;
-use crate::stream::UserFrame;
+use crate::{stacks::reader::Reader, stream::UserFrame};
 
 /// A file that a process has mapped as code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -85,34 +84,36 @@ impl Module {
     }
 
     /// Opens what is mapped: not what has taken its path since, and not what another mount namespace has there.
-    pub(in crate::stacks) fn open(&self) -> Option<File> {
+    pub(in crate::stacks) fn open(&self, reader: &mut Reader) -> Option<File> {
         let mapped = self.reach.as_ref().map(Reach::map_file);
         let inside = self.reach.as_ref().map(|reach| reach.inside(&self.path));
-        let exact = mapped.and_then(|path| open_regular(&path).filter(|file| self.has_build_id_of(file)));
+        let exact =
+            mapped.and_then(|path| open_regular(&path).filter(|file| self.has_build_id_of(file, reader)));
         exact.or_else(|| {
             let paths = [inside, Some(self.path.to_path_buf())];
-            paths.into_iter().flatten().find_map(|path| open_regular(&path).filter(|file| self.is(file)))
+            let mut files = paths.into_iter().flatten().filter_map(|path| open_regular(&path));
+            files.find(|file| self.is(file, reader))
         })
     }
 
     /// The same module, known by what its open file says of itself.
-    pub(in crate::stacks) fn identified_by(self, file: &File) -> Self {
+    pub(in crate::stacks) fn identified_by(self, file: &File, reader: &mut Reader) -> Self {
         Self {
-            build_id: build_id(file).map(Into::into),
+            build_id: build_id(file, reader).map(Into::into),
             file: file.metadata().ok().as_ref().map(FileId::of),
             ..self
         }
     }
 
     /// Whether an open file is the mapped one.
-    fn is(&self, file: &File) -> bool {
+    fn is(&self, file: &File, reader: &mut Reader) -> bool {
         let same_inode = || file.metadata().is_ok_and(|metadata| Some(FileId::of(&metadata)) == self.file);
-        if self.build_id.is_some() { self.has_build_id_of(file) } else { same_inode() }
+        if self.build_id.is_some() { self.has_build_id_of(file, reader) } else { same_inode() }
     }
 
     /// Also where no build-id is known, which rules nothing out.
-    fn has_build_id_of(&self, file: &File) -> bool {
-        self.build_id.as_deref().is_none_or(|wanted| build_id(file).as_deref() == Some(wanted))
+    fn has_build_id_of(&self, file: &File, reader: &mut Reader) -> bool {
+        self.build_id.as_deref().is_none_or(|wanted| build_id(file, reader).as_deref() == Some(wanted))
     }
 }
 
@@ -148,12 +149,12 @@ fn open_if_regular(path: &Path, flags: i32) -> Option<File> {
 }
 
 /// A path that leads to an open file for as long as it is open.
-pub(super) fn path_of(file: &File) -> PathBuf {
+fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
-fn build_id(file: &File) -> Option<String> {
-    Layout::read(file)?.build_id.as_deref().map(hexadecimal)
+fn build_id(file: &File, reader: &mut Reader) -> Option<String> {
+    reader.identify(file, false)?.build_id.as_deref().map(hexadecimal)
 }
 
 pub(in crate::stacks) fn hexadecimal(bytes: &[u8]) -> String {

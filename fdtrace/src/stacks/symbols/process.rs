@@ -2,23 +2,22 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use blazesym::{
-    Pid,
-    symbolize::{Input, Symbolized, Symbolizer, source},
+use super::perf_map;
+use crate::{
+    process,
+    stacks::reader::{Reader, names_in_vdso},
+    stream::UserFrame,
 };
-
-use super::{guard::guarded, perf_map};
-use crate::{process, stream::UserFrame};
 
 const VDSO: &str = "[vdso]";
 
 /// What lies below is of a process with addresses of 32 bits, which has a vDSO of its own.
 const FOUR_GIGABYTES: u64 = 1 << 32;
 
-pub(super) fn frames(pid: u32, addresses: &[u64]) -> Vec<Arc<UserFrame>> {
+pub(super) fn frames(pid: u32, addresses: &[u64], reader: &mut Reader) -> Vec<Arc<UserFrame>> {
     let in_vdso = in_vdso(pid, addresses);
     let other: Vec<u64> = addresses.iter().copied().filter(|at| !in_vdso.contains_key(at)).collect();
-    let made = if other.is_empty() { HashMap::new() } else { perf_map::names(pid, &other) };
+    let made = if other.is_empty() { HashMap::new() } else { made(pid, &other, reader) };
     let frame = |address: &u64| match in_vdso.get(address) {
         Some(frame) => frame.clone(),
         None => UserFrame { symbol: made.get(address).cloned(), ..at(*address) },
@@ -35,32 +34,32 @@ fn in_vdso(pid: u32, addresses: &[u64]) -> HashMap<u64, UserFrame> {
         return HashMap::new();
     }
     let inside: Vec<u64> = addresses.iter().copied().filter(|address| theirs.contains(address)).collect();
-    let our_places: Vec<u64> = inside.iter().map(|address| address - theirs.start + ours.start).collect();
-    let offset = |address: u64| address - theirs.start;
-    let found = look_up(&our_places).unwrap_or_default();
-    let frames = inside.iter().zip(found).map(|(address, found)| (*address, frame(found, offset(*address))));
-    frames.collect()
+    let offsets: Vec<u64> = inside.iter().map(|address| address - theirs.start).collect();
+    let frames = offsets.iter().zip(names_in_vdso(&offsets)).map(|(offset, name)| frame(name, *offset));
+    inside.iter().copied().zip(frames).collect()
+}
+
+/// The frame of an offset in the vDSO.
+pub(super) fn vdso_frame(offset: u64) -> UserFrame {
+    frame(names_in_vdso(&[offset]).pop().flatten(), offset)
 }
 
 fn is_ours(theirs: &Range<u64>, ours: &Range<u64>) -> bool {
     theirs.end - theirs.start == ours.end - ours.start && theirs.start >= FOUR_GIGABYTES
 }
 
-/// Names of addresses in our own vDSO.
-fn look_up(addresses: &[u64]) -> Option<Vec<Option<String>>> {
-    if addresses.is_empty() {
-        return None;
+/// Names of code that the process made at run time.
+fn made(pid: u32, addresses: &[u64], reader: &mut Reader) -> HashMap<u64, String> {
+    let Some((path, map)) = perf_map::open(pid) else { return HashMap::new() };
+    match reader.perf_map(&map, addresses) {
+        Ok(names) => {
+            addresses.iter().zip(names).filter_map(|(address, name)| Some((*address, name?))).collect()
+        }
+        Err(why) => {
+            reader.remark(&path, why, "its functions have no names");
+            HashMap::new()
+        }
     }
-    let symbolizer = Symbolizer::builder().enable_code_info(false).enable_inlined_fns(false).build();
-    let mut process = source::Process::new(Pid::Slf);
-    (process.perf_map, process.debug_syms) = (false, false);
-    let source = source::Source::Process(process);
-    let found = guarded(|| symbolizer.symbolize(&source, Input::AbsAddr(addresses)).ok()).flatten()?;
-    let name = |found: &Symbolized<'_>| match found {
-        Symbolized::Sym(symbol) => Some(symbol.name.clone().into_owned()),
-        Symbolized::Unknown(_) => None,
-    };
-    Some(found.iter().map(name).collect())
 }
 
 /// The vDSO is somewhere else in each process, what is in it is not.

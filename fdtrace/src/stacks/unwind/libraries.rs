@@ -3,24 +3,20 @@
 
 use std::{
     collections::{HashMap, HashSet},
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs::File,
     io::Read as _,
-    os::unix::ffi::OsStrExt as _,
+    os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
 };
 
-use object::{
-    NativeEndian, ReadCache, ReadRef, elf,
-    read::elf::{Dyn as _, ElfFile64, FileHeader as _, ProgramHeader as _},
+use crate::stacks::{
+    modules::open_regular,
+    reader::{Needed, Reader},
 };
-
-use crate::stacks::modules::open_regular;
 
 /// The files of one program.
 const MOST_FILES: usize = 256;
-/// The entries of a dynamic section, of which some programs have a hundred.
-const MOST_ENTRIES: usize = 4096;
 /// What is read of the loader's cache, which has about a hundred bytes for each library of a machine.
 const MOST_CACHE: u64 = 16 << 20;
 
@@ -38,21 +34,21 @@ const CACHE_ENTRY: usize = 24;
 const CACHE_FLAGS: u32 = 0x0303;
 
 /// A program's loader and libraries, and theirs, as far as they are found where loaders look.
-pub(super) fn of(program: &Path) -> Vec<PathBuf> {
+pub(super) fn of(program: &Path, reader: &mut Reader) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut met: HashSet<Vec<u8>> = HashSet::new();
     let mut cache = None;
     let mut next = Some(program.to_owned());
     let mut looked = 0;
     while let Some(path) = next {
-        let wanted = Wanted::read(&path).unwrap_or_default();
-        found.extend(wanted.loader);
-        for name in wanted.libraries {
+        let needed = needed(&path, reader);
+        found.extend(needed.loader.map(path_of));
+        for name in needed.libraries {
             if found.len() >= MOST_FILES || !met.insert(name.clone()) {
                 continue;
             }
             let cache = cache.get_or_insert_with(|| Cache::read(Path::new(CACHE)).unwrap_or_default());
-            let folders = wanted.folders.iter().map(|folder| beside(folder, &path));
+            let folders = needed.folders.iter().map(|folder| beside(folder, &path));
             found.extend(locate(&name, folders, cache));
         }
         next = found.get(looked).cloned();
@@ -88,53 +84,12 @@ fn beside(folder: &[u8], file: &Path) -> PathBuf {
     file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(rest))
 }
 
-/// What a file says of the files that it needs.
-#[derive(Default)]
-struct Wanted {
-    loader: Option<PathBuf>,
-    libraries: Vec<Vec<u8>>,
-    /// Where they are looked for first.
-    folders: Vec<Vec<u8>>,
+fn needed(program: &Path, reader: &mut Reader) -> Needed {
+    open_regular(program).map(|file| reader.needed(&file)).unwrap_or_default()
 }
 
-impl Wanted {
-    fn read(path: &Path) -> Option<Self> {
-        let file = open_regular(path)?;
-        Self::of(&ReadCache::new(file))
-    }
-
-    fn of<'a>(data: impl ReadRef<'a>) -> Option<Self> {
-        let file = ElfFile64::<NativeEndian, _>::parse(data).ok()?;
-        let endian = NativeEndian;
-        let segments = file.elf_header().program_headers(endian, data).ok()?;
-        let loader = segments.iter().find_map(|segment| segment.interpreter(endian, data).ok().flatten());
-        let mut wanted =
-            Self { loader: loader.map(|path| PathBuf::from(OsStr::from_bytes(path))), ..Self::default() };
-        let dynamic = segments.iter().find_map(|segment| segment.dynamic(endian, data).ok().flatten());
-        let entries = &dynamic?[..dynamic?.len().min(MOST_ENTRIES)];
-        let value =
-            |tag| entries.iter().find(|entry| entry.d_tag(endian) == tag).map(|entry| entry.d_val(endian));
-        let (start, bytes) = (value(elf::DT_STRTAB)?, value(elf::DT_STRSZ)?);
-        let names = segments
-            .iter()
-            .find_map(|segment| segment.data_range(endian, data, start, bytes).ok().flatten())?;
-        let name = |offset: u64| {
-            let name = names.get(usize::try_from(offset).ok()?..)?;
-            name.split(|byte| *byte == 0).next().map(<[u8]>::to_vec)
-        };
-        for entry in entries {
-            let name = || name(entry.d_val(endian)).unwrap_or_default();
-            match entry.d_tag(endian) {
-                elf::DT_NULL => break,
-                elf::DT_NEEDED => wanted.libraries.push(name()),
-                elf::DT_RUNPATH | elf::DT_RPATH => {
-                    wanted.folders.extend(name().split(|byte| *byte == b':').map(<[u8]>::to_vec));
-                }
-                _ => {}
-            }
-        }
-        Some(wanted)
-    }
+fn path_of(bytes: Vec<u8>) -> PathBuf {
+    PathBuf::from(OsString::from_vec(bytes))
 }
 
 /// Where the loader has libraries, by their names.
@@ -176,11 +131,12 @@ mod tests {
     #[test]
     fn a_program_leads_to_its_loader_and_its_libraries() {
         let program = std::env::current_exe().unwrap();
-        let wanted = Wanted::read(&program).unwrap();
-        let found = of(&program);
+        let mut reader = crate::stacks::Readers::of_test().reader();
+        let needed = needed(&program, &mut reader);
+        let found = of(&program, &mut reader);
         // A static program has neither.
-        assert!(wanted.loader.is_none_or(|loader| found.contains(&loader)), "{found:?}");
-        assert!(found.len() >= wanted.libraries.len(), "{found:?}");
+        assert!(needed.loader.is_none_or(|loader| found.contains(&path_of(loader))), "{found:?}");
+        assert!(found.len() >= needed.libraries.len(), "{found:?}");
         assert!(found.iter().all(|path| path.is_file()), "{found:?}");
     }
 

@@ -2,9 +2,7 @@
 
 mod libraries;
 mod programs;
-mod rule;
 mod spaces;
-mod tables;
 
 use std::{cell::OnceCell, path::Path, sync::Arc};
 
@@ -14,7 +12,7 @@ use fdtrace_common::{
 };
 
 use self::{programs::Programs, spaces::Spaces};
-use super::modules::Modules;
+use super::{modules::Modules, reader::Readers};
 use crate::{
     process::{self, Mapping},
     stream::{Stack, Window},
@@ -57,10 +55,10 @@ struct Walk<'a> {
 }
 
 impl Completer {
-    /// A completer that says in `modules` which files it met.
+    /// A completer that says in `modules` which files it met, and has them read by one of `readers`.
     #[must_use]
-    pub fn new(modules: Arc<Modules>) -> Self {
-        Self { programs: Programs::new(modules), spaces: Spaces::default() }
+    pub fn new(modules: Arc<Modules>, readers: &Readers) -> Self {
+        Self { programs: Programs::new(modules, readers.reader()), spaces: Spaces::default() }
     }
 
     /// A process began to run a program, which may be gone when its first chain comes.

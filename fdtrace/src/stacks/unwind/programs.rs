@@ -10,14 +10,19 @@ use std::{
 
 use fdtrace_common::unwind::{Rule, VDSO};
 
-use super::{libraries, tables::Tables};
+use super::libraries;
 use crate::{
-    process::{self, Mapping},
-    stacks::modules::{self, Modules},
+    process::Mapping,
+    stacks::{
+        modules::{self, Modules},
+        reader::{NotRead, Reader, Tables, guess, tables_of_vdso},
+    },
 };
 
-/// Bytes of tables that are kept in memory.
-const MOST_BYTES: usize = 64 << 20;
+/// The most modules of which it is remembered whether they have tables; those that are in use are met again.
+const MOST_KNOWN: usize = 4096;
+/// The most files that cannot be read.
+const MOST_POOR: usize = 4096;
 
 /// The most files whose places are remembered.
 const MOST_SEEN: usize = 4096;
@@ -31,9 +36,12 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Tables by module.
 pub(super) struct Programs {
     modules: Arc<Modules>,
-    /// `None` of a file that has no tables that can be read.
-    tables: HashMap<u64, Option<Tables>>,
-    bytes: usize,
+    reader: Reader,
+    /// Modules whose tables the reader has, and in which of its generations it read them.
+    read: HashMap<u64, u64>,
+    /// Modules whose tables were too much for the reader.
+    poor: HashSet<u64>,
+    vdso: Option<Tables>,
     /// Where a filesystem shows other inode numbers than it has inside: the kernel side's key by the one that is made
     /// from what it shows.
     inner_keys: HashMap<u64, u64>,
@@ -48,11 +56,13 @@ pub(super) struct Programs {
 }
 
 impl Programs {
-    pub(super) fn new(modules: Arc<Modules>) -> Self {
+    pub(super) fn new(modules: Arc<Modules>, reader: Reader) -> Self {
         Self {
             modules,
-            tables: HashMap::new(),
-            bytes: 0,
+            reader,
+            read: HashMap::new(),
+            poor: HashSet::new(),
+            vdso: tables_of_vdso(),
             inner_keys: HashMap::new(),
             seen: HashMap::new(),
             noted: HashSet::new(),
@@ -63,11 +73,32 @@ impl Programs {
 
     /// The rule of an offset in a module that was met; `None` when its file could not be had.
     pub(super) fn rule(&mut self, module: u64, offset: u64, exact: bool) -> Option<Rule> {
-        if module == VDSO && !self.tables.contains_key(&VDSO) {
-            self.keep(VDSO, vdso().and_then(Tables::parse));
+        if module == VDSO {
+            return Some(self.vdso.as_ref().map_or(Rule::UNKNOWN, |tables| tables.rule(offset, exact)));
         }
-        let tables = self.tables.get(&module)?;
-        Some(tables.as_ref().map_or(Rule::UNKNOWN, |tables| tables.rule(offset, exact)))
+        if self.poor.contains(&module) {
+            return Some(guess(exact));
+        }
+        let generation = *self.read.get(&module)?;
+        let why = match self.reader.rule(module, offset, exact) {
+            // It was asked twice, and the first who was asked is gone.
+            Ok(None) if self.reader.generation() != generation => NotRead::Broken,
+            Ok(rule) => return rule,
+            Err(why) => why,
+        };
+        self.give_up(module, why);
+        Some(guess(exact))
+    }
+
+    /// Whoever waits for such a file lets everybody wait.
+    fn give_up(&mut self, module: u64, why: NotRead) {
+        if self.poor.len() >= MOST_POOR {
+            self.poor.clear();
+        }
+        self.poor.insert(module);
+        let path = self.modules.get(module).map(|module| module.path.to_path_buf());
+        let path = path.or_else(|| self.seen.get(&module).cloned()).unwrap_or_default();
+        self.reader.remark(&path, why, "its frames are followed by frame pointers");
     }
 
     /// Finds the file of a module that the kernel side has named: in the process, or where it was seen elsewhere when the
@@ -87,11 +118,11 @@ impl Programs {
             self.seen.extend(modules::mapped_anywhere());
         }
         let Some(path) = self.seen.get(&module) else { return };
-        if let Some((found, file)) =
-            modules::open_path(path).filter(|(_, file)| modules::file_key(file) == Some(module))
+        if let Some((found, file)) = modules::open_path(path, &mut self.reader)
+            .filter(|(_, file)| modules::file_key(file) == Some(module))
         {
-            self.keep_of(module, &file);
             self.modules.insert(module, found);
+            self.read_tables(module, &file);
         }
     }
 
@@ -111,10 +142,10 @@ impl Programs {
     /// The same of what the loader will map, or of the program that runs a script.
     fn note_all_of(&mut self, path: &Path) {
         let program = libraries::interpreter(path).unwrap_or_else(|| path.to_owned());
-        let files = libraries::of(&program);
+        let files = libraries::of(&program, &mut self.reader);
         for path in std::iter::once(program).chain(files) {
             if let Some(key) = self.see(&path)
-                && !self.tables.contains_key(&key)
+                && !self.has_tables(key)
                 && self.ahead.len() < MOST_AHEAD
             {
                 self.ahead.push_back(key);
@@ -135,13 +166,11 @@ impl Programs {
     /// Reads the tables of one file that is likely to be met; `false` when there is none left.
     pub(super) fn read_ahead(&mut self) -> bool {
         let Some(module) = self.ahead.pop_front() else { return false };
-        // What is in use already is worth more.
-        if self.bytes < MOST_BYTES / 2
-            && !self.tables.contains_key(&module)
+        if !self.has_tables(module)
             && let Some(file) = self.seen.get(&module).and_then(|path| modules::open_regular(path))
             && modules::file_key(&file) == Some(module)
         {
-            self.keep_of(module, &file);
+            self.read_tables(module, &file);
         }
         true
     }
@@ -154,10 +183,10 @@ impl Programs {
                 return Some(key);
             }
         }
-        let (module, file) = modules::open(pid, mapping)?;
+        let (module, file) = modules::open(pid, mapping, &mut self.reader)?;
         let key = self.key(modules::key(mapping, &file.metadata().ok()?), told);
-        self.keep_of(key, &file);
         self.modules.insert(key, module);
+        self.read_tables(key, &file);
         Some(key)
     }
 
@@ -169,32 +198,27 @@ impl Programs {
         self.inner_keys.get(&shown).copied().unwrap_or(shown)
     }
 
-    /// Whether it was met, and has its tables here.
+    /// Whether it was met, and the reader has its tables.
     pub(super) fn is_known(&self, module: u64) -> bool {
-        module == VDSO || (self.tables.contains_key(&module) && self.modules.get(module).is_some())
+        module == VDSO || (self.has_tables(module) && self.modules.get(module).is_some())
     }
 
-    fn keep_of(&mut self, module: u64, file: &File) {
-        if !self.tables.contains_key(&module) {
-            self.keep(module, Tables::read(file));
+    fn has_tables(&self, module: u64) -> bool {
+        self.poor.contains(&module) || self.read.get(&module) == Some(&self.reader.generation())
+    }
+
+    fn read_tables(&mut self, module: u64, file: &File) {
+        if self.has_tables(module) {
+            return;
+        }
+        match self.reader.read_tables(module, file) {
+            Ok(_) => {
+                if self.read.len() >= MOST_KNOWN {
+                    self.read.clear();
+                }
+                self.read.insert(module, self.reader.generation());
+            }
+            Err(why) => self.give_up(module, why),
         }
     }
-
-    fn keep(&mut self, module: u64, tables: Option<Tables>) {
-        let bytes = tables.as_ref().map_or(0, Tables::bytes);
-        if self.bytes + bytes > MOST_BYTES {
-            self.tables.clear();
-            self.bytes = 0;
-        }
-        self.bytes += bytes;
-        self.tables.insert(module, tables);
-    }
-}
-
-/// The vDSO of this process, which is that of all processes of this architecture.
-fn vdso() -> Option<&'static [u8]> {
-    let range = process::vdso(std::process::id())?;
-    let length = usize::try_from(range.end - range.start).ok()?;
-    // SAFETY: the kernel maps it there, readable, as long as the process lives.
-    Some(unsafe { std::slice::from_raw_parts(range.start as *const u8, length) })
 }

@@ -7,8 +7,9 @@ use std::{
 };
 
 use super::{
-    super::{CodeNames, Module, debug_file::find_below, elf::Layout, hexadecimal},
+    super::{Module, debug_file::find_below, module::hexadecimal},
     made::{Folder, module, offset, run},
+    names, reader,
 };
 
 const SOURCE: &str = "static inline __attribute__((always_inline)) int inner(int a) { __asm__ volatile(\"nop; nop; nop\"); return a * 3; }\n\
@@ -35,7 +36,7 @@ fn split(folder: &Folder, options: &[&str], name: &str) -> Option<Split> {
 }
 
 fn functions(module: &Module, offset: u64) -> Vec<String> {
-    let frames = CodeNames::default().frames(module, offset);
+    let frames = names().frames(module, offset);
     frames.iter().filter_map(|frame| frame.symbol.clone()).collect()
 }
 
@@ -44,8 +45,7 @@ fn beside_the_program() {
     let folder = Folder::new("beside");
     let Some(split) = split(&folder, &[], "program.debug") else { return };
     let module = module(&split.program);
-    let frames =
-        CodeNames::default().frames_of_all(&module, &(split.outer..split.outer + 12).collect::<Vec<_>>());
+    let frames = names().frames_of_all(&module, &(split.outer..split.outer + 12).collect::<Vec<_>>());
     let [inlined, itself] =
         frames.iter().find(|frames| frames.len() == 2).map(|found| &found[..]).expect("inlined")
     else {
@@ -78,18 +78,19 @@ fn by_build_id_below_a_root() {
     let folder = Folder::new("root");
     let Some(split) = split(&folder, &["-Wl,--build-id=sha1"], "elsewhere.debug") else { return };
     let file = File::open(&split.program).expect("the program");
-    let layout = Layout::read(&file).expect("an ELF file");
-    let build_id = hexadecimal(layout.build_id.as_deref().expect("a build-id"));
+    let mut reader = reader();
+    let identity = reader.identify(&file, false).expect("an ELF file");
+    let build_id = hexadecimal(identity.build_id.as_deref().expect("a build-id"));
     let place = folder.0.join(format!("root/usr/lib/debug/.build-id/{}", &build_id[..2]));
     fs::create_dir_all(&place).expect("a folder");
     fs::rename(&split.debug, place.join(format!("{}.debug", &build_id[2..]))).expect("moved");
     let roots = [folder.0.join("nothing"), folder.0.join("root")];
     let module = module(&split.program);
-    assert!(find_below(&roots, &module, &layout).is_some());
-    assert!(find_below(&roots[..1], &module, &layout).is_none());
-    let mut other = layout;
+    assert!(find_below(&roots, &module, &identity, &mut reader).is_some());
+    assert!(find_below(&roots[..1], &module, &identity, &mut reader).is_none());
+    let mut other = identity;
     other.build_id = Some(vec![7; 20]);
-    assert!(find_below(&roots, &module, &other).is_none());
+    assert!(find_below(&roots, &module, &other, &mut reader).is_none());
 }
 
 #[test]
@@ -106,11 +107,13 @@ fn a_link_leads_to_no_other_folder() {
     let folder = Folder::new("link");
     let Some(split) = split(&folder, &[], "program.debug") else { return };
     let file = File::open(&split.program).expect("the program");
-    let mut layout = Layout::read(&file).expect("an ELF file");
-    let sum = layout.debug_link.clone().expect("a link").1;
+    let mut reader = reader();
+    let mut identity = reader.identify(&file, false).expect("an ELF file");
+    let sum = identity.debug_link.clone().expect("a link").1;
     let below = Module { path: folder.0.join("below/program").into(), ..module(&split.program) };
     for name in ["../program.debug", "..", ".", "", "/program.debug"] {
-        layout.debug_link = Some((name.into(), sum));
-        assert!(find_below(&[Path::new("/").to_owned()], &below, &layout).is_none(), "{name}");
+        identity.debug_link = Some((name.into(), sum));
+        let found = find_below(&[Path::new("/").to_owned()], &below, &identity, &mut reader);
+        assert!(found.is_none(), "{name}");
     }
 }

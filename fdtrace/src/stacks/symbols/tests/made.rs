@@ -11,7 +11,10 @@ use object::{
     NativeEndian, Object as _, ObjectSection as _, ObjectSymbol as _, elf::FileHeader64, read::elf::ElfFile,
 };
 
-use super::super::{FileId, Module, elf::Layout, hexadecimal};
+use super::{
+    super::{FileId, Module, module::hexadecimal},
+    reader,
+};
 
 /// A folder for one test, which goes with it.
 pub(super) struct Folder(pub(super) PathBuf);
@@ -54,7 +57,7 @@ pub(super) fn run(command: &mut Command) -> bool {
 pub(super) fn module(path: &Path) -> Module {
     let file = fs::File::open(path).expect("the file");
     let metadata = file.metadata().expect("its metadata");
-    let build_id = Layout::read(&file).and_then(|layout| layout.build_id);
+    let build_id = reader().identify(&file, false).and_then(|identity| identity.build_id);
     Module {
         path: path.into(),
         build_id: build_id.as_deref().map(hexadecimal).map(Into::into),

@@ -10,8 +10,21 @@ use std::{
 
 use super::{
     files::{Files, MOST_FILES},
+    module::hexadecimal,
     *,
 };
+
+fn readers() -> Readers {
+    Readers::of_test()
+}
+
+fn reader() -> Reader {
+    readers().reader()
+}
+
+fn names() -> CodeNames {
+    CodeNames::new(&readers())
+}
 
 #[inline(always)]
 fn inner(value: u64) -> u64 {
@@ -41,10 +54,11 @@ fn mapping(address: u64) -> (Range<u64>, u64, PathBuf) {
 fn place(address: u64) -> (Module, u64) {
     let (range, offset, path) = mapping(address);
     let in_file = address - range.start + offset;
-    let build_id = blazesym::helper::read_elf_build_id(&path).expect("an ELF file").expect("a build-id");
+    let file = fs::File::open(&path).expect("this test");
+    let identity = reader().identify(&file, false).expect("an ELF file");
     let module = Module {
         path: path.into(),
-        build_id: Some(hexadecimal(&build_id).into()),
+        build_id: Some(hexadecimal(&identity.build_id.expect("a build-id")).into()),
         file: None,
         reach: Some(Reach { pid: std::process::id(), range }),
     };
@@ -69,7 +83,7 @@ fn walk(names: &mut CodeNames, module: &Module, start: u64) -> Vec<Frames> {
 fn inlined_functions_are_frames_with_lines() {
     assert_eq!(outer(1), 2);
     let (module, start) = outer_place();
-    let all = walk(&mut CodeNames::default(), &module, start);
+    let all = walk(&mut names(), &module, start);
     let frames = all.iter().find(|frames| frames.len() > 1).expect("an inlined function");
     let [.., inlined, itself] = &frames[..] else { panic!("{frames:?}") };
     assert!(inlined.inlined && !itself.inlined, "{frames:?}");
@@ -90,7 +104,7 @@ fn inlined_functions_are_frames_with_lines() {
 fn what_is_at_the_path_is_not_what_is_mapped() {
     let (module, start) = outer_place();
     let other = Module { build_id: Some("00".into()), ..module };
-    let frames = CodeNames::default().frames(&other, start);
+    let frames = names().frames(&other, start);
     assert_eq!(frames.len(), 1);
     assert_eq!((frames[0].symbol.as_deref(), frames[0].offset), (None, start));
     assert_eq!(frames[0].build_id.as_deref(), Some("00"));
@@ -100,11 +114,11 @@ fn what_is_at_the_path_is_not_what_is_mapped() {
 fn the_mapping_leads_to_the_file_whatever_its_path_is() {
     let (module, start) = outer_place();
     let elsewhere = Module { path: Path::new("/nowhere/at all").into(), ..module.clone() };
-    assert_eq!(CodeNames::default().frames(&elsewhere, start)[0].symbol.is_some(), may_follow(&module));
+    assert_eq!(names().frames(&elsewhere, start)[0].symbol.is_some(), may_follow(&module));
     let gone = Module { reach: None, ..elsewhere };
-    assert!(CodeNames::default().frames(&gone, start)[0].symbol.is_none());
+    assert!(names().frames(&gone, start)[0].symbol.is_none());
     let by_path = Module { reach: None, ..module };
-    assert!(CodeNames::default().frames(&by_path, start)[0].symbol.is_some());
+    assert!(names().frames(&by_path, start)[0].symbol.is_some());
 }
 
 #[test]
@@ -115,7 +129,7 @@ fn without_a_build_id_the_inode_decides() {
     let id = FileId { device: metadata.dev(), inode: metadata.ino() };
     let known = |file| {
         let module = Module { build_id: None, reach: None, file, ..module.clone() };
-        CodeNames::default().frames(&module, start)[0].symbol.is_some()
+        names().frames(&module, start)[0].symbol.is_some()
     };
     assert!(known(Some(id)));
     assert!(!known(Some(FileId { inode: id.inode + 1, ..id })));
@@ -128,10 +142,10 @@ fn the_vdso_and_nothing() {
     let vdso = maps.lines().find(|line| line.ends_with("[vdso]")).expect("a vDSO");
     let start = u64::from_str_radix(vdso.split_once('-').expect("a range").0, 16).expect("an address");
     let inside: Vec<u64> = (start..start + 0x2000).step_by(16).collect();
-    let frames = CodeNames::default().without_file(std::process::id(), &inside);
+    let frames = names().without_file(std::process::id(), &inside);
     let named = frames.iter().find(|frame| frame.symbol.is_some()).expect("a function of the vDSO");
     assert_eq!(named.module.as_deref(), Some("[vdso]"));
-    let nothing = CodeNames::default().without_file(std::process::id(), &[8]);
+    let nothing = names().without_file(std::process::id(), &[8]);
     assert_eq!((nothing[0].symbol.as_deref(), nothing[0].offset), (None, 8));
 }
 
@@ -141,13 +155,13 @@ fn few_files_stay_open() {
     if !may_follow(&module) {
         return;
     }
-    let mut files = Files::default();
+    let (mut files, mut reader) = (Files::default(), reader());
     for number in 0..MOST_FILES + 3 {
         let path = PathBuf::from(format!("/another/{number}"));
         let module = Module { path: path.into(), build_id: None, file: None, reach: module.reach.clone() };
-        assert!(!files.names(&module, &[start])[0].is_empty());
-        // Other tests take memory meanwhile, which is not of these files.
-        files.grown = 0;
+        let file = files.get(&module, &mut reader).expect("it is mapped");
+        let names = reader.names(&file.files(), &[start], true).expect("they can be read");
+        assert!(!names[0].is_empty());
     }
     assert_eq!(files.len(), MOST_FILES);
 }

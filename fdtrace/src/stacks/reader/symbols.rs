@@ -1,0 +1,112 @@
+//! The functions that a file's tables of symbols name.
+
+use std::cmp::Reverse;
+
+use object::{NativeEndian, elf, pod::slice_from_all_bytes, read::elf::Sym};
+
+use super::object::{Object, SymbolTable};
+
+/// The most symbols of a file. The largest browsers have two million.
+const MOST: usize = 4 << 20;
+/// A symbol that does not say where it ends is not believed further than this: written by hand, it is short.
+const SIZELESS: u64 = 4096;
+/// The longest name; more tells nothing.
+const LONGEST: usize = 4096;
+/// How many symbols before an address are looked at: functions do not lie in each other deeper than this.
+const LOOK_BACK: usize = 16;
+
+/// Functions by their addresses.
+#[derive(Default)]
+pub(super) struct Symbols {
+    tables: Vec<Table>,
+}
+
+struct Table {
+    names: super::bytes::Bytes,
+    is_dynamic: bool,
+    /// By address; of those that begin at one address the one to be named comes last.
+    functions: Vec<Function>,
+}
+
+#[derive(Clone, Copy)]
+struct Function {
+    address: u64,
+    size: u32,
+    name: u32,
+    /// Other files may use it.
+    is_global: bool,
+}
+
+impl Symbols {
+    /// Reads the tables; what has more symbols than any program is left out.
+    pub(super) fn of(object: &Object) -> Self {
+        Self {
+            tables: object.symbol_tables().into_iter().filter_map(|table| Table::of(object, table)).collect(),
+        }
+    }
+
+    /// The name of the function at an address, mangled as it is.
+    pub(super) fn name(&self, object: &Object, address: u64) -> Option<String> {
+        self.tables.iter().find_map(|table| table.name(object, address))
+    }
+}
+
+impl Table {
+    fn of(object: &Object, table: SymbolTable) -> Option<Self> {
+        let functions = if table.is_64_bit {
+            functions::<elf::Sym64<NativeEndian>>(object, &table.entries)
+        } else {
+            functions::<elf::Sym32<NativeEndian>>(object, &table.entries)
+        };
+        Some(Self { functions: functions?, names: table.names, is_dynamic: table.is_dynamic })
+    }
+
+    fn name(&self, object: &Object, address: u64) -> Option<String> {
+        let end = self.functions.partition_point(|function| function.address <= address);
+        let before = self.functions[..end].iter().rev().take(LOOK_BACK);
+        let function = before.clone().find(|function| self.covers(object, function, address))?;
+        let name = self.names.get(usize::try_from(function.name).ok()?..)?;
+        let name = name.split(|byte| *byte == 0).next()?;
+        let name = &name[..name.len().min(LONGEST)];
+        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+
+    /// A table of what other files may use names little of the code, so one of its symbols without a size stands for its
+    /// first byte only.
+    fn covers(&self, object: &Object, function: &Function, address: u64) -> bool {
+        let offset = address - function.address;
+        match function.size {
+            0 if self.is_dynamic => offset == 0,
+            0 => offset < SIZELESS && object.is_one_section(function.address, address),
+            size => offset < u64::from(size),
+        }
+    }
+}
+
+fn functions<Symbol: Sym<Endian = NativeEndian>>(object: &Object, entries: &[u8]) -> Option<Vec<Function>> {
+    let whole = entries.len() - entries.len() % size_of::<Symbol>();
+    let symbols = slice_from_all_bytes::<Symbol>(&entries[..whole]).ok()?;
+    if symbols.len() > MOST {
+        return None;
+    }
+    let code: Vec<_> = object.code().collect();
+    let is_code = |address: &u64| code.iter().any(|section| section.contains(address));
+    let mut found: Vec<Function> = Vec::new();
+    for symbol in symbols {
+        let address: u64 = symbol.st_value(NativeEndian).into();
+        let is_function = matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_GNU_IFUNC);
+        let is_label = symbol.st_type() == elf::STT_NOTYPE && is_code(&address);
+        if symbol.st_shndx(NativeEndian) == elf::SHN_UNDEF || !(is_function || is_label) {
+            continue;
+        }
+        let size: u64 = symbol.st_size(NativeEndian).into();
+        let size = u32::try_from(size).unwrap_or(u32::MAX);
+        let is_global = symbol.st_bind() == elf::STB_GLOBAL;
+        found.push(Function { address, size, name: symbol.st_name(NativeEndian), is_global });
+    }
+    // Of several names for the same code, the one that others use, and the first in the file.
+    found.sort_unstable_by_key(|function| {
+        (function.address, function.size, function.is_global, Reverse(function.name))
+    });
+    Some(found)
+}
