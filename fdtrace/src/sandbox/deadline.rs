@@ -64,7 +64,10 @@ impl Activity {
         let mut fields = stat.behind_the_name()?;
         let runs = fields.next()? == b"R";
         let (user, system): (u64, u64) = (number(fields.nth(10)?)?, number(fields.next()?)?);
-        Some(Self { runs, used: Duration::from_millis((user + system).checked_mul(1000)?.checked_div(ticks)?) })
+        Some(Self {
+            runs,
+            used: Duration::from_millis((user + system).checked_mul(1000)?.checked_div(ticks)?),
+        })
     }
 }
 
