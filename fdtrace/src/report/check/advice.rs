@@ -43,10 +43,17 @@ pub(super) fn fix(site: &Site) -> String {
 
 fn python(site: &Site) -> &'static str {
     match site.origin {
+        // A number, and no object that could close itself: os.openpty, os.eventfd, select.epoll, os.memfd_create.
+        _ if is_bare(site) => "call os.close(), or its close(), in a `finally`: nothing else closes it",
         "pipe" => "close both ends, or run the child as `with subprocess.Popen(...)`",
         "socket" => "use it in a `with` block, or close() the connection, the response or the session",
         _ => "open it in a `with` block, or close() it in a `finally`",
     }
+}
+
+/// Whether most of a site's handles are what programs get as a bare descriptor: terminals, anonymous inodes, memory.
+fn is_bare(site: &Site) -> bool {
+    matches!(nouns::kind(site), "char" | "anon" | "memfd")
 }
 
 fn go(site: &Site) -> &'static str {
@@ -150,6 +157,19 @@ mod tests {
         assert!(fix(&called("open")).contains("out of leak,"));
         let pipe = Site { origin: "pipe", ..called("pipe2") };
         assert!(fix(&pipe).starts_with("call close() for both ends on every path out of leak"));
+    }
+
+    #[test]
+    fn a_bare_descriptor_has_no_block_of_its_own() {
+        let of = |kind: &'static str, origin: &'static str| {
+            let user_stack = vec![frame("f", "/usr/bin/python3.11", 1)];
+            fix(&Site { kinds: [(kind, 3)].into(), origin, user_stack, ..site("a", 3) })
+        };
+        assert!(of("regular", "open").contains("`with` block"));
+        for (kind, origin) in [("char", "open"), ("anon", "anon_inode"), ("memfd", "shmem")] {
+            let advice = of(kind, origin);
+            assert!(advice.contains("os.close()") && !advice.contains("with"), "{kind}: {advice}");
+        }
     }
 
     #[test]

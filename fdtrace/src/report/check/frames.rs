@@ -107,7 +107,9 @@ pub(super) fn own_index(user: &[UserFrame]) -> Option<usize> {
     let find = |is_it: fn(&UserFrame) -> bool| {
         user.iter().position(|frame| !is_runtime(frame) && !is_interpreter(frame) && is_it(frame))
     };
-    find(|frame| has_line(frame) && !is_foreign(frame)).or_else(|| find(has_line)).or_else(|| find(|_| true))
+    find(|frame| has_line(frame) && !is_foreign(frame))
+        .or_else(|| find(has_line))
+        .or_else(|| find(|frame| frame.symbol.is_some() || frame.module.is_some()))
 }
 
 fn has_line(frame: &UserFrame) -> bool {
@@ -162,9 +164,13 @@ pub(super) fn entered(user: &[UserFrame]) -> Option<&str> {
     user[..inside].last()?.symbol.as_deref()
 }
 
-/// Where a frame is, for a sentence: `src/server.c:41 (handle_request)`, else its function and module.
+/// Where a frame is, for a sentence: `src/server.c:41 (handle_request)`, else its function and module. An address says nothing
+/// there, and is another one in the next run.
 pub(super) fn place(frame: &UserFrame) -> String {
-    let name = chain::name(frame);
+    let name = match (&frame.symbol, &frame.module) {
+        (None, Some(module)) => format!("{} (no symbols)", file_name(module)),
+        _ => chain::name(frame),
+    };
     let text = match (&frame.file, frame.line, &frame.module) {
         (Some(file), Some(line), _) => format!("{}:{line} ({name})", chain::last_two(file)),
         (_, _, Some(module)) if frame.symbol.is_some() => format!("{name} in {}", file_name(module)),
@@ -179,7 +185,7 @@ pub(super) fn place_of(user: &[UserFrame], kernel: &[crate::report::KernelFrame]
         return place(frame);
     }
     match user.iter().find(|frame| !is_runtime(frame)) {
-        Some(frame) => harmless(file_name(frame.module.as_deref().unwrap_or("an unknown program"))),
+        Some(frame) => harmless(file_name(frame.module.as_deref().unwrap_or("code without a name"))),
         None => harmless(&chain::place(user, kernel)),
     }
 }
@@ -199,6 +205,21 @@ mod tests {
         assert_eq!(own(&user).map(place), Some("app/fetch.c:7 (fetch)".to_owned()));
         assert_eq!(own(&user[..2]).map(place), Some("curl_easy_perform in libcurl.so.4".to_owned()));
         assert!(own(&user[..1]).is_none());
+    }
+
+    #[test]
+    fn no_address_is_a_place() {
+        let nameless = |module: Option<&str>| UserFrame {
+            symbol: None,
+            module: module.map(str::to_owned),
+            ..frame("", "", 0x7f12_3456)
+        };
+        let compiled = nameless(None);
+        let stripped = nameless(Some("/opt/app"));
+        let named = frame("uv_fs_open", "/usr/lib/libuv.so.1", 1);
+        assert_eq!(place_of(std::slice::from_ref(&compiled), &[]), "code without a name");
+        assert_eq!(place_of(&[compiled.clone(), stripped.clone()], &[]), "app (no symbols)");
+        assert_eq!(place_of(&[compiled, named, stripped], &[]), "uv_fs_open in libuv.so.1");
     }
 
     #[test]
