@@ -9,7 +9,8 @@ use std::{
 };
 
 use super::{
-    Class, Ended, KeptBy, interpreters,
+    Class, Ended, KeptBy,
+    interpreters::Interpreters,
     judge::{Group, Image, Judge, LeftOpen, highest, percentile, was_waiting},
     places::{Place, Places},
 };
@@ -193,14 +194,25 @@ impl Rule<'_> {
         for (key, deeds) in places.values_mut().flatten() {
             deeds.tell_what_was_in_flight(judge, *key, ends_lost);
         }
-        let mut judged: Vec<Judged> =
-            places.iter().filter_map(|(place, images)| self.site(judge, *place, images)).collect();
+        let scripts = Interpreters::of(judge);
+        let most = |place| self.most(judge, place, &scripts);
+        let mut judged: Vec<Judged> = places
+            .iter()
+            .filter_map(|(place, images)| self.site(judge, *place, most(*place), images))
+            .collect();
         judged.sort_by_key(|site| (site.class, Reverse(site.leaked), site.place));
         judged
     }
 
-    fn site(&self, judge: &Judge, place: Place, images: &BTreeMap<ImageKey, Deeds<'_>>) -> Option<Judged> {
-        let sentences = images.iter().map(|(key, deeds)| (*key, self.sentence(judge, place, *key, deeds)));
+    fn site(
+        &self,
+        judge: &Judge,
+        place: Place,
+        most: u64,
+        images: &BTreeMap<ImageKey, Deeds<'_>>,
+    ) -> Option<Judged> {
+        let sentences =
+            images.iter().map(|(key, deeds)| (*key, self.sentence(judge, (place, *key), most, deeds)));
         let mut sentences: Vec<(ImageKey, Sentence)> =
             sentences.filter_map(|(key, sentence)| Some((key, sentence?))).collect();
         sentences.sort_by_key(|(key, sentence)| (sentence.class, Reverse(sentence.number), *key));
@@ -242,13 +254,20 @@ impl Rule<'_> {
     }
 
     /// The most calls that a site may keep.
-    fn most(&self, judge: &Judge, place: Place) -> u64 {
-        let is_script = || matches!(place, Place::Site(id) if judge.site(id).is_some_and(|site| interpreters::runs(site)));
+    fn most(&self, judge: &Judge, place: Place, scripts: &Interpreters) -> u64 {
+        let is_script =
+            || matches!(place, Place::Site(id) if judge.site(id).is_some_and(|site| scripts.run(site)));
         self.max_per_site.unwrap_or_else(|| if is_script() { MOST_OF_SCRIPT } else { MOST })
     }
 
     /// What one image did with one site; `None` when nothing is to be said of it.
-    fn sentence(&self, judge: &Judge, place: Place, key: ImageKey, deeds: &Deeds<'_>) -> Option<Sentence> {
+    fn sentence(
+        &self,
+        judge: &Judge,
+        (place, key): (Place, ImageKey),
+        most: u64,
+        deeds: &Deeds<'_>,
+    ) -> Option<Sentence> {
         let say = |class, number| Some(Sentence { class, number, fate: fate_of(class) });
         let growing = || matches!(place, Place::Site(id) if (self.growth)(id, key) == Growth::Growing);
         let live: u64 = deeds.groups.iter().map(|group| group.series.live()).sum();
@@ -265,7 +284,6 @@ impl Rule<'_> {
                 _ => say(Class::Allowed, kept),
             };
         }
-        let most = self.most(judge, place);
         if kept > most {
             let class = if is_steady(deeds, live) { Class::Steady } else { Class::Leak };
             return say(class, kept);

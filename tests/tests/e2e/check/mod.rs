@@ -4,6 +4,7 @@ mod bad_input;
 mod behaves;
 mod containers;
 mod corpus;
+mod impostors;
 mod services;
 mod signals;
 mod statuses;
