@@ -139,3 +139,18 @@ fn whatever_the_bytes_are() {
     assert!(names.poor.len() < 100, "{} were too much", names.poor.len());
     assert!(named > 1000, "{named} had names nevertheless");
 }
+
+#[test]
+fn a_function_whose_name_is_no_text_keeps_its_frame() {
+    let folder = Folder::new("unreadable");
+    const SOURCE: &str = ".text\n.globl main\n.type main, @function\nmain: call kXXp\nret\n.size main, .-main\n\
+        .type kXXp, @function\nkXXp: nop\nnop\nret\n.size kXXp, .-kXXp\n";
+    let Some(path) = folder.program("program", SOURCE, &["-g0"]) else { return };
+    let place = offset(&path, "kXXp");
+    let mut bytes = fs::read(&path).expect("the file");
+    let name = bytes.windows(5).position(|part| part == b"kXXp\0").expect("its name");
+    bytes[name + 1..name + 3].copy_from_slice(b"\xff\xfe");
+    fs::write(&path, bytes).expect("another name");
+    assert_eq!(function(&path, place).as_deref(), Some("k\u{fffd}\u{fffd}p"));
+    assert_eq!(function(&path, offset(&path, "main")).as_deref(), Some("main"));
+}
