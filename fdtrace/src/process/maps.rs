@@ -48,7 +48,7 @@ pub fn mappings(pid: u32) -> Vec<Mapping> {
     parse(&Text::of(pid, "maps").unwrap_or_default())
 }
 
-fn parse(maps: &[u8]) -> Vec<Mapping> {
+pub(super) fn parse(maps: &[u8]) -> Vec<Mapping> {
     lines(maps).filter_map(line).collect()
 }
 

@@ -1,6 +1,8 @@
 //! What `/proc` says of a process. A process that is gone, or that hides, leaves gaps, never errors.
 
 pub mod around;
+#[doc(hidden)]
+pub mod fuzz;
 mod maps;
 pub(crate) mod procfs;
 
