@@ -9,6 +9,7 @@ use super::{Outcome, options};
 use crate::{
     kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey},
     process::procfs::{Text, fields, number},
+    report::{self, Terminal},
     stacks::Readers,
 };
 
@@ -107,8 +108,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 fn write(arguments: &Arguments, report: &Report) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if arguments.json {
-        serde_json::to_writer(&mut out, report)?;
-        return writeln!(out);
+        return report::write_json(&mut out, report);
     }
     write_text(&mut out, report)
 }
@@ -200,6 +200,7 @@ fn hook_line(hook: &'static str, state: &State) -> HookLine {
 }
 
 fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
+    let out = &mut Terminal::new(out, false);
     writeln!(out, "Linux {}, preemption: {}", report.kernel, report.preemption)?;
     writeln!(out, "backend: {} ({})", report.backend.unwrap_or("NONE"), report.reason)?;
     writeln!(

@@ -161,9 +161,7 @@ fn print_first(arguments: &Arguments, document: &Document) -> io::Result<()> {
 fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
     if arguments.json {
-        serde_json::to_writer(&mut out, document).map_err(io::Error::from)?;
-        writeln!(out)?;
-        return out.flush();
+        return crate::report::write_json(&mut out, document);
     }
     if let Some(growth) = &document.growth {
         if arguments.watch.is_some() {

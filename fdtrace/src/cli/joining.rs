@@ -24,7 +24,7 @@ use crate::{
         words::{harmless, seconds},
     },
     stream::Origin,
-    trace::{End, Header, Reader},
+    trace::{End, Header, Reader, Unjustified},
     view::{Selection, site_id},
 };
 
@@ -90,12 +90,12 @@ impl Trace {
             length: 0,
             replay,
         };
-        trace.gather(moment_ns);
+        trace.gather(moment_ns).map_err(|error| fail(&error))?;
         Ok(trace)
     }
 
-    fn gather(&mut self, moment_ns: u64) {
-        let snapshot = self.replay.snapshot();
+    fn gather(&mut self, moment_ns: u64) -> Result<(), Unjustified> {
+        let snapshot = self.replay.snapshot()?;
         let document = self.replay.view().document(REPORT_SCHEMA, &snapshot);
         self.sites = document
             .sites
@@ -115,6 +115,7 @@ impl Trace {
         self.remarks.extend(limits(header, self.replay.end(), missed));
         self.remarks
             .extend(document.trace.incomplete.iter().map(|why| format!("the trace is not whole: {why}")));
+        Ok(())
     }
 
     /// A segment's own file is no attach, and its name says the number.

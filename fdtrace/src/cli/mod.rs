@@ -7,6 +7,7 @@ mod explain;
 mod joining;
 mod live;
 mod options;
+mod parsing;
 mod pause;
 mod reading;
 mod record;
@@ -21,6 +22,8 @@ use std::{io, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
+use crate::report::{harmless_lines, words::harmless};
+
 /// The reason for a failure, and the exit status that goes with it.
 enum Failure {
     /// Status 1: it was tried and did not work.
@@ -32,7 +35,8 @@ enum Failure {
 impl Failure {
     fn cannot_write(path: &Path, error: &io::Error) -> Self {
         let hint = if error.kind() == io::ErrorKind::AlreadyExists { " (--force replaces it)" } else { "" };
-        Self::Failed(anyhow::anyhow!("cannot write {}: {error}{hint}", path.display()))
+        let path = harmless(&path.to_string_lossy());
+        Self::Failed(anyhow::anyhow!("cannot write {path}: {error}{hint}"))
     }
 }
 
@@ -71,7 +75,7 @@ const REPORT_SCHEMA: &str = "fdtrace.report/1";
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match Arguments::parse().verb {
+    let outcome = match parsing::parse().verb {
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Live(arguments) => live::run(&arguments),
@@ -89,7 +93,8 @@ pub fn main() -> ExitCode {
 }
 
 fn fail(sentence: &str, status: u8) -> ExitCode {
-    eprintln!("fdtrace: {sentence}");
+    // What it quotes may have lines, and none of them may pass for one of ours.
+    eprintln!("fdtrace: {}", harmless_lines(sentence).replace('\n', "\n  "));
     ExitCode::from(status)
 }
 

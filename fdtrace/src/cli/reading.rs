@@ -2,7 +2,6 @@
 
 use std::{
     fs::File,
-    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -45,6 +44,10 @@ impl Reading {
         matches!(self.replay.end(), Some(End::Cut { .. } | End::Damaged { .. }))
     }
 
+    fn about(&self, error: &dyn std::fmt::Display) -> Failure {
+        Failure::Failed(anyhow::anyhow!("{}: {error}", harmless(&self.path.to_string_lossy())))
+    }
+
     /// Says on standard error how the file ended, if it did not end well.
     fn tell_end(&self) {
         let path = harmless(&self.path.to_string_lossy());
@@ -68,7 +71,7 @@ impl Reading {
 /// Reads a trace to its end, and calls `look` at each moment at which somebody looked when it was recorded.
 pub(super) fn read(
     reading: &mut Reading,
-    mut look: impl FnMut(&Replay<File>) -> io::Result<()>,
+    mut look: impl FnMut(&Replay<File>) -> anyhow::Result<()>,
 ) -> Result<Document, Failure> {
     loop {
         match reading.replay.step()? {
@@ -79,7 +82,8 @@ pub(super) fn read(
     }
     reading.bar.finish_and_clear();
     reading.tell_end();
-    let mut document = reading.replay.view().document(REPORT_SCHEMA, &reading.replay.snapshot());
+    let snapshot = reading.replay.snapshot().map_err(|error| reading.about(&error))?;
+    let mut document = reading.replay.view().document(REPORT_SCHEMA, &snapshot);
     if let Some(End::Damaged { lost, .. }) = reading.replay.end() {
         document.trace.complete = false;
         document.trace.incomplete.push(format!("the file is damaged, and {lost} events in it are lost"));
@@ -100,7 +104,7 @@ fn bar(length: u64) -> ProgressBar {
 fn moment(path: &Path) -> Result<(PathBuf, Option<Duration>), Failure> {
     let split = path.to_str().and_then(|text| text.rsplit_once('@'));
     let Some((file, until)) = split.filter(|_| !path.exists()) else { return Ok((path.to_owned(), None)) };
-    let until =
-        values::duration(until).map_err(|error| Failure::Usage(format!("{}: {error}", path.display())))?;
+    let until = values::duration(until)
+        .map_err(|error| Failure::Usage(format!("{}: {error}", harmless(&path.to_string_lossy()))))?;
     Ok((file.into(), Some(until)))
 }

@@ -109,14 +109,14 @@ fn lines(arguments: &Arguments, mut reading: Reading, out: &mut impl Write) -> O
     let interval = arguments.interval.map_or(0, nanoseconds);
     let mut next = 0;
     let last = read(&mut reading, |replay| {
-        let snapshot = replay.snapshot();
-        if snapshot.now < next {
+        if replay.now() < next {
             return Ok(());
         }
+        let snapshot = replay.snapshot()?;
         next = snapshot.now.saturating_add(interval);
         let mut document = replay.view().document(super::REPORT_SCHEMA, &snapshot);
         document.sites.truncate(arguments.text.all_rows());
-        report::write_json(out, &document)
+        Ok(report::write_json(out, &document)?)
     })?;
     // A trace that was cut off ends between two looks.
     if reading.is_cut() {

@@ -33,36 +33,52 @@ pub struct Mapping {
 
 /// What is known of handles, by address.
 #[derive(Default)]
-pub struct Details(HashMap<u64, Detail, BuildHasherDefault<CallHasher>>);
+pub struct Details {
+    by_address: HashMap<u64, Detail, BuildHasherDefault<CallHasher>>,
+    /// Bytes of all names.
+    text: usize,
+}
 
 impl Details {
     /// What is known of the handle at an address.
     #[must_use]
     pub fn get(&self, address: u64) -> Option<&Detail> {
-        self.0.get(&address)
+        self.by_address.get(&address)
     }
 
     pub(super) fn describe(&mut self, address: u64, name: Option<Arc<str>>, descriptor: Sought) {
         if name.is_none() && descriptor == Sought::NotYet {
             return;
         }
-        let detail = self.0.entry(address).or_default();
+        let detail = self.by_address.entry(address).or_default();
+        self.text += name.as_deref().map_or(0, str::len);
+        self.text -= detail.name.as_deref().map_or(0, str::len);
         (detail.name, detail.descriptor) = (name, descriptor);
     }
 
     /// Counts one more mapping of a handle that was mapped before; false when it was not.
     pub(super) fn mapped_again(&mut self, address: u64) -> bool {
-        let mapping = self.0.get_mut(&address).and_then(|detail| detail.mapping.as_mut());
+        let mapping = self.by_address.get_mut(&address).and_then(|detail| detail.mapping.as_mut());
         mapping.map(|mapping| mapping.times = mapping.times.saturating_add(1)).is_some()
     }
 
     pub(super) fn map(&mut self, address: u64, mapping: Mapping) {
-        self.0.entry(address).or_default().mapping = Some(mapping);
+        self.by_address.entry(address).or_default().mapping = Some(mapping);
     }
 
     /// Forgets a handle, and says who had mapped it.
     pub(super) fn forget(&mut self, address: u64) -> Option<Mapping> {
         // Most handles live and die unknown.
-        if self.0.is_empty() { None } else { self.0.remove(&address)?.mapping }
+        if self.by_address.is_empty() {
+            return None;
+        }
+        let gone = self.by_address.remove(&address)?;
+        self.text -= gone.name.as_deref().map_or(0, str::len);
+        gone.mapping
+    }
+
+    /// Bytes of memory that it has.
+    pub(super) fn weight(&self) -> usize {
+        self.by_address.capacity() * size_of::<(u64, Detail)>() + self.text
     }
 }

@@ -16,6 +16,7 @@ use super::{
     images::{Image, ImageId, Images},
     lifetimes::Deaths,
     sites::Sites,
+    snapshot::{GroupLives, GroupSnapshot},
     stacks::Stacks,
     table::{Handle, Table},
 };
@@ -115,6 +116,24 @@ impl Fold {
             Event::Fact(fact) => self.learn(*fact),
             Event::Look(vitals) => self.vitals = *vitals,
         }
+    }
+
+    /// Bytes of memory that it has, and that a snapshot of it takes.
+    #[must_use]
+    pub fn weight(&self) -> u64 {
+        /// A group, its key, and what snapshots have of it.
+        const GROUP: usize = size_of::<Group>()
+            + size_of::<((ImageId, Call, bool), GroupId)>()
+            + size_of::<GroupSnapshot>()
+            + size_of::<GroupLives>();
+        let groups = self.groups.capacity() * GROUP + self.errors.len() * size_of::<[u64; 4]>();
+        let parts = [self.table.weight(), self.images.weight(), self.sites.weight(), self.details.weight()];
+        (groups + parts.into_iter().sum::<usize>()) as u64
+    }
+
+    /// How many groups there are, those included that wait to be used again.
+    pub(crate) const fn group_slots(&self) -> u64 {
+        self.groups.len() as u64
     }
 
     /// Applies a batch, waiting for the table's memory once for all of it.
@@ -275,7 +294,7 @@ impl Fold {
         match fact {
             Fact::Identity(key, identity) => {
                 if let Some(image) = self.images.find(key).or_else(|| self.images.begin_before(key)) {
-                    self.images.get_mut(image).identity = Some(identity);
+                    self.images.identify(image, identity);
                 }
             }
             Fact::Site(site) => self.sites.define(site),

@@ -29,6 +29,14 @@ pub struct Image {
     pub(super) groups: Vec<u32>,
 }
 
+impl Image {
+    /// Bytes of its names and paths.
+    fn text(&self) -> usize {
+        let identity = self.identity.as_ref().map_or(0, |identity| identity.weight());
+        self.path.as_ref().map_or(0, Vec::len) + identity
+    }
+}
+
 /// All images that still matter.
 #[derive(Default)]
 pub(super) struct Images {
@@ -36,6 +44,8 @@ pub(super) struct Images {
     free: Vec<ImageId>,
     current: HashMap<u32, ImageId, BuildHasherDefault<CallHasher>>,
     by_key: HashMap<ImageKey, ImageId, BuildHasherDefault<CallHasher>>,
+    /// Bytes of all names and paths.
+    text: usize,
 }
 
 impl Images {
@@ -72,6 +82,7 @@ impl Images {
             self.current.insert(key.tgid, id);
             return id;
         }
+        self.text += path.as_ref().map_or(0, Vec::len);
         let image =
             Image { key, space: key, comm, path, identity: None, ended: false, live: 0, groups: Vec::new() };
         let id = if let Some(id) = self.free.pop() {
@@ -95,8 +106,26 @@ impl Images {
         let id = self.begin(child, Some(comm), None);
         if let Some((space, path, identity)) = space {
             let image = self.get_mut(id);
+            let before = image.text();
             (image.space, image.path, image.identity) = (space, path, identity);
+            let now = image.text();
+            self.text = self.text + now - before;
         }
+    }
+
+    /// Says what an image is.
+    pub(super) fn identify(&mut self, id: ImageId, identity: Arc<Identity>) {
+        let image = self.get_mut(id);
+        let before = image.text();
+        image.identity = Some(identity);
+        let now = image.text();
+        self.text = self.text + now - before;
+    }
+
+    /// Bytes of memory that it has.
+    pub(super) fn weight(&self) -> usize {
+        let keys = self.by_key.capacity() + self.current.capacity();
+        self.images.capacity() * size_of::<Image>() + keys * size_of::<(ImageKey, ImageId)>() + self.text
     }
 
     /// What a process runs now ends; says which image that was.
@@ -108,7 +137,10 @@ impl Images {
 
     /// Forgets an image that ended and of which nothing lives.
     pub(super) fn forget(&mut self, id: ImageId) {
-        self.by_key.remove(&self.images[id as usize].key);
+        let image = &mut self.images[id as usize];
+        self.by_key.remove(&image.key);
+        self.text -= image.text();
+        (image.path, image.identity) = (None, None);
         self.free.push(id);
     }
 }

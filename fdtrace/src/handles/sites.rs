@@ -26,6 +26,8 @@ pub struct Sites {
     pending: HashMap<(ImageKey, Call), (Counts, Deaths)>,
     /// What belongs to no site.
     unplaced: Counts,
+    /// Bytes of all chains as they are shown, where no frame is shared.
+    shown: usize,
 }
 
 impl Sites {
@@ -52,9 +54,17 @@ impl Sites {
         sum
     }
 
+    /// Bytes of memory that it has, and that a document of it takes.
+    pub(super) fn weight(&self) -> usize {
+        self.sites.capacity() * size_of::<(u64, SiteSums)>()
+            + self.pending.capacity() * size_of::<((ImageKey, Call), (Counts, Deaths))>()
+            + self.shown
+    }
+
     pub(super) fn define(&mut self, site: Arc<Site>) {
-        let id = site.id;
-        self.sites.entry(id).or_default().site = Some(site);
+        self.shown += site.weight();
+        let known = &mut self.sites.entry(site.id).or_default().site;
+        self.shown -= known.replace(site).map_or(0, |before| before.weight());
     }
 
     pub(super) fn close(

@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{Births, Counts, Deaths, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
-use crate::stream::{self, Call, Cause, Described, Fact, Identity, ImageKey, Sought, Vitals};
+use crate::stream::{self, Call, Cause, Described, Fact, Identity, ImageKey, Site, Sought, Vitals};
 
 /// How many kinds of handles can be told apart.
 pub const KIND_SLOTS: usize = 16;
@@ -174,6 +174,22 @@ impl Snapshot {
             existing: fold.existing(),
             existing_by: Vec::new(),
         }
+    }
+
+    /// Bytes of memory that a document of it takes, which shares no text: neither those of a process that has many groups,
+    /// nor the chains that map what others opened.
+    pub(crate) fn weight_of_a_document(&self) -> u64 {
+        const ROW: usize = 512;
+        let chain =
+            |id: u64| self.sites.get(&id).and_then(|sums| sums.site.as_deref()).map_or(0, Site::weight);
+        let group = |group: &GroupSnapshot| {
+            let names = group.oldest.iter().map(|old| old.name.as_deref().map_or(0, str::len));
+            let mapped = group.mapped_by.iter().map(|by| ROW + by.site.map_or(0, chain));
+            ROW + group.identity.weight() + names.chain(mapped).sum::<usize>()
+        };
+        let sites = self.sites.keys().map(|id| ROW + chain(*id));
+        let existing = self.existing_by.iter().map(|(_, identity, _)| ROW + identity.comm.len());
+        self.groups.iter().map(group).chain(sites).chain(existing).map(|bytes| bytes as u64).sum()
     }
 
     /// Adds what was found out about single handles since.

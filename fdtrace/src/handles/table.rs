@@ -62,6 +62,11 @@ impl Table {
         self.live == 0
     }
 
+    /// Bytes of memory that it has.
+    pub(super) const fn weight(&self) -> usize {
+        self.slots.capacity() * size_of::<Slot>()
+    }
+
     /// The handle at an address.
     #[must_use]
     pub fn get(&self, address: u64) -> Option<Handle> {

@@ -281,7 +281,9 @@ fn find_cgroup(wanted: &Path) -> Result<(u64, u32)> {
     } else {
         root.join(wanted.strip_prefix("/").unwrap_or(wanted))
     };
-    let missing = |error| Error::Filter(format!("there is no cgroup {}: {error}", path.display()));
+    let missing = |error| {
+        Error::Filter(format!("there is no cgroup {}: {error}", path.to_string_lossy().escape_debug()))
+    };
     let id = std::fs::metadata(&path).map_err(missing)?.ino();
     let level = path.strip_prefix(&root).map_or(0, |below| below.components().count());
     Ok((id, u32::try_from(level).unwrap_or(u32::MAX)))

@@ -8,7 +8,7 @@ use std::{
 use crate::{
     handles::{Fold, Snapshot},
     stream::{Event, Fact},
-    trace::{End, Error, Header, Reader},
+    trace::{End, Error, Header, Reader, Unjustified, allowance},
     view::{Selection, Session, View},
 };
 
@@ -25,6 +25,8 @@ pub struct Replay<R> {
     /// That moment has passed: what is found out later is still true of it, what happens later is not.
     passed: bool,
     looked: bool,
+    /// Groups that were looked at, each time that one was.
+    seen: u64,
 }
 
 /// What reading came to.
@@ -64,6 +66,7 @@ impl<R: Read> Replay<R> {
             until,
             passed: false,
             looked: false,
+            seen: 0,
         })
     }
 
@@ -91,6 +94,12 @@ impl<R: Read> Replay<R> {
         self.passed
     }
 
+    /// The time of the last event, `CLOCK_MONOTONIC` in ns.
+    #[must_use]
+    pub const fn now(&self) -> u64 {
+        self.now
+    }
+
     /// The live handles at this moment, one by one.
     #[must_use]
     pub const fn fold(&self) -> &Fold {
@@ -104,9 +113,16 @@ impl<R: Read> Replay<R> {
     }
 
     /// All that is known at this moment.
-    #[must_use]
-    pub fn snapshot(&self) -> Snapshot {
-        Snapshot::of(&self.fold, self.now, self.view.selection().min_age_ns)
+    ///
+    /// # Errors
+    /// When a document of it would be larger than the bytes that were read justify.
+    pub fn snapshot(&self) -> Result<Snapshot, Unjustified> {
+        let snapshot = Snapshot::of(&self.fold, self.now, self.view.selection().min_age_ns);
+        let bytes = self.position();
+        match snapshot.weight_of_a_document() <= allowance::memory(bytes) {
+            true => Ok(snapshot),
+            false => Err(Unjustified { bytes }),
+        }
     }
 
     /// Reads some more, at most to the next look.
@@ -126,13 +142,24 @@ impl<R: Read> Replay<R> {
         }
         self.looked &= self.batch.iter().all(is_finding);
         self.fold.apply_all(&mut self.batch);
-        if let Some(rest) = rest {
-            self.batch = rest;
+        self.batch.extend(rest.into_iter().flatten());
+        if self.fold.weight() + self.view.weight() + self.reader.weight() > allowance::memory(self.position())
+        {
+            self.reader.refuse();
+            self.batch.clear();
+        }
+        if look.is_some() && self.may_look() {
             self.looked = true;
             self.view.look(&Snapshot::brief(&self.fold, self.now));
             return Ok(Step::Look);
         }
         Ok(Step::More)
+    }
+
+    /// Whether the bytes that were read justify another look. A history has fewer points without it.
+    fn may_look(&mut self) -> bool {
+        self.seen = self.seen.saturating_add(self.fold.group_slots());
+        self.seen <= allowance::looking(self.position())
     }
 
     fn leave_out_what_is_late(&mut self) {
@@ -418,7 +445,8 @@ mod tests {
             let mut replay = Replay::new(file.as_slice(), Selection::default(), None).unwrap();
             while replay.step().unwrap() != Step::Done {}
             assert_eq!(replay.end(), Some(&End::Complete));
-            let replayed = serde_json::to_value(replay.view().document("x", &replay.snapshot())).unwrap();
+            let replayed =
+                serde_json::to_value(replay.view().document("x", &replay.snapshot().unwrap())).unwrap();
             let difference = difference(&live(&stream.events, &header), &replayed, "");
             assert_eq!(difference, None, "seed {seed}");
             assert!(!replayed["sites"].as_array().unwrap().is_empty());

@@ -13,6 +13,7 @@ use super::{
     Document, Handles, Process, Site, Style, Trace,
     chain::place,
     shares,
+    terminal::Terminal,
     text::{headline, losses, paint},
     words::{at_least, counted, harmless, number},
 };
@@ -206,9 +207,7 @@ impl<'a> Sum<'a> {
 /// # Errors
 /// When the output cannot be written.
 pub fn write_json(out: &mut impl Write, table: &Table) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, table)?;
-    out.write_all(b"\n")?;
-    out.flush()
+    super::json::write(out, table)
 }
 
 /// Writes a table as text.
@@ -216,6 +215,7 @@ pub fn write_json(out: &mut impl Write, table: &Table) -> io::Result<()> {
 /// # Errors
 /// When the output cannot be written.
 pub fn write_text(out: &mut impl Write, table: &Table, style: Style) -> io::Result<()> {
+    let out = &mut Terminal::new(out, style.color);
     writeln!(out, "{}", paint(style, "1", &headline(&table.trace, &table.handles, style)))?;
     let columns = Columns::of(table, style);
     if !table.rows.is_empty() {

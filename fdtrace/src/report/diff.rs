@@ -12,6 +12,7 @@ use super::{
     Document, Handles, KernelFrame, Process, Site, Style, Trace, UserFrame,
     chain::{self, place},
     name_id,
+    terminal::Terminal,
     text::{at_the_end, paint, processes},
     words::{change, counted, harmless, number},
 };
@@ -187,9 +188,7 @@ fn signed(count: u64) -> i64 {
 /// # Errors
 /// When the output cannot be written.
 pub fn write_json(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, difference)?;
-    out.write_all(b"\n")?;
-    out.flush()
+    super::json::write(out, difference)
 }
 
 /// Writes a difference as text: what grew most comes first, and is named once more at the end.
@@ -197,6 +196,7 @@ pub fn write_json(out: &mut impl Write, difference: &Difference) -> io::Result<(
 /// # Errors
 /// When the output cannot be written.
 pub fn write_text(out: &mut impl Write, difference: &Difference, style: Style) -> io::Result<()> {
+    let out = &mut Terminal::new(out, style.color);
     for (word, side) in [("before:", &difference.before), ("after: ", &difference.after)] {
         writeln!(
             out,

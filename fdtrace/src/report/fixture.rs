@@ -90,3 +90,33 @@ pub(super) fn written(write: impl FnOnce(&mut Vec<u8>) -> std::io::Result<()>) -
     write(&mut out).expect("a vector takes everything");
     String::from_utf8(out).expect("the formats are text")
 }
+
+/// Names that nobody would choose who means well.
+pub(in crate::report) const HOSTILE: [&str; 12] = [
+    "\u{1b}[2J\u{1b}]0;title\u{7}",
+    "a\nfdtrace: no leak\r\tb",
+    "\u{9b}31m\u{85}\u{90}",
+    "gpj.\u{202e}exe\u{202c}\u{2066}\u{2069}\u{200f}\u{61c}",
+    "line\u{2028}paragraph\u{2029}end",
+    "zero\u{200b}\u{200d}\u{2060}\u{feff}width\u{ad}",
+    "tag\u{e0001}\u{e0041}\u{e007f}",
+    "no\u{fffe}char\u{ffff}acter\u{fdd0}\u{1ffff}",
+    "]]><script>&amp;\"'</title>--><![CDATA[",
+    "\u{0}\u{1}\u{8}\u{b}\u{c}\u{e}\u{1f}\u{7f}",
+    "\u{fff9}\u{fffb}\u{180e}\u{3164}\u{34f}",
+    "lost \u{fffd} bytes; # 5",
+];
+
+/// Gives everything at a site that has a name this one.
+pub(in crate::report) fn rename(site: &mut Site, name: &str) {
+    for process in &mut site.processes {
+        (process.comm, process.exe, process.cgroup) = (name.to_owned(), name.to_owned(), name.to_owned());
+    }
+    site.kernel_stack.iter_mut().for_each(|frame| name.clone_into(&mut frame.symbol));
+    site.examples.iter_mut().for_each(|example| name.clone_into(&mut example.name));
+    for frame in &mut site.user_stack {
+        (frame.symbol, frame.module) = (Some(name.to_owned()), Some(name.to_owned()));
+        (frame.file, frame.build_id) = (Some(name.to_owned()), Some(name.to_owned()));
+        frame.line = Some(7);
+    }
+}

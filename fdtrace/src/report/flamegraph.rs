@@ -91,4 +91,17 @@ mod tests {
         );
         assert!(svg.contains("<title>all (16 handles, 100%)</title>"), "every line counts: {svg}");
     }
+
+    #[test]
+    fn every_name_is_in_well_formed_xml() {
+        for name in HOSTILE {
+            let mut hostile = site("a", 3);
+            rename(&mut hostile, name);
+            let text = svg(vec![hostile], Weight::Live);
+            // Their document type is all that this one has.
+            let options =
+                roxmltree::ParsingOptions { allow_dtd: true, ..roxmltree::ParsingOptions::default() };
+            roxmltree::Document::parse_with_options(&text, options).expect("XML");
+        }
+    }
 }

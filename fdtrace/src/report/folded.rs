@@ -3,7 +3,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::{Document, Site, chain, shares::shares, words::is_invisible};
+use super::{Document, Site, chain, shares::shares, words::steers};
 
 /// Which handles count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,10 +87,7 @@ fn one_word(name: &str) -> String {
 
 /// What ends a line somewhere, steers a terminal, or may not be in XML.
 fn breaks_a_line(character: char) -> bool {
-    character.is_control()
-        || character.is_whitespace()
-        || is_invisible(character)
-        || matches!(character, '\u{fffe}' | '\u{ffff}')
+    character.is_whitespace() || steers(character)
 }
 
 #[cfg(test)]

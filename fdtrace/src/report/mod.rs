@@ -14,6 +14,7 @@ mod json;
 mod pprof;
 mod rebuilt;
 mod shares;
+mod terminal;
 mod text;
 pub mod words;
 
@@ -28,7 +29,8 @@ pub use document::{
 };
 pub use flamegraph::write as write_flamegraph;
 pub use folded::{Weight, write as write_folded};
-pub use json::write as write_json;
+pub use json::{pretty as write_pretty_json, write as write_json};
 pub use pprof::write as write_pprof;
 pub use rebuilt::name_id;
+pub use terminal::{Terminal, lines as harmless_lines};
 pub use text::{Style, write as write_text};

@@ -7,6 +7,7 @@ use std::{
 
 use super::{
     Document, Example, Fastest, Handles, Own, Process, Site, Trace, Verdict, chain,
+    terminal::Terminal,
     words::{at_least, bytes, change, counted, harmless, number, process, rate, seconds, span},
 };
 
@@ -40,6 +41,7 @@ const SHORT_LINE: usize = 84;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    let out = &mut Terminal::new(out, style.color);
     writeln!(out, "{}", paint(style, "1", &headline(&document.trace, &document.handles, style)))?;
     if !document.sites.is_empty() {
         let second = if style.finished { "ALLOCATED" } else { "CHANGE" };
@@ -78,7 +80,7 @@ pub(super) fn at_the_end(trace: &Trace, handles: &Handles) -> String {
 }
 
 fn where_from(trace: &Trace) -> String {
-    format!("({} backend, Linux {})", trace.backend, harmless(&trace.kernel))
+    format!("({} backend, Linux {})", harmless(&trace.backend), harmless(&trace.kernel))
 }
 
 fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> io::Result<()> {

@@ -80,11 +80,11 @@ pub fn process(comm: &str, pid: u32) -> String {
     if comm.is_empty() { format!("process {pid}") } else { format!("{} ({pid})", harmless(comm)) }
 }
 
-/// Names come from other processes: nothing in them may steer a terminal.
+/// Names come from other processes: nothing in them may steer a terminal, hide, or end a line.
 #[must_use]
 pub fn harmless(name: &str) -> String {
     name.chars().fold(String::with_capacity(name.len()), |mut text, character| {
-        if character.is_control() || is_invisible(character) {
+        if steers(character) {
             text.extend(character.escape_default());
         } else {
             text.push(character);
@@ -93,9 +93,31 @@ pub fn harmless(name: &str) -> String {
     })
 }
 
-/// Characters that change the direction of writing, or take no room.
-pub(super) const fn is_invisible(character: char) -> bool {
-    matches!(character, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
+/// Characters that command a terminal, change the direction of writing, take no room, end a line in some places, or are
+/// none: what XML cannot carry is among them.
+pub(crate) const fn steers(character: char) -> bool {
+    character as u32 & 0xfffe == 0xfffe
+        || matches!(
+            character,
+            '\0'..='\u{1f}'
+                | '\u{7f}'..='\u{9f}'
+                | '\u{ad}' | '\u{34f}' | '\u{61c}'
+                | '\u{115f}'..='\u{1160}'
+                | '\u{17b4}'..='\u{17b5}'
+                | '\u{180b}'..='\u{180f}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{3164}'
+                | '\u{fdd0}'..='\u{fdef}'
+                | '\u{fe00}'..='\u{fe0f}'
+                | '\u{feff}'
+                | '\u{ffa0}'
+                | '\u{fff0}'..='\u{fffb}'
+                | '\u{1bca0}'..='\u{1bca3}'
+                | '\u{1d173}'..='\u{1d17a}'
+                | '\u{e0000}'..='\u{e0fff}'
+        )
 }
 
 #[cfg(test)]
@@ -126,6 +148,10 @@ mod tests {
     fn names_cannot_steer_a_terminal() {
         assert_eq!(harmless("a\x1b[2Jb\n"), "a\\u{1b}[2Jb\\n");
         assert_eq!(harmless("gpj.\u{202e}exe"), "gpj.\\u{202e}exe");
-        assert_eq!(harmless("grüße"), "grüße");
+        assert_eq!(harmless("a\u{2028}b\u{61c}\u{e0041}\u{feff}"), "a\\u{2028}b\\u{61c}\\u{e0041}\\u{feff}");
+        assert_eq!(harmless("\u{fffe}\u{ffff}\u{10ffff}\u{9b}"), "\\u{fffe}\\u{ffff}\\u{10ffff}\\u{9b}");
+        for word in ["grüße", "обработчик", "日本語", "a\u{fffd}", "שלום"] {
+            assert_eq!(harmless(word), word);
+        }
     }
 }

@@ -47,6 +47,30 @@ pub struct Identity {
     pub cgroup: String,
 }
 
+impl Identity {
+    /// Bytes of its texts.
+    pub(crate) const fn weight(&self) -> usize {
+        self.comm.len() + self.exe.len() + self.cgroup.len()
+    }
+}
+
+impl UserFrame {
+    /// Bytes of memory that one takes.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = [&self.symbol, &self.module, &self.build_id, &self.file];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+}
+
+impl Site {
+    /// Bytes of memory that one takes where it shares nothing with others.
+    pub(crate) fn weight(&self) -> usize {
+        let kernel = self.kernel.iter().map(|frame| size_of::<KernelFrame>() + frame.symbol.len());
+        let user = self.user.frames.iter().map(|frame| frame.weight());
+        size_of::<Self>() + kernel.chain(user).sum::<usize>()
+    }
+}
+
 /// A place in programs that allocates handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {

@@ -27,6 +27,9 @@ pub enum Damage {
     /// There is more of something than any file may have.
     #[error("there are too many {0}")]
     TooMany(&'static str),
+    /// It asks for more memory or work than its bytes justify.
+    #[error("it asks for more memory than so many bytes justify")]
+    Unjustified,
     /// Text is not UTF-8.
     #[error("text is not UTF-8")]
     Text,

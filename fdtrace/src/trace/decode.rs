@@ -4,8 +4,8 @@ use super::{
     bytes::{Bytes, Damage},
     facts::{Dictionary, address, existing, process},
     format::{
-        ALLOC, Bases, COLUMNS, MAX_ENTRIES, RECENT, RECENT_CODE, RELEASE, alloc, call, column, figures, open,
-        record, release,
+        ALLOC, Bases, COLUMNS, MAX_ENTRIES, MAX_TEXT, RECENT, RECENT_CODE, RELEASE, alloc, call, column,
+        figures, open, record, release,
     },
 };
 use crate::stream::{
@@ -35,6 +35,11 @@ impl Decoder {
     /// Begins a block.
     pub(super) fn begin_block(&mut self) {
         self.dictionary.spoken = 0;
+    }
+
+    /// Bytes of memory that its tables have.
+    pub(super) fn weight(&self) -> u64 {
+        (self.dictionary.weight() + self.tables.weight()) as u64
     }
 
     /// The time of the last event that has one.
@@ -186,6 +191,12 @@ pub(super) struct Tables {
 }
 
 impl Tables {
+    fn weight(&self) -> usize {
+        self.slots.len() * size_of::<Slot>()
+            + self.groups.len() * size_of::<Group>()
+            + self.calls.len() * size_of::<Call>()
+    }
+
     fn clear(&mut self) {
         self.slots.clear();
         self.groups.clear();
@@ -437,7 +448,11 @@ fn cut(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
 fn exec(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
     let (time, tgid) = moment(&mut bytes, bases)?;
     let comm = name(&mut bytes)?;
-    Ok(Event::Exec { time, tgid, comm, path: bytes.bytes()?.to_vec() })
+    let path = bytes.bytes()?;
+    if path.len() > MAX_TEXT {
+        return Err(Damage::TooLong);
+    }
+    Ok(Event::Exec { time, tgid, comm, path: path.to_vec() })
 }
 
 fn exit(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {

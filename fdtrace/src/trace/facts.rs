@@ -210,6 +210,10 @@ impl Dictionary {
         self.text = 0;
     }
 
+    pub(super) const fn weight(&self) -> usize {
+        self.text
+    }
+
     pub(super) fn define_string(&mut self, bytes: Bytes<'_>) -> Result<(), Damage> {
         let text = std::str::from_utf8(bytes.0).map_err(|_| Damage::Text)?;
         if text.len() > MAX_TEXT {
@@ -244,7 +248,7 @@ impl Dictionary {
         let offset = bytes.number()?;
         let line = maybe_short(&mut bytes)?;
         let frame = UserFrame { symbol, module, build_id, offset, file, line, inlined };
-        self.keep(weight(&frame))?;
+        self.keep(frame.weight())?;
         self.user.push(Arc::new(frame));
         Ok(())
     }
@@ -322,6 +326,9 @@ impl Dictionary {
         let kind = Kind::from_number(bytes.byte()?);
         let flags = bytes.byte()?;
         let name = (flags & NAMED != 0).then(|| bytes.text()).transpose()?;
+        if name.is_some_and(|name| name.len() > MAX_TEXT) {
+            return Err(Damage::TooLong);
+        }
         self.speak(name.map_or(0, str::len))?;
         let descriptor = match (flags & SOUGHT != 0, flags & HELD != 0) {
             (_, true) => Sought::Found(process(&mut bytes, bases)?, bytes.short()?),
@@ -373,10 +380,4 @@ fn maybe_short(bytes: &mut Bytes<'_>) -> Result<Option<u32>, Damage> {
 fn frame_count(bytes: &mut Bytes<'_>) -> Result<usize, Damage> {
     let count = bytes.count()?;
     if count > MAX_FRAMES { Err(Damage::Range) } else { Ok(count) }
-}
-
-/// Memory of a frame.
-fn weight(frame: &UserFrame) -> usize {
-    let texts = [&frame.symbol, &frame.module, &frame.build_id, &frame.file];
-    size_of::<UserFrame>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
 }

@@ -6,6 +6,7 @@
 //! it, the same ones for the same call. The addresses of a chain mean nothing once its process is gone, so
 //! [`crate::stream::Event::Stack`] is not kept either; sites say what the addresses meant.
 
+pub(crate) mod allowance;
 mod block;
 mod bytes;
 mod decode;
@@ -20,6 +21,7 @@ mod tables;
 mod tests;
 mod writer;
 
+pub use allowance::Unjustified;
 pub use bytes::Damage;
 pub use file::{create, rotate, rotated};
 pub use format::VERSION;

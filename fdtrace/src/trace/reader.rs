@@ -3,6 +3,7 @@ use std::io::{self, Read};
 use zstd::bulk::Decompressor;
 
 use super::{
+    allowance,
     block::{FRAME, Frame, matches},
     bytes::Damage,
     decode::{Columns, Decoder},
@@ -83,6 +84,8 @@ pub struct Reader<R> {
     raw: Vec<u8>,
     decompressor: Decompressor<'static>,
     decoder: Decoder,
+    /// Bytes that were unpacked.
+    unpacked: u64,
     block: Option<Block>,
     damage: Option<(u64, Damage)>,
     /// Events lost to damage, and those of them that no gap tells of yet.
@@ -117,6 +120,7 @@ impl<R: Read> Reader<R> {
             raw: Vec::new(),
             decompressor: Decompressor::new()?,
             decoder: Decoder::default(),
+            unpacked: 0,
             block: None,
             damage: None,
             lost: 0,
@@ -282,6 +286,10 @@ impl<R: Read> Reader<R> {
         if !matches(&self.stored, frame.checksum) {
             return Err(Damage::Checksum);
         }
+        self.unpacked += u64::from(frame.raw);
+        if self.unpacked > allowance::memory(self.position + frame.stored as u64) {
+            return Err(Damage::Unjustified);
+        }
         self.raw.clear();
         if frame.flags & flag::STORED != 0 {
             self.raw.extend_from_slice(&self.stored);
@@ -301,6 +309,10 @@ impl<R: Read> Reader<R> {
         block.events = block.events.saturating_sub((events.len() - before) as u64);
         match result {
             Err(damage) => self.damaged(block.at, damage, block.events),
+            Ok(()) if self.weight() > allowance::memory(self.position) => {
+                self.damaged(block.at, Damage::Unjustified, block.events);
+                self.decoder = Decoder::default();
+            }
             Ok(()) => {
                 block.left = columns.left();
                 self.block = Some(block).filter(|block| block.left[column::TAGS] > 0);
@@ -318,6 +330,18 @@ impl<R: Read> Reader<R> {
         }
         self.finish(End::Complete);
         Ok(())
+    }
+
+    /// Bytes of memory that it needs to go on.
+    pub(crate) fn weight(&self) -> u64 {
+        self.decoder.weight()
+    }
+
+    /// Reads no further: what was made of what is read so far is more than it justifies.
+    pub(crate) fn refuse(&mut self) {
+        let lost = self.block.take().map_or(0, |block| block.events);
+        self.damaged(self.position, Damage::Unjustified, lost);
+        self.finish(End::Cut { at: self.position });
     }
 
     /// Notes that a block is wrong; only the first one is told.

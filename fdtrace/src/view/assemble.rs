@@ -93,6 +93,11 @@ impl View {
         &self.selection
     }
 
+    /// Bytes of memory that its histories have.
+    pub(crate) fn weight(&self) -> u64 {
+        ((self.sites.len() + self.processes.len()) * (size_of::<(u64, ImageKey)>() + History::WEIGHT)) as u64
+    }
+
     /// Remembers how many handles lived where at this moment; from a snapshot that is not brief, also how old they are
     /// in each image.
     pub fn look(&mut self, snapshot: &Snapshot) {

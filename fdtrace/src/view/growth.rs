@@ -25,6 +25,9 @@ impl Default for History {
 
 impl History {
     /// One more look: when (ns), and how many.
+    /// Bytes of memory that one has at most.
+    pub(super) const WEIGHT: usize = size_of::<Self>() + 2 * MEMORY * size_of::<(u64, u64)>();
+
     pub(super) fn push(&mut self, now: u64, live: u64) {
         self.before = self.latest.1;
         self.latest = (now, live);

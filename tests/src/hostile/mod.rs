@@ -3,7 +3,9 @@
 //! Each has a name and does one thing. All run, and open a file now and then; what is false is what their files say.
 
 mod dwarf;
+pub mod names;
 mod program;
+pub mod trace;
 
 use std::{
     fs,

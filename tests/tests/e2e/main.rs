@@ -15,6 +15,7 @@ mod counting;
 mod crowded;
 mod explain;
 mod following;
+mod hostile;
 mod hunting;
 mod leaving;
 mod losses;

@@ -100,9 +100,7 @@ struct SuppressionLine<'a> {
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
-    serde_json::to_writer(&mut *out, &document(findings))?;
-    out.write_all(b"\n")?;
-    out.flush()
+    crate::report::write_json(out, &document(findings))
 }
 
 fn document(findings: &Findings) -> CheckDocument<'_> {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     check::{Class, Finding, Findings, Verdict},
-    report::{Style, words::harmless},
+    report::{Style, harmless_lines, words::harmless},
 };
 
 /// What the tests are called together.
@@ -52,7 +52,7 @@ fn run(findings: &Findings, time: Duration) -> io::Result<TestCase> {
         None => TestCaseStatus::success(),
         Some(kind) => {
             let text = written(|out| text::write(out, findings, STYLE))?;
-            not_passed(kind, &sentence::headline(findings), findings.verdict.name(), text)
+            not_passed(kind, &sentence::headline(findings), findings.verdict.name(), &text)
         }
     };
     let command = findings.command.argv.join(" ");
@@ -65,14 +65,17 @@ fn run(findings: &Findings, time: Duration) -> io::Result<TestCase> {
 fn leak(findings: &Findings, finding: &Finding) -> io::Result<TestCase> {
     let text = written(|out| text::write_leak(out, findings, finding, STYLE))?;
     let message = sentence::of_site(findings, finding);
-    let status = not_passed(NonSuccessKind::Failure, &message, Class::Leak.name(), text);
-    let mut case = TestCase::new(format!("{} {}", finding.site.origin, sentence::at(finding)), status);
+    let status = not_passed(NonSuccessKind::Failure, &message, Class::Leak.name(), &text);
+    let name = format!("{} {}", finding.site.origin, sentence::at(finding));
+    let mut case = TestCase::new(harmless_lines(&name), status);
     case.set_classname("fdtrace.leak");
     Ok(case)
 }
 
-fn not_passed(kind: NonSuccessKind, message: &str, class: &str, text: String) -> TestCaseStatus {
+fn not_passed(kind: NonSuccessKind, message: &str, class: &str, text: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
+    // XML cannot carry all characters, not even as references.
+    let (message, text) = (harmless_lines(message), harmless_lines(text));
     status.set_message(message).set_type(class).set_description(XmlString::new(text));
     status
 }
@@ -86,7 +89,7 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Str
 #[cfg(test)]
 mod tests {
     use super::{super::fixture::*, *};
-    use crate::report::fixture;
+    use crate::report::fixture::{self, HOSTILE, rename};
 
     fn xml(findings: &Findings) -> String {
         fixture::written(|out| write(out, findings))
@@ -129,6 +132,26 @@ mod tests {
         let mut findings = findings(Verdict::Clean, Vec::new());
         findings.command.argv = vec!["\"<a>\x1b[2J\u{1}".to_owned()];
         let text = xml(&findings);
+        roxmltree::Document::parse(&text).expect("XML");
         assert!(text.contains("&quot;&lt;a&gt;\\u{1b}[2J\\u{1}"), "{text}");
+    }
+
+    #[test]
+    fn every_name_is_in_well_formed_xml() {
+        for name in HOSTILE {
+            let mut findings = all_sorts();
+            findings.command.argv = vec![name.to_owned()];
+            findings.doubts.push(name.to_owned());
+            for finding in &mut findings.sites {
+                rename(&mut finding.site, name);
+                finding.suppressed_by = Some(name.to_owned());
+                finding.images.iter_mut().for_each(|image| image.comm = name.to_owned());
+            }
+            let text = xml(&findings);
+            let parsed = roxmltree::Document::parse(&text).expect("XML");
+            assert!(parsed.descendants().any(|node| node.has_tag_name("failure")));
+            let shown = text.replace('\n', "");
+            assert!(!shown.chars().any(crate::report::words::steers), "{name:?}: {text}");
+        }
     }
 }

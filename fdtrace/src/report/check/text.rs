@@ -9,7 +9,7 @@ use super::{
 use crate::{
     check::{Also, Class, Ended, Finding, Findings, KeptBy, Verdict},
     report::{
-        Example, Lost, Style, UserFrame,
+        Example, Lost, Style, Terminal, UserFrame,
         chain::{self, file_name},
         text::paint,
         words::{self, counted, harmless, number},
@@ -30,6 +30,7 @@ const NAMED: usize = 3;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let out = &mut Terminal::new(out, style.color);
     let code = match findings.verdict {
         Verdict::Clean => "32",
         Verdict::Leak => "1;31",

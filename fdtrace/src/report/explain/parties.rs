@@ -6,6 +6,7 @@ use super::{
     Document,
     document::{PartyLine, SharerLine},
 };
+use crate::report::Terminal;
 use crate::report::words::{counted, harmless, number};
 
 /// The most rows of a screen.
@@ -18,6 +19,7 @@ const ID: usize = 12;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document) -> io::Result<()> {
+    let out = &mut Terminal::new(out, false);
     let Some(first) = document.groups.first() else { return writeln!(out, "No process holds such handles.") };
     let (handles, hidden) = (counted(document.handles.total, "handle"), number(document.handles.hidden));
     writeln!(out, "{handles}, {hidden} hidden; what two groups share counts in both")?;

@@ -6,6 +6,7 @@ use super::{
     Document,
     document::{Hidden, SiteLine, TraceLine},
 };
+use crate::report::Terminal;
 use crate::report::words::{harmless, number};
 
 /// The most groups that are shown, and the most sites of each.
@@ -17,7 +18,8 @@ const SITES: usize = 3;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, trace: &TraceLine) -> io::Result<()> {
-    let clock = |time: &str| time.get(11..19).unwrap_or_default().to_owned();
+    let out = &mut Terminal::new(out, false);
+    let clock = |time: &str| harmless(time.get(11..19).unwrap_or_default());
     writeln!(
         out,
         "by the trace {}, from {} to {} UTC: {} handles are allocated in it, {} are older, {} unknown to it",

@@ -10,6 +10,7 @@ use super::{
 };
 use crate::report::{
     Style,
+    terminal::Terminal,
     words::{bytes, counted, harmless, number, span},
 };
 
@@ -33,6 +34,7 @@ const REASONS: usize = 3;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
+    let out = &mut Terminal::new(out, style.color);
     headline(out, document, style)?;
     if document.focus.is_empty() {
         let mut holders = Vec::new();

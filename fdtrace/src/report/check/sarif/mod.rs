@@ -50,9 +50,7 @@ const ALSO: [(AlsoKind, &str); 7] = [
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, findings: &Findings, root: &Path) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &log(findings, &Root::new(root)))?;
-    out.write_all(b"\n")?;
-    out.flush()
+    crate::report::write_pretty_json(out, &log(findings, &Root::new(root)))
 }
 
 fn log(findings: &Findings, root: &Root) -> Log {

@@ -6,6 +6,7 @@ use super::{
     super::{Document, document::ProcessLine},
     Ceiling, Change, Growth, HiddenGrowth, Presence, ProcessGrowth,
 };
+use crate::report::Terminal;
 use crate::report::words::{change, counted, harmless, number, rate, seconds};
 
 /// The most processes that are shown.
@@ -29,6 +30,7 @@ const NEAR: f64 = 50.0;
 /// # Errors
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, growth: &Growth) -> io::Result<()> {
+    let out = &mut Terminal::new(out, false);
     writeln!(out, "{}", headline(document, Some(growth)))?;
     for remark in &growth.remarks {
         writeln!(out, "  note: {}", harmless(remark))?;
@@ -65,6 +67,7 @@ pub fn write(out: &mut impl Write, document: &Document, growth: &Growth) -> io::
 /// # Errors
 /// When the output cannot be written.
 pub fn write_first(out: &mut impl Write, document: &Document) -> io::Result<()> {
+    let out = &mut Terminal::new(out, false);
     writeln!(out, "{}", headline(document, None))?;
     match nearest(document) {
         Some(process) => writeln!(out, "Nearest to its limit is {}.", of_its_limit(process)),
