@@ -47,7 +47,7 @@ impl Decoder {
         self.bases.time
     }
 
-    /// Adds up to `most` events; fewer when the block ends or the events are heavy.
+    /// Adds up to `most` events; fewer when the block ends, the events are heavy, or somebody looked.
     pub(super) fn events(
         &mut self,
         columns: &mut Columns<'_>,
@@ -68,6 +68,10 @@ impl Decoder {
             } else {
                 let bytes = Bytes(columns.0[column::RECORDS].bytes()?);
                 out.extend(self.record(tag, bytes)?);
+                // Whoever replays looks here, before what follows.
+                if tag == record::LOOK {
+                    break;
+                }
             }
         }
         Ok(())
