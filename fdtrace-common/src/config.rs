@@ -303,6 +303,10 @@ pub struct Config {
     pub inode_time_is_split: u8,
     /// A window tells of the code that its stack points into: verifiers before 6.1 take minutes to see that it may.
     pub window_code: u8,
+    /// What is open when a program ends includes the descriptors that it acquired.
+    pub acquired: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
 }
 
 /// System call numbers that matter, by architecture.
@@ -331,6 +335,20 @@ pub struct Syscalls {
     pub exit: i32,
     /// `exit_group`
     pub exit_group: i32,
+    /// `dup`
+    pub dup: i32,
+    /// `dup2`; -1 where there is none.
+    pub dup2: i32,
+    /// `dup3`
+    pub dup3: i32,
+    /// `fcntl`
+    pub fcntl: i32,
+    /// `recvmsg`
+    pub recvmsg: i32,
+    /// `recvmmsg`
+    pub recvmmsg: i32,
+    /// `pidfd_getfd`
+    pub pidfd_getfd: i32,
 }
 
 // No padding: the loader hands the programs this structure as bytes.
@@ -342,5 +360,5 @@ const _: () = assert!(
             + size_of::<Syscalls>()
             + size_of::<Offsets>()
             + COMM_LEN
-            + 16
+            + 20
 );

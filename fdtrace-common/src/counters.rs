@@ -36,10 +36,12 @@ pub enum Counter {
     Unfollowed = 13,
     /// Tables of descriptors that are longer than the walk at an exit goes.
     CutWalks = 14,
+    /// Descriptors that were acquired and found no room in ACQUIRED, or whose numbers are too high for it.
+    LostDescriptors = 15,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 15;
+pub const COUNTERS: usize = 16;
 
 /// One CPU's counters, indexed by [`Counter`].
 #[repr(C)]

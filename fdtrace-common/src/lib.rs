@@ -7,6 +7,7 @@
 pub mod census;
 pub mod config;
 pub mod counters;
+pub mod descriptor;
 pub mod hash;
 pub mod look;
 pub mod unwind;

@@ -43,6 +43,8 @@ pub enum Tag {
     OpenWhat = 11,
     /// [`Cut`]
     Cut = 12,
+    /// [`crate::descriptor::Acquired`]
+    Acquired = 13,
 }
 
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.

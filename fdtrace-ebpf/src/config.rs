@@ -28,6 +28,13 @@ static CONFIG: Config = Config {
         shmat: 0,
         exit: 0,
         exit_group: 0,
+        dup: 0,
+        dup2: 0,
+        dup3: 0,
+        fcntl: 0,
+        recvmsg: 0,
+        recvmmsg: 0,
+        pidfd_getfd: 0,
     },
     offsets: NO_OFFSETS,
     comm: [0; 16],
@@ -47,6 +54,8 @@ static CONFIG: Config = Config {
     unwind: 0,
     inode_time_is_split: 0,
     window_code: 0,
+    acquired: 0,
+    reserved: [0; 3],
 };
 
 const NO_OFFSETS: Offsets = Offsets {

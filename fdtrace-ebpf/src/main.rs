@@ -5,7 +5,7 @@
 //!
 //! Each hook has a thin program per backend in [`hooks`]; what they do is shared: [`handles`] keeps the table of live
 //! handles, [`survivors`] says which of them user space hears of, [`stacks`] names call chains, [`events`] fills the ring, [`leaving`] tells what is
-//! open when a program ends. [`look`] holds the iterators, which run only when
+//! open when a program ends, [`acquired`] who installs descriptors for handles that were there before. [`look`] holds the iterators, which run only when
 //! user space reads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
@@ -13,6 +13,7 @@
 #![expect(clippy::cast_possible_truncation, reason = "helpers pack two numbers of 32 bits into a register")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "registers have no sign")]
 
+mod acquired;
 mod config;
 mod counters;
 mod events;

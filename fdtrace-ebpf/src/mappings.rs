@@ -44,7 +44,7 @@ pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
         tid,
         handle,
         generation,
-        user_stack: if has_stack { stacks::take_user(ctx, task, tgid) } else { 0 },
+        user_stack: if has_stack { stacks::take_mapping(ctx, task, tgid) } else { 0 },
         address,
         length,
         time: now(),

@@ -79,14 +79,16 @@ struct Site {
 /// never runs a program twice at once on a CPU.
 #[repr(u32)]
 #[derive(Clone, Copy)]
-enum Taker {
+pub(crate) enum Taker {
     Allocation = 0,
     Mapping = 1,
+    Acquired = 2,
+    Refused = 3,
 }
 
 /// By [`Taker`].
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(2, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(4, 0);
 
 /// One step of a walk by tables; 0 when the walk is over. A global function, which the verifier checks once and not once for
 /// each frame that there may be; such a function takes numbers only.
@@ -157,15 +159,21 @@ pub(crate) fn take(
 
 /// Names the user's half of the current call chain, for a mapping.
 #[inline(always)]
-pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32) -> u64 {
+pub(crate) fn take_mapping(ctx: *mut c_void, task: Task, tgid: u32) -> u64 {
+    take_user(ctx, task, tgid, Taker::Mapping)
+}
+
+/// The same, for one of several programs.
+#[inline(always)]
+pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32, taker: Taker) -> u64 {
     if config::get!(stacks) == STACKS_OFF || config::get!(unwind) == UNWIND_OFF {
         return 0;
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(Taker::Mapping as u32) else { return 0 };
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker as u32) else { return 0 };
     // SAFETY: as above.
     let scratch = unsafe { &mut *scratch };
-    let user = user_stack(ctx, task, scratch, Taker::Mapping);
-    stacks_send(Taker::Mapping as u32, tgid, user);
+    let user = user_stack(ctx, task, scratch, taker);
+    stacks_send(taker as u32, tgid, user);
     user
 }
 

@@ -191,6 +191,20 @@ impl Task {
         self.registers().map(|registers| registers.read(config::get!(offsets.regs_return)))
     }
 
+    /// Its table of descriptors.
+    #[inline(always)]
+    pub(crate) fn files(self) -> u64 {
+        read(self.address(), config::get!(offsets.task_files))
+    }
+
+    /// 32-bit code entered the kernel, whose system calls have other numbers.
+    #[inline(always)]
+    pub(crate) fn is_32_bit(self) -> bool {
+        let segment = config::get!(offsets.regs_code_segment);
+        let Some(registers) = self.registers() else { return false };
+        segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64
+    }
+
     /// The file behind a descriptor; 0 for none.
     #[inline(always)]
     pub(crate) fn file(self, descriptor: u32) -> u64 {

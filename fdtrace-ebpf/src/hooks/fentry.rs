@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
 
 use super::processes;
-use crate::{handles, mappings};
+use crate::{acquired, handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`
 #[fentry(function = "security_file_alloc")]
@@ -31,5 +31,26 @@ fn mapping_fentry(ctx: FEntryContext) -> i32 {
 #[fentry(function = "do_close_on_exec")]
 fn leaving_exec_fentry(ctx: FEntryContext) -> i32 {
     processes::execs(ctx.arg(0));
+    0
+}
+
+/// `void fd_install(unsigned int fd, struct file *file)`
+#[fentry(function = "fd_install")]
+fn acquired_fentry(ctx: FEntryContext) -> i32 {
+    acquired::installed(ctx.as_ptr(), ctx.arg(0), ctx.arg(1));
+    0
+}
+
+/// `int do_dup2(struct files_struct *files, struct file *file, unsigned fd, unsigned flags)`
+#[fentry(function = "do_dup2")]
+fn acquired_over_fentry(ctx: FEntryContext) -> i32 {
+    acquired::installed(ctx.as_ptr(), ctx.arg(2), ctx.arg(1));
+    0
+}
+
+/// `void scm_detach_fds(struct msghdr *msg, struct scm_cookie *scm)`
+#[fentry(function = "scm_detach_fds")]
+fn acquired_message_fentry(_ctx: FEntryContext) -> i32 {
+    acquired::message_comes();
     0
 }

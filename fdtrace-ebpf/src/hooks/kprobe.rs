@@ -3,7 +3,7 @@
 use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
 
 use super::processes;
-use crate::{handles, mappings};
+use crate::{acquired, handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`: every allocator calls it once.
 #[kprobe]
@@ -39,5 +39,30 @@ fn leaving_exec_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(files) = ctx.arg::<u64>(0) {
         processes::execs(files);
     }
+    0
+}
+
+/// `void fd_install(unsigned int fd, struct file *file)`
+#[kprobe]
+fn acquired_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg(1)) {
+        acquired::installed(ctx.as_ptr(), fd, file);
+    }
+    0
+}
+
+/// `int do_dup2(struct files_struct *files, struct file *file, unsigned fd, unsigned flags)`
+#[kprobe]
+fn acquired_over_kprobe(ctx: ProbeContext) -> u32 {
+    if let (Some(file), Some(fd)) = (ctx.arg(1), ctx.arg::<u32>(2)) {
+        acquired::installed(ctx.as_ptr(), fd, file);
+    }
+    0
+}
+
+/// `void scm_detach_fds(struct msghdr *msg, struct scm_cookie *scm)`
+#[kprobe]
+fn acquired_message_kprobe(_ctx: ProbeContext) -> u32 {
+    acquired::message_comes();
     0
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::config::Range;
 
-use crate::{config, handles, mappings, task::Task};
+use crate::{acquired, config, handles, mappings, task::Task};
 
 /// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
 #[unsafe(no_mangle)]
@@ -83,6 +83,20 @@ fn mapping_any(ctx: RawTracePointContext) -> i32 {
     } else if i32::from(number) == config::get!(syscalls.shmat) {
         mappings::shmat_returns(ctx.as_ptr());
     }
+    0
+}
+
+/// `sys_exit(struct pt_regs *regs, long ret)`: what a system call has installed.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn acquired_any(ctx: RawTracePointContext) -> i32 {
+    acquired::syscall_returns(ctx.as_ptr(), ctx.arg::<i64>(1));
+    0
+}
+
+/// The same for what could not be installed: for the other backends, whose hooks see only what could.
+#[raw_tracepoint(tracepoint = "sys_exit")]
+fn acquired_refused(ctx: RawTracePointContext) -> i32 {
+    acquired::refused(ctx.as_ptr(), ctx.arg::<i64>(1));
     0
 }
 

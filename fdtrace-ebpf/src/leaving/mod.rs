@@ -17,12 +17,13 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
-    hash,
+    descriptor, hash,
     look::{Description, NAME_LEN},
-    wire::{Entry, Moment, OPEN_PATH_LEN, Open, OpenWhat, Tag},
+    wire::{Moment, OPEN_PATH_LEN, Open, OpenWhat, Tag},
 };
 
 use crate::{
+    acquired::{self, ACQUIRED},
     config,
     counters::count,
     events,
@@ -47,6 +48,10 @@ struct Walk {
     open: Open,
     what: OpenWhat,
     climb: path::Climb,
+    /// Whose table it is.
+    files: u64,
+    /// The `struct file` of the descriptor that was told of last.
+    file: u64,
     /// `fdtable.fd`
     slots: u64,
     /// `fdtable.open_fds`
@@ -124,6 +129,7 @@ fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment, of_thread: u8) 
         tid: current_thread(),
         waiting: 0,
     };
+    walk.files = files;
     walk.slots = read(table, config::get!(offsets.table_files));
     walk.open_bits = read(table, config::get!(offsets.table_open));
     walk.close_bits = read(table, config::get!(offsets.table_close));
@@ -148,26 +154,59 @@ extern "C" fn leaving_round(number: u32) -> i32 {
     walk.word &= walk.word - 1;
     let fd = walk.base + bit;
     let handle: u64 = read(walk.slots.wrapping_add(u64::from(fd) * 8), 0);
+    walk.file = handle;
+    walk.open.fd = fd;
+    walk.open.close_on_exec = (walk.close >> bit) as u8 & 1;
+    if config::get!(acquired) != 0 {
+        leaving_acquired(number);
+    }
     let Some(entry) = HANDLES.get_ptr(handle) else { return 1 };
     // SAFETY: the pointer is to a value of the map, not null; the handle is alive, for the table holds it.
     let entry = unsafe { &*entry };
     walk.open.handle = handle;
     walk.open.generation = entry.generation;
-    walk.open.fd = fd;
-    walk.open.close_on_exec = (walk.close >> bit) as u8 & 1;
-    let inode: u64 = read(handle, config::get!(offsets.file_inode));
-    let sock = describe::sock(handle, inode);
-    walk.open.socket_state = if sock == 0 { 0 } else { read(sock, config::get!(offsets.sock_state)) };
-    walk.open.waiting = hung_up::since(sock, walk.open.socket_state, walk.open.time);
-    walk.open.deleted = u8::from(describe::is_deleted(handle, inode));
-    if !events::tell(&walk.open) {
-        count(Counter::LostEnds);
-        return 1;
-    }
-    if is_to_be_described(entry) {
+    if tell(walk) && is_to_be_described(entry.user_stack, entry.tgid, entry.detail) {
         leaving_description(number);
     }
     1
+}
+
+/// Tells of the descriptor itself, if it was acquired by its process; its handle may be nobody's.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn leaving_acquired(number: u32) -> i32 {
+    let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
+    // SAFETY: as above.
+    let walk = unsafe { &mut *walk };
+    let key = descriptor::key(walk.files, walk.open.fd);
+    let Some(record) = ACQUIRED.get_ptr(key) else { return 0 };
+    // SAFETY: the pointer is to a value of the map, not null.
+    let record = unsafe { *record };
+    // An entry may have been left behind by another process with a table at the same address.
+    if record.handle != walk.file || record.tgid != walk.open.tgid || !acquired::is_same(&record) {
+        return 0;
+    }
+    let _ = ACQUIRED.remove(key);
+    walk.open.handle = key;
+    walk.open.generation = record.time;
+    if tell(walk) && is_to_be_described(record.user_stack, record.tgid, record.syscall as u32) {
+        leaving_description(number);
+    }
+    0
+}
+
+#[inline(always)]
+fn tell(walk: &mut Walk) -> bool {
+    let inode: u64 = read(walk.file, config::get!(offsets.file_inode));
+    let sock = describe::sock(walk.file, inode);
+    walk.open.socket_state = if sock == 0 { 0 } else { read(sock, config::get!(offsets.sock_state)) };
+    walk.open.waiting = hung_up::since(sock, walk.open.socket_state, walk.open.time);
+    walk.open.deleted = u8::from(describe::is_deleted(walk.file, inode));
+    let told = events::tell(&walk.open);
+    if !told {
+        count(Counter::LostEnds);
+    }
+    told
 }
 
 #[inline(always)]
@@ -188,8 +227,8 @@ fn next_word(walk: &mut Walk) -> bool {
 
 /// Whether a handle is one of the first of its call chain and process.
 #[inline(always)]
-fn is_to_be_described(entry: &Entry) -> bool {
-    let chain = hash::mix(hash::mix(entry.user_stack, entry.tgid.into()), entry.detail.into());
+fn is_to_be_described(user_stack: u64, tgid: u32, detail: u32) -> bool {
+    let chain = hash::mix(hash::mix(user_stack, tgid.into()), detail.into());
     let Some(described) = DESCRIBED.get_ptr_mut(chain) else {
         let _ = DESCRIBED.insert(chain, 1, BPF_ANY);
         return true;
@@ -208,8 +247,7 @@ extern "C" fn leaving_description(number: u32) -> i32 {
     let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
     // SAFETY: as above.
     let walk = unsafe { &mut *walk };
-    let handle = walk.open.handle;
-    let inode: u64 = read(handle, config::get!(offsets.file_inode));
+    let inode: u64 = read(walk.file, config::get!(offsets.file_inode));
     if inode == 0 {
         return 0;
     }
@@ -217,11 +255,12 @@ extern "C" fn leaving_description(number: u32) -> i32 {
     walk.what.reserved = 0;
     walk.what.fd = walk.open.fd;
     walk.what.tgid = walk.open.tgid;
-    walk.what.description.handle = handle;
+    walk.what.description.handle = walk.file;
     walk.what.description.generation = walk.open.generation;
     describe::describe(&mut walk.what.description, inode);
-    path::begin(&mut walk.climb, handle);
-    walk.what.deleted = u8::from(path::is_deleted(read(handle, config::get!(offsets.file_dentry))));
+    walk.what.description.handle = walk.open.handle;
+    path::begin(&mut walk.climb, walk.file);
+    walk.what.deleted = u8::from(path::is_deleted(read(walk.file, config::get!(offsets.file_dentry))));
     let mut steps = 0;
     while steps < path::MOST_STEPS {
         if leaving_climb(number) == 0 {

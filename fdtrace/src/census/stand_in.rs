@@ -17,7 +17,7 @@ use fdtrace_common::{
 
 use super::{Census, Descriptor, Handle, Mapping, Owner, segments};
 use crate::{
-    kinds::Kind,
+    kinds::{DELETED, Kind, is_segment, is_shared_memory, of_link},
     process::{
         self,
         procfs::{Text, lines},
@@ -100,36 +100,20 @@ fn by_link(census: &mut Census, link: &[u8]) -> u32 {
         let digits = link.strip_prefix(prefix)?.strip_suffix(b"]")?;
         std::str::from_utf8(digits).ok()?.parse::<u64>().ok()
     };
-    let (kind, ino, links, name) = match link {
-        _ if link.starts_with(b"socket:[") => (Kind::Socket, number(b"socket:[").unwrap_or(0), 1, link),
-        _ if link.starts_with(b"pipe:[") => (Kind::Fifo, number(b"pipe:[").unwrap_or(0), 1, link),
-        _ if link.starts_with(b"anon_inode:") => (Kind::Anon, 0, 1, &link[b"anon_inode:".len()..]),
-        _ if link.starts_with(b"/memfd:") => (Kind::Memfd, 0, 0, &link[1..]),
-        _ if is_segment(link) || is_shared_memory(link) => (Kind::Shm, 0, 0, link),
-        _ if link.starts_with(b"/dev/") && !IN_MEMORY.iter().any(|folder| link.starts_with(folder)) => {
-            (Kind::Char, 0, 1, link)
-        }
-        _ => (Kind::Regular, 0, u32::from(!link.ends_with(DELETED)), link),
+    let kind = of_link(link);
+    let (ino, links, name) = match kind {
+        Kind::Socket => (number(b"socket:[").unwrap_or(0), 1, link),
+        Kind::Fifo => (number(b"pipe:[").unwrap_or(0), 1, link),
+        Kind::Anon => (0, 1, &link[b"anon_inode:".len()..]),
+        Kind::Memfd => (0, 0, &link[1..]),
+        Kind::Shm => (0, 0, link),
+        Kind::Char => (0, 1, link),
+        _ => (0, u32::from(!link.ends_with(DELETED)), link),
     };
     let place = place(census.handles.len());
     let handle = Handle::by_link(kind, ino, links, name, &mut census.names);
     census.handles.push(handle);
     place
-}
-
-/// What the kernel puts behind the path of a file that has no name any more.
-const DELETED: &[u8] = b" (deleted)";
-/// Where `/dev` has files.
-const IN_MEMORY: [&[u8]; 3] = [b"/dev/shm/", b"/dev/mqueue/", b"/dev/hugepages/"];
-
-/// Whether a path is that of an attach: such a file never had a name.
-fn is_segment(path: &[u8]) -> bool {
-    path.starts_with(b"/SYSV") && path.ends_with(DELETED)
-}
-
-/// The same of shared anonymous memory.
-fn is_shared_memory(path: &[u8]) -> bool {
-    path.starts_with(b"/dev/zero") && path.ends_with(DELETED)
 }
 
 /// What a process maps and holds by no descriptor, as far as the path tells.

@@ -1,10 +1,10 @@
 //! What else is worth a word, leak or not.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use super::{
     Also, AlsoKind, TopHolder,
-    judge::{Image, Judge, LeftOpen, Shortages},
+    judge::{Image, Judge, LeftOpen, OpenAt, Shortages},
     places::{Place, Places},
     rule::{Judged, example},
 };
@@ -116,19 +116,25 @@ struct Found {
 fn of_handles(judge: &Judge, places: &Places, close_wait_ms: u32, name: Name<'_>) -> Vec<Also> {
     let mut found: BTreeMap<(AlsoKind, Whose), Found> = BTreeMap::new();
     let alive: Vec<(usize, LeftOpen)> = judge.still_held().collect();
-    let alive = alive.iter().map(|(index, left)| (*index, left));
     let gone = judge.groups().flat_map(|(index, group)| group.left.iter().map(move |left| (index, left)));
-    for (index, left) in gone.chain(alive) {
+    let all: Vec<(usize, &LeftOpen)> = gone.chain(alive.iter().map(|(index, left)| (*index, left))).collect();
+    let acquired = acquired(&all);
+    // The handle that a duplicate points to says the same.
+    for (index, left) in all.into_iter().filter(|(_, left)| left.of == 0) {
         let group = judge.group_at(index);
         let maker = group.image;
         for (kind, holder) in remarks(judge, maker, left, close_wait_ms) {
+            let count = if kind == AlsoKind::Inherit { inherited(left, holder, &acquired) } else { 1 };
+            if count == 0 {
+                continue;
+            }
             let whose = match kind {
                 AlsoKind::CloseWait => Whose::Site(places.place(group)),
                 _ => Whose::Image(holder),
             };
             let entry = found.entry((kind, whose)).or_default();
-            entry.count += 1;
-            *entry.holders.entry(holder).or_default() += 1;
+            entry.count += count;
+            *entry.holders.entry(holder).or_default() += count;
             if kind == AlsoKind::Inherit {
                 entry.from = judge.image(maker).map(Image::name);
             }
@@ -157,6 +163,18 @@ fn of_found(judge: &Judge, kind: AlsoKind, whose: Whose, found: Found, name: Nam
         from: found.from,
         ..also(judge, kind, *holder, found.count)
     })
+}
+
+/// Descriptors that programs had installed themselves, whoever made what they point to.
+fn acquired(all: &[(usize, &LeftOpen)]) -> HashSet<(ImageKey, u32)> {
+    let own = all.iter().filter(|(_, left)| left.of != 0);
+    own.flat_map(|(_, left)| &left.held.at).map(|open| (open.image, open.fd)).collect()
+}
+
+/// How many descriptors of a handle a program had at its end and had not installed itself.
+fn inherited(left: &LeftOpen, holder: ImageKey, acquired: &HashSet<(ImageKey, u32)>) -> u64 {
+    let inherited = |open: &&OpenAt| open.image == holder && !acquired.contains(&(open.image, open.fd));
+    left.at_exit().filter(inherited).count() as u64
 }
 
 /// What is to be said of one handle, and of whom.

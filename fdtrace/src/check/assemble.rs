@@ -41,6 +41,7 @@ impl Findings {
             trace: document.trace.clone(),
             sites: judged.iter().map(|found| finding(found, &sites)).collect(),
             also: also::noticed(judge, &places, &judged, start_ns, rule.close_wait_ms, &name),
+            tables: Vec::new(),
             images: judge.programs(),
             steered: Steered::default(),
         }
@@ -73,6 +74,8 @@ fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
     let mut site = sites.get(id.as_str()).map_or_else(|| unknown(&id, &found.call), |site| (*site).clone());
     site.examples.clone_from(&found.examples);
     site.kinds.clone_from(&found.kinds);
+    site.repeats.clone_from(&found.repeats);
+    site.descriptors = if found.mapped { 0 } else { found.handles };
     site.holders = [(if found.mapped { "mapping" } else { "descriptor" }, found.handles)].into();
     site.processes = found
         .images
@@ -83,6 +86,7 @@ fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
             exe: image.exe.clone(),
             cgroup: String::new(),
             live: image.handles,
+            descriptors: if found.mapped { 0 } else { image.handles },
             allocated: Some(image.allocated),
         })
         .collect();
@@ -137,11 +141,12 @@ fn doubts(judge: &Judge, command: &CommandRun, snapshot: &Snapshot) -> Vec<Strin
     );
     doubt(vitals.lost_handles, "handles found no room in the kernel's table (--max-handles)");
     doubt(vitals.unfollowed, "processes could not be followed: there were too many at once");
+    doubt(vitals.lost_descriptors, "duplicated descriptors found no room in the kernel's table");
     doubt(
         vitals.cut_walks,
         "tables of descriptors were too long to be looked through when their process ended",
     );
-    doubt(vitals.skipped_ends, "forks, execs or exits may have been skipped by the kernel");
+    doubt(vitals.skipped_ends, "forks, execs, exits or duplications may have been skipped by the kernel");
     doubt(vitals.unhealed, "allocations may have been skipped by the kernel");
     doubt(vitals.malformed, "records could not be read");
     doubt(judge.unknown(), "descriptors were open at an end whose allocation was not seen");

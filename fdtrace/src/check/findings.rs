@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::report::{Example, Site, Trace};
+use crate::report::{Example, FullTable, Site, Trace};
 
 /// The result of one check.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Findings {
     pub sites: Vec<Finding>,
     /// What else was noticed.
     pub also: Vec<Also>,
+    /// Processes that run still and whose tables of descriptors repeat a handle, the fullest first.
+    pub tables: Vec<FullTable>,
     /// How many programs ran: each exec and each fork counts.
     pub images: u64,
     /// What suppressions, baseline and limits did to the sites.

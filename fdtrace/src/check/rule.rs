@@ -15,7 +15,7 @@ use super::{
     places::{Place, Places},
 };
 use crate::{
-    report::{Example, Verdict as Growth},
+    report::{Example, Repeat, Verdict as Growth, most_repeated},
     stream::{Call, Cut, ImageKey, Moment, Sought},
 };
 
@@ -60,6 +60,8 @@ pub(super) struct Judged {
     pub(super) kinds: BTreeMap<&'static str, u64>,
     /// Mappings alone hold them.
     pub(super) mapped: bool,
+    /// The handles that they repeat, of descriptors that were acquired.
+    pub(super) repeats: Vec<Repeat>,
     /// The image that decides.
     pub(super) worst: ImageKey,
 }
@@ -235,6 +237,7 @@ impl Rule<'_> {
             examples: examples(judge, deeds, fate, worst),
             kinds: kinds(deeds, fate),
             mapped: fate == Fate::Nothing,
+            repeats: repeats(judge, deeds, fate),
             worst,
         })
     }
@@ -291,6 +294,10 @@ impl Rule<'_> {
         let mapped = deeds.mapped();
         if mapped > MANY_MAPPED {
             return Some(Sentence { class: Class::Leak, number: mapped, fate: Fate::Nothing });
+        }
+        // What was inherited, or closed by an exec, is told of by the handle.
+        if deeds.groups.iter().any(|group| group.call.acquired) {
+            return if kept > 0 { say(Class::Allowed, kept) } else { None };
         }
         let (execed, inherited) = (deeds.calls(Fate::Execed), deeds.calls(Fate::Inherited));
         match () {
@@ -406,6 +413,22 @@ pub(super) fn example(left: &LeftOpen, maker: ImageKey, end: u64) -> Example {
         hidden: false,
         age_ns: end.saturating_sub(left.generation),
     }
+}
+
+/// The handles that most of the kept descriptors repeat.
+fn repeats(judge: &Judge, deeds: &Deeds<'_>, fate: Fate) -> Vec<Repeat> {
+    let mut repeats: HashMap<u64, Repeat> = HashMap::new();
+    for left in deeds.of(fate).filter(|left| left.of != 0) {
+        let repeat = repeats.entry(left.of).or_insert_with(|| {
+            let (kind, name) = judge.what_is(left.of);
+            Repeat { name: name.as_deref().unwrap_or_default().to_owned(), kind: kind.name(), descriptors: 0 }
+        });
+        repeat.descriptors += 1;
+        if let Some(name) = left.held.name.as_deref().filter(|_| repeat.name.is_empty()) {
+            (repeat.name, repeat.kind) = (name.to_owned(), left.held.kind.name());
+        }
+    }
+    most_repeated(repeats.into_values().collect())
 }
 
 fn kinds(deeds: &Deeds<'_>, fate: Fate) -> BTreeMap<&'static str, u64> {

@@ -17,9 +17,10 @@ use super::{
 };
 use crate::{
     collect::{Collector, Sink, Written},
-    kernel::Settings,
+    kernel::{Acquisitions, Settings},
     report::{self, Document},
     view::View,
+    witness::Tables,
 };
 
 /// Show call sites by the live handles that they made since tracing began
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// One JSON document per look, one per line
     #[arg(long)]
     json: bool,
+    /// Watch from the start who duplicates descriptors, not only once a process repeats a handle many times
+    #[arg(long)]
+    descriptors: bool,
     /// Also show which call sites mapped the handles
     #[arg(long)]
     mappings: bool,
@@ -71,63 +75,85 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 async fn live(arguments: &Arguments) -> Outcome {
-    let watched = Watch { mappings: arguments.mappings, leaving: false, min_age: arguments.min_age };
+    let descriptors = if arguments.descriptors { Acquisitions::Watched } else { Acquisitions::Later };
+    let (mappings, min_age) = (arguments.mappings, arguments.min_age);
+    let watched = Watch { mappings, leaving: false, descriptors, min_age };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched)?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.
     let stop = Stop::new()?;
     let view = View::new(attached.session.clone(), arguments.kinds.selection());
     let sink = arguments.sink(&mut attached, &settings)?;
+    let tables = attached.tables(&settings)?;
     let tracing = attached.begin(sink, false)?;
     tracing.keep_only_what_is_needed()?;
-    watch(arguments, tracing, view, stop).await
+    Live { arguments, tracing, view, tables, watching: arguments.descriptors }.run(stop).await
 }
 
-async fn watch(arguments: &Arguments, mut tracing: Tracing, mut view: View, mut stop: Stop) -> Outcome {
-    let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
-    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-    let mut witness = ticker(WITNESS);
-    // The first look tells that tracing has begun.
-    let mut full = look(arguments, &mut tracing, &mut view).await?.full;
-    let mut looks = 0;
-    while arguments.count.is_none_or(|most| looks < most) {
-        tokio::select! {
-            _ = witness.tick() => {
-                tracing.witness().await?;
-                continue;
+/// A view that is looked at again and again.
+struct Live<'a> {
+    arguments: &'a Arguments,
+    tracing: Tracing,
+    view: View,
+    tables: Tables,
+    /// It is watched who duplicates descriptors.
+    watching: bool,
+}
+
+impl Live<'_> {
+    async fn run(mut self, mut stop: Stop) -> Outcome {
+        let arguments = self.arguments;
+        let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        let mut witness = ticker(WITNESS);
+        // The first look tells that tracing has begun.
+        let mut full = self.look().await?.full;
+        let mut looks = 0;
+        while arguments.count.is_none_or(|most| looks < most) {
+            tokio::select! {
+                _ = witness.tick() => {
+                    self.tracing.witness().await?;
+                    continue;
+                }
+                _ = ticks.tick() => {}
+                () = stop.wait() => {
+                    stop.at_the_second_signal();
+                    self.tracing.collector().conclude().await?;
+                    self.look().await?;
+                    break;
+                }
             }
-            _ = ticks.tick() => {}
-            () = stop.wait() => {
-                stop.at_the_second_signal();
-                tracing.collector().conclude().await?;
-                look(arguments, &mut tracing, &mut view).await?;
-                break;
+            looks += 1;
+            if arguments.count == Some(looks) {
+                self.tracing.collector().conclude().await?;
             }
+            let was_full = std::mem::replace(&mut full, self.look().await?.full);
+            if full && !was_full && !arguments.recording.rotates() {
+                eprintln!("fdtrace: the recording has reached --max-size and ended; live goes on");
+            }
+            time_programs(self.tracing.collector()).await;
         }
-        looks += 1;
-        if arguments.count == Some(looks) {
-            tracing.collector().conclude().await?;
-        }
-        let was_full = std::mem::replace(&mut full, look(arguments, &mut tracing, &mut view).await?.full);
-        if full && !was_full && !arguments.recording.rotates() {
-            eprintln!("fdtrace: the recording has reached --max-size and ended; live goes on");
-        }
-        time_programs(tracing.collector()).await;
+        self.tracing.collector().finish().await?;
+        Ok(ExitCode::SUCCESS)
     }
-    tracing.collector().finish().await?;
-    Ok(ExitCode::SUCCESS)
-}
 
-/// Prints what is known now, and says how far the recording is.
-async fn look(arguments: &Arguments, tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
-    let look = tracing.look(view).await?;
-    let rows = &arguments.output;
-    let named = if arguments.json { rows.all_rows() } else { rows.rows() };
-    let document = tracing.document(view, look, named)?;
-    let written = tracing.collector().flush().await?;
-    print(arguments, document)?;
-    tracing.say_remarks();
-    Ok(written)
+    /// Prints what is known now, and says how far the recording is.
+    async fn look(&mut self) -> io::Result<Written> {
+        let look = self.tracing.look(&mut self.view).await?;
+        let rows = &self.arguments.output;
+        let named = if self.arguments.json { rows.all_rows() } else { rows.rows() };
+        let mut document = self.tracing.document(&self.view, look, named)?;
+        let tables = self.tables.look()?;
+        if tables.urgent && !self.watching {
+            self.watching = true;
+            self.tracing.collector().watch_descriptors().await?;
+        }
+        document.add_tables(tables.full);
+        let written = self.tracing.collector().flush().await?;
+        print(self.arguments, document)?;
+        self.tracing.say_remarks();
+        Ok(written)
+    }
 }
 
 fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {

@@ -6,7 +6,7 @@ use clap::{Args, ValueEnum};
 
 use super::{Failure, values};
 use crate::{
-    kernel::{Backend, Emit, FileNr, Filters, Settings, Stacks, Unwind},
+    kernel::{Acquisitions, Backend, Emit, FileNr, Filters, Settings, Stacks, Unwind},
     kinds::Kind,
     process,
     report::Style,
@@ -165,6 +165,8 @@ pub(super) struct Watch {
     pub(super) mappings: bool,
     /// What is open when a program ends.
     pub(super) leaving: bool,
+    /// Who installs descriptors for handles that were there before.
+    pub(super) descriptors: Acquisitions,
     /// Survivors mode: handles that their own process closes before this age are only counted; zero for none.
     pub(super) min_age: Duration,
 }
@@ -195,6 +197,7 @@ impl TraceOptions {
             failures: true,
             mappings: watch.mappings,
             leaving: watch.leaving,
+            descriptors: watch.descriptors,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
             object: self.bpf_log.clone(),
         })

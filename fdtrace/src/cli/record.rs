@@ -21,6 +21,7 @@ use super::{
 };
 use crate::{
     collect::Written,
+    kernel::Acquisitions,
     report::words,
     view::{Selection, View},
 };
@@ -37,6 +38,9 @@ pub(super) struct Arguments {
     /// Do not record who maps handles (the tracepoint backend pays for that with every system call)
     #[arg(long)]
     no_mappings: bool,
+    /// Do not record who duplicates descriptors (the tracepoint backend pays for that likewise)
+    #[arg(long)]
+    no_descriptors: bool,
     /// With CMD: trace all processes, not only CMD and its descendants
     #[arg(short, long, requires = "command")]
     all_processes: bool,
@@ -70,9 +74,10 @@ async fn record(arguments: &Arguments) -> Outcome {
         // The command is our child: whoever follows us follows it from its first moment, and we trace nothing of ours.
         (filters.pids, filters.follow) = (vec![std::process::id()], true);
     }
+    let descriptors = if arguments.no_descriptors { Acquisitions::Off } else { Acquisitions::Watched };
     let settings = arguments.trace.settings(
         filters,
-        Watch { mappings: !arguments.no_mappings, leaving: false, min_age: arguments.min_age },
+        Watch { mappings: !arguments.no_mappings, leaving: false, descriptors, min_age: arguments.min_age },
     )?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.

@@ -17,7 +17,7 @@ use crate::{
     stacks::{Modules, Readers},
     trace::{Header, HookState},
     view::{Session, View, seconds_left},
-    witness::{self, Meter, Witness},
+    witness::{self, Meter, Tables, Witness},
 };
 
 /// How often the witness looks for groups that are new. A process that lives for less may leave no names.
@@ -73,6 +73,11 @@ impl Attached {
             survivors_ns: settings.emit.min_age_ns(),
         };
         Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone(), readers })
+    }
+
+    /// Watches the tables of descriptors of the processes that are traced.
+    pub(super) fn tables(&mut self, settings: &Settings) -> Result<Tables, Failure> {
+        Ok(Tables::new(self.tracer.table_reader()?, settings.filters.clone()))
     }
 
     /// What a trace file says about itself.

@@ -3,6 +3,7 @@
 use std::{collections::HashSet, time::Instant};
 
 use fdtrace_common::{
+    descriptor,
     look::Phantom,
     wire::{Entry, PREEXISTING},
 };
@@ -99,7 +100,7 @@ impl Healer {
             .table()
             .iter()
             .map(|(handle, known)| (handle, known.generation))
-            .filter(|identity| !known.contains(identity))
+            .filter(|identity| !descriptor::is_key(identity.0) && !known.contains(identity))
             .collect();
         let old: Vec<(u64, Entry)> =
             truth.iter().filter(|(_, entry)| entry.generation <= young_after).copied().collect();

@@ -4,6 +4,7 @@
 //! It owns the tracer. Others ask it for a [`Snapshot`] and tell it what they found out; nothing is shared, so nothing is
 //! locked on the way from the ring to the table.
 
+mod acquired;
 mod bell;
 mod census;
 mod chains;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     handles::{Fold, FreshGroup, Snapshot},
-    kernel::ProgramCost,
+    kernel::{self, ProgramCost},
     stream::{Event, Fact},
 };
 
@@ -72,6 +72,7 @@ pub(super) enum Request {
     Flush(oneshot::Sender<io::Result<Written>>),
     Finish(oneshot::Sender<io::Result<()>>),
     Unfollow(u32, oneshot::Sender<()>),
+    WatchDescriptors(oneshot::Sender<kernel::Result<bool>>),
     TimePrograms(bool),
     Stop,
 }
@@ -189,6 +190,14 @@ impl Collector {
     /// When the collector is gone.
     pub async fn unfollow(&self, pid: u32) -> io::Result<()> {
         self.ask(|reply| Request::Unfollow(pid, reply)).await
+    }
+
+    /// Watches from now on who installs descriptors for handles that were there before; says whether that can be seen.
+    ///
+    /// # Errors
+    /// When the collector is gone, or the kernel's BTF cannot be read.
+    pub async fn watch_descriptors(&self) -> io::Result<bool> {
+        self.ask(Request::WatchDescriptors).await?.map_err(io::Error::other)
     }
 
     /// Turns the timing of BPF programs on or off.

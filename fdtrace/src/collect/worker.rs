@@ -9,9 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fdtrace_common::counters::{Counter, Counters, Swallow};
+use fdtrace_common::{
+    counters::{Counter, Counters, Swallow},
+    descriptor,
+};
 
 use super::{
+    acquired::Acquisitions,
     bell::Bell,
     census::Census,
     chains::Chains,
@@ -23,7 +27,7 @@ use super::{
     what,
 };
 use crate::{
-    handles::{Fold, FreshGroup, Snapshot},
+    handles::{Fold, FreshGroup, Handle, Snapshot},
     kernel::{self, Capabilities, FileNr, Symbols, Tracer},
     stacks::{Modules, Readers},
     stream::{Event, Fact, Record, Vitals, decode},
@@ -47,6 +51,9 @@ const SEARCH: Duration = Duration::from_millis(20);
 
 /// How often the counters are read for losses.
 const LOSS_CHECK: Duration = Duration::from_millis(100);
+
+/// How often the tables of descriptors are compared with what was acquired.
+const COMPARISON: Duration = Duration::from_millis(500);
 
 /// Events that are decoded before they are applied together.
 const BATCH: usize = 128;
@@ -88,6 +95,7 @@ pub(super) struct Worker {
     bell: Bell,
     survivors: Option<Survivors>,
     shortages: Shortages,
+    acquisitions: Acquisitions,
     counters: Counters,
     batch: Vec<Event>,
     sink: Option<Box<dyn Sink>>,
@@ -99,6 +107,7 @@ pub(super) struct Worker {
     malformed: u64,
     next_check: Instant,
     kept: Capabilities,
+    next_comparison: Instant,
 }
 
 impl Worker {
@@ -114,6 +123,8 @@ impl Worker {
             symbols: setup.symbols,
             survivors,
             shortages: Shortages::default(),
+            acquisitions: Acquisitions::new(setup.tracer.acquired()?),
+            next_comparison: Instant::now(),
             bell,
             tracer: setup.tracer,
             fold: Fold::watched(),
@@ -168,6 +179,7 @@ impl Worker {
                 let _ = reply.send(());
             }
             Request::Tell(facts) => self.hear(facts),
+            Request::WatchDescriptors(reply) => drop(reply.send(self.tracer.watch_descriptors())),
             Request::Flush(reply) => drop(reply.send(self.flush())),
             Request::Finish(reply) => drop(reply.send(self.finish())),
             // Without CAP_SYS_ADMIN the cost stays unknown, and is shown as that.
@@ -183,6 +195,7 @@ impl Worker {
             self.count_existing();
         }
         self.next_check = Instant::now();
+        self.next_comparison = self.next_check;
         self.check_losses();
         self.drain();
         self.count_swallowed();
@@ -272,6 +285,7 @@ impl Worker {
             lost_ends: count(Counter::LostEnds),
             unfollowed: count(Counter::Unfollowed),
             cut_walks: count(Counter::CutWalks),
+            lost_descriptors: count(Counter::LostDescriptors),
             unhealed: self.healer.unhealed,
             unchecked: self.healer.skips.unchecked(skipped_releases),
             phantoms: count(Counter::Phantoms),
@@ -306,7 +320,7 @@ impl Worker {
 
     fn oldest(&self, most: usize) -> Vec<(u64, u64)> {
         let mut handles: Vec<(u64, u64)> =
-            self.fold.table().iter().map(|(address, handle)| (address, handle.generation)).collect();
+            handles(&self.fold).map(|(address, handle)| (address, handle.generation)).collect();
         handles.sort_unstable_by_key(|(_, generation)| *generation);
         handles.truncate(most);
         handles
@@ -355,11 +369,13 @@ impl Worker {
 
     fn drain_batch(&mut self) -> usize {
         let (batch, chains, malformed) = (&mut self.batch, &mut self.chains, &mut self.malformed);
-        let (symbols, shortages) = (&self.symbols, &mut self.shortages);
+        let (symbols, shortages, acquisitions) = (&self.symbols, &mut self.shortages, &mut self.acquisitions);
         let taken = self.tracer.drain(BATCH, |record| match decode(record) {
             Ok(Record::Event(event)) => {
                 chains.note_program(&event);
-                batch.extend(shortages.news_of(event));
+                if let Some(event) = shortages.news_of(event) {
+                    acquisitions.note(event, batch);
+                }
             }
             Ok(Record::Begun(stack)) => chains.begin(stack),
             Ok(Record::Window(window)) => chains.go_on(window),
@@ -419,11 +435,22 @@ impl Worker {
             self.resync();
         }
         self.find_phantoms();
+        self.compare_descriptors(now);
     }
 
     fn find_phantoms(&mut self) {
         let gone = self.healer.find_phantoms(self.tracer.skipped(), &mut self.tracer, &self.fold);
         self.feed(gone);
+    }
+
+    /// Which acquired descriptors were closed.
+    fn compare_descriptors(&mut self, now: Instant) {
+        if now < self.next_comparison || self.acquisitions.is_empty() {
+            return;
+        }
+        self.next_comparison = now + COMPARISON;
+        let closed = self.acquisitions.closed(monotonic_ns());
+        self.feed(closed);
     }
 
     /// Makes the fold equal to the kernel's table: what came and went unseen is put right.
@@ -437,5 +464,12 @@ impl Worker {
         self.drain();
         let found = self.healer.finish(difference);
         self.feed(found);
+        let acquired = self.acquisitions.resync(monotonic_ns());
+        self.feed(acquired);
     }
+}
+
+/// The live handles, without descriptors.
+fn handles(fold: &Fold) -> impl Iterator<Item = (u64, Handle)> {
+    fold.table().iter().filter(|(address, _)| !descriptor::is_key(*address))
 }

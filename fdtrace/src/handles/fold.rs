@@ -6,7 +6,7 @@ use std::{
     mem::take,
 };
 
-use fdtrace_common::wire::PREEXISTING;
+use fdtrace_common::{descriptor, wire::PREEXISTING};
 
 use super::{
     counts::Counts,
@@ -21,7 +21,7 @@ use super::{
     table::{Handle, Table},
 };
 use crate::stream::{
-    Alloc, Call, Cause, Described, Event, Existing, Fact, ImageKey, Mapped, Release, Vitals,
+    Acquired, Alloc, Call, Cause, Described, Event, Existing, Fact, ImageKey, Mapped, Release, Sought, Vitals,
 };
 
 /// Index of a group.
@@ -72,6 +72,8 @@ pub struct Fold {
     stacks: Stacks,
     sites: Sites,
     details: Details,
+    /// The handles to which acquired descriptors point.
+    repeated: HashMap<u64, u64, BuildHasherDefault<CallHasher>>,
     fresh: Fresh,
     errors: BTreeMap<i32, u64>,
     /// Handles older than the trace, of images that are gone.
@@ -92,6 +94,8 @@ impl Fold {
     pub fn apply(&mut self, event: Event) {
         match event {
             Event::Alloc(alloc) => self.allocate(&alloc),
+            Event::Acquired(acquired) => self.acquire(&acquired),
+            Event::Refused(alloc) => self.refuse(&alloc),
             Event::Release(release) => self.release(&release),
             Event::Stack(stack) => self.stacks.insert(stack),
             Event::Mapped(mapped) => self.map(&mapped),
@@ -140,7 +144,9 @@ impl Fold {
     pub fn apply_all(&mut self, events: &mut Vec<Event>) {
         let touched = events.iter().fold(0, |sum, event| {
             sum ^ match event {
-                Event::Alloc(alloc) => self.table.touch(alloc.handle),
+                Event::Alloc(alloc) | Event::Acquired(Acquired { alloc, .. }) => {
+                    self.table.touch(alloc.handle)
+                }
                 Event::Release(release) => self.table.touch(release.handle),
                 _ => 0,
             }
@@ -168,6 +174,24 @@ impl Fold {
         self.images.get_mut(group.image).live += 1;
     }
 
+    fn acquire(&mut self, acquired: &Acquired) {
+        let Alloc { handle, generation, tgid, .. } = acquired.alloc;
+        self.allocate(&acquired.alloc);
+        if self.table.get(handle).is_some_and(|known| known.generation == generation) {
+            self.repeated.insert(handle, acquired.of);
+            self.details.describe(handle, None, Sought::Found(tgid, descriptor::number(handle)));
+        }
+    }
+
+    /// What could not be had was made and gone at once.
+    fn refuse(&mut self, alloc: &Alloc) {
+        let group = self.group(alloc.tgid, alloc.call);
+        let counts = &mut self.groups[group as usize].counts;
+        counts.allocated += 1;
+        counts.released_by[Cause::Unknown as usize] += 1;
+        counts.never_opened += 1;
+    }
+
     fn release(&mut self, release: &Release) {
         match self.table.get(release.handle) {
             Some(handle) if handle.generation == release.generation => {
@@ -179,6 +203,9 @@ impl Fold {
 
     fn drop_handle(&mut self, address: u64, cause: Cause, never_opened: bool, time: u64) {
         let Some(handle) = self.table.remove(address) else { return };
+        if descriptor::is_key(address) {
+            self.repeated.remove(&address);
+        }
         let group = &mut self.groups[handle.group as usize];
         group.counts.released_by[cause as usize] += 1;
         group.counts.never_opened += u64::from(never_opened);
@@ -319,7 +346,8 @@ impl Fold {
     }
 
     fn add_existing(&mut self, existing: &Existing) {
-        if self.table.get(existing.handle).is_some() {
+        // A damaged file may name a place where no handle lies.
+        if existing.handle == 0 || self.table.get(existing.handle).is_some() {
             return;
         }
         let image = self.images.current(existing.tgid);
@@ -370,9 +398,10 @@ impl Fold {
         (0..).zip(&self.groups).filter(|(_, group)| group.counts.allocated > 0)
     }
 
-    /// Groups with live handles that were made since tracing began.
+    /// Groups with live handles that were made since tracing began, and with descriptors that could not be had.
     pub fn live_groups(&self) -> impl Iterator<Item = (GroupId, &Group)> {
-        self.groups().filter(|(_, group)| !group.existing && group.counts.live() > 0)
+        let refused = |group: &Group| group.call.acquired && group.counts.never_opened > 0;
+        self.groups().filter(move |(_, group)| !group.existing && (group.counts.live() > 0 || refused(group)))
     }
 
     /// A group, by its index.
@@ -393,17 +422,24 @@ impl Fold {
         &self.details
     }
 
+    /// The handle to which an acquired descriptor points.
+    #[must_use]
+    pub fn repeated_by(&self, key: u64) -> Option<u64> {
+        self.repeated.get(&key).copied()
+    }
+
     /// What is known of call sites.
     #[must_use]
     pub const fn sites(&self) -> &Sites {
         &self.sites
     }
 
-    /// All that came and went, as far as events told; without what is older than the trace.
+    /// All handles that came and went, as far as events told; without those that are older than the trace.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut sum = self.sites.closed();
-        self.groups.iter().filter(|group| !group.existing).for_each(|group| sum.add(&group.counts));
+        let made = |group: &&Group| !group.existing && !group.call.acquired;
+        self.groups.iter().filter(made).for_each(|group| sum.add(&group.counts));
         sum
     }
 
@@ -439,8 +475,14 @@ mod tests {
     use super::*;
     use crate::stream::Leaving;
 
-    const CALL: Call =
-        Call { user_stack: 11, kernel_stack: 12, detail: 0, syscall: Some(257), kernel_task: false };
+    const CALL: Call = Call {
+        user_stack: 11,
+        kernel_stack: 12,
+        detail: 0,
+        syscall: Some(257),
+        kernel_task: false,
+        acquired: false,
+    };
 
     fn alloc(handle: u64, generation: u64, tgid: u32) -> Event {
         Event::Alloc(Alloc { handle, generation, tgid, tid: tgid, call: CALL })

@@ -23,5 +23,5 @@ pub use fresh::FreshGroup;
 pub use images::{Image, ImageId};
 pub use lifetimes::{Births, Deaths, SHORTEST_POWER, SLICES};
 pub use sites::{SiteSums, Sites};
-pub use snapshot::{GroupLives, GroupSnapshot, KIND_SLOTS, Lives, MappedBy, OldHandle, Snapshot};
+pub use snapshot::{GroupLives, GroupSnapshot, KIND_SLOTS, Lives, MappedBy, OldHandle, Repeated, Snapshot};
 pub use table::{Handle, Table};

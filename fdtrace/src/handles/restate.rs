@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{Fold, Group, GroupId, Image, ImageId};
 use crate::{
     kinds::Kind,
-    stream::{Alloc, Described, Event, Existing, Fact, Leaving, Mapped},
+    stream::{Acquired, Alloc, Described, Event, Existing, Fact, Leaving, Mapped},
 };
 
 impl Fold {
@@ -40,7 +40,7 @@ impl Fold {
         let mut told: Vec<GroupId> = Vec::new();
         for (address, handle) in handles {
             let group = self.group_at(handle.group);
-            events.push(allocation(*address, *handle, tgid, group));
+            events.push(self.allocation(*address, *handle, tgid, group));
             if !group.existing && !told.contains(&handle.group) {
                 told.push(handle.group);
                 events.extend(belongs(image, group));
@@ -51,6 +51,18 @@ impl Fold {
         }
         if image.ended {
             events.push(Event::Exit { time, tgid, how: Leaving::default() });
+        }
+    }
+
+    fn allocation(&self, handle: u64, known: super::Handle, tgid: u32, group: &Group) -> Event {
+        if group.existing {
+            return fact(Fact::Existing(Existing { handle, tgid, fd: None }));
+        }
+        let super::Handle { generation, tid, .. } = known;
+        let alloc = Alloc { handle, generation, tgid, tid, call: group.call };
+        match self.repeated_by(handle) {
+            Some(of) => Event::Acquired(Acquired { alloc, of }),
+            None => Event::Alloc(alloc),
         }
     }
 
@@ -81,14 +93,6 @@ impl Fold {
             })));
         }
     }
-}
-
-fn allocation(handle: u64, known: super::Handle, tgid: u32, group: &Group) -> Event {
-    if group.existing {
-        return fact(Fact::Existing(Existing { handle, tgid, fd: None }));
-    }
-    let super::Handle { generation, tid, .. } = known;
-    Event::Alloc(Alloc { handle, generation, tgid, tid, call: group.call })
 }
 
 fn belongs(image: &Image, group: &Group) -> Option<Event> {

@@ -17,6 +17,8 @@ pub struct SiteSums {
     pub closed: Counts,
     /// How old those became.
     pub deaths: Deaths,
+    /// These are no handles, but descriptors for handles that were there before.
+    pub acquired: bool,
 }
 
 /// All call sites.
@@ -42,14 +44,15 @@ impl Sites {
         self.sites.iter().map(|(id, sums)| (*id, sums))
     }
 
-    /// Sums over all that belongs to no group any more.
+    /// Sums over all handles that belong to no group any more.
     #[must_use]
     pub fn closed(&self) -> Counts {
         let mut sum = self.unplaced;
-        self.pending
-            .values()
-            .map(|(counts, _)| counts)
-            .chain(self.sites.values().map(|site| &site.closed))
+        let pending = self.pending.iter().filter(|((_, call), _)| !call.acquired);
+        let placed = self.sites.values().filter(|site| !site.acquired);
+        pending
+            .map(|(_, (counts, _))| counts)
+            .chain(placed.map(|site| &site.closed))
             .for_each(|more| sum.add(more));
         sum
     }
@@ -63,8 +66,9 @@ impl Sites {
 
     pub(super) fn define(&mut self, site: Arc<Site>) {
         self.shown += site.weight();
-        let known = &mut self.sites.entry(site.id).or_default().site;
-        self.shown -= known.replace(site).map_or(0, |before| before.weight());
+        let sums = self.sites.entry(site.id).or_default();
+        sums.acquired = site.origin.is_acquisition();
+        self.shown -= sums.site.replace(site).map_or(0, |before| before.weight());
     }
 
     pub(super) fn close(
@@ -78,18 +82,20 @@ impl Sites {
             return;
         }
         match site {
-            Some(site) => self.add(site, counts, deaths),
+            Some(site) => self.add(site, group.1.acquired, counts, deaths),
             None if self.pending.len() < MOST_PENDING => {
                 let sums = self.pending.entry(group).or_default();
                 sums.0.add(counts);
                 sums.1.merge(deaths);
             }
+            None if group.1.acquired => {}
             None => self.unplaced.add(counts),
         }
     }
 
-    fn add(&mut self, site: u64, counts: &Counts, deaths: &Deaths) {
+    fn add(&mut self, site: u64, acquired: bool, counts: &Counts, deaths: &Deaths) {
         let sums = self.sites.entry(site).or_default();
+        sums.acquired = acquired;
         sums.closed.add(counts);
         sums.deaths.merge(deaths);
     }
@@ -97,7 +103,7 @@ impl Sites {
     /// Says to which site the sums of a group belong that is gone.
     pub(super) fn place_closed(&mut self, group: (ImageKey, Call), site: u64) {
         if let Some((counts, deaths)) = self.pending.remove(&group) {
-            self.add(site, &counts, &deaths);
+            self.add(site, group.1.acquired, &counts, &deaths);
         }
     }
 

@@ -14,6 +14,9 @@ pub const KIND_SLOTS: usize = 16;
 /// The oldest handles of a group that are named.
 const OLDEST: usize = 3;
 
+/// The most handles of a group whose descriptors are counted one by one.
+const MOST_REPEATED: usize = 1024;
+
 /// All that is known at one moment.
 #[derive(Clone, Debug)]
 pub struct Snapshot {
@@ -93,6 +96,8 @@ pub struct GroupSnapshot {
     pub mapped_by: Vec<MappedBy>,
     /// The oldest live handles, oldest first.
     pub oldest: Vec<OldHandle>,
+    /// The handles that live descriptors of this group repeat, most repeated first; none where it makes handles.
+    pub repeats: Vec<Repeated>,
 }
 
 /// A call site that mapped handles.
@@ -120,6 +125,21 @@ impl MappedBy {
     }
 }
 
+/// A handle to which acquired descriptors point.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repeated {
+    /// Its address.
+    pub handle: u64,
+    /// Its generation; 0 when nobody knows it.
+    pub generation: u64,
+    /// How many descriptors.
+    pub descriptors: u64,
+    /// Its kind, 0 for not known.
+    pub kind: u8,
+    /// Its path, its peer, or what it is.
+    pub name: Option<Arc<str>>,
+}
+
 /// One of the oldest handles of a group.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OldHandle {
@@ -137,6 +157,8 @@ pub struct OldHandle {
     pub descriptor: Sought,
     /// It was seen to be mapped.
     pub mapped: bool,
+    /// Of a descriptor that was acquired: the handle that it points to.
+    pub of: Option<u64>,
 }
 
 impl Snapshot {
@@ -202,6 +224,7 @@ impl Snapshot {
             })
             .collect();
         for group in &mut self.groups {
+            group.learn_repeated(&described);
             for old in &mut group.oldest {
                 let Some(found) = described.get(&(old.handle, old.generation)) else { continue };
                 let first = old.descriptor.found().is_none() && found.descriptor.found().is_some();
@@ -245,7 +268,12 @@ fn groups(fold: &Fold, aged_before: u64) -> Vec<GroupSnapshot> {
             group.count(fold, address, handle);
         }
     }
+    groups.values_mut().for_each(GroupSnapshot::keep_most_repeated);
     groups.into_values().collect()
+}
+
+fn name_of(fold: &Fold, handle: u64) -> Option<Arc<str>> {
+    fold.details().get(handle)?.name.clone()
 }
 
 fn lives(fold: &Fold, now: u64) -> Lives {
@@ -292,6 +320,7 @@ fn snapshot(fold: &Fold, group: &Group) -> GroupSnapshot {
         only_mapped: 0,
         mapped_by: Vec::new(),
         oldest: Vec::new(),
+        repeats: Vec::new(),
     }
 }
 
@@ -330,7 +359,12 @@ fn existing_by(fold: &Fold) -> Vec<(ImageKey, Arc<Identity>, u64)> {
 
 impl GroupSnapshot {
     fn count(&mut self, fold: &Fold, address: u64, handle: Handle) {
-        if let Some(slot) = self.kinds.get_mut(usize::from(handle.kind)) {
+        let of = fold.repeated_by(address);
+        let kind = match of {
+            Some(of) => self.count_repeated(fold, address, handle, of),
+            None => handle.kind,
+        };
+        if let Some(slot) = self.kinds.get_mut(usize::from(kind)) {
             *slot += 1;
         }
         let detail = fold.details().get(address);
@@ -351,13 +385,45 @@ impl GroupSnapshot {
             handle: address,
             generation,
             tid: handle.tid,
-            kind: handle.kind,
-            name: detail.and_then(|detail| detail.name.clone()),
+            kind,
+            name: detail.and_then(|detail| detail.name.clone()).or_else(|| name_of(fold, of?)),
             descriptor: detail.map_or(Sought::NotYet, |detail| detail.descriptor),
             mapped: detail.is_some_and(|detail| detail.mapping.is_some()),
+            of,
         };
         self.oldest.insert(place, old);
         self.oldest.truncate(OLDEST);
+    }
+
+    /// One more descriptor of a handle; says what that is.
+    fn count_repeated(&mut self, fold: &Fold, key: u64, descriptor: Handle, of: u64) -> u8 {
+        // The handle may be gone, and another at its address, until somebody finds out that the descriptor was closed.
+        let known = fold.table().get(of).filter(|known| known.generation < descriptor.generation);
+        let kind = known.map(|known| known.kind).filter(|kind| *kind != 0).unwrap_or(descriptor.kind);
+        if let Some(repeat) = self.repeats.iter_mut().find(|repeat| repeat.handle == of) {
+            repeat.descriptors += 1;
+        } else if self.repeats.len() < MOST_REPEATED {
+            let own = || fold.details().get(key)?.name.clone();
+            let name = known.and_then(|_| name_of(fold, of)).or_else(own);
+            let generation = known.map_or(0, |known| known.generation);
+            self.repeats.push(Repeated { handle: of, generation, descriptors: 1, kind, name });
+        }
+        kind
+    }
+
+    fn keep_most_repeated(&mut self) {
+        self.repeats.sort_by_key(|repeat| (std::cmp::Reverse(repeat.descriptors), repeat.handle));
+        self.repeats.truncate(OLDEST);
+    }
+
+    fn learn_repeated(&mut self, described: &HashMap<(u64, u64), &Described>) {
+        for repeat in &mut self.repeats {
+            let Some(found) = described.get(&(repeat.handle, repeat.generation)) else { continue };
+            (repeat.kind, repeat.name) = (found.kind as u8, found.name.clone());
+            for old in self.oldest.iter_mut().filter(|old| old.of == Some(repeat.handle)) {
+                (old.kind, old.name) = (repeat.kind, repeat.name.clone());
+            }
+        }
     }
 
     fn count_mapping(&mut self, fold: &Fold, mapping: &super::Mapping) {

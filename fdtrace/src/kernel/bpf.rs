@@ -61,6 +61,34 @@ pub(super) fn clear<K: Copy, V: Copy>(map: BorrowedFd<'_>) -> io::Result<()> {
     visit(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_BATCH, map, 1, |_: K, _: &[V]| ())
 }
 
+/// Takes one element out of a hash map: what it was, or `None` when there was none.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn take<K: Copy, V: Copy + Default>(map: BorrowedFd<'_>, key: K) -> io::Result<Option<V>> {
+    let mut value = V::default();
+    // Before 5.14 a hash map cannot do both at once.
+    for command in [bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_ELEM, bpf_cmd::BPF_MAP_LOOKUP_ELEM] {
+        let mut attributes = empty_attributes();
+        // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+        let request = unsafe { &mut attributes.__bindgen_anon_2 };
+        request.map_fd = map.as_raw_fd().cast_unsigned();
+        request.key = (&raw const key) as u64;
+        request.__bindgen_anon_1.value = (&raw mut value) as u64;
+        match bpf(command, &mut attributes) {
+            Ok(_) if command == bpf_cmd::BPF_MAP_LOOKUP_ELEM => {
+                bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attributes)?;
+                return Ok(Some(value));
+            }
+            Ok(_) => return Ok(Some(value)),
+            Err(error) if error.raw_os_error() == Some(libc::ENOENT) => return Ok(None),
+            Err(error) if command == bpf_cmd::BPF_MAP_LOOKUP_ELEM => return Err(error),
+            Err(_) => {}
+        }
+    }
+    Ok(None)
+}
+
 /// Calls `each` for every key and its `width` values, by one of the batch commands.
 fn visit<K: Copy, V: Copy>(
     command: bpf_cmd,

@@ -69,6 +69,18 @@ impl Unwind {
     pub const BEST: Self = if cfg!(target_arch = "x86_64") { Self::Tables } else { Self::FramePointers };
 }
 
+/// Whether it is watched who installs descriptors for handles that were there before.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Acquisitions {
+    /// Not at all.
+    #[default]
+    Off,
+    /// From when [`Tracer::watch_descriptors`](super::Tracer::watch_descriptors) is called.
+    Later,
+    /// From the start.
+    Watched,
+}
+
 /// What the kernel side tells of handles.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Emit {
@@ -147,6 +159,8 @@ pub struct Settings {
     pub mappings: bool,
     /// Whether it is told what is open when a program ends, and that a process has no descriptors left.
     pub leaving: bool,
+    /// Whether it is watched who installs descriptors for handles that were there before.
+    pub descriptors: Acquisitions,
     /// What is told of handles.
     pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
@@ -213,6 +227,8 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         },
         inode_time_is_split: u8::from(inode_time(&mut kernel.types)[2] != 0),
         window_code: u8::from(kernel.types.offset("mm_struct", "mm_mt.ma_root").is_some()),
+        acquired: u8::from(settings.leaving && settings.descriptors != Acquisitions::Off),
+        reserved: [0; 3],
     })
 }
 
@@ -267,6 +283,16 @@ fn syscalls() -> Syscalls {
         shmat: number(libc::SYS_shmat),
         exit: number(libc::SYS_exit),
         exit_group: number(libc::SYS_exit_group),
+        dup: number(libc::SYS_dup),
+        #[cfg(target_arch = "x86_64")]
+        dup2: number(libc::SYS_dup2),
+        #[cfg(not(target_arch = "x86_64"))]
+        dup2: -1,
+        dup3: number(libc::SYS_dup3),
+        fcntl: number(libc::SYS_fcntl),
+        recvmsg: number(libc::SYS_recvmsg),
+        recvmmsg: number(libc::SYS_recvmmsg),
+        pidfd_getfd: number(libc::SYS_pidfd_getfd),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::process::around;
 use super::{
     btf::{self, KernelTypes},
     capabilities::Capabilities,
-    config::{Emit, Filters, Settings, Stacks, Unwind},
+    config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind},
     error::{Error, Result},
     kallsyms::Symbols,
     preemption::Preemption,
@@ -106,6 +106,10 @@ pub enum Role {
     HangUp,
     /// A process cannot have a descriptor.
     NoDescriptor,
+    /// A descriptor is installed for a handle that was there before.
+    Acquisition,
+    /// There is no descriptor left for it.
+    Refusal,
     /// What each live handle is.
     Describe,
     /// Which descriptors point to a handle.
@@ -118,6 +122,10 @@ pub enum Role {
     ExistingMappings,
     /// Which entries of the table are old enough to be told.
     Survivors,
+    /// Which acquired descriptors are closed.
+    ClosedDescriptors,
+    /// What is in the tables of descriptors of some processes.
+    Tables,
 }
 
 impl Role {
@@ -142,6 +150,10 @@ impl Role {
             Self::ExistingFiles => "older, by fd",
             Self::ExistingMappings => "older, by mapping",
             Self::Survivors => "survivors",
+            Self::Acquisition => "duplicates",
+            Self::Refusal => "refused duplicates",
+            Self::ClosedDescriptors => "closed duplicates",
+            Self::Tables => "tables of fds",
         }
     }
 }
@@ -335,6 +347,36 @@ const SURVIVORS: Hook = Hook {
     without: Some("the whole table is copied to find the handles that have become old"),
 };
 
+const NO_ACQUISITIONS: Option<&str> = Some(
+    "who repeats a handle by dup, or gets it in a message, is not seen; `live` still counts descriptors",
+);
+
+/// All ways to a new descriptor for a handle, but those over an existing number.
+const ACQUIRED_KPROBE: Choice = choice("acquired_kprobe", Target::Kprobe("fd_install"));
+const ACQUIRED_FENTRY: Choice = choice("acquired_fentry", Target::Fentry("fd_install"));
+const ACQUIRED_OVER_KPROBE: Choice = choice("acquired_over_kprobe", Target::Kprobe("do_dup2"));
+const ACQUIRED_OVER_FENTRY: Choice = choice("acquired_over_fentry", Target::Fentry("do_dup2"));
+const ACQUIRED_MESSAGE_KPROBE: Choice = choice("acquired_message_kprobe", Target::Kprobe("scm_detach_fds"));
+const ACQUIRED_MESSAGE_FENTRY: Choice = choice("acquired_message_fentry", Target::Fentry("scm_detach_fds"));
+const NO_OVER: Option<&str> = Some("what dup2 and dup3 repeat is not seen");
+const NO_MESSAGES: Option<&str> = Some("each descriptor of a message counts as a call");
+
+const REFUSAL: Hook = Hook {
+    role: Role::Refusal,
+    choices: &[choice("acquired_refused", Target::RawTracepoint("sys_exit"))],
+    without: Some("of a process that has no descriptors left, who asks for more is not seen"),
+};
+const CLOSED_DESCRIPTORS: Hook = Hook {
+    role: Role::ClosedDescriptors,
+    choices: &[choice("look_closed", Target::Iterator("bpf_map_elem"))],
+    without: Some("duplicates that are closed count as open until their number is used again"),
+};
+const TABLES: Hook = Hook {
+    role: Role::Tables,
+    choices: &[choice("look_tables", Target::Iterator("task_file"))],
+    without: Some("which handle a table of descriptors repeats is not seen"),
+};
+
 // Processes first: a handle's allocation must find its process known. Then the release, then the allocation: no handle
 // gets into the table whose release cannot be seen.
 const KPROBE: &[Hook] = &[
@@ -366,7 +408,21 @@ const KPROBE: &[Hook] = &[
     PHANTOMS,
     EXISTING_FILES,
     EXISTING_MAPPINGS,
+    Hook {
+        role: Role::Acquisition,
+        choices: &[ACQUIRED_MESSAGE_KPROBE, ACQUIRED_MESSAGE_FENTRY],
+        without: NO_MESSAGES,
+    },
+    Hook {
+        role: Role::Acquisition,
+        choices: &[ACQUIRED_OVER_KPROBE, ACQUIRED_OVER_FENTRY],
+        without: NO_OVER,
+    },
+    Hook { role: Role::Acquisition, choices: &[ACQUIRED_KPROBE, ACQUIRED_FENTRY], without: NO_ACQUISITIONS },
+    REFUSAL,
     SURVIVORS,
+    CLOSED_DESCRIPTORS,
+    TABLES,
 ];
 
 const FENTRY: &[Hook] = &[
@@ -398,7 +454,21 @@ const FENTRY: &[Hook] = &[
     PHANTOMS,
     EXISTING_FILES,
     EXISTING_MAPPINGS,
+    Hook {
+        role: Role::Acquisition,
+        choices: &[ACQUIRED_MESSAGE_FENTRY, ACQUIRED_MESSAGE_KPROBE],
+        without: NO_MESSAGES,
+    },
+    Hook {
+        role: Role::Acquisition,
+        choices: &[ACQUIRED_OVER_FENTRY, ACQUIRED_OVER_KPROBE],
+        without: NO_OVER,
+    },
+    Hook { role: Role::Acquisition, choices: &[ACQUIRED_FENTRY, ACQUIRED_KPROBE], without: NO_ACQUISITIONS },
+    REFUSAL,
     SURVIVORS,
+    CLOSED_DESCRIPTORS,
+    TABLES,
 ];
 
 const TRACEPOINT: &[Hook] = &[
@@ -436,7 +506,14 @@ const TRACEPOINT: &[Hook] = &[
     PHANTOMS,
     EXISTING_FILES,
     EXISTING_MAPPINGS,
+    Hook {
+        role: Role::Acquisition,
+        choices: &[choice("acquired_any", Target::RawTracepoint("sys_exit"))],
+        without: NO_ACQUISITIONS,
+    },
     SURVIVORS,
+    CLOSED_DESCRIPTORS,
+    TABLES,
 ];
 
 /// How a hook came out.
@@ -565,10 +642,13 @@ pub(super) fn attach(
             Role::Mapping => settings.mappings && !(settings.leaving && backend == Backend::Tracepoint),
             Role::Mappings => settings.mappings && settings.leaving,
             Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.leaving,
+            Role::Acquisition => settings.descriptors == Acquisitions::Watched,
+            Role::Refusal => settings.descriptors == Acquisitions::Watched && !settings.leaving,
+            Role::ClosedDescriptors | Role::Tables => settings.descriptors != Acquisitions::Off,
             _ => true,
         };
         let report = if wanted {
-            attach_hook(ebpf, btf, kernel, hook)
+            attach_hook(ebpf, btf, Some(kernel), hook)
         } else {
             HookReport { role: hook.role, state: State::Off, program: None }
         };
@@ -581,10 +661,23 @@ pub(super) fn attach(
     reports
 }
 
-fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: &Kernel, hook: &Hook) -> HookReport {
+/// Attaches what was left for later, and says whether any of it could be. These hooks need nothing of the kernel that has to be
+/// known beforehand.
+pub(super) fn attach_late(ebpf: &mut Ebpf, btf: &aya::Btf, report: &mut BackendReport) -> Result<bool> {
+    let mut attached = false;
+    for (hook, known) in report.backend.hooks().iter().zip(&mut report.hooks) {
+        if matches!(hook.role, Role::Acquisition | Role::Refusal) && known.state == State::Off {
+            *known = attach_hook(ebpf, btf, None, hook);
+            attached |= known.program.is_some();
+        }
+    }
+    Ok(attached)
+}
+
+fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: Option<&Kernel>, hook: &Hook) -> HookReport {
     let mut reasons = Vec::new();
     for choice in hook.choices {
-        let unmet = choice.needs.and_then(|need| need.unmet(kernel));
+        let unmet = choice.needs.and_then(|need| need.unmet(kernel?));
         match unmet.map_or_else(|| attach_choice(ebpf, btf, choice), Err) {
             Ok(()) => {
                 let target = choice.target.to_string();
@@ -683,6 +776,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         failures: true,
         mappings: true,
         leaving: true,
+        descriptors: Acquisitions::Watched,
         emit: Emit::All,
         object: None,
     };

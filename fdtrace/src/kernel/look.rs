@@ -12,6 +12,7 @@ use aya::{
     maps::{Array, HashMap, MapData},
 };
 use fdtrace_common::{
+    descriptor::InTable,
     look::{Description, Descriptor, Existing, Phantom, Span, Survivor},
     wire::{Entry, PREEXISTING},
 };
@@ -121,6 +122,37 @@ impl Census {
     }
 }
 
+/// The iterator that reads the tables of descriptors of some processes.
+pub struct TableReader {
+    pub(super) program: Option<OwnedFd>,
+    pub(super) tables: HashMap<MapData, u32, u8>,
+}
+
+impl TableReader {
+    /// The most processes that are read at once (the size of the TABLES map).
+    pub const MOST: usize = 64;
+
+    /// All descriptors of these processes, of the first 64; nothing where the kernel has no such iterator.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn read(&mut self, pids: &[u32]) -> io::Result<Vec<InTable>> {
+        let Some(program) = &self.program else { return Ok(Vec::new()) };
+        let pids = &pids[..pids.len().min(Self::MOST)];
+        for pid in pids {
+            self.tables.insert(pid, 1, 0).map_err(io::Error::other)?;
+        }
+        let mut found = Vec::new();
+        let read =
+            bpf::iterate(program.as_fd(), None).and_then(|file| records(file, |entry| found.push(*entry)));
+        for pid in pids {
+            // Gone already is gone.
+            let _ = self.tables.remove(pid);
+        }
+        read.map(|()| found)
+    }
+}
+
 /// The iterator that finds what has become old enough, for survivors mode.
 pub struct Sweeper {
     pub(super) program: Option<OwnedFd>,
@@ -171,7 +203,7 @@ impl Sweeper {
 }
 
 /// Reads an iterator to its end as records of one type, in bounded memory.
-fn records<T: Copy>(mut file: File, mut each: impl FnMut(&T)) -> io::Result<()> {
+pub(super) fn records<T: Copy>(mut file: File, mut each: impl FnMut(&T)) -> io::Result<()> {
     let mut buffer = vec![0; size_of::<T>() * 64];
     let mut filled = 0;
     loop {

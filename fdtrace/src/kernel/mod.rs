@@ -2,6 +2,7 @@
 //!
 //! Everything above reads what comes out of here as plain data.
 
+mod acquired;
 mod bpf;
 mod btf;
 mod capabilities;
@@ -18,19 +19,20 @@ mod rules;
 mod tracefs;
 mod tracer;
 
+pub use acquired::AcquiredTable;
 pub use capabilities::{Capabilities, Capability};
 pub(crate) use census::records as census_records;
 pub use census::{
     CensusPrograms, Chase, PathLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout, TreeLayout,
     Walk,
 };
-pub use config::{Emit, Filters, Settings, Stacks, Unwind};
+pub use config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;
 pub use error::{Error, Result};
 pub use file_nr::{Exactness, FileNr, HandleCounter};
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
 pub use kallsyms::{Symbol, Symbols};
-pub use look::{Census, Looker, PhantomFinder, Sweeper};
+pub use look::{Census, Looker, PhantomFinder, Sweeper, TableReader};
 pub use preemption::Preemption;
 pub use rules::RuleBook;
 pub use tracer::{ProgramCost, Tracer};

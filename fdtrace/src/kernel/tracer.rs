@@ -16,17 +16,19 @@ use aya_log::EbpfLogger;
 use fdtrace_common::{
     config::Config,
     counters::{Counters, Swallow},
+    descriptor::Acquired,
     unwind::{Code, Rule},
     wire::Entry,
 };
 
 use super::{
+    acquired::{self, AcquiredTable},
     bpf::{self, RunCounts},
     btf, config,
-    config::{Settings, Unwind},
+    config::{Acquisitions, Settings, Unwind},
     error::{Error, Result, system},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
-    look::{Census, Looker, PhantomFinder, Sweeper},
+    look::{Census, Looker, PhantomFinder, Sweeper, TableReader},
     rules::RuleBook,
 };
 
@@ -45,6 +47,8 @@ unsafe impl Pod for Plain<Config> {}
 unsafe impl Pod for Plain<Counters> {}
 // SAFETY: `Entry` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Entry> {}
+// SAFETY: `Acquired` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
+unsafe impl Pod for Plain<Acquired> {}
 // SAFETY: `Rule` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Rule> {}
 // SAFETY: as above.
@@ -181,6 +185,37 @@ impl Tracer {
             handles: self.shared_table()?,
             span: Array::try_from(take_map(&mut self.ebpf, "SPAN")?).map_err(object)?,
         })
+    }
+
+    /// The kernel's own table of descriptors that were acquired. It can be had once.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated, or it was taken before.
+    pub fn acquired(&mut self) -> Result<AcquiredTable> {
+        Ok(AcquiredTable {
+            closed: self.program_descriptor(Role::ClosedDescriptors),
+            table: HashMap::try_from(take_map(&mut self.ebpf, "ACQUIRED")?).map_err(object)?,
+        })
+    }
+
+    /// The iterator that reads tables of descriptors. It can be had once.
+    ///
+    /// # Errors
+    /// When descriptors cannot be duplicated, or it was taken before.
+    pub fn table_reader(&mut self) -> Result<TableReader> {
+        Ok(TableReader {
+            program: self.program_descriptor(Role::Tables),
+            tables: HashMap::try_from(take_map(&mut self.ebpf, "TABLES")?).map_err(object)?,
+        })
+    }
+
+    /// Watches from now on who installs descriptors for handles that were there before, if the settings provide for it; says
+    /// whether anything was attached.
+    ///
+    /// # Errors
+    /// Without the kernel's BTF.
+    pub fn watch_descriptors(&mut self) -> Result<bool> {
+        hooks::attach_late(&mut self.ebpf, &btf::for_loader()?, &mut self.report)
     }
 
     /// The maps in which the kernel side looks up how frames lead to their callers. They can be had once.
@@ -335,7 +370,8 @@ impl Tracer {
     /// Runs that the kernel skipped of the programs that see processes come, change and go.
     #[must_use]
     pub fn skipped_ends(&self) -> u64 {
-        let ends = [Role::Fork, Role::Exec, Role::Exit, Role::OpenAtExit, Role::OpenAtExec];
+        let ends =
+            [Role::Fork, Role::Exec, Role::Exit, Role::OpenAtExit, Role::OpenAtExec, Role::Acquisition];
         let hooks = self.report.hooks.iter().filter(|hook| ends.contains(&hook.role));
         hooks.filter_map(|hook| self.cost(hook)).map(|cost| cost.skipped).sum()
     }
@@ -375,6 +411,11 @@ pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, b
     if settings.unwind != Unwind::Tables {
         // Maps that nobody uses take no memory to speak of.
         loader.map_max_entries("RULES", 1).map_max_entries("CODE", 1).map_max_entries("NEAR", 1);
+    }
+    if settings.descriptors == Acquisitions::Off {
+        loader.map_max_entries("ACQUIRED", 1).map_max_entries("MESSAGES", 1);
+    } else {
+        loader.map_max_entries("ACQUIRED", acquired::MOST);
     }
     loader
         .btf(Some(btf))

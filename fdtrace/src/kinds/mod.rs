@@ -3,8 +3,10 @@
 //! Recognised by the inode's type, the superblock, and the function that the file's operations name for its release,
 //! which kallsyms always has; by the name of its directory entry last.
 
+mod link;
 mod name;
 
+pub(crate) use link::{DELETED, is_segment, is_shared_memory, of_link};
 pub use name::{describe, tcp_state};
 
 use fdtrace_common::look::Description;

@@ -67,16 +67,21 @@ pub struct Descriptors {
 }
 
 impl Descriptors {
+    /// How many there are; `None` when the process is gone, or may not be looked at.
+    #[must_use]
+    pub fn used_by(pid: u32) -> Option<u64> {
+        let folder = format!("/proc/{pid}/fd");
+        // From Linux 6.2 on the folder's size is the number of entries.
+        match fs::metadata(&folder).ok()?.size() {
+            0 => Some(fs::read_dir(&folder).ok()?.count() as u64),
+            size => Some(size),
+        }
+    }
+
     /// Reads them; `None` when the process is gone.
     #[must_use]
     pub fn of(pid: u32) -> Option<Self> {
-        let folder = format!("/proc/{pid}/fd");
-        // From Linux 6.2 on the folder's size is the number of entries.
-        let used = match fs::metadata(&folder).ok()?.size() {
-            0 => fs::read_dir(&folder).ok()?.count() as u64,
-            size => size,
-        };
-        Some(Self { used, limit: descriptor_limits(pid)?.0 })
+        Some(Self { used: Self::used_by(pid)?, limit: descriptor_limits(pid)?.0 })
     }
 }
 
@@ -94,6 +99,18 @@ fn executable(maps: &[u8]) -> Vec<Range<u64>> {
         (rest.get(2) == Some(&b'x')).then(|| Some(hexadecimal(start)?..hexadecimal(end)?)).flatten()
     };
     lines(maps).filter_map(range).collect()
+}
+
+/// The user that a process runs as.
+pub(crate) fn owner(pid: u32) -> Option<u32> {
+    fs::metadata(format!("/proc/{pid}")).ok().map(|found| found.uid())
+}
+
+/// Whether a process has this name, which the kernel cuts to 15 bytes.
+pub(crate) fn is_named(pid: u32, name: &OsStr) -> bool {
+    let found = Text::of(pid, "comm").unwrap_or_default();
+    let wanted = name.as_encoded_bytes();
+    found.strip_suffix(b"\n").unwrap_or(&found) == &wanted[..wanted.len().min(COMM_LEN - 1)]
 }
 
 /// Whether there is such a process.

@@ -106,7 +106,9 @@ struct Sum<'a> {
 #[must_use]
 pub fn table(document: &Document, by: By) -> Table {
     let mut sums: BTreeMap<String, Sum<'_>> = BTreeMap::new();
-    for part in document.sites.iter().flat_map(|site| parts(site, by)) {
+    // What makes no handles has no share in sums of them.
+    let counted = |site: &&Site| !site.acquired || matches!(by, By::Site | By::Origin);
+    for part in document.sites.iter().filter(counted).flat_map(|site| parts(site, by)) {
         match sums.get_mut(&part.key) {
             Some(sum) => sum.add(&part),
             None => drop(sums.insert(part.key.clone(), Sum::new(part))),

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::check;
+
 /// One look at the live handles.
 #[derive(Clone, Debug, Serialize)]
 pub struct Document {
@@ -17,8 +19,30 @@ pub struct Document {
     pub sites: Vec<Site>,
     /// What grows fastest, if anything grows.
     pub fastest: Option<Fastest>,
+    /// Processes whose tables of descriptors repeat a handle, the fullest first; of a trace that has ended, none.
+    pub processes: Vec<FullTable>,
     /// What the tracer itself costs; none of a trace that has ended.
     pub own: Option<Own>,
+}
+
+impl Document {
+    /// Adds tables, and says of each which call site repeats handles in it: the one with most descriptors of the process, or
+    /// that was refused most.
+    pub fn add_tables(&mut self, mut tables: Vec<FullTable>) {
+        let sites = &self.sites;
+        for table in &mut tables {
+            let own = |site: &Site| {
+                site.processes.iter().find(|process| process.pid == table.pid).map(|own| own.live)
+            };
+            let acquired = sites.iter().filter(|site| site.acquired);
+            let most = acquired.filter_map(|site| Some((own(site)?, site.refused, site)));
+            if let Some((_, _, site)) = most.max_by_key(|(live, refused, _)| (*live, *refused)) {
+                table.site = Some(site.id.clone());
+                table.place = Some(check::place_of(&site.user_stack, &site.kernel_stack));
+            }
+        }
+        self.processes = tables;
+    }
 }
 
 /// The trace as a whole.
@@ -126,6 +150,14 @@ pub struct Site {
     pub origin: &'static str,
     /// The kernel function that tells so; none where the system call does, or nothing.
     pub origin_function: Option<&'static str>,
+    /// It makes no handles, but descriptors for handles that others made: all numbers are of descriptors.
+    pub acquired: bool,
+    /// Descriptors that it takes.
+    pub descriptors: u64,
+    /// The handles that its descriptors repeat, most repeated first; none where it makes handles.
+    pub repeats: Vec<Repeat>,
+    /// Descriptors that it asked for when there were none left, as far as it was told: at most one in a millisecond.
+    pub refused: u64,
     /// Alive.
     pub live: u64,
     /// Of those, at least as old as `--min-age` asks.
@@ -160,6 +192,29 @@ pub struct Site {
     pub user_stack: Vec<UserFrame>,
     /// Whether the user stack reaches the function that the thread began with.
     pub user_stack_complete: bool,
+}
+
+/// A handle to which several descriptors point.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Repeat {
+    /// Its path, its peer, or what it is; empty when nobody knows.
+    pub name: String,
+    /// Its kind.
+    pub kind: &'static str,
+    /// How many descriptors.
+    pub descriptors: u64,
+}
+
+/// The most handles that are named.
+const MOST_REPEATS: usize = 3;
+
+/// The first few of those that have several descriptors, most repeated first.
+#[must_use]
+pub fn most_repeated(mut repeats: Vec<Repeat>) -> Vec<Repeat> {
+    repeats.retain(|repeat| repeat.descriptors > 1);
+    repeats.sort_by(|one, other| (other.descriptors, &one.name).cmp(&(one.descriptors, &other.name)));
+    repeats.truncate(MOST_REPEATS);
+    repeats
 }
 
 /// A call site that mapped handles of another one.
@@ -228,6 +283,8 @@ pub struct Process {
     pub cgroup: String,
     /// Its live handles of this site.
     pub live: u64,
+    /// Descriptors that those take.
+    pub descriptors: u64,
     /// Handles that it made at this site; none where they were not counted by process.
     pub allocated: Option<u64>,
 }
@@ -292,6 +349,8 @@ pub struct Fastest {
     pub live: u64,
     /// How many more a second.
     pub per_second: f64,
+    /// These are no handles, but descriptors for handles that others made.
+    pub acquired: bool,
     /// Whether handles of this kind take descriptors.
     #[serde(skip)]
     pub takes_descriptors: bool,
@@ -299,6 +358,37 @@ pub struct Fastest {
     pub descriptors: Option<Descriptors>,
     /// Seconds until the limit at this rate; none when the handles take no descriptors.
     pub seconds_to_limit: Option<f64>,
+}
+
+/// A process whose table of descriptors repeats a handle.
+#[derive(Clone, Debug, Serialize)]
+pub struct FullTable {
+    /// Its id.
+    pub pid: u32,
+    /// Its name.
+    pub comm: String,
+    /// Its program.
+    pub exe: String,
+    /// Entries in its table.
+    pub descriptors: u64,
+    /// Handles in its table.
+    pub handles: u64,
+    /// The most descriptors that it may have; none for no limit.
+    pub limit: Option<u64>,
+    /// The handles that it repeats, most repeated first.
+    pub repeats: Vec<Repeat>,
+    /// The call site that repeats them, as far as that was seen: its id.
+    pub site: Option<String>,
+    /// Where that is, in a few words.
+    pub place: Option<String>,
+}
+
+impl FullTable {
+    /// Whether four fifths of the limit are used.
+    #[must_use]
+    pub fn is_nearly_full(&self) -> bool {
+        self.limit.is_some_and(|limit| self.descriptors.saturating_mul(5) >= limit.saturating_mul(4))
+    }
 }
 
 /// Descriptors of a process against its soft limit.

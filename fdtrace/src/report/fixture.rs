@@ -22,6 +22,7 @@ pub(super) fn document(sites: Vec<Site>) -> Document {
         sites,
         fastest: None,
         own: None,
+        processes: Vec::new(),
     }
 }
 
@@ -32,6 +33,10 @@ pub(super) fn site(id: &str, live: u64) -> Site {
         name_id: None,
         origin: "open",
         origin_function: None,
+        acquired: false,
+        descriptors: 0,
+        repeats: Vec::new(),
+        refused: 0,
         live,
         aged: live,
         change: 0,
@@ -64,6 +69,7 @@ pub(super) fn process(pid: u32, comm: &str, live: u64) -> Process {
         cgroup: "/".to_owned(),
         live,
         allocated: None,
+        descriptors: 0,
     }
 }
 

@@ -13,6 +13,7 @@ mod folded;
 mod json;
 mod pprof;
 mod rebuilt;
+mod repeats;
 mod shares;
 mod terminal;
 mod text;
@@ -24,8 +25,8 @@ pub use diff::{
     Difference, Side, SiteDifference, diff, write_json as write_diff_json, write_text as write_diff_text,
 };
 pub use document::{
-    Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lifetimes, Lost,
-    MappedAt, MappingExample, Own, Process, Site, Trace, UserFrame, Verdict,
+    Descriptors, Document, Events, Example, ExistingBy, Fastest, FullTable, Handles, KernelFrame, Lifetimes,
+    Lost, MappedAt, MappingExample, Own, Process, Repeat, Site, Trace, UserFrame, Verdict, most_repeated,
 };
 pub use flamegraph::write as write_flamegraph;
 pub use folded::{Weight, write as write_folded};

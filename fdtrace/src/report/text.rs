@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::{
-    Document, Example, Fastest, Handles, Own, Process, Site, Trace, Verdict, chain,
+    Document, Example, Fastest, FullTable, Handles, Own, Process, Site, Trace, Verdict, chain, repeats,
     terminal::Terminal,
     words::{at_least, bytes, change, counted, harmless, number, process, rate, seconds, span},
 };
@@ -59,6 +59,7 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Res
     if hidden > 0 {
         writeln!(out, "          and {} more sites (--top)", number(hidden as u64))?;
     }
+    write_tables(out, document, style)?;
     write_footer(out, document, style)?;
     write_last_line(out, document, style)?;
     out.flush()
@@ -102,8 +103,20 @@ fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> i
         let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
         writeln!(out, "          at {chain}")?;
     }
+    write_repeats(out, site)?;
     write_mappings(out, site)?;
     write_examples(out, site)
+}
+
+/// The processes whose tables of descriptors repeat a handle.
+fn write_tables(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    // That of the last line is said there.
+    let last = document.processes.iter().position(FullTable::is_nearly_full);
+    let others = (0..).zip(&document.processes).filter(|(index, _)| Some(*index) != last);
+    for (_, table) in others.take(style.top) {
+        writeln!(out, "descriptors: {}", repeats::of_table(table))?;
+    }
+    Ok(())
 }
 
 /// The two kinds that most are of.
@@ -117,6 +130,18 @@ fn kinds(site: &Site) -> String {
             words.collect::<Vec<_>>().join(", ")
         }
     }
+}
+
+/// Of a site that makes no handles: what its descriptors point to, and what it could not have.
+fn write_repeats(out: &mut impl Write, site: &Site) -> io::Result<()> {
+    if let Some(most) = site.repeats.first() {
+        writeln!(out, "          {}", repeats::sentence(most, site.live))?;
+    }
+    if site.refused > 0 {
+        let times = counted(site.refused, "time");
+        writeln!(out, "          no descriptor was left for it (EMFILE), seen {times}")?;
+    }
+    Ok(())
 }
 
 fn write_mappings(out: &mut impl Write, site: &Site) -> io::Result<()> {
@@ -264,11 +289,14 @@ pub(super) fn losses(trace: &Trace) -> String {
 }
 
 fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
-    let line = match &document.fastest {
-        Some(fastest) => paint(style, "1;31", &sentence(fastest, style)),
-        None if style.finished => where_most_are(document),
-        None if document.trace.looks < LOOKS_TO_JUDGE => "Too early to say what grows.".to_owned(),
-        None => "Nothing grows.".to_owned(),
+    let full = document.processes.iter().find(|table| table.is_nearly_full());
+    let line = match (full, &document.fastest) {
+        (Some(table), _) => paint(style, "1;31", &format!("{}.", repeats::of_table(table))),
+        (None, Some(fastest)) => paint(style, "1;31", &sentence(fastest, style)),
+        _ if style.finished => where_most_are(document),
+        _ if document.trace.looks < LOOKS_TO_JUDGE => "Too early to say what grows.".to_owned(),
+        _ if let Some(table) = document.processes.first() => format!("{}.", repeats::of_table(table)),
+        _ => "Nothing grows.".to_owned(),
     };
     // A live view is a sequence of documents, with an empty line between them.
     writeln!(out, "{line}{}", if style.finished { "" } else { "\n" })
@@ -286,16 +314,17 @@ fn where_most_are(document: &Document) -> String {
     format!(
         "Most come from {}: {}{maker}.",
         harmless(&chain::place(&first.user_stack, &first.kernel_stack)),
-        counted(first.aged, "live handle"),
+        counted(first.aged, if first.acquired { "live descriptor" } else { "live handle" }),
     )
 }
 
 fn sentence(fastest: &Fastest, style: Style) -> String {
     let (grows, uses) = if style.finished { ("grew", "used") } else { ("grows", "uses") };
     let mut text = format!(
-        "{} {grows} fastest: {} live handles from {}, {} more",
+        "{} {grows} fastest: {} live {} from {}, {} more",
         process(&fastest.comm, fastest.pid),
         number(fastest.live),
+        if fastest.acquired { "descriptors" } else { "handles" },
         harmless(&fastest.place),
         rate(fastest.per_second),
     );
@@ -369,6 +398,7 @@ mod tests {
             comm: "app".to_owned(),
             live: 9,
             per_second: 0.5,
+            acquired: false,
             takes_descriptors: true,
             descriptors: Some(Descriptors { used: 24, limit: 1024 }),
             seconds_to_limit: Some(2000.0),

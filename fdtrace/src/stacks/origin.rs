@@ -94,6 +94,9 @@ const SYSCALLS: &[(libc::c_long, Origin)] = &[
 /// Decides by the kernel stack, innermost frame first, and without one by the system call.
 #[must_use]
 pub fn origin(chain: &[KernelFrame], call: &Call) -> Origin {
+    if call.acquired {
+        return acquisition(call);
+    }
     let by_function = deciding(chain).map(|(_, origin)| origin);
     let by_syscall = || {
         let number = libc::c_long::from(call.syscall?);
@@ -104,6 +107,15 @@ pub fn origin(chain: &[KernelFrame], call: &Call) -> Origin {
         Some(origin) => origin,
         None if call.kernel_task => Origin::Kernel,
         None => Origin::Unknown,
+    }
+}
+
+/// How a descriptor came to be for a handle that was there before.
+fn acquisition(call: &Call) -> Origin {
+    match call.syscall.map(libc::c_long::from) {
+        Some(libc::SYS_recvmsg | libc::SYS_recvmmsg) => Origin::Recvmsg,
+        Some(libc::SYS_pidfd_getfd) => Origin::PidfdGetfd,
+        _ => Origin::Dup,
     }
 }
 
@@ -142,6 +154,7 @@ mod tests {
             detail: detail.cast_unsigned(),
             syscall: u16::try_from(syscall).ok(),
             kernel_task: false,
+            acquired: false,
         };
         origin(&chain, &call)
     }

@@ -1,5 +1,6 @@
 use bytes::Buf;
 use fdtrace_common::{
+    descriptor,
     look::Description,
     unwind::{Registers, end},
     wire::{
@@ -8,7 +9,9 @@ use fdtrace_common::{
     },
 };
 
-use super::{Alloc, Call, Cut, Event, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Stack, Window};
+use super::{
+    Acquired, Alloc, Call, Cut, Event, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Stack, Window,
+};
 
 /// What a record of the ring buffer is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +89,7 @@ pub fn decode(record: &[u8]) -> Result<Record, Malformed> {
         tag if tag == Tag::Exec as u8 => exactly(size_of::<wire::Exec>()).map(exec),
         tag if tag == Tag::Exit as u8 => exactly(size_of::<wire::Exit>()).map(exit),
         tag if tag == Tag::Failure as u8 => exactly(size_of::<wire::Failure>()).map(failure),
+        tag if tag == Tag::Acquired as u8 => exactly(size_of::<descriptor::Acquired>()).map(acquired),
         tag if tag == Tag::Mapped as u8 => exactly(size_of::<wire::Mapped>()).map(mapped),
         tag => Err(Malformed::Tag(tag)),
     }
@@ -125,11 +129,39 @@ const fn call(user_stack: u64, kernel_stack: u64, detail: u32, syscall: i16, fla
         detail,
         syscall: number(syscall),
         kernel_task: flags & flag::KERNEL_TASK != 0,
+        acquired: false,
     }
 }
 
 const fn number(syscall: i16) -> Option<u16> {
     if syscall == NO_SYSCALL { None } else { Some(syscall.cast_unsigned()) }
+}
+
+fn acquired(mut bytes: &[u8]) -> Event {
+    bytes.advance(1);
+    let found = descriptor::Acquired {
+        syscall: bytes.get_i16_ne(),
+        tid: bytes.get_u32_ne(),
+        key: bytes.get_u64_ne(),
+        time: bytes.get_u64_ne(),
+        user_stack: bytes.get_u64_ne(),
+        handle: bytes.get_u64_ne(),
+        files: bytes.get_u64_ne(),
+        tgid: bytes.get_u32_ne(),
+        ..descriptor::Acquired::default()
+    };
+    match acquisition(&found) {
+        Acquired { alloc, .. } if found.key == 0 => Event::Refused(alloc),
+        acquired => Event::Acquired(acquired),
+    }
+}
+
+/// What an entry of the kernel's own table of acquired descriptors says.
+#[must_use]
+pub const fn acquisition(found: &descriptor::Acquired) -> Acquired {
+    let call = Call { acquired: true, ..call(found.user_stack, 0, 0, found.syscall, 0) };
+    let descriptor::Acquired { key, time, tgid, tid, handle, .. } = *found;
+    Acquired { alloc: Alloc { handle: key, generation: time, tgid, tid, call }, of: handle }
 }
 
 fn release(mut bytes: &[u8]) -> Result<Event, Malformed> {
@@ -393,7 +425,14 @@ mod tests {
             tgid: 7,
             detail: 8,
         };
-        let call = Call { user_stack: 5, kernel_stack: 6, detail: 8, syscall: Some(257), kernel_task: true };
+        let call = Call {
+            user_stack: 5,
+            kernel_stack: 6,
+            detail: 8,
+            syscall: Some(257),
+            kernel_task: true,
+            acquired: false,
+        };
         let expected = Alloc { handle: 3, generation: 4, tgid: 7, tid: 2, call };
         assert_eq!(event(&bytes_of(&record)), Ok(Event::Alloc(expected)));
 
@@ -429,7 +468,14 @@ mod tests {
             detail: 9,
             inode: 10,
         };
-        let call = Call { user_stack: 4, kernel_stack: 0, detail: 9, syscall: Some(9), kernel_task: false };
+        let call = Call {
+            user_stack: 4,
+            kernel_stack: 0,
+            detail: 9,
+            syscall: Some(9),
+            kernel_task: false,
+            acquired: false,
+        };
         let mapped = Mapped {
             handle: 2,
             generation: 3,

@@ -201,6 +201,8 @@ pub struct Vitals {
     pub unfollowed: u64,
     /// Tables of descriptors that were too long to be walked to their end.
     pub cut_walks: u64,
+    /// Descriptors that were acquired and found no room in the kernel's table.
+    pub lost_descriptors: u64,
     /// Skipped runs after which an allocation may be missing.
     pub unhealed: u64,
     /// Skipped releases of which nobody knows yet whether they have left a handle that is gone.

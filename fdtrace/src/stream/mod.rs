@@ -8,7 +8,7 @@ mod decode;
 mod facts;
 mod origin;
 
-pub use decode::{Malformed, Record, What, decode, entry_call};
+pub use decode::{Malformed, Record, What, acquisition, decode, entry_call};
 pub use facts::{
     Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, Sought, UserChain, UserFrame, Vitals,
 };
@@ -26,7 +26,11 @@ use fdtrace_common::{
 pub enum Event {
     /// A handle was allocated.
     Alloc(Alloc),
-    /// A handle was released.
+    /// A descriptor was installed for a handle that was there before.
+    Acquired(Acquired),
+    /// There was no descriptor left for a handle that was there before; told now and then only. It has no handle.
+    Refused(Alloc),
+    /// A handle was released; or a descriptor that was acquired was closed.
     Release(Release),
     /// A stack that later events name by its hash.
     Stack(Stack),
@@ -102,7 +106,9 @@ impl Event {
     #[must_use]
     pub const fn time(&self) -> Option<u64> {
         match self {
-            Self::Alloc(alloc) => Some(alloc.generation),
+            Self::Alloc(alloc) | Self::Acquired(Acquired { alloc, .. }) | Self::Refused(alloc) => {
+                Some(alloc.generation)
+            }
             Self::Release(release) => Some(release.time),
             Self::Mapped(mapped) => Some(mapped.time),
             Self::Open(open) => Some(open.time),
@@ -234,6 +240,18 @@ pub struct Alloc {
     pub call: Call,
 }
 
+/// A descriptor was installed for a handle that was there before: by `dup` and its kin, or received.
+///
+/// It lives as a handle does, from here to its [`Release`]; where a handle has its address, it has a
+/// [`key`](fdtrace_common::descriptor::key).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Acquired {
+    /// Who installed it, when and how.
+    pub alloc: Alloc,
+    /// Kernel address of the handle that it points to.
+    pub of: u64,
+}
+
 /// From where and by what system call a handle was allocated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Call {
@@ -247,6 +265,8 @@ pub struct Call {
     pub syscall: Option<u16>,
     /// A kernel thread, a worker or an io_uring worker made the call.
     pub kernel_task: bool,
+    /// It made no handle, but a descriptor for one that was there before.
+    pub acquired: bool,
 }
 
 /// A handle was released.

@@ -23,11 +23,17 @@ pub enum Origin {
     Kernel,
     /// None of the table.
     Unknown,
+    /// No handle but one more descriptor: `dup`, `dup2`, `dup3`, `fcntl`.
+    Dup,
+    /// The same: received over a socket.
+    Recvmsg,
+    /// The same: taken from another process.
+    PidfdGetfd,
 }
 
 impl Origin {
     /// All origins.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 14] = [
         Self::Open,
         Self::OpenDir,
         Self::ShmAttach,
@@ -39,6 +45,9 @@ impl Origin {
         Self::Overlay,
         Self::Kernel,
         Self::Unknown,
+        Self::Dup,
+        Self::Recvmsg,
+        Self::PidfdGetfd,
     ];
 
     /// The word for it in help, JSON and documents.
@@ -56,7 +65,16 @@ impl Origin {
             Self::Overlay => "overlay",
             Self::Kernel => "kernel",
             Self::Unknown => "unknown",
+            Self::Dup => "dup",
+            Self::Recvmsg => "recvmsg",
+            Self::PidfdGetfd => "pidfd_getfd",
         }
+    }
+
+    /// It makes no handle, but a descriptor for one that was there before.
+    #[must_use]
+    pub const fn is_acquisition(self) -> bool {
+        matches!(self, Self::Dup | Self::Recvmsg | Self::PidfdGetfd)
     }
 
     /// The origin with this name.

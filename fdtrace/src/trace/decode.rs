@@ -1,5 +1,7 @@
 //! From the bytes of a block to events.
 
+use fdtrace_common::descriptor;
+
 use super::{
     bytes::{Bytes, Damage},
     facts::{Dictionary, address, existing, process},
@@ -9,8 +11,8 @@ use super::{
     },
 };
 use crate::stream::{
-    Alloc, Call, Cause, Cut, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Swallowed,
-    Vitals,
+    Acquired, Alloc, Call, Cause, Cut, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release, Shortage,
+    Swallowed, Vitals,
 };
 
 /// Bytes of text after which a batch of events is full.
@@ -89,6 +91,7 @@ impl Decoder {
             record::SITE_ID => return dictionary.define_site(bytes).map(|()| None),
             record::RELEASE => release_in_full(bytes, bases)?,
             record::MAPPED => tables.mapped(bytes, bases)?,
+            record::ACQUIRED => tables.acquired(bytes, bases)?,
             record::FORK => fork(bytes, bases)?,
             record::EXEC => exec(bytes, bases)?,
             record::EXIT => exit(bytes, bases)?,
@@ -225,7 +228,9 @@ impl Tables {
         let user_stack = if has(call::USER_STACK) { name * 2 + 1 } else { 0 };
         let kernel_stack = if has(call::KERNEL_STACK) { name * 2 + 2 } else { 0 };
         let kernel_task = has(call::KERNEL_TASK);
-        add(&mut self.calls, Call { user_stack, kernel_stack, detail, syscall, kernel_task }, "calls")
+        let acquired = has(call::ACQUIRED);
+        let call = Call { user_stack, kernel_stack, detail, syscall, kernel_task, acquired };
+        add(&mut self.calls, call, "calls")
     }
 
     fn define_group(&mut self, mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<(), Damage> {
@@ -353,6 +358,21 @@ impl Tables {
         let inode = or_default(&mut bytes, Bytes::number)?;
         let (tgid, call) = (group.tgid, group.call);
         Ok(Event::Mapped(Mapped { handle, generation, time, tgid, tid, address, length, inode, call }))
+    }
+
+    fn acquired(&self, mut bytes: Bytes<'_>, bases: &Bases) -> Result<Event, Damage> {
+        let generation = bytes.number_from(bases.time)?;
+        let group = get(&self.groups, bytes.number()?).ok_or(Damage::Undefined("group"))?;
+        let tid = bytes.short_from(group.tgid)?;
+        let (handle, of) = (bytes.word()?, bytes.word()?);
+        // A group of a damaged file may be one that makes handles.
+        let call = Call { acquired: true, ..group.call };
+        let alloc = Alloc { handle, generation, tgid: group.tgid, tid, call };
+        match handle {
+            0 => Ok(Event::Refused(alloc)),
+            _ if descriptor::is_key(handle) => Ok(Event::Acquired(Acquired { alloc, of })),
+            _ => Err(Damage::Range),
+        }
     }
 
     fn open(&self, mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {

@@ -1,5 +1,7 @@
 //! From events to the bytes of a block.
 
+use fdtrace_common::descriptor;
+
 use super::{
     bytes::{put, put_bytes, put_from},
     facts::Words,
@@ -9,7 +11,9 @@ use super::{
     },
     tables::{Groups, Handles, Tell},
 };
-use crate::stream::{Alloc, Call, Cut, Event, Mapped, Moment, Name, Open, Release, Swallowed, Vitals};
+use crate::stream::{
+    Acquired, Alloc, Call, Cut, Event, Mapped, Moment, Name, Open, Release, Swallowed, Vitals,
+};
 
 /// Makes blocks of events.
 #[derive(Default)]
@@ -61,12 +65,16 @@ impl Encoder {
             Event::Stack(_) => return,
             // No handle lies there, and no reader takes it.
             Event::Alloc(Alloc { handle: 0, .. }) | Event::FoundLive(Alloc { handle: 0, .. }) => return,
+            Event::Acquired(Acquired { alloc, .. }) if !descriptor::is_key(alloc.handle) => return,
+            Event::Refused(alloc) if alloc.handle != 0 => return,
             _ => self.out.events += 1,
         }
         match event {
             Event::Stack(_) => {}
             Event::Alloc(alloc) => self.alloc(alloc, 0),
             Event::FoundLive(alloc) => self.alloc(alloc, alloc::FOUND),
+            Event::Acquired(acquired) => self.acquired(acquired),
+            Event::Refused(alloc) => self.acquisition(alloc, 0),
             Event::Release(release) => self.release(release),
             Event::Mapped(mapped) => self.mapped(mapped),
             Event::Fork { time, parent, child, shares, comm } => {
@@ -125,6 +133,26 @@ impl Encoder {
         columns[column::TAGS].push(tag);
         put(&mut columns[column::GROUPS], group.into());
         put_time(&mut columns[column::ALLOC_TIMES], bases, event.generation);
+    }
+
+    fn acquired(&mut self, event: &Acquired) {
+        let Acquired { alloc, of } = event;
+        let index = self.groups.index(alloc.tgid, &alloc.call, &mut self.out);
+        self.handles.acquire(alloc.handle, alloc.generation, index, &mut self.groups);
+        self.acquisition(alloc, *of);
+    }
+
+    /// Readers that do not know this record skip it, so it moves nothing that others are differences to.
+    fn acquisition(&mut self, alloc: &Alloc, of: u64) {
+        let index = self.groups.index(alloc.tgid, &alloc.call, &mut self.out);
+        let group = self.groups.id(index);
+        self.out.record(record::ACQUIRED, |bytes, bases| {
+            put_from(bytes, bases.time, alloc.generation);
+            put(bytes, group.into());
+            put_from(bytes, alloc.tgid.into(), alloc.tid.into());
+            bytes.extend(alloc.handle.to_le_bytes());
+            bytes.extend(of.to_le_bytes());
+        });
     }
 
     fn release(&mut self, event: &Release) {
@@ -262,7 +290,8 @@ impl Tell for Out {
         let flags = bit(told.user_stack != 0, call::USER_STACK)
             | bit(told.kernel_stack != 0, call::KERNEL_STACK)
             | bit(told.kernel_task, call::KERNEL_TASK)
-            | bit(told.syscall.is_some(), call::SYSCALL);
+            | bit(told.syscall.is_some(), call::SYSCALL)
+            | bit(told.acquired, call::ACQUIRED);
         self.record(record::CALL, |bytes, bases| {
             bytes.push(flags);
             put_from(bytes, bases.name, name);

@@ -116,6 +116,7 @@ pub(super) mod record {
     pub(crate) const LOOK: u8 = 30;
     pub(crate) const OPEN: u8 = 31;
     pub(crate) const CUT: u8 = 32;
+    pub(crate) const ACQUIRED: u8 = 33;
 }
 
 /// Bits of a call's flags.
@@ -124,6 +125,7 @@ pub(super) mod call {
     pub(crate) const KERNEL_STACK: u8 = 2;
     pub(crate) const KERNEL_TASK: u8 = 4;
     pub(crate) const SYSCALL: u8 = 8;
+    pub(crate) const ACQUIRED: u8 = 16;
 }
 
 /// Bits of the flags of a descriptor that is open when its program ends.
@@ -155,7 +157,7 @@ pub(super) struct Bases {
 }
 
 /// The figures of a look but for its time, in the order of the file: later versions have more.
-pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 22] {
+pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 23] {
     [
         &mut vitals.allocated,
         &mut vitals.never_opened,
@@ -179,5 +181,6 @@ pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 22] {
         &mut vitals.unfollowed,
         &mut vitals.cut_walks,
         &mut vitals.unchecked,
+        &mut vitals.lost_descriptors,
     ]
 }

@@ -72,6 +72,8 @@ pub(super) struct Known {
 #[derive(Default)]
 pub(super) struct Handles {
     known: Map<u64, Known>,
+    /// Descriptors that were acquired, which have no slots: generation and group.
+    acquired: Map<u64, (u64, u32)>,
     epoch: u32,
     slots: u32,
     allocations: u64,
@@ -116,6 +118,14 @@ impl Handles {
         (slot.number, new)
     }
 
+    /// Notes that a descriptor was acquired.
+    pub(super) fn acquire(&mut self, key: u64, generation: u64, group: u32, groups: &mut Groups) {
+        groups.add_live(group, 1);
+        if let Some((_, former)) = self.acquired.insert(key, (generation, group)) {
+            groups.add_live(former, -1);
+        }
+    }
+
     /// The slot of a handle that has one in this epoch, what is known of it, and how many allocations ago that was.
     pub(super) fn find(&self, address: u64, generation: u64) -> Option<(u32, &Known, u64)> {
         let known = self.known.get(&address).filter(|known| known.generation == generation)?;
@@ -125,6 +135,13 @@ impl Handles {
 
     /// Notes that a handle is gone.
     pub(super) fn release(&mut self, address: u64, generation: u64, groups: &mut Groups) {
+        if let Some((known, group)) = self.acquired.get(&address).copied()
+            && known == generation
+        {
+            self.acquired.remove(&address);
+            groups.add_live(group, -1);
+            return;
+        }
         if let Some(known) = self.known.get_mut(&address)
             && known.live
             && known.generation == generation
@@ -136,11 +153,12 @@ impl Handles {
 
     fn forget_groups(&mut self) {
         self.known.values_mut().for_each(|known| known.group = NONE);
+        self.acquired.values_mut().for_each(|(_, group)| *group = NONE);
     }
 
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
-        self.known.len()
+        self.known.len() + self.acquired.len()
     }
 }
 

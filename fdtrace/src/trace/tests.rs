@@ -4,6 +4,8 @@ use std::{
     sync::Arc,
 };
 
+use fdtrace_common::descriptor;
+
 use super::{
     Damage, End, Error, Header, HookState, Progress, Reader, Writer,
     block::{FRAME, Frame},
@@ -14,9 +16,9 @@ use crate::{
     handles::Fold,
     kinds::Kind,
     stream::{
-        Alloc, Call, Cause, Cut, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame, Leaving,
-        Mapped, Moment, Open, Origin, Release, Shortage, Site, Sought, Swallowed, UserChain, UserFrame,
-        Vitals,
+        Acquired, Alloc, Call, Cause, Cut, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame,
+        Leaving, Mapped, Moment, Open, Origin, Release, Shortage, Site, Sought, Swallowed, UserChain,
+        UserFrame, Vitals,
     },
 };
 
@@ -92,6 +94,7 @@ impl Random {
             detail: self.short(2),
             syscall: self.maybe(|random| u16::try_from(random.below(3) * 32_767).unwrap()),
             kernel_task: self.one_in(5),
+            acquired: self.one_in(5),
         }
     }
 }
@@ -137,6 +140,14 @@ impl Wild {
         Alloc { handle, generation, tgid, tid, call: self.random.call() }
     }
 
+    fn acquired(&mut self) -> Acquired {
+        let alloc = self.alloc();
+        let handle = descriptor::key(0xffff_8881_0000_0000 + self.random.below(4) * 64, self.random.short(9));
+        self.handles.push((handle, alloc.generation, alloc.tgid));
+        let call = Call { acquired: true, ..alloc.call };
+        Acquired { alloc: Alloc { handle, call, ..alloc }, of: alloc.handle }
+    }
+
     /// One that was allocated lately, or long ago, or never.
     fn handle(&mut self) -> (u64, u64, u32) {
         let length = self.handles.len();
@@ -164,7 +175,12 @@ impl Wild {
     fn event(&mut self) -> Event {
         let time = self.now();
         let tgid = self.random.short(6);
-        match self.random.below(25) {
+        match self.random.below(28) {
+            25 | 26 => Event::Acquired(self.acquired()),
+            27 => {
+                let call = Call { acquired: true, ..self.random.call() };
+                Event::Refused(Alloc { handle: 0, generation: time, tgid, tid: tgid, call })
+            }
             0..7 => Event::Alloc(self.alloc()),
             7..14 => Event::Release(self.release()),
             14 => Event::FoundLive(self.alloc()),
@@ -364,6 +380,10 @@ impl Renaming {
         match (written, read) {
             (Event::Alloc(written), Event::Alloc(read))
             | (Event::FoundLive(written), Event::FoundLive(read)) => self.call(written.call, &mut read.call),
+            (Event::Acquired(written), Event::Acquired(read)) => {
+                self.call(written.alloc.call, &mut read.alloc.call);
+            }
+            (Event::Refused(written), Event::Refused(read)) => self.call(written.call, &mut read.call),
             (Event::Mapped(written), Event::Mapped(read)) => self.call(written.call, &mut read.call),
             (Event::Fact(written), Event::Fact(read)) => {
                 if let (Fact::Belongs { call: written, .. }, Fact::Belongs { call: read, .. }) =
@@ -570,6 +590,27 @@ fn sealed(raw: &[u8], events: u32) -> Vec<u8> {
     bytes.extend(frame.to_bytes());
     bytes.extend(raw);
     bytes
+}
+
+/// A reader of an earlier version skips acquisitions as records that it does not know: all else must mean the same to it.
+#[test]
+fn acquisitions_are_skipped_without_harm() {
+    let events = Wild::list(321, 800);
+    let mut encoder = super::encode::Encoder::default();
+    encoder.begin_epoch();
+    events.iter().for_each(|event| encoder.event(event));
+    let mut raw = Vec::new();
+    let count = encoder.take(&mut raw);
+    let mut columns = super::bytes::Bytes(&raw);
+    let lengths: Vec<usize> = (0..columns.count().unwrap()).map(|_| columns.count().unwrap()).collect();
+    let start = raw.len() - lengths.iter().sum::<usize>();
+    let tags = &mut raw[start..start + lengths[0]];
+    tags.iter_mut().filter(|tag| **tag == super::format::record::ACQUIRED).for_each(|tag| *tag = 120);
+    let is_new = |event: &Event| matches!(event, Event::Acquired(_) | Event::Refused(_));
+    let others: Vec<Event> = events.iter().filter(|event| !is_new(event)).cloned().collect();
+    assert!(others.len() < events.len());
+    let (read, _) = read(&sealed(&raw, count));
+    Renaming::default().same(&others, read);
 }
 
 #[test]

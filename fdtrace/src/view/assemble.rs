@@ -15,11 +15,12 @@ use super::{
     sites::{self, Selection, SiteGroups, SiteProcess},
 };
 use crate::{
-    handles::{Counts, Lives, MappedBy, OldHandle, Snapshot},
+    handles::{Counts, Lives, MappedBy, OldHandle, Repeated, Snapshot},
     kinds::Kind,
     report::{
         Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lifetimes, Lost,
-        MappedAt, MappingExample, Process, Site, Trace, UserFrame, Verdict, name_id, place,
+        MappedAt, MappingExample, Process, Repeat, Site, Trace, UserFrame, Verdict, most_repeated, name_id,
+        place,
     },
     stacks,
     stream::{self, Cause, ImageKey, Origin, Sought},
@@ -131,9 +132,16 @@ impl View {
     #[must_use]
     pub fn unnamed(&self, snapshot: &Snapshot, most: usize) -> Vec<(u64, u64)> {
         let found = sites::sites(snapshot, &self.selection);
-        let shown = self.shown(&found).into_iter().take(most).flat_map(|(_, site)| &site.oldest);
-        let unnamed = shown.filter(|(_, old)| old.descriptor == Sought::NotYet);
-        unnamed.map(|(_, old)| (old.handle, old.generation)).collect()
+        let shown: Vec<&SiteGroups> =
+            self.shown(&found).into_iter().take(most).map(|(_, site)| site).collect();
+        let oldest = shown.iter().flat_map(|site| &site.oldest).map(|(_, old)| old);
+        let unnamed = oldest.filter(|old| old.descriptor == Sought::NotYet);
+        let repeated = shown.iter().flat_map(|site| &site.repeats);
+        let nameless = repeated.filter(|repeat| repeat.name.is_none() && repeat.generation > 0);
+        unnamed
+            .map(|old| (old.handle, old.generation))
+            .chain(nameless.map(|repeat| (repeat.handle, repeat.generation)))
+            .collect()
     }
 
     /// What is shown of this moment.
@@ -148,6 +156,7 @@ impl View {
             handles: self.handles(snapshot),
             sites: shown.iter().map(|(id, site)| self.site(*id, site, judged.get(id), snapshot)).collect(),
             fastest: self.fastest(&shown, &judged),
+            processes: Vec::new(),
             own: None,
         }
     }
@@ -155,7 +164,9 @@ impl View {
     fn shown<'a>(&self, found: &'a HashMap<u64, SiteGroups>) -> Vec<(u64, &'a SiteGroups)> {
         let selected = found.iter().filter(|(_, site)| site.is_selected(&self.selection));
         let mut shown: Vec<(u64, &SiteGroups)> = selected.map(|(id, site)| (*id, site)).collect();
-        shown.sort_by_key(|(id, site)| (Reverse(site.aged), Reverse(site.counts.allocated), *id));
+        let rank =
+            |site: &SiteGroups| (Reverse(site.aged), Reverse(site.refused()), Reverse(site.counts.allocated));
+        shown.sort_by_key(|(id, site)| (rank(site), *id));
         shown
     }
 
@@ -197,6 +208,10 @@ impl View {
             name_id: name_id(origin, &user_stack, &kernel_stack),
             origin,
             origin_function: stacks::deciding_function(&site.site.kernel),
+            acquired: site.site.origin.is_acquisition(),
+            descriptors: site.descriptors(site.live),
+            repeats: most_repeated(site.repeats.iter().map(repeat).collect()),
+            refused: site.refused(),
             live: site.live,
             aged: site.aged,
             change: history.map_or(0, History::change),
@@ -208,7 +223,7 @@ impl View {
             lifetimes: judged.map(|judged| judged.lifetimes(site)),
             kinds: site.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
             holders: site.holders.clone(),
-            processes: processes.into_iter().map(|(_, process)| process_row(process)).collect(),
+            processes: processes.into_iter().map(|(_, process)| process_row(site, process)).collect(),
             examples: site.oldest.iter().filter_map(|old| example(old, snapshot.now)).collect(),
             mapped_by: site.mapped_by.iter().map(|mapping| mapped_at(mapping, snapshot)).collect(),
             kernel_stack,
@@ -239,6 +254,7 @@ impl View {
             comm: process.identity.comm.clone(),
             live: process.live,
             per_second: rate,
+            acquired: site.site.origin.is_acquisition(),
             takes_descriptors: takes_descriptors(site),
             descriptors: None,
             seconds_to_limit: None,
@@ -246,7 +262,8 @@ impl View {
     }
 
     fn handles(&self, snapshot: &Snapshot) -> Handles {
-        let live = snapshot.groups.iter().map(|group| group.counts.live()).sum();
+        let made = snapshot.groups.iter().filter(|group| !group.call.acquired);
+        let live = made.map(|group| group.counts.live()).sum();
         let vitals = &snapshot.vitals;
         let pre_existing = snapshot.existing.live();
         let mut existing_by: Vec<ExistingBy> = snapshot
@@ -350,6 +367,14 @@ fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {
     })
 }
 
+fn repeat(repeated: &Repeated) -> Repeat {
+    Repeat {
+        name: repeated.name.as_deref().unwrap_or_default().to_owned(),
+        kind: Kind::from_number(repeated.kind).name(),
+        descriptors: repeated.descriptors,
+    }
+}
+
 fn mapped_at(mapping: &MappedBy, snapshot: &Snapshot) -> MappedAt {
     let site = sites::site_of(snapshot, mapping.site, &mapping.call);
     MappedAt {
@@ -383,6 +408,9 @@ fn incomplete(snapshot: &Snapshot, lost: &Lost) -> Vec<String> {
     if snapshot.vitals.unhealed > 0 {
         reasons.push("the kernel skipped runs that may have been allocations".to_owned());
     }
+    if snapshot.vitals.lost_descriptors > 0 {
+        reasons.push("duplicated descriptors found no room in the kernel's table".to_owned());
+    }
     if snapshot.vitals.unchecked > 0 {
         reasons.push(
             "the kernel skipped releases, and not all of their handles have been looked for".to_owned(),
@@ -394,13 +422,14 @@ fn incomplete(snapshot: &Snapshot, lost: &Lost) -> Vec<String> {
     reasons
 }
 
-fn process_row(process: &SiteProcess) -> Process {
+fn process_row(site: &SiteGroups, process: &SiteProcess) -> Process {
     Process {
         pid: process.pid,
         comm: process.identity.comm.clone(),
         exe: process.identity.exe.clone(),
         cgroup: process.identity.cgroup.clone(),
         live: process.live,
+        descriptors: site.descriptors(process.live),
         allocated: Some(process.allocated),
     }
 }
@@ -442,6 +471,10 @@ pub fn bare_site(site: &stream::Site) -> Site {
         name_id: name_id(origin, &user_stack, &kernel_stack),
         origin,
         origin_function: stacks::deciding_function(&site.kernel),
+        acquired: site.origin.is_acquisition(),
+        descriptors: 0,
+        repeats: Vec::new(),
+        refused: 0,
         live: 0,
         aged: 0,
         change: 0,

@@ -8,7 +8,7 @@ use std::{
 use fdtrace_common::hash;
 
 use crate::{
-    handles::{Counts, GroupSnapshot, MappedBy, OldHandle, SiteSums, Snapshot},
+    handles::{Counts, GroupSnapshot, MappedBy, OldHandle, Repeated, SiteSums, Snapshot},
     kinds::Kind,
     stacks,
     stream::{Call, Identity, ImageKey, Origin, Site, UserChain},
@@ -61,6 +61,7 @@ pub(super) struct SiteGroups {
     pub(super) kinds: BTreeMap<Kind, u64>,
     pub(super) holders: BTreeMap<&'static str, u64>,
     pub(super) mapped_by: Vec<MappedBy>,
+    pub(super) repeats: Vec<Repeated>,
     pub(super) oldest: Vec<(u32, OldHandle)>,
     pub(super) processes: HashMap<ImageKey, SiteProcess>,
 }
@@ -132,6 +133,7 @@ impl SiteGroups {
             kinds: BTreeMap::new(),
             holders: BTreeMap::new(),
             mapped_by: Vec::new(),
+            repeats: Vec::new(),
             oldest: Vec::new(),
             processes: HashMap::new(),
         }
@@ -148,6 +150,7 @@ impl SiteGroups {
         }
         self.add_holders(group);
         self.add_mappings(&group.mapped_by);
+        self.add_repeats(&group.repeats);
         self.oldest.extend(group.oldest.iter().map(|old| (group.image.tgid, old.clone())));
         self.oldest.sort_by_key(|(_, old)| (old.generation, old.handle));
         self.oldest.truncate(3);
@@ -190,10 +193,32 @@ impl SiteGroups {
         self.mapped_by.sort_by_key(|mapping| std::cmp::Reverse(mapping.handles));
     }
 
+    fn add_repeats(&mut self, repeats: &[Repeated]) {
+        for repeat in repeats {
+            match self.repeats.iter_mut().find(|known| known.handle == repeat.handle) {
+                Some(known) => known.descriptors += repeat.descriptors,
+                None => self.repeats.push(repeat.clone()),
+            }
+        }
+    }
+
+    /// Descriptors that live handles take, or of which there are so many.
+    pub(super) fn descriptors(&self, live: u64) -> u64 {
+        let takes =
+            !matches!(self.site.origin, Origin::ShmAttach | Origin::Kernel | Origin::Overlay | Origin::Exec);
+        let hidden = self.holders.get("mapping").copied().unwrap_or(0);
+        if takes { live.saturating_sub(hidden) } else { 0 }
+    }
+
+    /// Descriptors that it could not have, as far as it was told.
+    pub(super) fn refused(&self) -> u64 {
+        if self.site.origin.is_acquisition() { self.counts.never_opened } else { 0 }
+    }
+
     /// Whether the site is to be shown.
     pub(super) fn is_selected(&self, selection: &Selection) -> bool {
         selection.origin.is_none_or(|origin| origin == self.site.origin)
             && selection.kind.is_none_or(|kind| self.kinds.contains_key(&kind))
-            && (self.aged > 0 || selection.closed_too)
+            && (self.aged > 0 || self.refused() > 0 || selection.closed_too)
     }
 }

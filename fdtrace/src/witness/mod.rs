@@ -4,10 +4,12 @@
 mod names;
 mod own;
 mod places;
+mod tables;
 
 use std::{collections::HashSet, io, sync::Arc};
 
 pub use own::Meter;
+pub use tables::{Tables, TablesLook};
 
 use crate::{
     handles::FreshGroup,

@@ -29,7 +29,7 @@ static int receive(int from, bool fixed)
     struct iovec place = {.iov_base = &byte, .iov_len = 1};
     struct msghdr message = {
         .msg_iov = &place, .msg_iovlen = 1, .msg_control = &control, .msg_controllen = sizeof control};
-    int got = check((int)recvmsg(from, &message, 0), "recvmsg");
+    int got = check((int)recvmsg(from, &message, 0), "recvmsg"); /* LEAK */
     struct cmsghdr *header = CMSG_FIRSTHDR(&message);
     if (fixed && header && header->cmsg_type == SCM_RIGHTS) {
         int fd;

@@ -15,6 +15,9 @@ pub struct Document {
     pub handles: Handles,
     /// The call sites with live handles.
     pub sites: Vec<Site>,
+    /// Processes whose tables of descriptors repeat a handle.
+    #[serde(default)]
+    pub processes: Vec<FullTable>,
 }
 
 /// How the tracing went.
@@ -83,6 +86,15 @@ pub struct Site {
     pub id: String,
     /// Which kernel path allocates there.
     pub origin: String,
+    /// It makes no handles, but descriptors for handles that others made.
+    #[serde(default)]
+    pub acquired: bool,
+    /// Descriptors that it takes.
+    #[serde(default)]
+    pub descriptors: u64,
+    /// The handles that its descriptors repeat.
+    #[serde(default)]
+    pub repeats: Vec<Repeat>,
     /// Handles alive.
     pub live: u64,
     /// Handles created.
@@ -109,6 +121,28 @@ pub struct Site {
     pub user_stack: Vec<Frame>,
     /// It reaches the function that the thread began with.
     pub user_stack_complete: bool,
+}
+
+/// A handle to which several descriptors point.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Repeat {
+    /// What it is called.
+    pub name: String,
+    /// How many descriptors.
+    pub descriptors: u64,
+}
+
+/// A process whose table of descriptors repeats a handle.
+#[derive(Clone, Debug, Deserialize)]
+pub struct FullTable {
+    /// Which process.
+    pub pid: u32,
+    /// Entries in its table.
+    pub descriptors: u64,
+    /// The handles that it repeats, most repeated first.
+    pub repeats: Vec<Repeat>,
+    /// The call site that repeats them, in a few words.
+    pub place: Option<String>,
 }
 
 /// A call site that mapped handles of another one.

@@ -13,6 +13,7 @@ mod callsites;
 mod check;
 mod counting;
 mod crowded;
+mod descriptors;
 mod explain;
 mod following;
 mod hostile;

@@ -9,7 +9,9 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::ValueEnum;
-use fdtrace::kernel::{Emit, Filters, Kernel, ProgramCost, Role, Settings, Stacks, Tracer, Unwind};
+use fdtrace::kernel::{
+    Acquisitions, Emit, Filters, Kernel, ProgramCost, Role, Settings, Stacks, Tracer, Unwind,
+};
 use fdtrace::stacks::Readers;
 use fdtrace_common::counters::Counter;
 use serde::Serialize;
@@ -97,6 +99,7 @@ impl Args {
             failures: true,
             mappings: false,
             leaving: false,
+            descriptors: Acquisitions::Off,
             emit: self.hooks.emit(),
             object: self.object.clone(),
         }

@@ -153,7 +153,14 @@ impl Slab {
 }
 
 const fn call(user_stack: u64, kernel_stack: u64) -> Call {
-    Call { user_stack, kernel_stack, detail: 0x8_0000, syscall: Some(257), kernel_task: false }
+    Call {
+        user_stack,
+        kernel_stack,
+        detail: 0x8_0000,
+        syscall: Some(257),
+        kernel_task: false,
+        acquired: false,
+    }
 }
 
 fn release(handle: u64, generation: u64, time: u64, tgid: u32, cause: Cause) -> Event {

@@ -16,8 +16,14 @@ const START: u64 = 1_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 /// A long series is looked at less often: the verdict needs no more, and the numbers are thinned out anyway.
 const MOST_LOOKS: u64 = 60;
-const CALL: Call =
-    Call { user_stack: 11, kernel_stack: 0, detail: 0, syscall: Some(257), kernel_task: false };
+const CALL: Call = Call {
+    user_stack: 11,
+    kernel_stack: 0,
+    detail: 0,
+    syscall: Some(257),
+    kernel_task: false,
+    acquired: false,
+};
 
 /// One handle: when it is made, in seconds, and how long it lives.
 #[derive(Clone, Copy)]

@@ -153,8 +153,9 @@ const TWICE: [&str; 9] = [
 
 /// Programs of the corpus that a guest checks unless somebody asks for more: one for each way of the kernel's to keep a
 /// handle, and to let go of it.
-const CORPUS_ONLY: &str = "descriptors-run-out,exec-with-files-open,mmap-without-munmap,rights-dropped,\
-                           shm-attach-without-detach,thread-ends-with-file";
+const CORPUS_ONLY: &str = "buffers-of-clients,descriptors-run-out,duplicated,exec-with-files-open,mmap-without-munmap,number-used-again,\
+                           received-twice,rights-dropped,shm-attach-without-detach,taken-from-a-child,\
+                           thread-ends-with-file";
 
 fn command<'a>(backend: Backend, which: Which<'a>) -> GuestCommand {
     let without = |tests: &[&'static str]| -> Vec<&'a str> {

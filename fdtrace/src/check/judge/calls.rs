@@ -4,20 +4,28 @@ use std::collections::HashMap;
 
 use crate::stream::Alloc;
 
+/// Threads whose last message is remembered.
+const MOST_THREADS: usize = 1 << 16;
+
 /// Numbers calls.
 #[derive(Clone, Default)]
 pub(crate) struct Calls {
     numbered: u64,
     /// The first handle of two that a thread gets from one call, and the call.
     pairs: HashMap<u32, (u64, u64)>,
-    /// How many handles live of calls that make two.
-    live: HashMap<u64, u8>,
+    /// How many handles live of calls that make several.
+    live: HashMap<u64, u16>,
+    /// The message that a thread was given descriptors by last, and the call.
+    messages: HashMap<u32, (u64, u64)>,
 }
 
 impl Calls {
     /// The number of the call that made a handle, and whether the handle is its first. `pipe` and `socketpair` make two in one
     /// call, one right after the other.
     pub(crate) fn number(&mut self, alloc: &Alloc) -> (u64, bool) {
+        if alloc.call.acquired {
+            return self.number_acquired(alloc);
+        }
         let two = makes_two(alloc);
         if two && let Some((_, call)) = self.pairs.remove(&alloc.tid) {
             *self.live.entry(call).or_default() += 1;
@@ -28,6 +36,24 @@ impl Calls {
             self.pairs.insert(alloc.tid, (alloc.handle, self.numbered));
             self.live.insert(self.numbered, 1);
         }
+        (self.numbered, true)
+    }
+
+    /// The descriptors of one message have come at one moment.
+    fn number_acquired(&mut self, alloc: &Alloc) -> (u64, bool) {
+        if let Some((time, call)) = self.messages.get(&alloc.tid).copied()
+            && time == alloc.generation
+            && let Some(live) = self.live.get_mut(&call)
+        {
+            *live += 1;
+            return (call, false);
+        }
+        if self.messages.len() > MOST_THREADS {
+            self.messages.clear();
+        }
+        self.numbered += 1;
+        self.messages.insert(alloc.tid, (alloc.generation, self.numbered));
+        self.live.insert(self.numbered, 1);
         (self.numbered, true)
     }
 
@@ -66,6 +92,22 @@ mod tests {
     fn alloc(handle: u64, tid: u32, syscall: libc::c_long) -> Alloc {
         let call = Call { syscall: u16::try_from(syscall).ok(), user_stack: handle, ..Call::default() };
         Alloc { handle, generation: 2, tgid: 1, tid, call }
+    }
+
+    #[test]
+    fn descriptors_of_one_message_are_one_call() {
+        let mut calls = Calls::default();
+        let acquired = |calls: &mut Calls, key, time| {
+            let alloc = alloc(key, 1, libc::SYS_recvmsg);
+            let call = Call { acquired: true, ..alloc.call };
+            calls.number(&Alloc { generation: time, call, ..alloc })
+        };
+        let (first, is_first) = acquired(&mut calls, 8, 10);
+        assert!(is_first);
+        assert_eq!(acquired(&mut calls, 16, 10), (first, false));
+        assert_ne!(acquired(&mut calls, 24, 11).0, first);
+        assert!(!calls.release(8, first), "the other one is open");
+        assert!(calls.release(16, first));
     }
 
     #[test]

@@ -57,6 +57,8 @@ pub(crate) struct LeftOpen {
     pub(crate) generation: u64,
     /// It is alive still.
     pub(crate) alive: bool,
+    /// The handle that it points to, of a descriptor that was acquired; 0 of a handle.
+    pub(crate) of: u64,
     pub(crate) held: Box<Held>,
 }
 

@@ -16,19 +16,22 @@ pub(crate) use ages::percentile;
 use calls::Calls;
 use groups::End;
 use groups::Held;
-pub(crate) use groups::{Group, LeftOpen, Shortages};
+pub(crate) use groups::{Group, LeftOpen, OpenAt, Shortages};
 pub(crate) use images::Image;
 use images::Images;
 pub(crate) use series::highest;
 use threads::Threads;
 pub(crate) use threads::was_waiting;
 
-use fdtrace_common::wire::PREEXISTING;
+use fdtrace_common::{descriptor, wire::PREEXISTING};
 
 use super::Ended;
-use crate::stream::{
-    Alloc, Call, Cause, Described, Event, Fact, ImageKey, Leaving, Mapped, Moment, Open, Release, Shortage,
-    Site,
+use crate::{
+    kinds::Kind,
+    stream::{
+        Alloc, Call, Cause, Described, Event, Fact, ImageKey, Leaving, Mapped, Moment, Open, Release,
+        Shortage, Site, Sought,
+    },
 };
 
 /// Groups from which on what was merely mapped when a program ended is not remembered, unless it is much.
@@ -46,6 +49,8 @@ struct Life {
     of_thread: (u32, u64),
     /// The inode by which it is mapped; 0 when it is not.
     inode: u64,
+    /// The handle that it points to, of a descriptor that was acquired; 0 of a handle.
+    of: u64,
     held: Option<Box<Held>>,
 }
 
@@ -61,6 +66,8 @@ pub struct Judge {
     threads: Threads,
     sites: HashMap<u64, Arc<Site>>,
     shortages: Vec<Shortages>,
+    /// What handles are that are older than the trace: descriptors that are acquired may point to them.
+    existing: HashMap<u64, Box<Held>>,
     /// Descriptors that were open at an end, of handles that nobody has heard of.
     unknown: u64,
     /// The time of the last event.
@@ -72,7 +79,8 @@ impl Judge {
     pub fn apply(&mut self, event: &Event) {
         self.now = self.now.max(event.time().unwrap_or(0));
         match event {
-            Event::Alloc(alloc) | Event::FoundLive(alloc) => self.allocate(alloc),
+            Event::Alloc(alloc) | Event::FoundLive(alloc) => self.allocate(alloc, 0),
+            Event::Acquired(acquired) => self.allocate(&acquired.alloc, acquired.of),
             Event::Release(release) => self.release(release),
             Event::FoundGone { time, handle, generation } => {
                 self.drop_handle(*handle, *generation, *time, Cause::Unknown);
@@ -91,7 +99,12 @@ impl Judge {
             }
             Event::Exit { time, tgid, how } => self.exit(*tgid, *time, *how),
             Event::Fact(fact) => self.learn(fact),
-            Event::Stack(_) | Event::Gap { .. } | Event::Swallowed(_) | Event::Look(_) => {}
+            // That there was no descriptor left is told as a failure.
+            Event::Stack(_)
+            | Event::Refused(_)
+            | Event::Gap { .. }
+            | Event::Swallowed(_)
+            | Event::Look(_) => {}
         }
     }
 
@@ -155,23 +168,33 @@ impl Judge {
 
     /// What is open still, with the group that it is of.
     pub(crate) fn still_held(&self) -> impl Iterator<Item = (usize, LeftOpen)> {
-        self.handles.values().filter_map(|life| {
-            let held = life.held.clone()?;
-            Some((
-                life.group,
-                LeftOpen {
-                    call: life.call,
-                    number: life.number,
-                    of_thread: life.of_thread,
-                    generation: life.generation,
-                    alive: true,
-                    held,
-                },
-            ))
+        self.handles.iter().filter_map(|(handle, life)| {
+            let held = life.held.clone().or_else(|| self.held_by_number(*handle, life))?;
+            let Life { call, number, of_thread, generation, of, .. } = *life;
+            Some((life.group, LeftOpen { call, number, of_thread, generation, alive: true, of, held }))
         })
     }
 
-    fn allocate(&mut self, alloc: &Alloc) {
+    /// A descriptor that was acquired and not closed needs nobody to find it.
+    fn held_by_number(&self, key: u64, life: &Life) -> Option<Box<Held>> {
+        if !descriptor::is_key(key) {
+            return None;
+        }
+        let tgid = self.groups[life.group].image.tgid;
+        let (kind, name) = self.what_is(life.of);
+        let descriptor = Sought::Found(tgid, descriptor::number(key));
+        Some(Box::new(Held { at: Vec::new(), kind, name, descriptor }))
+    }
+
+    /// What a handle is, as far as that is known.
+    pub(crate) fn what_is(&self, handle: u64) -> (Kind, Option<Arc<str>>) {
+        let live = self.handles.get(&handle).and_then(|life| life.held.as_ref());
+        let held = live.or_else(|| self.existing.get(&handle));
+        held.map_or_else(Default::default, |held| (held.kind, held.name.clone()))
+    }
+
+    /// A handle was made; or a descriptor was acquired, of a handle that was there before.
+    fn allocate(&mut self, alloc: &Alloc, of: u64) {
         if let Some(old) = self.handles.get(&alloc.handle) {
             if old.generation >= alloc.generation {
                 return;
@@ -184,8 +207,8 @@ impl Judge {
         let (call, first) = self.calls.number(alloc);
         let number = self.groups[group].allocate(alloc.generation, first);
         let of_thread = (alloc.tid, self.threads.call(alloc.tid, first));
-        let life =
-            Life { generation: alloc.generation, group, call, number, of_thread, inode: 0, held: None };
+        let generation = alloc.generation;
+        let life = Life { generation, group, call, number, of_thread, inode: 0, of, held: None };
         self.handles.insert(alloc.handle, life);
         if let Some(image) = self.images.get_mut(image) {
             image.live += 1;
@@ -218,7 +241,9 @@ impl Judge {
     }
 
     fn release(&mut self, release: &Release) {
-        if release.never_opened {
+        if release.generation == PREEXISTING {
+            self.existing.remove(&release.handle);
+        } else if release.never_opened {
             self.take_back(release);
         } else {
             self.drop_handle(release.handle, release.generation, release.time, release.cause);
@@ -248,8 +273,8 @@ impl Judge {
             End::Closed { thread_age, life: time.saturating_sub(generation) }
         };
         if let Some(held) = held.filter(|held| !held.at.is_empty()) {
-            let Life { call, number, of_thread, .. } = life;
-            let left = LeftOpen { call, number, of_thread, generation, alive: false, held };
+            let Life { call, number, of_thread, of, .. } = life;
+            let left = LeftOpen { call, number, of_thread, generation, alive: false, of, held };
             self.groups[life.group].left.push(left);
         }
         self.end_life(handle, &life, time, end);
@@ -382,6 +407,10 @@ impl Judge {
     }
 
     fn describe(&mut self, described: &Described) {
+        if described.generation == PREEXISTING {
+            self.existing.entry(described.handle).or_default().describe(described);
+            return;
+        }
         let Some(life) = self.handles.get_mut(&described.handle) else { return };
         if life.generation == described.generation {
             life.held.get_or_insert_default().describe(described);

@@ -31,7 +31,7 @@ use crate::{
     check::{CommandRun, Ended, Findings, Judge, Rule, Verdict},
     collect::{Sink, Written},
     handles::{Fold, Snapshot},
-    kernel::{Filters, Settings},
+    kernel::{Acquisitions, Filters, Settings},
     process,
     record::{Limits, Recording},
     report,
@@ -88,6 +88,7 @@ impl Check<'_> {
         let selection = Selection { closed_too: true, ..Selection::default() };
         let mut view = View::new(attached.session.clone(), selection);
         let sink = Watching { judge: Arc::clone(&judge), trace };
+        let mut tables = attached.tables(&settings)?;
         let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
         let found = |view: &View, snapshot: &Snapshot| self.find(view, snapshot, &lock(&judge), start_ns);
         let watched = self.watch(&mut tracing, &mut view, &mut signals, &judge, credentials, &found).await?;
@@ -97,6 +98,12 @@ impl Check<'_> {
         };
         let snapshot = self.finish(&mut tracing, &mut view, &judge).await?;
         let mut findings = found(&view, &snapshot);
+        // Of a command that has ended nobody has a table any more.
+        if self.arguments.command.is_empty() {
+            let mut document = view.document("fdtrace.check/1", &snapshot);
+            document.add_tables(tables.look()?.full);
+            findings.tables = document.processes;
+        }
         drop(tracing);
         (findings.command.ended, findings.command.duration_ns) =
             (watched.ended, nanoseconds(watched.duration));
@@ -117,9 +124,15 @@ impl Check<'_> {
             },
         };
         let filters = Filters { pids, follow: true, ..Filters::default() };
-        self.arguments
-            .trace
-            .settings(filters, Watch { mappings: true, leaving: true, min_age: Duration::ZERO })
+        self.arguments.trace.settings(
+            filters,
+            Watch {
+                mappings: true,
+                leaving: true,
+                descriptors: Acquisitions::Watched,
+                min_age: Duration::ZERO,
+            },
+        )
     }
 
     fn create_trace(

@@ -32,6 +32,7 @@ pub(super) fn fix(site: &Site) -> String {
         Language::Shell => "close the descriptor in the script when it is done: `exec {fd}>&-`".to_owned(),
         Language::OtherScript => "close it in the script on every path, error paths too".to_owned(),
         Language::Go => go(site).to_owned(),
+        Language::Other if site.origin == "recvmsg" => received(site),
         Language::Rust => {
             "find what keeps its owner from being dropped: a collection that only grows, a cycle of Rc or \
                            Arc, mem::forget, into_raw_fd"
@@ -43,6 +44,7 @@ pub(super) fn fix(site: &Site) -> String {
 
 fn python(site: &Site) -> &'static str {
     match site.origin {
+        _ if site.acquired => "close() each duplicate, as in a `with` block: closing the original does not",
         // A number, and no object that could close itself: os.openpty, os.eventfd, select.epoll, os.memfd_create.
         _ if is_bare(site) => "call os.close(), or its close(), in a `finally`: nothing else closes it",
         "pipe" => "close both ends, or run the child as `with subprocess.Popen(...)`",
@@ -58,12 +60,22 @@ fn is_bare(site: &Site) -> bool {
 
 fn go(site: &Site) -> &'static str {
     match site.origin {
+        _ if site.acquired => "`defer f.Close()` for each duplicate: File() of a connection makes one",
         "socket" => {
             "call Close() on it on every path; of an HTTP response, `defer resp.Body.Close()` after the error check"
         }
         "pipe" => "close both ends, and Wait() for the command",
         _ => "`defer f.Close()` right after the error check",
     }
+}
+
+/// Who gets a descriptor in a message owns it, whoever made what it points to.
+fn received(site: &Site) -> String {
+    let function = frames::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref());
+    let by = function.map(|function| format!(" by {}", harmless(function))).unwrap_or_default();
+    format!(
+        "call close() on each descriptor received{by} when it was used: after mmap(), or after it was handed on"
+    )
 }
 
 /// What ends the life of what these functions make.

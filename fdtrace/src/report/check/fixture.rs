@@ -27,6 +27,7 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
         sites,
         also: Vec::new(),
         images: 3,
+        tables: Vec::new(),
         steered: Steered::default(),
     }
 }

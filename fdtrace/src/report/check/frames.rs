@@ -180,7 +180,7 @@ pub(super) fn place(frame: &UserFrame) -> String {
 }
 
 /// Where a site is, for a sentence; the kernel's function where no process is in it.
-pub(super) fn place_of(user: &[UserFrame], kernel: &[crate::report::KernelFrame]) -> String {
+pub(in crate::report) fn place_of(user: &[UserFrame], kernel: &[crate::report::KernelFrame]) -> String {
     if let Some(frame) = own(user) {
         return place(frame);
     }

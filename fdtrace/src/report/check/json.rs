@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     check::{Also, Ended, Finding, Findings, KeptBy, Steered, Suppressing, TopHolder},
-    report::{Example, Site, Trace},
+    report::{Example, FullTable, Site, Trace},
 };
 
 /// Name and version of the shape.
@@ -25,6 +25,7 @@ struct CheckDocument<'a> {
     max_total: Option<u64>,
     sites: Vec<SiteLine<'a>>,
     also: Vec<AlsoLine<'a>>,
+    processes: &'a [FullTable],
     suppressions: Vec<SuppressionLine<'a>>,
     baseline_removable: &'a [String],
 }
@@ -123,6 +124,7 @@ fn document(findings: &Findings) -> CheckDocument<'_> {
         max_total: steered.max_total,
         sites: findings.sites.iter().map(|finding| site(finding, steered)).collect(),
         also: findings.also.iter().map(also).collect(),
+        processes: &findings.tables,
         suppressions: suppressions(steered),
         baseline_removable: &steered.removable,
     }

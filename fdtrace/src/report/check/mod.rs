@@ -11,6 +11,7 @@ mod sarif;
 mod sentence;
 mod text;
 
+pub(in crate::report) use frames::place_of;
 pub use json::write as write_json;
 pub use junit::write as write_junit;
 pub use sarif::write as write_sarif;

@@ -51,6 +51,9 @@ const ANON: [(&str, Words); 8] = [
 pub(super) fn of(finding: &Finding) -> Words {
     let site = &finding.site;
     let words = match (site.origin, kind(site)) {
+        ("dup", _) => words("descriptor", "descriptors", "duplicated"),
+        ("recvmsg", _) => words("descriptor", "descriptors", "received"),
+        ("pidfd_getfd", _) => words("descriptor", "descriptors", "taken"),
         ("shm_attach", _) => words("shared memory segment", "shared memory segments", "attached"),
         (_, "regular") => FILES,
         (_, "directory") => words("directory", "directories", "opened"),

@@ -155,7 +155,7 @@ pub(super) fn of_also(also: &Also) -> String {
         }
         AlsoKind::Peak => {
             let of = also.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
-            format!("{who} had {} of its own at once{of}", counted(count, "handle"))
+            format!("{who} had {} of its own at once{of}", counted(count, "descriptor"))
         }
     }
 }
@@ -165,9 +165,11 @@ fn limit(also: &Also) -> String {
 }
 
 fn top(also: &Also) -> String {
+    // What is duplicated takes descriptors, and makes no handles.
+    let thing = if also.kind == AlsoKind::Emfile { "descriptor" } else { "handle" };
     let first = also.top.first();
     first.map_or_else(String::new, |top| {
-        format!("; {} then came from {}", counted(top.live, "handle"), harmless(&top.place))
+        format!("; {} then came from {}", counted(top.live, thing), harmless(&top.place))
     })
 }
 

@@ -11,6 +11,7 @@ use crate::{
     report::{
         Example, Lost, Style, Terminal, UserFrame,
         chain::{self, file_name},
+        repeats,
         text::paint,
         words::{self, counted, harmless, number},
     },
@@ -54,6 +55,7 @@ fn write_rest(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
         write_others(out, findings, style)?;
     }
     write_also(out, findings, style)?;
+    findings.tables.iter().take(style.top).try_for_each(|table| note(out, &repeats::of_table(table)))?;
     write_steered(out, findings, style)?;
     let as_wanted = matches!(findings.command.ended, Ended::Status(0) | Ended::Running);
     if findings.verdict == Verdict::Leak && !as_wanted {
@@ -98,6 +100,7 @@ pub(super) fn write_leak(
         writeln!(out, "  it leaks more than before: the baseline allows {}", counted(*known, "call"))?;
     }
     write_chain(out, finding, style)?;
+    write_repeats(out, finding)?;
     write_examples(out, &finding.site.examples, style)?;
     writeln!(out, "  to fix it: {}", advice::fix(&finding.site))?;
     writeln!(out, "  to accept it: {}", accept(finding))
@@ -212,6 +215,15 @@ fn line(frame: &UserFrame, is_own: bool) -> Line {
     };
     let module = file_name(frame.module.as_deref().unwrap_or_default());
     Line { name: harmless(&chain::name(frame)), place: harmless(&format!("{source}{module}")), is_own }
+}
+
+/// What descriptors that were duplicated or received point to.
+fn write_repeats(out: &mut impl Write, finding: &Finding) -> io::Result<()> {
+    let site = &finding.site;
+    match site.repeats.first() {
+        Some(most) => writeln!(out, "  {}", repeats::sentence(most, finding.handles)),
+        None => Ok(()),
+    }
 }
 
 fn write_examples(out: &mut impl Write, examples: &[Example], style: Style) -> io::Result<()> {

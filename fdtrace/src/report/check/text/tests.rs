@@ -108,7 +108,7 @@ fn what_else_was_noticed() {
     assert_eq!(
         lines,
         [
-            "server (4711) had no descriptors left 3 times (EMFILE, limit 1,024); 1,000 handles then came from \
+            "server (4711) had no descriptors left 3 times (EMFILE, limit 1,024); 1,000 descriptors then came from \
              handle_request",
             "the system had no handles left for server (4711) 2 times (ENFILE)",
             "server (4711) left 2 handles open when another program took its place, and close-on-exec closed them \
@@ -117,7 +117,7 @@ fn what_else_was_noticed() {
             "server (4711) held 2 sockets in CLOSE_WAIT at the end: the peer has hung up, the program has not closed \
              (e.g. fd 9 /var/lib/app/x)",
             "server (4711) held 2 deleted files at the end (e.g. fd 9 /var/lib/app/x)",
-            "server (4711) had 2 handles of its own at once",
+            "server (4711) had 2 descriptors of its own at once",
         ]
     );
     findings.verdict = Verdict::Leak;

@@ -1,0 +1,58 @@
+//! The kernel's own table of descriptors that were acquired, and the iterator that finds those which are closed by now.
+
+use std::{
+    io,
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+};
+
+use aya::maps::{HashMap, MapData};
+use fdtrace_common::descriptor::{Acquired, Closed};
+
+use super::{bpf, look::records, tracer::Plain};
+
+/// The most descriptors that the kernel's table holds.
+pub(super) const MOST: u32 = 16_384;
+
+/// The table, and who looks through it.
+pub struct AcquiredTable {
+    pub(super) table: HashMap<MapData, u64, Plain<Acquired>>,
+    pub(super) closed: Option<OwnedFd>,
+}
+
+impl AcquiredTable {
+    /// All that is in the table, closed or not.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn all(&self) -> io::Result<Vec<(u64, Acquired)>> {
+        bpf::elements(self.map())
+    }
+
+    /// What is in the table and closed by now; nothing where the kernel has no such iterator.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn closed(&self) -> io::Result<Vec<Closed>> {
+        let Some(program) = &self.closed else { return Ok(Vec::new()) };
+        let mut found = Vec::new();
+        records(bpf::iterate(program.as_fd(), Some(self.map()))?, |closed| found.push(*closed))?;
+        Ok(found)
+    }
+
+    /// Takes an entry out, unless its place has been used again since.
+    pub fn forget(&mut self, closed: Closed) {
+        if let Ok(Some(taken)) = bpf::take::<u64, Acquired>(self.map(), closed.key)
+            && taken.time != closed.time
+        {
+            // The place was used again between the look and now. One that has come in meanwhile is younger still.
+            let _ = self.table.insert(closed.key, Plain(taken), NO_EXIST);
+        }
+    }
+
+    fn map(&self) -> BorrowedFd<'_> {
+        aya::maps::IterableMap::map(&self.table).fd().as_fd()
+    }
+}
+
+/// `BPF_NOEXIST`
+const NO_EXIST: u64 = 1;
