@@ -6,11 +6,15 @@
 //! [`report`] writes them. [`record`] keeps a stream as a [`trace`] file, and [`replay`] reads it back into the same views.
 //! [`check`] judges a stream: did a command leak?
 //! [`cli`] is what a person types. Nothing below `cli` prints.
+#![deny(clippy::print_stderr, clippy::print_stdout)]
+#![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the files that they are about"))]
+
 pub mod census;
 pub mod check;
 pub mod cli;
 pub mod collect;
 pub mod explain;
+mod files;
 pub mod handles;
 pub mod kernel;
 pub mod kinds;

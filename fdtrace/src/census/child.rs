@@ -11,6 +11,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use nix::sys::{prctl::set_pdeathsig, signal::Signal};
+
 use crate::{
     kernel::{CensusPrograms, HandleCounter, Walk, census_records},
     process::procfs::Text,
@@ -81,6 +83,8 @@ pub(super) fn run(
     }
     if child == 0 {
         drop(reader);
+        // A walk that hangs does not outlive a parent that is killed; one that is gone already reads nothing.
+        let _ = set_pdeathsig(Signal::SIGKILL);
         let status = i32::from(work(programs, counter, &mut File::from(writer)).is_err());
         // SAFETY: ends this process without running what the parent has registered.
         unsafe { libc::_exit(status) };

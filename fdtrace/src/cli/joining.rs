@@ -11,6 +11,7 @@ use super::{Failure, REPORT_SCHEMA};
 use crate::{
     census::Census,
     explain::{Explanation, Maker, Makers, Traced, TracedHandle, makers},
+    files,
     handles::{Fold, Handle},
     kinds::Kind,
     process::around,
@@ -70,7 +71,7 @@ impl Trace {
     fn read_once(path: &Path, moment_ns: u64) -> Result<Self, Failure> {
         let name = harmless(&path.to_string_lossy());
         let fail = |error: &dyn std::fmt::Display| Failure::Failed(anyhow::anyhow!("{name}: {error}"));
-        let open = || File::open(path).map_err(|error| fail(&error));
+        let open = || files::open(path).map_err(|error| fail(&error));
         let reader = Reader::new(open()?).map_err(|error| fail(&error))?;
         let header = reader.header();
         let mut remarks = Vec::new();

@@ -10,8 +10,10 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 use super::{
     Failure, Outcome,
     options::{FilterOptions, KindOptions, OutputOptions, TraceOptions, Watch},
-    recording::RecordingOptions,
-    stop::Stop,
+    recording::{News, RecordingOptions},
+    runtime,
+    say::say,
+    signals::{Signals, TO_STOP},
     tracing::{Attached, Tracing, WITNESS, ticker},
     values,
 };
@@ -71,23 +73,24 @@ impl Arguments {
 }
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(live(arguments))
+    let signals = Signals::take(TO_STOP)?;
+    runtime()?.block_on(live(arguments, &signals))
 }
 
-async fn live(arguments: &Arguments) -> Outcome {
+async fn live(arguments: &Arguments, signals: &Signals) -> Outcome {
     let descriptors = if arguments.descriptors { Acquisitions::Watched } else { Acquisitions::Later };
     let (mappings, min_age) = (arguments.mappings, arguments.min_age);
     let watched = Watch { mappings, leaving: false, descriptors, min_age };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched)?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.
-    let stop = Stop::new()?;
+    signals.watch();
     let view = View::new(attached.session.clone(), arguments.kinds.selection());
     let sink = arguments.sink(&mut attached, &settings)?;
     let tables = attached.tables(&settings)?;
     let tracing = attached.begin(sink, false)?;
     tracing.keep_only_what_is_needed()?;
-    Live { arguments, tracing, view, tables, watching: arguments.descriptors }.run(stop).await
+    Live { arguments, tracing, view, tables, watching: arguments.descriptors }.run(signals).await
 }
 
 /// A view that is looked at again and again.
@@ -101,13 +104,14 @@ struct Live<'a> {
 }
 
 impl Live<'_> {
-    async fn run(mut self, mut stop: Stop) -> Outcome {
+    async fn run(mut self, signals: &Signals) -> Outcome {
         let arguments = self.arguments;
         let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut witness = ticker(WITNESS);
         // The first look tells that tracing has begun.
         let mut full = self.look().await?.full;
+        let news = News::of(arguments.record.as_deref());
         let mut looks = 0;
         while arguments.count.is_none_or(|most| looks < most) {
             tokio::select! {
@@ -116,8 +120,7 @@ impl Live<'_> {
                     continue;
                 }
                 _ = ticks.tick() => {}
-                () = stop.wait() => {
-                    stop.at_the_second_signal();
+                () = signals.stopped() => {
                     self.tracing.collector().conclude().await?;
                     self.look().await?;
                     break;
@@ -127,13 +130,16 @@ impl Live<'_> {
             if arguments.count == Some(looks) {
                 self.tracing.collector().conclude().await?;
             }
-            let was_full = std::mem::replace(&mut full, self.look().await?.full);
+            let written = self.look().await?;
+            let was_full = std::mem::replace(&mut full, written.full);
             if full && !was_full && !arguments.recording.rotates() {
-                eprintln!("fdtrace: the recording has reached --max-size and ended; live goes on");
+                say!("the recording has reached --max-size and ended; live goes on");
             }
+            news.tell(&written, "live goes on");
             time_programs(self.tracing.collector()).await;
         }
-        self.tracing.collector().finish().await?;
+        let written = self.tracing.collector().finish().await?;
+        news.tell(&written, "all else was shown");
         Ok(ExitCode::SUCCESS)
     }
 

@@ -1,6 +1,7 @@
 //! What a person types: one file per verb.
 
 mod check;
+mod command;
 mod diff;
 mod doctor;
 mod explain;
@@ -9,19 +10,25 @@ mod live;
 mod options;
 mod parsing;
 mod pause;
+mod privilege;
 mod reading;
 mod record;
 mod recording;
 mod report;
 mod saved;
-mod stop;
+mod say;
+mod signals;
 mod tracing;
+mod user;
 mod values;
 
-use std::{io, path::Path, process::ExitCode};
+use std::{fs::File, io, path::Path, process::ExitCode};
 
 use clap::{Parser, Subcommand};
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
+use tokio::runtime::{Builder, Runtime};
 
+use self::say::say;
 use crate::report::{harmless_lines, words::harmless};
 
 /// The reason for a failure, and the exit status that goes with it.
@@ -37,6 +44,16 @@ impl Failure {
         let hint = if error.kind() == io::ErrorKind::AlreadyExists { " (--force replaces it)" } else { "" };
         let path = harmless(&path.to_string_lossy());
         Self::Failed(anyhow::anyhow!("cannot write {path}: {error}{hint}"))
+    }
+
+    /// Names the file, when this came of writing it; what else goes wrong names itself.
+    fn in_writing(self, path: &Path) -> Self {
+        match &self {
+            Self::Failed(why) => {
+                why.downcast_ref().map(|error| Self::cannot_write(path, error)).unwrap_or(self)
+            }
+            Self::Usage(_) => self,
+        }
     }
 }
 
@@ -75,7 +92,12 @@ const REPORT_SCHEMA: &str = "fdtrace.report/1";
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let outcome = match parsing::parse().verb {
+    let verb = parsing::parse().verb;
+    if let Err(sentence) = privilege::settle() {
+        return fail(&sentence, if matches!(verb, Verb::Check(_)) { check::FAILED } else { 1 });
+    }
+    survive_large_files();
+    let outcome = match verb {
         Verb::Doctor(arguments) => doctor::run(&arguments),
         Verb::Explain(arguments) => explain::run(&arguments),
         Verb::Live(arguments) => live::run(&arguments),
@@ -94,8 +116,27 @@ pub fn main() -> ExitCode {
 
 fn fail(sentence: &str, status: u8) -> ExitCode {
     // What it quotes may have lines, and none of them may pass for one of ours.
-    eprintln!("fdtrace: {}", harmless_lines(sentence).replace('\n', "\n  "));
+    say!("{}", harmless_lines(sentence).replace('\n', "\n  "));
     ExitCode::from(status)
+}
+
+/// Descriptors that a runtime needs, which panics without them.
+const ROOM: usize = 16;
+
+/// What waits for events, signals of children and moments, in this thread alone.
+fn runtime() -> io::Result<Runtime> {
+    let room: io::Result<Vec<File>> = (0..ROOM).map(|_| File::open("/dev/null")).collect();
+    drop(room.map_err(|error| io::Error::other(format!("no room for {ROOM} more open files: {error}")))?);
+    Builder::new_current_thread().enable_all().build()
+}
+
+/// A file that has reached RLIMIT_FSIZE kills its writer, unless it handles the signal; then writing is an error. A handler
+/// is nothing that a command would inherit.
+fn survive_large_files() {
+    extern "C" fn nothing(_: libc::c_int) {}
+    let action = SigAction::new(SigHandler::Handler(nothing), SaFlags::SA_RESTART, SigSet::empty());
+    // SAFETY: the handler does nothing.
+    let _ = unsafe { sigaction(Signal::SIGXFSZ, &action) };
 }
 
 /// Whoever read our output has gone; that is no failure.

@@ -1,15 +1,21 @@
 //! Options that several verbs have.
 
-use std::{ffi::OsString, io::IsTerminal as _, path::PathBuf, time::Duration};
+use std::{
+    ffi::OsString,
+    io::IsTerminal as _,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, values};
+use super::{Failure, privilege, say::line, values};
 use crate::{
+    files,
     kernel::{Acquisitions, Backend, Emit, FileNr, Filters, Settings, Stacks, Unwind},
     kinds::Kind,
     process,
-    report::Style,
+    report::{Style, words::harmless},
     stream::Origin,
     view::Selection,
 };
@@ -180,7 +186,8 @@ impl TraceOptions {
     /// # Errors
     /// What is asked for does not exist on this architecture.
     pub(super) fn settings(&self, filters: Filters, watch: Watch) -> Result<Settings, Failure> {
-        if self.bpf_log.is_some() {
+        let object = self.bpf_log.as_deref().map(object).transpose()?;
+        if object.is_some() {
             log_to_stderr();
         }
         Ok(Settings {
@@ -199,7 +206,7 @@ impl TraceOptions {
             leaving: watch.leaving,
             descriptors: watch.descriptors,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
-            object: self.bpf_log.clone(),
+            object,
         })
     }
 
@@ -217,6 +224,21 @@ impl TraceOptions {
     }
 }
 
+/// The most of a BPF object that is read.
+const MOST_OBJECT: u64 = 64 << 20;
+
+/// Reads another BPF object: for those who may load one themselves.
+fn object(path: &Path) -> Result<Vec<u8>, Failure> {
+    if privilege::is_lent() {
+        let sentence =
+            "--bpf-log is not for a program whose file lends it capabilities: everybody could load anything";
+        return Err(Failure::Usage(sentence.to_owned()));
+    }
+    let name = harmless(&path.to_string_lossy());
+    files::read(path, MOST_OBJECT)
+        .map_err(|error| Failure::Failed(anyhow::anyhow!("cannot read {name}: {error}")))
+}
+
 /// What the BPF programs and aya log goes to standard error.
 fn log_to_stderr() {
     struct Stderr;
@@ -225,7 +247,7 @@ fn log_to_stderr() {
             true
         }
         fn log(&self, record: &log::Record<'_>) {
-            eprintln!("{} {}: {}", record.level(), record.target(), record.args());
+            line(format_args!("{} {}: {}", record.level(), record.target(), record.args()));
         }
         fn flush(&self) {}
     }

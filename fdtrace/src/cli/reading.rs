@@ -8,8 +8,9 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, REPORT_SCHEMA, values};
+use super::{Failure, REPORT_SCHEMA, say::say, values};
 use crate::{
+    files,
     replay::{Replay, Step},
     report::{Document, words::harmless},
     trace::End,
@@ -33,7 +34,7 @@ impl Reading {
         let about = |error: &dyn std::fmt::Display| {
             Failure::Failed(anyhow::anyhow!("{}: {error}", harmless(&path.to_string_lossy())))
         };
-        let file = File::open(&path).map_err(|error| about(&error))?;
+        let file = files::open(&path).map_err(|error| about(&error))?;
         let length = file.metadata().map_or(0, |found| found.len());
         let replay = Replay::new(file, selection, until).map_err(|error| about(&error))?;
         Ok(Self { replay, path, bar: if length >= LONG { bar(length) } else { ProgressBar::hidden() } })
@@ -53,7 +54,7 @@ impl Reading {
         let path = harmless(&self.path.to_string_lossy());
         match self.replay.end() {
             Some(End::Cut { at }) => {
-                eprintln!("fdtrace: {path} is cut off at byte {at}; everything before it is shown");
+                say!("{path} is cut off at byte {at}; everything before it is shown");
             }
             Some(End::Damaged { at, why, lost, resumed }) => {
                 let rest = if *resumed {
@@ -61,7 +62,7 @@ impl Reading {
                 } else {
                     "nothing behind it is shown"
                 };
-                eprintln!("fdtrace: {path} is damaged at byte {at} ({why}), {lost} events are lost; {rest}");
+                say!("{path} is damaged at byte {at} ({why}), {lost} events are lost; {rest}");
             }
             Some(End::Complete) | None => {}
         }

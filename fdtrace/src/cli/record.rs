@@ -1,4 +1,5 @@
 use std::{
+    ffi::OsString,
     io::{self, IsTerminal as _},
     os::unix::process::ExitStatusExt as _,
     path::PathBuf,
@@ -7,22 +8,25 @@ use std::{
 };
 
 use tokio::{
-    process::{Child, Command},
+    process::Child,
     time::{Instant, sleep_until},
 };
 
 use super::{
     Failure, Outcome,
+    command::{self, Passed},
     options::{FilterOptions, TraceOptions, Watch},
-    recording::RecordingOptions,
-    stop::Stop,
+    recording::{News, RecordingOptions},
+    runtime,
+    say::say,
+    signals::{FOR_A_COMMAND, Signals, TO_STOP},
     tracing::{Attached, Tracing, WITNESS, ticker},
     values,
 };
 use crate::{
     collect::Written,
     kernel::Acquisitions,
-    report::words,
+    report::words::{self, harmless},
     view::{Selection, View},
 };
 
@@ -49,7 +53,7 @@ pub(super) struct Arguments {
     min_age: Duration,
     /// A command to run; fdtrace ends with its exit status
     #[arg(last = true, value_name = "CMD")]
-    command: Vec<String>,
+    command: Vec<OsString>,
     #[command(flatten)]
     recording: RecordingOptions,
     #[command(flatten)]
@@ -62,10 +66,12 @@ pub(super) struct Arguments {
 const LOOK: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
-    tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(record(arguments))
+    let passed = Passed::read()?;
+    let signals = Signals::take(if arguments.command.is_empty() { TO_STOP } else { FOR_A_COMMAND })?;
+    runtime()?.block_on(record(arguments, passed, &signals))
 }
 
-async fn record(arguments: &Arguments) -> Outcome {
+async fn record(arguments: &Arguments, passed: Passed, signals: &Signals) -> Outcome {
     let mut filters = arguments.filters.filters()?;
     if !arguments.command.is_empty() && !arguments.all_processes {
         if !filters.pids.is_empty() {
@@ -80,35 +86,43 @@ async fn record(arguments: &Arguments) -> Outcome {
         Watch { mappings: !arguments.no_mappings, leaving: false, descriptors, min_age: arguments.min_age },
     )?;
     let mut attached = Attached::attach(&settings)?;
-    // Whoever sees the file may end the recording.
-    let mut stop = Stop::new()?;
-    let header = attached.header(&settings, &arguments.command);
+    if arguments.command.is_empty() {
+        // Whoever sees the file may end the recording.
+        signals.watch();
+    }
+    let argv: Vec<String> =
+        arguments.command.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    let header = attached.header(&settings, &argv);
     let sink = arguments.recording.create(&arguments.output, header)?;
     let mut view = View::new(attached.session.clone(), Selection::default());
     let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
+    let path = harmless(&arguments.output.to_string_lossy());
     if io::stderr().is_terminal() && arguments.command.is_empty() {
-        eprintln!("fdtrace: recording into {}; Ctrl-C ends it", arguments.output.display());
+        say!("recording into {path}; Ctrl-C ends it");
     }
-    let mut child = spawn(&arguments.command)?;
+    let mut child = start(arguments, passed, signals)?;
     tracing.keep_only_what_is_needed()?;
-    let stopped = watch(arguments, &mut tracing, &mut view, &mut stop, child.as_mut()).await?;
+    let news = News::of(Some(&arguments.output));
+    let stopped = watch(arguments, &mut tracing, &mut view, signals, child.as_mut(), &news).await?;
     let written = end(&mut tracing, &mut view).await?;
-    eprintln!(
-        "fdtrace: {} in {}{}",
-        words::bytes(written.bytes),
-        arguments.output.display(),
-        if stopped == Stopped::Full { "; it has reached --max-size, and the recording ended" } else { "" }
-    );
-    match child {
-        Some(mut child) => Ok(status(child.wait().await?)),
-        None => Ok(ExitCode::SUCCESS),
-    }
+    news.tell(&written, "what came since is not in it");
+    let why =
+        if stopped == Stopped::Full { "; it has reached --max-size, and the recording ended" } else { "" };
+    say!("{} in {path}{why}", words::bytes(written.bytes));
+    Ok(match &mut child {
+        // It runs on when the time is over or the file is full.
+        Some(child) => status(child.wait().await?),
+        None if written.failure.is_some() => ExitCode::FAILURE,
+        None => ExitCode::SUCCESS,
+    })
 }
 
-fn spawn(command: &[String]) -> Result<Option<Child>, Failure> {
-    let Some((program, arguments)) = command.split_first() else { return Ok(None) };
-    let child = Command::new(program).args(arguments).spawn();
-    child.map(Some).map_err(|error| Failure::Failed(anyhow::anyhow!("{program}: {error}")))
+fn start(arguments: &Arguments, passed: Passed, signals: &Signals) -> Result<Option<Child>, Failure> {
+    if arguments.command.is_empty() {
+        return Ok(None);
+    }
+    let started = signals.start(false, || command::start(&arguments.command, passed, None, None))?;
+    started.map(Some).map_err(|(_, sentence)| Failure::Failed(anyhow::anyhow!(sentence)))
 }
 
 /// Why a recording ended.
@@ -124,8 +138,9 @@ async fn watch(
     arguments: &Arguments,
     tracing: &mut Tracing,
     view: &mut View,
-    stop: &mut Stop,
+    signals: &Signals,
     mut child: Option<&mut Child>,
+    news: &News<'_>,
 ) -> Result<Stopped, Failure> {
     let mut witness = ticker(WITNESS);
     let mut looks = ticker(LOOK);
@@ -135,18 +150,20 @@ async fn watch(
             _ = witness.tick() => tracing.witness().await?,
             _ = looks.tick() => {
                 tracing.look(view).await?;
-                if tracing.collector().flush().await?.full && !arguments.recording.rotates() {
+                let written = tracing.collector().flush().await?;
+                if written.failure.is_some() && child.is_none() {
+                    return Ok(Stopped::AsAsked);
+                }
+                news.tell(&written, "the command runs on");
+                if written.full && !arguments.recording.rotates() {
                     return Ok(Stopped::Full);
                 }
             }
-            () = stop.wait() => {
-                stop.at_the_second_signal();
-                // A command on the same terminal was interrupted as well; its end is what it was asked for.
-                if child.is_none() {
-                    return Ok(Stopped::AsAsked);
-                }
+            () = signals.stopped() => return Ok(Stopped::AsAsked),
+            () = ended(&mut child) => {
+                signals.finish();
+                return Ok(Stopped::AsAsked);
             }
-            () = ended(&mut child) => return Ok(Stopped::AsAsked),
             () = until(end) => return Ok(Stopped::AsAsked),
         }
     }
@@ -172,8 +189,7 @@ async fn end(tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
     tracing.collector().conclude().await?;
     tracing.look(view).await?;
     tracing.name_survivors().await?;
-    let written = tracing.collector().flush().await?;
-    tracing.collector().finish().await?;
+    let written = tracing.collector().finish().await?;
     tracing.say_remarks();
     Ok(written)
 }

@@ -1,13 +1,15 @@
 //! Options of a trace file that is being written: `record`, and `live --record`.
 
-use std::path::Path;
+use std::{cell::Cell, path::Path};
 
 use clap::Args;
 
-use super::{Failure, values};
+use super::{Failure, say::say, values};
 use crate::{
+    collect::Written,
     record::{Limits, Recording},
-    trace::{Header, rotated},
+    report::words::harmless,
+    trace::Header,
 };
 
 /// How a trace file is written.
@@ -29,11 +31,6 @@ impl RecordingOptions {
     /// Creates the file.
     pub(super) fn create(&self, path: &Path, header: Header) -> Result<Recording, Failure> {
         let limits = Limits { max_size: self.max_size, parts: self.rotate.unwrap_or(0) };
-        let mut later = (1..limits.parts).map(|part| rotated(path, part));
-        if let Some(part) = later.find(|part| !self.force && part.symlink_metadata().is_ok()) {
-            let part = part.display();
-            return Err(Failure::Failed(anyhow::anyhow!("{part} is there already (--force replaces it)")));
-        }
         Recording::create(path, self.force, header, limits)
             .map_err(|error| Failure::cannot_write(path, &error))
     }
@@ -41,5 +38,26 @@ impl RecordingOptions {
     /// Whether a full file is followed by another one.
     pub(super) const fn rotates(&self) -> bool {
         self.rotate.is_some()
+    }
+}
+
+/// Says once that a trace file ended before its time, because the disk is full.
+pub(super) struct News<'a> {
+    path: Option<&'a Path>,
+    told: Cell<bool>,
+}
+
+impl<'a> News<'a> {
+    pub(super) const fn of(path: Option<&'a Path>) -> Self {
+        Self { path, told: Cell::new(false) }
+    }
+
+    /// Says it if there is something to say, with what becomes of the rest.
+    pub(super) fn tell(&self, written: &Written, rest: &str) {
+        if let (Some(path), Some(failure), false) = (self.path, &written.failure, self.told.get()) {
+            self.told.set(true);
+            let path = harmless(&path.to_string_lossy());
+            say!("{path} ends here, whole: it cannot be written further ({failure}); {rest}");
+        }
     }
 }

@@ -1,5 +1,4 @@
 use std::{
-    fs::File,
     io::{self, BufWriter, Write},
     path::PathBuf,
     process::ExitCode,
@@ -14,7 +13,10 @@ use super::{
     reading::{Reading, read},
     values,
 };
-use crate::report::{self, By, Document, Weight};
+use crate::{
+    files::{Existing, Output},
+    report::{self, By, Document, Weight},
+};
 
 /// Show what a trace file holds: by default the call sites with live handles at its end
 #[derive(clap::Args)]
@@ -84,31 +86,44 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     if arguments.by != ByOption::Site && !matches!(format, Format::Table | Format::Json) {
         return Err(Failure::Usage("--by goes with tables and JSON".to_owned()));
     }
-    let mut out = output(arguments)?;
+    // Before a long trace is read in vain.
+    let output = output(arguments)?;
     let mut selection = arguments.selection.selection();
     selection.closed_too = arguments.all;
     let mut reading = Reading::open(&arguments.trace, selection)?;
     if format == Format::Jsonl {
-        return lines(arguments, reading, &mut out);
+        return into(arguments, output, |out| lines(arguments, &mut reading, out));
     }
     let document = read(&mut reading, |_| Ok(()))?;
-    write(arguments, format, &document, &mut out)?;
-    out.flush()?;
+    into(arguments, output, |out| Ok(write(arguments, format, &document, out)?))
+}
+
+fn output(arguments: &Arguments) -> Result<Option<Output>, Failure> {
+    let Some(path) = &arguments.output else { return Ok(None) };
+    let existing = if arguments.force { Existing::Replaced } else { Existing::Stays };
+    Output::open(path, existing).map(Some).map_err(|error| Failure::cannot_write(path, &error))
+}
+
+fn into(
+    arguments: &Arguments,
+    output: Option<Output>,
+    write: impl FnOnce(&mut dyn Write) -> Result<(), Failure>,
+) -> Outcome {
+    if let (Some(output), Some(path)) = (output, &arguments.output) {
+        output.write(|out| write(out)).map_err(|failure| failure.in_writing(path))?;
+    } else {
+        let mut out = BufWriter::new(io::stdout().lock());
+        write(&mut out)?;
+        out.flush()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
-fn output(arguments: &Arguments) -> Result<Box<dyn Write>, Failure> {
-    let Some(path) = &arguments.output else { return Ok(Box::new(BufWriter::new(io::stdout().lock()))) };
-    let file = if arguments.force { File::create(path) } else { File::create_new(path) };
-    let file = file.map_err(|error| Failure::cannot_write(path, &error))?;
-    Ok(Box::new(BufWriter::new(file)))
-}
-
 /// The documents that `live --json` would have printed.
-fn lines(arguments: &Arguments, mut reading: Reading, out: &mut impl Write) -> Outcome {
+fn lines(arguments: &Arguments, reading: &mut Reading, mut out: &mut dyn Write) -> Result<(), Failure> {
     let interval = arguments.interval.map_or(0, nanoseconds);
     let mut next = 0;
-    let last = read(&mut reading, |replay| {
+    let last = read(reading, |replay| {
         if replay.now() < next {
             return Ok(());
         }
@@ -116,14 +131,13 @@ fn lines(arguments: &Arguments, mut reading: Reading, out: &mut impl Write) -> O
         next = snapshot.now.saturating_add(interval);
         let mut document = replay.view().document(super::REPORT_SCHEMA, &snapshot);
         document.sites.truncate(arguments.text.all_rows());
-        Ok(report::write_json(out, &document)?)
+        Ok(report::write_json(&mut out, &document)?)
     })?;
     // A trace that was cut off ends between two looks.
     if reading.is_cut() {
-        report::write_json(out, &last)?;
+        report::write_json(&mut out, &last)?;
     }
-    out.flush()?;
-    Ok(ExitCode::SUCCESS)
+    Ok(())
 }
 
 fn write(

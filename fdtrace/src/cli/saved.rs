@@ -1,53 +1,99 @@
 //! Reads a document that `explain --json` printed.
 
-use std::{fs::File, io::BufReader, path::Path};
+use std::path::Path;
 
-use serde_json::Value;
+use serde::{Deserialize, de::IgnoredAny};
 
 use super::Failure;
-use crate::report::{
-    explain::{Document, document::SCHEMA},
-    words::harmless,
+use crate::{
+    files,
+    report::{
+        explain::{Document, document::SCHEMA},
+        words::harmless,
+    },
 };
+
+/// The most of a document that is read: a machine of ten thousand processes has less.
+const MOST: u64 = 64 << 20;
+
+/// What a document may take in memory.
+const MOST_MEMORY: usize = 150 << 20;
+
+/// Memory that an object and an element take at most, whatever they are.
+const OBJECT: usize = 400;
+const ELEMENT: usize = 32;
 
 /// The first document of a file.
 pub(super) fn read(path: &Path) -> Result<Document, Failure> {
     let name = harmless(&path.to_string_lossy());
     let fail = |why: String| Failure::Failed(anyhow::anyhow!("{name}: {why}"));
-    let file = File::open(path).map_err(|error| fail(error.to_string()))?;
-    let mut documents = serde_json::Deserializer::from_reader(BufReader::new(file)).into_iter::<Value>();
-    let first = match documents.next() {
-        Some(Ok(first)) => first,
-        Some(Err(error)) if error.is_eof() => return Err(fail(format!("the document is cut off ({error})"))),
-        Some(Err(error)) => return Err(fail(format!("no document of `fdtrace explain --json` ({error})"))),
-        None => return Err(fail("the file is empty".to_owned())),
-    };
-    document(first).map_err(fail)
+    let bytes = files::read(path, MOST).map_err(|error| fail(error.to_string()))?;
+    document(&bytes).map_err(fail)
 }
 
-fn document(value: Value) -> Result<Document, String> {
-    match value.get("schema").and_then(Value::as_str) {
-        Some(SCHEMA) => (),
-        Some(other) => {
-            return Err(format!("a document of schema {}; this one reads {SCHEMA}", harmless(other)));
+/// What is asked of a document before anything of it is kept.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Outline {
+    schema: Option<String>,
+    handles: Option<IgnoredAny>,
+    processes: Option<IgnoredAny>,
+}
+
+fn document(bytes: &[u8]) -> Result<Document, String> {
+    let mut outlines = serde_json::Deserializer::from_slice(bytes).into_iter::<Outline>();
+    let outline = match outlines.next() {
+        Some(Ok(outline)) => outline,
+        Some(Err(error)) if error.is_eof() => return Err(format!("the document is cut off ({error})")),
+        Some(Err(error)) => return Err(format!("no document of `fdtrace explain --json` ({error})")),
+        None => return Err("the file is empty".to_owned()),
+    };
+    let first = bytes.get(..outlines.byte_offset()).unwrap_or(bytes);
+    outline.check()?;
+    let memory = memory(first);
+    if memory > MOST_MEMORY {
+        return Err(format!(
+            "the document would take {} MiB of memory; the most is {} MiB",
+            memory >> 20,
+            MOST_MEMORY >> 20
+        ));
+    }
+    serde_json::from_slice(first).map_err(|error| harmless(&format!("not as {SCHEMA} has it: {error}")))
+}
+
+impl Outline {
+    fn check(&self) -> Result<(), String> {
+        match self.schema.as_deref() {
+            Some(SCHEMA) => (),
+            Some(other) => {
+                return Err(format!("a document of schema {}; this one reads {SCHEMA}", harmless(other)));
+            }
+            None => return Err("no document of `fdtrace explain --json`: it has no schema".to_owned()),
         }
-        None => return Err("no document of `fdtrace explain --json`: it has no schema".to_owned()),
+        let missing = |key: &str| Err(format!("the document has no {key}"));
+        match (&self.handles, &self.processes) {
+            (None, _) => missing("handles"),
+            (_, None) => missing("processes"),
+            _ => Ok(()),
+        }
     }
-    if let Some(missing) = ["handles", "processes"].into_iter().find(|key| value.get(key).is_none()) {
-        return Err(format!("the document has no {missing}"));
-    }
-    serde_json::from_value(value).map_err(|error| format!("not as {SCHEMA} has it: {error}"))
+}
+
+/// What a document takes at most when it is read: empty objects are short, and large in memory.
+fn memory(bytes: &[u8]) -> usize {
+    let count = |byte| memchr::memchr_iter(byte, bytes).count();
+    bytes.len() + OBJECT * count(b'{') + ELEMENT * count(b',')
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Value, json};
 
     use super::*;
 
     #[test]
     fn what_is_no_document_says_so() {
-        let refused = |value: Value| document(value).expect_err("not a document");
+        let refused = |value: Value| document(value.to_string().as_bytes()).expect_err("not a document");
         assert!(refused(json!([])).contains("no schema"));
         assert!(refused(json!({"schema": "fdtrace.report/1"})).contains("fdtrace.report/1"));
         assert!(refused(json!({"schema": SCHEMA, "handles": {}})).contains("no processes"));
@@ -62,8 +108,16 @@ mod tests {
             "handles": {"total": 7, "later": true},
             "processes": [{"pid": 1, "comm": "init", "handles": 3}],
         });
-        let document = document(old).expect("a document");
+        let document = document(old.to_string().as_bytes()).expect("a document");
         assert_eq!((document.handles.total, document.processes[0].handles), (7, 3));
         assert_eq!(document.processes[0].started_ns, 0);
+    }
+
+    #[test]
+    fn short_texts_that_are_large_in_memory_are_refused() {
+        let many =
+            format!(r#"{{"schema":"{SCHEMA}","handles":{{}},"processes":[{}{{}}]}}"#, "{},".repeat(1 << 20));
+        let why = document(many.as_bytes()).expect_err("too many");
+        assert!(why.contains("MiB of memory"), "{why}");
     }
 }

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
-use super::Failure;
+use super::{Failure, say::say};
 use crate::{
     collect::{Collector, Look, Setup, Sink, monotonic_ns},
     kernel::{Capabilities, HookReport, Kernel, Settings, State, Tracer},
@@ -63,7 +63,7 @@ impl Attached {
         let (start, start_ns) = (SystemTime::now(), monotonic_ns());
         let tracer = Tracer::start(&mut kernel, settings)?;
         for remark in &tracer.report.remarks {
-            eprintln!("fdtrace: {} backend: {remark}", tracer.report.backend);
+            say!("{} backend: {remark}", tracer.report.backend);
         }
         let session = Session {
             start,
@@ -188,7 +188,7 @@ impl Tracing {
     /// Says which files could not be read for stacks and names.
     pub(super) fn say_remarks(&self) {
         for remark in self.readers.take_remarks() {
-            eprintln!("fdtrace: {}", harmless(&remark));
+            say!("{}", harmless(&remark));
         }
     }
 

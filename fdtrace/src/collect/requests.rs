@@ -23,31 +23,24 @@ use crate::{
 pub trait Sink: Send {
     /// Takes events, in the order of the stream. The fold is what all events before them amount to, for a sink that has
     /// to begin a new file.
-    ///
-    /// # Errors
-    /// When they cannot be written; nothing more is given to it then.
-    fn write(&mut self, events: &[Event], fold: &Fold) -> io::Result<()>;
+    fn write(&mut self, events: &[Event], fold: &Fold);
 
-    /// Makes all that was taken readable, and says how many bytes the file has.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn flush(&mut self) -> io::Result<Written>;
+    /// Makes all that was taken readable, and says how far the file is.
+    fn flush(&mut self) -> Written;
 
     /// The stream has ended as it should.
-    ///
-    /// # Errors
-    /// When it cannot be written.
-    fn finish(&mut self) -> io::Result<()>;
+    fn finish(&mut self) -> Written;
 }
 
 /// How far a sink is.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Written {
     /// Bytes in the file.
     pub bytes: u64,
     /// The file has reached the size that it may have.
     pub full: bool,
+    /// Why it could not be written further: a full disk.
+    pub failure: Option<String>,
 }
 
 /// What a look gives.
@@ -69,8 +62,8 @@ pub(super) enum Request {
     Fresh(oneshot::Sender<Vec<FreshGroup>>),
     Oldest(usize, oneshot::Sender<Vec<(u64, u64)>>),
     Tell(Vec<Fact>),
-    Flush(oneshot::Sender<io::Result<Written>>),
-    Finish(oneshot::Sender<io::Result<()>>),
+    Flush(oneshot::Sender<Written>),
+    Finish(oneshot::Sender<Written>),
     Unfollow(u32, oneshot::Sender<()>),
     WatchDescriptors(oneshot::Sender<kernel::Result<bool>>),
     TimePrograms(bool),
@@ -168,20 +161,20 @@ impl Collector {
         }
     }
 
-    /// Makes the trace file readable up to now, and says how large it is.
+    /// Makes the trace file readable up to now, and says how far it is.
     ///
     /// # Errors
-    /// When the trace file could not be written, now or before; or the collector is gone.
+    /// When the collector is gone.
     pub async fn flush(&self) -> io::Result<Written> {
-        self.ask(Request::Flush).await?
+        self.ask(Request::Flush).await
     }
 
     /// Ends the trace file.
     ///
     /// # Errors
-    /// When the trace file could not be written, now or before; or the collector is gone.
-    pub async fn finish(&self) -> io::Result<()> {
-        self.ask(Request::Finish).await?
+    /// When the collector is gone.
+    pub async fn finish(&self) -> io::Result<Written> {
+        self.ask(Request::Finish).await
     }
 
     /// Stops following what a process starts from now on; what it has started is followed still.

@@ -1,7 +1,6 @@
 //! The collector's thread.
 
 use std::{
-    io,
     sync::{
         Arc,
         mpsc::{Receiver, TryRecvError},
@@ -99,8 +98,6 @@ pub(super) struct Worker {
     counters: Counters,
     batch: Vec<Event>,
     sink: Option<Box<dyn Sink>>,
-    /// Why the trace file is not written any more.
-    sink_error: Option<io::Error>,
     /// Facts about handles that have not come through the ring yet, and how often they were tried.
     early: Vec<(Fact, u32)>,
     /// Records that were no events.
@@ -131,7 +128,6 @@ impl Worker {
             counters: Counters::default(),
             batch: Vec::with_capacity(BATCH),
             sink: setup.sink,
-            sink_error: None,
             early: Vec::new(),
             malformed: 0,
             next_check: Instant::now(),
@@ -394,29 +390,20 @@ impl Worker {
 
     /// The one way of all events: to the trace file, and into the fold.
     fn apply(&mut self, events: &mut Vec<Event>) {
-        if let Some(sink) = &mut self.sink
-            && let Err(error) = sink.write(events, &self.fold)
-        {
-            self.sink_error = Some(error);
-            self.sink = None;
+        if let Some(sink) = &mut self.sink {
+            sink.write(events, &self.fold);
         }
         self.healer.note_releases(events);
         self.census.note_releases(events);
         self.fold.apply_all(events);
     }
 
-    fn flush(&mut self) -> io::Result<Written> {
-        if let Some(error) = self.sink_error.take() {
-            return Err(error);
-        }
-        self.sink.as_mut().map_or(Ok(Written::default()), |sink| sink.flush())
+    fn flush(&mut self) -> Written {
+        self.sink.as_mut().map_or_else(Written::default, |sink| sink.flush())
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        if let Some(error) = self.sink_error.take() {
-            return Err(error);
-        }
-        self.sink.take().map_or(Ok(()), |mut sink| sink.finish())
+    fn finish(&mut self) -> Written {
+        self.sink.take().map_or_else(Written::default, |mut sink| sink.finish())
     }
 
     fn check_losses(&mut self) {

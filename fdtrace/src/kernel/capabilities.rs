@@ -105,6 +105,20 @@ impl Capabilities {
         Self(always.into_iter().chain(sometimes).fold(0, |set, capability| set | 1 << capability as u64))
     }
 
+    /// What tracing takes at all, from the start: nothing of it reads any file, or becomes anybody.
+    #[must_use]
+    pub fn for_tracing() -> Self {
+        use Capability::{Bpf, CheckpointRestore, Perfmon, SysAdmin, SysPtrace, SysResource, Syslog};
+        let needed = [Bpf, Perfmon, Syslog, SysPtrace, SysAdmin, SysResource, CheckpointRestore];
+        Self(needed.into_iter().fold(0, |set, capability| set | 1 << capability as u64))
+    }
+
+    /// What a thread needs that sends signals to others' processes, and does nothing else.
+    #[must_use]
+    pub const fn to_signal() -> Self {
+        Self(1 << Capability::Kill as u64)
+    }
+
     /// Those of this set that are held, and have a name here.
     pub fn held(self) -> impl Iterator<Item = Capability> {
         let held = Self::current().0 & self.0;
@@ -160,6 +174,15 @@ fn parse(status: &Text) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tracing_reads_no_file_of_others_and_becomes_nobody() {
+        let traces = Capabilities::for_tracing();
+        assert!(traces.has(Capability::Bpf) && traces.has(Capability::SysPtrace));
+        assert!(!traces.has(Capability::DacOverride) && !traces.has(Capability::DacReadSearch));
+        // CAP_SETGID, CAP_SETUID, CAP_SYS_MODULE
+        assert_eq!(traces.0 & (1 << 6 | 1 << 7 | 1 << 16), 0);
+    }
 
     #[test]
     fn names_what_is_missing() {

@@ -164,7 +164,7 @@ pub struct Settings {
     /// What is told of handles.
     pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
-    pub object: Option<PathBuf>,
+    pub object: Option<Vec<u8>>,
 }
 
 /// The programs' configuration for one backend of this kernel.

@@ -1,7 +1,6 @@
 //! The attached programs and their maps.
 
 use std::{
-    borrow::Cow,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
@@ -422,17 +421,8 @@ pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, b
         .override_global("CONFIG", &config, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
         .map_max_entries("HANDLES", settings.max_handles)
-        .load(&object_bytes(settings)?)
+        .load(settings.object.as_deref().unwrap_or(OBJECT))
         .map_err(object)
-}
-
-fn object_bytes(settings: &Settings) -> Result<Cow<'static, [u8]>> {
-    match &settings.object {
-        None => Ok(OBJECT.into()),
-        Some(path) => std::fs::read(path)
-            .map(Cow::from)
-            .map_err(|error| Error::Object(format!("{}: {error}", path.display()))),
-    }
 }
 
 /// Kernels before 5.11 charge maps to RLIMIT_MEMLOCK. Where it cannot be raised, loading says what is missing.

@@ -26,13 +26,15 @@ struct Inner {
 }
 
 impl Spawner {
-    /// Forks the spawner, whose children will run `serve`. To be called before there are other threads, and before anything
+    /// Forks the spawner, whose children will run `serve`. To be called before there are other threads but the one that takes
+    /// signals, and before anything
     /// follows what this process starts.
     ///
     /// # Errors
     /// When there can be no such process.
     pub(crate) fn start(serve: Serve, limits: Limits) -> io::Result<Self> {
         let (ours, theirs) = Channel::pair()?;
+        #[expect(clippy::disallowed_methods, reason = "a device, which is the same for everybody")]
         let nothing = File::options().read(true).write(true).open("/dev/null")?;
         // SAFETY: the child runs only code of this module and `serve`, which take no lock that another thread may hold; it
         // ends by `_exit`.

@@ -12,7 +12,6 @@ mod bytes;
 mod decode;
 mod encode;
 mod facts;
-mod file;
 mod format;
 mod header;
 mod reader;
@@ -23,7 +22,6 @@ mod writer;
 
 pub use allowance::Unjustified;
 pub use bytes::Damage;
-pub use file::{create, rotate, rotated};
 pub use format::VERSION;
 pub use header::{Header, HookState};
 pub use reader::{End, Error, Reader};

@@ -1,4 +1,7 @@
-use std::io::{self, Write};
+use std::{
+    fs::File,
+    io::{self, Seek as _, SeekFrom, Write},
+};
 
 use zstd::bulk::Compressor;
 
@@ -184,6 +187,10 @@ impl<W: Write> Writer<W> {
 
     fn end_file(&mut self) -> io::Result<()> {
         self.end_block()?;
+        self.write_end()
+    }
+
+    fn write_end(&mut self) -> io::Result<()> {
         self.raw.clear();
         put(&mut self.raw, self.events);
         self.stored.clear();
@@ -235,6 +242,23 @@ impl<W: Write> Writer<W> {
     #[cfg(test)]
     pub(super) fn remembered(&self) -> (usize, (usize, usize, usize)) {
         self.encoder.remembered()
+    }
+}
+
+impl Writer<File> {
+    /// After an error: ends the file behind its last whole block. Events that are not in one are lost.
+    ///
+    /// # Errors
+    /// When there is no room for the end either; the file is then one that is cut off behind that block.
+    pub fn cut(mut self) -> io::Result<()> {
+        self.cut_tail()?;
+        self.broken = false;
+        self.write_end().or_else(|error| self.cut_tail().and(Err(error)))
+    }
+
+    fn cut_tail(&mut self) -> io::Result<()> {
+        self.sink.set_len(self.written)?;
+        self.sink.seek(SeekFrom::Start(self.written)).map(drop)
     }
 }
 

@@ -1,19 +1,17 @@
 //! `check`: the gate for CI.
 
-mod command;
 mod outputs;
 mod project;
 mod run;
-mod signals;
 mod steering;
-mod user;
+mod until;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
 use super::{
     Failure, fail,
     options::{OutputOptions, TraceOptions},
-    values,
+    signals, values,
 };
 
 /// Run a command, its children included, and fail when they leak open files
@@ -59,7 +57,7 @@ pub(super) struct Arguments {
 }
 
 /// fdtrace itself failed.
-const FAILED: u8 = 125;
+pub(super) const FAILED: u8 = 125;
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
     match run::check(arguments) {

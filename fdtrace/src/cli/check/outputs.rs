@@ -2,15 +2,21 @@
 
 use std::{
     env,
-    fs::File,
-    io::{self, BufWriter, Write as _},
+    io::{self, Write as _},
     path::{Path, PathBuf},
 };
 
 use clap::Args;
 
-use super::super::Failure;
-use crate::{check::Findings, report::check};
+use super::super::{Failure, say::say};
+use crate::{
+    check::{Baseline, Findings},
+    files::{Existing, Output},
+    report::{
+        check,
+        words::{counted, harmless},
+    },
+};
 
 /// Where the findings go besides standard error.
 #[derive(Args)]
@@ -27,49 +33,79 @@ pub(super) struct ReportOptions {
     sarif_out: Option<PathBuf>,
 }
 
+/// A file by its name, and opened.
+type Named = (PathBuf, Output);
+
+/// The outputs of a check, opened before its command runs: nothing that the command does to their names counts.
+pub(super) struct Outputs {
+    json: Option<Named>,
+    junit: Option<Named>,
+    sarif: Option<Named>,
+    baseline: Option<Named>,
+}
+
+/// What became of them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Written {
+    /// One could not be written.
+    pub(super) failed: bool,
+    /// Whoever runs the check has decided to live with what leaks.
+    pub(super) baseline: bool,
+}
+
 impl ReportOptions {
-    /// Refuses what cannot be written before a command has run for an hour in vain. A report of an earlier run is
-    /// emptied: nobody shall take it for that of a run that is cut off.
+    /// Opens every output: what cannot be written is refused before a command has run for an hour in vain.
     ///
     /// # Errors
     /// The first file that cannot be written.
-    pub(super) fn prepare(&self) -> Result<(), Failure> {
-        let files = [&self.json_out, &self.junit_out, &self.sarif_out];
-        files.into_iter().flatten().try_for_each(|path| match path.metadata() {
-            // Whoever reads a pipe would take this for its end.
-            Ok(found) if !found.is_file() && !found.is_dir() => Ok(()),
-            _ => File::create(path).map(drop).map_err(|error| Failure::cannot_write(path, &error)),
+    pub(super) fn open(&self, baseline: Option<&Path>) -> Result<Outputs, Failure> {
+        Ok(Outputs {
+            json: open(self.json_out.as_deref())?,
+            junit: open(self.junit_out.as_deref())?,
+            sarif: open(self.sarif_out.as_deref())?,
+            baseline: open(baseline)?,
         })
-    }
-
-    /// Writes every file that was asked for, also when another one cannot be written.
-    ///
-    /// # Errors
-    /// The first file that could not be written.
-    pub(super) fn write(&self, findings: &Findings) -> Result<(), Failure> {
-        let json = write(self.json_out.as_deref(), |out| check::write_json(out, findings));
-        let junit = write(self.junit_out.as_deref(), |out| check::write_junit(out, findings));
-        let sarif = write(self.sarif_out.as_deref(), |out| {
-            // A folder that is gone has no sources in it.
-            let folder = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-            check::write_sarif(out, findings, &folder)
-        });
-        json.and(junit).and(sarif)
     }
 }
 
-/// Replaces what was there: a report of an earlier run is of no use.
-fn write(
-    path: Option<&Path>,
-    write: impl FnOnce(&mut BufWriter<File>) -> io::Result<()>,
-) -> Result<(), Failure> {
-    let Some(path) = path else { return Ok(()) };
-    let written = File::create(path).and_then(|file| {
-        let mut out = BufWriter::new(file);
-        write(&mut out)?;
-        out.flush()
-    });
-    written.map_err(|error| Failure::cannot_write(path, &error))
+fn open(path: Option<&Path>) -> Result<Option<Named>, Failure> {
+    let Some(path) = path else { return Ok(None) };
+    let output = Output::open(path, Existing::Replaced);
+    output.map(|output| Some((path.to_owned(), output))).map_err(|error| Failure::cannot_write(path, &error))
+}
+
+impl Outputs {
+    /// Writes every output, also when another one cannot be written; says which could not.
+    pub(super) fn write(self, findings: &Findings) -> Written {
+        // A folder that is gone has no sources in it.
+        let folder = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
+        let json = say_if_not(self.json, |output| output.write(|out| check::write_json(out, findings)));
+        let junit = say_if_not(self.junit, |output| output.write(|out| check::write_junit(out, findings)));
+        let sarif =
+            say_if_not(self.sarif, |output| output.write(|out| check::write_sarif(out, findings, &folder)));
+        let asked = self.baseline.is_some();
+        let baseline = write_baseline(self.baseline, findings);
+        Written { failed: !(json && junit && sarif && baseline), baseline: asked && baseline }
+    }
+}
+
+fn write_baseline(named: Option<Named>, findings: &Findings) -> bool {
+    let Some(path) = named.as_ref().map(|(path, _)| harmless(&path.to_string_lossy())) else { return true };
+    let baseline = Baseline::of(findings);
+    let written =
+        say_if_not(named, |output| output.write(|out| out.write_all(baseline.to_json().as_bytes())));
+    if written {
+        say!("{} written to {path}", counted(baseline.len() as u64, "known leak"));
+    }
+    written
+}
+
+/// Whether it was written, if there is one.
+fn say_if_not(named: Option<Named>, write: impl FnOnce(Output) -> io::Result<()>) -> bool {
+    let Some((path, output)) = named else { return true };
+    let Err(error) = write(output) else { return true };
+    say!("cannot write {}: {error}", harmless(&path.to_string_lossy()));
+    false
 }
 
 #[cfg(test)]
@@ -84,21 +120,21 @@ mod tests {
         let folder = env::temp_dir().join(format!("fdtrace-outputs-{}", std::process::id()));
         fs::create_dir_all(&folder)?;
         let options = ReportOptions {
-            json_out: Some(folder.join("gone/check.json")),
+            json_out: Some("/dev/full".into()),
             junit_out: Some(folder.join("check.xml")),
             sarif_out: Some(folder.join("check.sarif")),
         };
-        let failed = options.write(&all_sorts());
-        assert!(
-            matches!(failed, Err(Failure::Failed(error)) if error.to_string().contains("gone/check.json"))
-        );
+        let open = |options: &ReportOptions| options.open(Some(&folder.join("baseline"))).ok();
+        let written = open(&options).map(|outputs| outputs.write(&all_sorts()));
+        assert_eq!(written, Some(Written { failed: true, baseline: true }));
         let report = || fs::read_to_string(folder.join("check.xml"));
         assert!(report()?.ends_with("</testsuites>\n"));
-        assert!(options.prepare().is_err());
         assert!(fs::read_to_string(folder.join("check.sarif"))?.contains("\"2.1.0\""));
-        let options = ReportOptions { json_out: None, ..options };
-        assert!(options.prepare().is_ok());
+        let gone = ReportOptions { json_out: Some(folder.join("gone/check.json")), ..options };
+        assert!(open(&gone).is_none());
+        let whole = open(&ReportOptions { json_out: None, ..gone });
         assert_eq!(report()?, "", "it is of an earlier run");
+        assert_eq!(whole.map(|outputs| outputs.write(&all_sorts()).failed), Some(false));
         fs::remove_dir_all(&folder)
     }
 }

@@ -1,7 +1,7 @@
 //! `.fdtrace.toml`: what a project wants unless the command line says otherwise.
 
 use std::{
-    fs, io,
+    io,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -9,10 +9,40 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::super::{Failure, values};
-use crate::{check::AlsoKind, kinds::Kind, report::words::harmless};
+use crate::{check::AlsoKind, files, kinds::Kind, report::words::harmless};
 
 /// The file's name.
 const NAME: &str = ".fdtrace.toml";
+
+/// The most of it that is read.
+const MOST: u64 = 1 << 20;
+
+/// A project's file that was found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Where.
+    pub(super) path: PathBuf,
+    /// Whose it is: what it names has to be that user's as well.
+    pub(super) owner: u32,
+    /// What it wants.
+    pub(super) project: Project,
+}
+
+impl Found {
+    /// A path as the file has it: from the folder of that file.
+    pub(super) fn beside(&self, file: &Path) -> PathBuf {
+        self.path.parent().map_or_else(|| file.to_owned(), |folder| folder.join(file))
+    }
+
+    /// Reads a file that it names.
+    pub(super) fn read(&self, file: &Path, most: u64) -> Result<(PathBuf, String), Failure> {
+        let path = self.beside(file);
+        match files::read_of(self.owner, &path, most) {
+            Ok(text) => Ok((path, text)),
+            Err(error) => Err(cannot_read(&path, &error)),
+        }
+    }
+}
 
 /// What a project wants of `fdtrace check`: the options' own names.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
@@ -67,12 +97,14 @@ impl Project {
     ///
     /// # Errors
     /// A file that cannot be read or understood: a sentence with its line.
-    pub(super) fn find(from: &Path) -> Result<Option<(PathBuf, Self)>, Failure> {
+    pub(super) fn find(from: &Path) -> Result<Option<Found>, Failure> {
         for path in folders(from).into_iter().map(|folder| folder.join(NAME)) {
-            match fs::read_to_string(&path) {
-                Ok(text) => return Self::parse(&path, &text).map(|project| Some((path, project))),
+            match files::read_owned(&path, MOST) {
+                Ok((owner, text)) => {
+                    return Self::parse(&path, &text).map(|project| Some(Found { path, owner, project }));
+                }
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Failure::Usage(format!("{}: {error}", shown(&path)))),
+                Err(error) => return Err(cannot_read(&path, &error)),
             }
         }
         Ok(None)
@@ -93,6 +125,10 @@ fn folders(from: &Path) -> Vec<&Path> {
     let root = from.ancestors().find(|folder| folder.join(".git").exists());
     let is_inside = |folder: &&Path| root.map_or(*folder == from, |root| folder.starts_with(root));
     from.ancestors().take_while(is_inside).collect()
+}
+
+pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
+    Failure::Usage(format!("cannot read {}: {error}", shown(path)))
 }
 
 /// A path in a message.
@@ -135,6 +171,8 @@ fn words<'de, D: Deserializer<'de>, T>(
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn parse(text: &str) -> Result<Project, String> {
@@ -197,8 +235,9 @@ mod tests {
         let top = std::env::temp_dir().join(format!("fdtrace-project-{}", std::process::id()));
         let inner = top.join("repository/a/b");
         fs::create_dir_all(&inner)?;
-        let found =
-            |from: &Path| Project::find(from).ok().flatten().map(|(path, project)| (path, project.max_total));
+        let found = |from: &Path| {
+            Project::find(from).ok().flatten().map(|found| (found.path, found.project.max_total))
+        };
         fs::write(top.join(NAME), "[check]\nmax-total = 1\n")?;
         assert_eq!(found(&inner), None, "it is not the folder's own");
         fs::create_dir(top.join("repository/.git"))?;

@@ -2,30 +2,36 @@
 
 use std::{
     cell::Cell,
-    io,
+    io::{self, BufWriter},
     path::PathBuf,
-    process::{ExitCode, Stdio},
+    process::ExitCode,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
 use tokio::{
-    process::{Child, Command},
-    time::{Instant, sleep, sleep_until, timeout},
+    process::Child,
+    time::{Instant, sleep, sleep_until},
 };
 
 use super::{
     super::{
-        Failure, fail,
+        Failure,
+        command::{self, Passed},
+        fail,
         options::Watch,
+        recording::News,
+        runtime,
+        signals::{FOR_A_COMMAND, Signals},
         tracing::{Attached, Tracing, WITNESS, ticker},
+        user::Credentials,
     },
-    Arguments, command,
-    command::Passed,
+    Arguments, FAILED,
+    outputs::Outputs,
     project::Project,
-    signals::{self, Signals},
     steering::Settled,
-    user::Credentials,
+    until::holds,
 };
 use crate::{
     check::{CommandRun, Ended, Findings, Judge, Rule, Verdict},
@@ -43,8 +49,8 @@ use crate::{
 const LOOK: Duration = Duration::from_secs(1);
 /// How often it is looked whether what the command left behind has ended.
 const SETTLING: Duration = Duration::from_millis(10);
-/// Between two tries of `--until`.
-const RETRY: Duration = Duration::from_millis(200);
+/// What the command left behind may take this long even when somebody wants the check to end.
+const SETTLING_IN_HASTE: Duration = Duration::from_millis(500);
 /// A service that does not end when it is told to is killed after this time.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// What this kernel's table of handles was too small for, or too much was lost.
@@ -52,19 +58,25 @@ const INCONCLUSIVE: u8 = 24;
 
 pub(super) fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let passed = Passed::read()?;
+    let signals = Signals::take(FOR_A_COMMAND)?;
+    // Where there is no room for it there is none for the files of a project either.
+    let runtime = runtime()?;
     let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let project = Project::find(&folder)?;
     let settled = arguments.steering.settle(project.as_ref())?;
     let credentials = arguments.user.as_deref().map(Credentials::find).transpose()?;
-    arguments.reports.prepare()?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    runtime.block_on(Check { arguments, settled, passed }.run(credentials))
+    let outputs = arguments.reports.open(settled.write_baseline.as_deref())?;
+    let news = News::of(arguments.keep_trace.as_deref());
+    let check = Check { arguments, settled, passed, signals, news };
+    runtime.block_on(check.run(credentials, outputs))
 }
 
 struct Check<'a> {
     arguments: &'a Arguments,
     settled: Settled,
     passed: Passed,
+    signals: Signals,
+    news: News<'a>,
 }
 
 /// How the part that was watched came out.
@@ -78,10 +90,9 @@ struct Watched {
 }
 
 impl Check<'_> {
-    async fn run(&self, credentials: Option<Credentials>) -> Result<ExitCode, Failure> {
+    async fn run(&self, credentials: Option<Credentials>, outputs: Outputs) -> Result<ExitCode, Failure> {
         let settings = self.settings()?;
         let mut attached = Attached::attach(&settings)?;
-        let mut signals = Signals::take()?;
         let judge = Arc::<Mutex<Judge>>::default();
         let trace = self.create_trace(&mut attached, &settings)?;
         let start_ns = attached.session.start_ns;
@@ -91,8 +102,7 @@ impl Check<'_> {
         let mut tables = attached.tables(&settings)?;
         let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
         let found = |view: &View, snapshot: &Snapshot| self.find(view, snapshot, &lock(&judge), start_ns);
-        let watched = self.watch(&mut tracing, &mut view, &mut signals, &judge, credentials, &found).await?;
-        let watched = match watched {
+        let watched = match self.watch(&mut tracing, &mut view, &judge, credentials, &found).await? {
             Ok(watched) => watched,
             Err((status, sentence)) => return Ok(fail(&sentence, status)),
         };
@@ -111,7 +121,7 @@ impl Check<'_> {
             (findings.sites, findings.judged_early) = (early.sites, true);
         }
         self.settled.steering.apply(&mut findings);
-        self.say(&findings, watched.as_told)
+        Ok(self.say(&findings, outputs, watched.as_told))
     }
 
     fn settings(&self) -> Result<Settings, Failure> {
@@ -155,7 +165,6 @@ impl Check<'_> {
         &self,
         tracing: &mut Tracing,
         view: &mut View,
-        signals: &mut Signals,
         judge: &Mutex<Judge>,
         credentials: Option<Credentials>,
         found: Found<'_>,
@@ -167,21 +176,26 @@ impl Check<'_> {
         if self.arguments.command.is_empty() {
             tracing.keep_only_what_is_needed()?;
             let end = begun + self.arguments.duration.unwrap_or_default();
-            watch_until(tracing, view, signals, end).await?;
+            self.signals.watch();
+            watch_until(tracing, view, &self.signals, end).await?;
+            self.signals.finish();
             let duration = begun.elapsed();
             return Ok(Ok(Watched { ended: Ended::Running, as_told: true, early: None, duration }));
         }
-        let mut child = match command::start(&self.arguments.command, self.passed, credentials) {
+        let until = self.arguments.until.as_deref();
+        // A service ends when the check says so, and a check that is killed cannot say it any more.
+        let last = until.and_then(|_| Signal::try_from(self.arguments.signal).ok());
+        let start = || command::start(&self.arguments.command, self.passed, credentials, last);
+        let mut child = match self.signals.start(until.is_some(), start)? {
             Ok(child) => child,
             Err(reason) => return Ok(Err(reason)),
         };
         tracing.keep_only_what_is_needed()?;
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
-        let until = self.arguments.until.as_deref();
-        let service = until.map(|until| Service { until, found, early: None });
-        let (ended, as_told, early) =
-            run(tracing, view, signals, &mut child, service, self.arguments.signal).await?;
+        let service = until.map(|_| Service { found, early: None });
+        let (ended, as_told, early) = self.run_to_its_end(tracing, view, &mut child, service).await?;
+        self.signals.finish();
         let duration = begun.elapsed();
         self.settle(tracing, judge, child.id()).await?;
         Ok(Ok(Watched { ended, as_told, early, duration }))
@@ -189,11 +203,13 @@ impl Check<'_> {
 
     /// Waits for what the command has left behind, for a while.
     async fn settle(&self, tracing: &Tracing, judge: &Mutex<Judge>, child: Option<u32>) -> io::Result<()> {
-        let deadline = Instant::now() + self.settled.settle;
+        let begun = Instant::now();
         loop {
             tracing.collector().settle().await?;
             command::reap(&[child.unwrap_or(0)]);
-            if lock(judge).running().next().is_none() || Instant::now() >= deadline {
+            let haste = if self.signals.is_hurried() { SETTLING_IN_HASTE } else { Duration::MAX };
+            let patience = self.settled.settle.min(haste);
+            if lock(judge).running().next().is_none() || begun.elapsed() >= patience {
                 return Ok(());
             }
             sleep(SETTLING).await;
@@ -213,8 +229,8 @@ impl Check<'_> {
             tracing.name_survivors().await?;
         }
         // What was told last is heard when this is answered.
-        tracing.collector().flush().await?;
-        tracing.collector().finish().await?;
+        let written = tracing.collector().finish().await?;
+        self.news.tell(&written, "the verdict does not need it");
         tracing.say_remarks();
         Ok(look.snapshot)
     }
@@ -232,28 +248,78 @@ impl Check<'_> {
         Findings::of(judge, &rule, command, &document, snapshot, start_ns)
     }
 
-    fn say(&self, findings: &Findings, as_told: bool) -> Result<ExitCode, Failure> {
-        // Whatever cannot be written, the rest is.
-        let text = report::check::write_text(
-            &mut io::stderr().lock(),
-            findings,
-            self.arguments.output.error_style(),
-        );
-        let reports = self.arguments.reports.write(findings);
-        let baseline = self.settled.write_baseline(findings)?;
-        if let Some((path, sites)) = baseline {
-            let known = report::words::counted(sites as u64, "known leak");
-            eprintln!("fdtrace: {known} written to {}", path.display());
-        }
-        reports?;
-        text?;
-        Ok(ExitCode::from(match findings.verdict {
+    /// Says and writes what was found: the exit status.
+    fn say(&self, findings: &Findings, outputs: Outputs, as_told: bool) -> ExitCode {
+        let style = self.arguments.output.error_style();
+        // Whatever cannot be written, the rest is. Standard error may be full, or closed.
+        drop(report::check::write_text(&mut BufWriter::new(io::stderr().lock()), findings, style));
+        let written = outputs.write(findings);
+        let status = match findings.verdict {
             // Whoever writes a baseline has decided to live with what leaks.
-            Verdict::Leak if baseline.is_none() => self.settled.leak_exit_code,
+            Verdict::Leak if !written.baseline => self.settled.leak_exit_code,
             Verdict::Inconclusive => INCONCLUSIVE,
             _ if as_told => 0,
             _ => findings.command.ended.status().map_or(0, |status| u8::try_from(status).unwrap_or(u8::MAX)),
-        }))
+        };
+        ExitCode::from(if status == 0 && written.failed { FAILED } else { status })
+    }
+
+    /// Runs the command to its end: how it ended, whether that was by the signal that it was to end by, and what a service
+    /// had before.
+    async fn run_to_its_end(
+        &self,
+        tracing: &mut Tracing,
+        view: &mut View,
+        child: &mut Child,
+        mut service: Option<Service<'_>>,
+    ) -> Result<(Ended, bool, Option<Findings>), Failure> {
+        let signal = self.arguments.signal;
+        let pid = child.id().unwrap_or(0);
+        let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
+        let shell = Cell::new(0);
+        let mut condition = std::pin::pin!(holds(self.arguments.until.as_deref(), self.passed, &shell));
+        let mut told = false;
+        let mut kill_at = None;
+        loop {
+            tokio::select! {
+                biased;
+                ended = child.wait() => {
+                    let ended = command::ended(ended?);
+                    let early = service.and_then(|service| service.early);
+                    return Ok((ended, told && ended == Ended::Signal(signal), early));
+                }
+                () = self.signals.stopped() => {
+                    if let Some(service) = &mut service {
+                        service.judge(tracing, view).await?;
+                    }
+                    self.signals.pass_on();
+                }
+                () = &mut condition, if !told => {
+                    told = true;
+                    if let Some(service) = &mut service {
+                        service.judge(tracing, view).await?;
+                    }
+                    self.signals.send(signal);
+                    kill_at = Some(Instant::now() + PATIENCE);
+                }
+                () = at(kill_at) => {
+                    kill_at = None;
+                    self.signals.send(libc::SIGKILL);
+                }
+                _ = looks.tick() => {
+                    // A service that was told to end gives back what it has.
+                    if !told {
+                        tracing.look(view).await?;
+                    }
+                    let written = tracing.collector().flush().await?;
+                    self.news.tell(&written, "the check goes on");
+                }
+                _ = witness.tick() => {
+                    command::reap(&[pid, shell.get()]);
+                    tracing.witness().await?;
+                }
+            }
+        }
     }
 }
 
@@ -266,7 +332,6 @@ type Found<'a> = &'a dyn Fn(&View, &Snapshot) -> Findings;
 
 /// A command that is to be ended.
 struct Service<'a> {
-    until: &'a str,
     found: Found<'a>,
     /// What it had when it was told to end.
     early: Option<Findings>,
@@ -288,100 +353,21 @@ impl Service<'_> {
     }
 }
 
-/// Runs the command to its end: how it ended, whether that was by the signal that it was to end by, and what a service had
-/// before.
-async fn run(
-    tracing: &mut Tracing,
-    view: &mut View,
-    signals: &mut Signals,
-    child: &mut Child,
-    mut service: Option<Service<'_>>,
-    signal: i32,
-) -> Result<(Ended, bool, Option<Findings>), Failure> {
-    let pid = child.id().unwrap_or(0);
-    let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
-    let shell = Cell::new(0);
-    let until = service.as_ref().map(|service| service.until);
-    let mut condition = std::pin::pin!(holds(until, &shell));
-    let mut told = false;
-    let mut kill_at = None;
-    loop {
-        tokio::select! {
-            biased;
-            ended = child.wait() => {
-                let ended = command::ended(ended?);
-                let early = service.and_then(|service| service.early);
-                return Ok((ended, told && ended == Ended::Signal(signal), early));
-            }
-            sent = signals.next() => {
-                if let Some(service) = &mut service {
-                    service.judge(tracing, view).await?;
-                }
-                if !signals::is_from_terminal(sent) {
-                    signals::send(pid, sent);
-                }
-            }
-            () = &mut condition, if !told => {
-                told = true;
-                if let Some(service) = &mut service {
-                    service.judge(tracing, view).await?;
-                }
-                signals::send(pid, signal);
-                kill_at = Some(Instant::now() + PATIENCE);
-            }
-            () = at(kill_at) => {
-                kill_at = None;
-                signals::send(pid, libc::SIGKILL);
-            }
-            _ = looks.tick() => {
-                // A service that was told to end gives back what it has.
-                if !told {
-                    tracing.look(view).await?;
-                }
-                tracing.collector().flush().await?;
-            }
-            _ = witness.tick() => {
-                command::reap(&[pid, shell.get()]);
-                tracing.witness().await?;
-            }
-        }
-    }
-}
-
 /// Watches what runs, until a moment or a signal.
 async fn watch_until(
     tracing: &mut Tracing,
     view: &mut View,
-    signals: &mut Signals,
+    signals: &Signals,
     end: Instant,
 ) -> Result<(), Failure> {
     let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
     loop {
         tokio::select! {
             () = sleep_until(end) => return Ok(()),
-            _ = signals.next() => return Ok(()),
+            () = signals.stopped() => return Ok(()),
             _ = looks.tick() => drop(tracing.look(view).await?),
             _ = witness.tick() => tracing.witness().await?,
         }
-    }
-}
-
-/// Ends when a shell command has succeeded; never without one.
-async fn holds(command: Option<&str>, process: &Cell<u32>) {
-    let Some(command) = command else { return std::future::pending().await };
-    loop {
-        let mut shell = Command::new("/bin/sh");
-        // What is read and written is the service's alone.
-        shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
-        let Ok(mut running) = shell.spawn() else { return std::future::pending().await };
-        process.set(running.id().unwrap_or(0));
-        let holds = running.wait().await.is_ok_and(|status| status.success());
-        process.set(0);
-        if holds {
-            return;
-        }
-        // A service needs a while before anybody can ask it something.
-        let _ = timeout(RETRY, std::future::pending::<()>()).await;
     }
 }
 
@@ -404,18 +390,20 @@ fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
 }
 
 impl Sink for Watching {
-    fn write(&mut self, events: &[Event], fold: &Fold) -> io::Result<()> {
+    fn write(&mut self, events: &[Event], fold: &Fold) {
         let mut judge = lock(&self.judge);
         events.iter().for_each(|event| judge.apply(event));
         drop(judge);
-        self.trace.as_mut().map_or(Ok(()), |trace| trace.write(events, fold))
+        if let Some(trace) = &mut self.trace {
+            trace.write(events, fold);
+        }
     }
 
-    fn flush(&mut self) -> io::Result<Written> {
-        self.trace.as_mut().map_or(Ok(Written::default()), Sink::flush)
+    fn flush(&mut self) -> Written {
+        self.trace.as_mut().map_or_else(Written::default, Sink::flush)
     }
 
-    fn finish(&mut self) -> io::Result<()> {
-        self.trace.as_mut().map_or(Ok(()), Sink::finish)
+    fn finish(&mut self) -> Written {
+        self.trace.as_mut().map_or_else(Written::default, Sink::finish)
     }
 }

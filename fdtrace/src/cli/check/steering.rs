@@ -1,7 +1,6 @@
 //! What `check` takes for a leak: from the command line, and from the project's file.
 
 use std::{
-    fs,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -10,10 +9,11 @@ use clap::Args;
 
 use super::{
     super::{Failure, values},
-    project::{Project, Suppressed, shown},
+    project::{Found, Project, Suppressed, cannot_read, shown},
 };
 use crate::{
-    check::{AlsoKind, Baseline, Findings, Steering, Suppressions},
+    check::{AlsoKind, Baseline, Steering, Suppressions},
+    files,
     kinds::Kind,
 };
 
@@ -81,7 +81,8 @@ pub(super) struct Settled {
     pub(super) leak_exit_code: u8,
     /// What is said to the findings.
     pub(super) steering: Steering,
-    write_baseline: Option<PathBuf>,
+    /// Where what leaks is to be written down.
+    pub(super) write_baseline: Option<PathBuf>,
 }
 
 impl SteeringOptions {
@@ -89,9 +90,9 @@ impl SteeringOptions {
     ///
     /// # Errors
     /// A file that cannot be read, or that is not what it should be.
-    pub(super) fn settle(&self, project: Option<&(PathBuf, Project)>) -> Result<Settled, Failure> {
+    pub(super) fn settle(&self, project: Option<&Found>) -> Result<Settled, Failure> {
         let none = Project::default();
-        let defaults = project.map_or(&none, |(_, project)| project);
+        let defaults = project.map_or(&none, |found| &found.project);
         Ok(Settled {
             max_per_site: self.max_per_site(defaults),
             settle: self.settle.or(defaults.settle).unwrap_or(SETTLE),
@@ -117,45 +118,41 @@ impl SteeringOptions {
         }
     }
 
-    fn suppressions(&self, project: Option<&(PathBuf, Project)>) -> Result<Suppressions, Failure> {
+    fn suppressions(&self, project: Option<&Found>) -> Result<Suppressions, Failure> {
         let mut suppressions = Suppressions::default();
-        if let Some((path, Project { suppressions: Some(known), .. })) = project {
+        if let Some((found, known)) =
+            project.and_then(|found| Some((found, found.project.suppressions.as_ref()?)))
+        {
             match known {
-                Suppressed::File(file) => add_file(&mut suppressions, &beside(path, file))?,
+                Suppressed::File(file) => {
+                    let (path, text) = found.read(file, MOST)?;
+                    suppressions.add(&shown(&path), &text).map_err(Failure::Usage)?;
+                }
                 Suppressed::Lines(lines) => suppressions
-                    .add_list(&shown(path), lines.iter().map(String::as_str))
+                    .add_list(&shown(&found.path), lines.iter().map(String::as_str))
                     .map_err(Failure::Usage)?,
             }
         }
         for path in &self.suppressions {
-            add_file(&mut suppressions, path)?;
+            suppressions.add(&shown(path), &read(path)?).map_err(Failure::Usage)?;
         }
         Ok(suppressions)
     }
 
-    fn baseline(&self, project: Option<&(PathBuf, Project)>) -> Result<Option<Baseline>, Failure> {
-        let of_project =
-            || project.and_then(|(path, project)| Some(beside(path, project.baseline.as_ref()?)));
-        let Some(path) = self.baseline.clone().or_else(of_project) else { return Ok(None) };
-        // Whoever writes the first one names it in the project's file before it is there.
-        if self.baseline.is_none() && self.write_baseline.is_some() && !path.exists() {
-            return Ok(None);
-        }
-        let baseline = Baseline::parse(&read(&path)?);
+    fn baseline(&self, project: Option<&Found>) -> Result<Option<Baseline>, Failure> {
+        let (path, text) = match (&self.baseline, project) {
+            (Some(path), _) => (path.clone(), read(path)?),
+            (None, Some(found @ Found { project: Project { baseline: Some(file), .. }, .. })) => {
+                // Whoever writes the first one names it in the project's file before it is there.
+                if self.write_baseline.is_some() && !found.beside(file).exists() {
+                    return Ok(None);
+                }
+                found.read(file, MOST)?
+            }
+            (None, _) => return Ok(None),
+        };
+        let baseline = Baseline::parse(&text);
         baseline.map(Some).map_err(|why| Failure::Usage(format!("{}: {why}", shown(&path))))
-    }
-}
-
-impl Settled {
-    /// Writes the baseline if one was asked for: its path, and how many sites it knows.
-    ///
-    /// # Errors
-    /// It cannot be written.
-    pub(super) fn write_baseline(&self, findings: &Findings) -> Result<Option<(&Path, usize)>, Failure> {
-        let Some(path) = self.write_baseline.as_deref() else { return Ok(None) };
-        let baseline = Baseline::of(findings);
-        fs::write(path, baseline.to_json()).map_err(|error| Failure::cannot_write(path, &error))?;
-        Ok(Some((path, baseline.len())))
     }
 }
 
@@ -164,21 +161,17 @@ fn chosen<T: Clone>(here: &[T], project: Option<&Vec<T>>) -> Vec<T> {
     if here.is_empty() { project.cloned().unwrap_or_default() } else { here.to_vec() }
 }
 
-/// A path as the project's file has it: from the folder of that file.
-fn beside(project: &Path, file: &Path) -> PathBuf {
-    project.parent().map_or_else(|| file.to_owned(), |folder| folder.join(file))
-}
-
-fn add_file(suppressions: &mut Suppressions, path: &Path) -> Result<(), Failure> {
-    suppressions.add(&shown(path), &read(path)?).map_err(Failure::Usage)
-}
+/// The most of a list of known leaks that is read.
+const MOST: u64 = 16 << 20;
 
 fn read(path: &Path) -> Result<String, Failure> {
-    fs::read_to_string(path).map_err(|error| Failure::Usage(format!("cannot read {}: {error}", shown(path))))
+    files::read_text(path, MOST).map_err(|error| cannot_read(path, &error))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser;
 
     use super::*;
@@ -214,7 +207,8 @@ mod tests {
             leak_exit_code: Some(5),
             ..Project::default()
         };
-        let project = (PathBuf::from("/p/.fdtrace.toml"), project);
+        let found = |project| Found { path: "/p/.fdtrace.toml".into(), owner: 0, project };
+        let project = found(project);
         let settle = |words: &[&str]| options(words).settle(Some(&project)).ok().expect("settled");
         let usual = options(&[]).settle(None).ok().expect("settled");
         assert_eq!((usual.max_per_site, usual.settle, usual.leak_exit_code), (None, SETTLE, 23));
@@ -229,7 +223,7 @@ mod tests {
         assert_eq!((settled.max_per_site, settled.settle), (Some(0), Duration::from_secs(2)));
         assert_eq!(settled.steering.fail_on, [AlsoKind::Emfile, AlsoKind::Deleted]);
         assert_eq!(settled.steering.ignore_kinds, [Kind::Fifo]);
-        let strict = (project.0.clone(), Project { strict: Some(true), ..Project::default() });
+        let strict = found(Project { strict: Some(true), ..Project::default() });
         let of = |words: &[&str]| {
             options(words).settle(Some(&strict)).map_or(Some(99), |settled| settled.max_per_site)
         };
@@ -270,15 +264,15 @@ mod tests {
             baseline: Some("baseline.json".into()),
             ..Project::default()
         };
-        let project = (folder.join(".fdtrace.toml"), project);
+        let project = Found { path: folder.join(".fdtrace.toml"), owner: 0, project };
         let written = baseline.to_string_lossy().into_owned();
         let settled = options(&["--write-baseline", &written]).settle(Some(&project)).ok().expect("settled");
         let mut found = findings(Verdict::Clean, vec![c_leak(), python_leak()]);
         found.also.push(emfile());
         settled.steering.apply(&mut found);
         assert_eq!(found.verdict, Verdict::Leak);
-        let written = settled.write_baseline(&found).ok().flatten();
-        assert_eq!(written, Some((baseline.as_path(), 1)));
+        assert_eq!(settled.write_baseline.as_ref(), Some(&baseline));
+        fs::write(&baseline, Baseline::of(&found).to_json())?;
         let settled = options(&[]).settle(Some(&project)).ok().expect("settled");
         settled.steering.apply(&mut found);
         assert_eq!(found.verdict, Verdict::Clean);

@@ -9,6 +9,11 @@ use std::{
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
 };
 
+use nix::{
+    errno::Errno,
+    sys::{prctl::set_pdeathsig, signal::Signal},
+    unistd::getppid,
+};
 use tokio::process::{Child, Command};
 
 use super::user::Credentials;
@@ -98,26 +103,46 @@ impl Passed {
             // SAFETY: nothing is written or read from here on by this process before it becomes the command.
             unsafe { libc::close(stream) };
         }
+        self.unblock();
+        Ok(())
+    }
+
+    /// Lets the signals in that fdtrace keeps for a thread of its own: safe after a fork, as above.
+    pub(super) fn unblock(&self) {
         // SAFETY: a valid structure.
         unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const self.mask, std::ptr::null_mut()) };
-        Ok(())
     }
 }
 
-/// Starts the command; or says the exit status that `env` has for why it cannot be started, and a sentence.
+/// Makes a child that has just been forked get a signal when fdtrace dies, be it by SIGKILL: only calls that are safe
+/// after a fork. The thread that forked must be fdtrace's first.
+///
+/// # Errors
+/// When fdtrace is gone already.
+pub(super) fn die_with(parent: u32, signal: Signal) -> io::Result<()> {
+    set_pdeathsig(signal)?;
+    if u32::try_from(getppid().as_raw()) == Ok(parent) { Ok(()) } else { Err(Errno::ESRCH.into()) }
+}
+
+/// Starts the command; or says the exit status that `env` has for why it cannot be started, and a sentence. With `last` it
+/// gets that signal when fdtrace dies.
 pub(super) fn start(
     command: &[OsString],
     passed: Passed,
     credentials: Option<Credentials>,
+    last: Option<Signal>,
 ) -> Result<Child, (u8, String)> {
     let Some((program, arguments)) = command.split_first() else { return Err((2, "no command".to_owned())) };
     let mut starting = Command::new(program);
     starting.args(arguments);
     let user = credentials.as_ref().map_or(String::new(), |credentials| format!(" as {credentials}"));
+    let ours = std::process::id();
     // SAFETY: between fork and exec there are only system calls: nothing is allocated, and no lock is taken.
     unsafe {
         starting.pre_exec(move || {
             credentials.as_ref().map_or(Ok(()), Credentials::become_it)?;
+            // Becoming somebody else would forget it.
+            last.map_or(Ok(()), |last| die_with(ours, last))?;
             passed.restore()
         });
     }
