@@ -5,9 +5,13 @@ mod behaves;
 mod containers;
 mod corpus;
 mod impostors;
+mod inputs;
+mod outputs;
 mod services;
 mod signals;
+mod stages;
 mod statuses;
+mod streams;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fdtrace_tests::harness::{

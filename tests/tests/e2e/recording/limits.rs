@@ -72,6 +72,36 @@ fn a_disk_that_fills() -> Result<()> {
     Ok(())
 }
 
+/// A command is waited for, and its status passed on; what is looked at goes on.
+#[test]
+fn a_disk_that_fills_ends_the_trace_alone() -> Result<()> {
+    let _turn = turn();
+    let burst = "n=0; while [ $n -lt 200 ]; do : </dev/null; : >/dev/null; n=$((n+1)); done";
+    let storm = format!("i=0; while [ $i -lt 30 ]; do {burst}; sleep 0.2; i=$((i+1)); done; exit 7");
+    let disk = SmallDisk::new(28 << 10)?;
+    let file = disk.path().join("trace");
+    let finished = finish(record(&file)?.args(["--", "/bin/sh", "-c", &storm]), PATIENCE)?;
+    told_once(&finished, 7, &file)?;
+
+    let disk = SmallDisk::new(28 << 10)?;
+    let file = disk.path().join("trace");
+    let mut storm = Workload::start(["--repeat", "--threads", "2", "pairs=1000", "failed=200"])?;
+    storm.repeat()?;
+    let mut live = std::process::Command::new(fdtrace_tests::harness::fdtrace()?);
+    live.args(["live", "--min-age", "0s", "--interval", "500ms", "--count", "8", "--record"]).arg(&file);
+    let finished = finish(live.args(["-p", &storm.pid().to_string()]), PATIENCE)?;
+    storm.stop()?;
+    told_once(&finished, 0, &file)
+}
+
+fn told_once(finished: &Finished, status: i32, file: &Path) -> Result<()> {
+    let Finished { status: ended, stderr, .. } = finished;
+    ensure!(ended.code() == Some(status), "{ended}: {stderr}");
+    let told = stderr.matches("No space left on device").count();
+    ensure!(told == 1, "told {told} times: {stderr}");
+    report(file).map(drop)
+}
+
 #[test]
 fn a_file_that_may_not_grow() -> Result<()> {
     const MOST: u64 = 256 << 10;
