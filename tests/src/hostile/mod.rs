@@ -48,6 +48,18 @@ impl Hostile {
     }
 }
 
+/// A program that says of itself what is true: all of its code is one function.
+#[must_use]
+pub fn honest(function: &str) -> Hostile {
+    Hostile { name: "honest", program: Program { sections: named(function), ..Program::default() } }
+}
+
+/// A program whose code lies in no file.
+#[must_use]
+pub fn made_at_run_time() -> Hostile {
+    Hostile { name: "made at run time", program: Program { is_made_at_run_time: true, ..Program::default() } }
+}
+
 /// All of them.
 #[must_use]
 pub fn programs() -> Vec<Hostile> {

@@ -8,7 +8,7 @@ use std::{
 };
 
 /// Files that a program opens, one every ten milliseconds.
-pub(super) const OPENED: u32 = 60;
+pub(super) const OPENED: u32 = 30;
 
 const BASE: u64 = 0x40_0000;
 /// Where the code begins in the file.
@@ -71,6 +71,8 @@ pub(super) struct Program {
     pub(super) segments: Vec<(u32, u64, u64, u64)>,
     /// The length of the file, of which the rest is zeros.
     pub(super) length: Option<u64>,
+    /// The code copies itself to memory that is of no file, and runs there.
+    pub(super) is_made_at_run_time: bool,
 }
 
 impl Program {
@@ -104,7 +106,7 @@ impl Program {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&self.file_header(at, headers.len()))?;
         file.seek(SeekFrom::Start(CODE))?;
-        file.write_all(&code())?;
+        file.write_all(&code(self.is_made_at_run_time))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
     }
 
@@ -163,11 +165,31 @@ pub(super) const fn code_address() -> u64 {
     BASE + CODE
 }
 
-/// `call body; exit(0); body: OPENED times { open("/dev/null", 0); nanosleep(10 ms) } ret`
-fn code() -> Vec<u8> {
-    let mut code = vec![0xe8, 9, 0, 0, 0]; // call body
-    code.extend([0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05]); // exit
-    code.extend([0x55, 0x48, 0x89, 0xe5, 0xbb]); // body: push rbp; mov rbp, rsp; mov ebx, OPENED
+/// `exit(0)`
+const EXIT: [u8; 9] = [0xb8, 60, 0, 0, 0, 0x31, 0xff, 0x0f, 0x05];
+
+/// `mmap(0, 4096, all rights, private and of no file, -1, 0)`; `lea rsi, [rip + body]`, whose last four bytes are missing.
+const MAP: [u8; 41] = [
+    0xb8, 9, 0, 0, 0, 0x31, 0xff, 0xbe, 0, 0x10, 0, 0, 0xba, 7, 0, 0, 0, 0x41, 0xba, 0x22, 0, 0, 0, 0x49,
+    0xc7, 0xc0, 0xff, 0xff, 0xff, 0xff, 0x45, 0x31, 0xc9, 0x0f, 0x05, 0x48, 0x89, 0xc7, 0x48, 0x8d, 0x35,
+];
+/// `mov ecx, 512; rep movsb; call rax`
+const COPY_AND_CALL: [u8; 9] = [0xb9, 0, 2, 0, 0, 0xf3, 0xa4, 0xff, 0xd0];
+
+/// Calls the body, where it lies or where it was copied to, and exits.
+fn code(is_made_at_run_time: bool) -> Vec<u8> {
+    let call = if is_made_at_run_time {
+        let behind = u32::try_from(COPY_AND_CALL.len() + EXIT.len()).expect("short");
+        [&MAP[..], &behind.to_le_bytes(), &COPY_AND_CALL].concat()
+    } else {
+        vec![0xe8, 9, 0, 0, 0]
+    };
+    [&call[..], &EXIT, &body()].concat()
+}
+
+/// `OPENED times { open("/dev/null", 0); nanosleep(10 ms) } ret`
+fn body() -> Vec<u8> {
+    let mut code = vec![0x55, 0x48, 0x89, 0xe5, 0xbb]; // push rbp; mov rbp, rsp; mov ebx, OPENED
     code.extend(OPENED.to_le_bytes());
     let again = code.len();
     let data = again + 38;

@@ -1,0 +1,217 @@
+//! Programs whose files are made up: the tracer, which is root, neither grows nor waits for them, and names the others.
+
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::{
+    harness::{Document, Killed, NOBODY, Scratch, Tracer, fdtrace, finish, say, turn},
+    hostile::{self, Hostile},
+};
+use std::{
+    fs,
+    os::unix::{fs::chown, process::CommandExt as _},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    thread::{self, JoinHandle},
+    time::{Duration, Instant},
+};
+
+/// What all processes of a tracer may take more than before.
+const MOST_MEMORY: u64 = 200 << 20;
+/// In which somebody else's program is named, also on a busy machine.
+const SOON: Duration = Duration::from_secs(10);
+
+/// What the processes of a tracer take together, as often as anybody can look.
+struct Memory {
+    ended: Arc<AtomicBool>,
+    highest: JoinHandle<u64>,
+}
+
+impl Memory {
+    fn of(pid: u32) -> Self {
+        let ended = Arc::new(AtomicBool::new(false));
+        let until = Arc::clone(&ended);
+        let highest = thread::spawn(move || {
+            let mut highest = 0;
+            while !until.load(Ordering::Relaxed) {
+                highest = highest.max(resident(pid));
+                thread::sleep(Duration::from_millis(10));
+            }
+            highest
+        });
+        Self { ended, highest }
+    }
+
+    fn highest(self) -> Result<u64> {
+        self.ended.store(true, Ordering::Relaxed);
+        self.highest.join().ok().context("it could not be read")
+    }
+}
+
+/// Bytes of a process and its descendants that are in memory.
+fn resident(pid: u32) -> u64 {
+    let folder = PathBuf::from(format!("/proc/{pid}"));
+    let status = fs::read(folder.join("status")).unwrap_or_default();
+    let status = String::from_utf8_lossy(&status);
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let own =
+        line.and_then(|line| line.split_ascii_whitespace().next()?.parse::<u64>().ok()).unwrap_or(0) << 10;
+    own + children(&folder).into_iter().map(resident).sum::<u64>()
+}
+
+fn children(process: &Path) -> Vec<u32> {
+    let threads = fs::read_dir(process.join("task")).into_iter().flatten().flatten();
+    let texts = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+    texts
+        .flat_map(|text| text.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+fn run(program: &Path) -> Result<Killed> {
+    let mut command = Command::new(program);
+    command.uid(NOBODY).gid(NOBODY).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(Killed(command.spawn().with_context(|| format!("cannot run {}", program.display()))?))
+}
+
+fn names(document: &Document, function: &str) -> bool {
+    let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
+    frames.any(|frame| frame.symbol.as_deref() == Some(function))
+}
+
+/// A tracer of all that `nobody` runs, and what it takes at most.
+struct Watched {
+    scratch: Scratch,
+    tracer: Tracer,
+    before: u64,
+    memory: Memory,
+    number: u32,
+    slowest: Duration,
+}
+
+impl Watched {
+    fn start() -> Result<Self> {
+        let scratch = Scratch::new()?;
+        hostile::lay_traps(scratch.path())?;
+        let tracer = Tracer::start(["--uid", "65534"])?;
+        // It has read what it reads of a usual program.
+        let (before, memory) = (resident(tracer.pid()), Memory::of(tracer.pid()));
+        Ok(Self { scratch, tracer, before, memory, number: 0, slowest: Duration::ZERO })
+    }
+
+    /// Runs a program, and beside it one of somebody else, which is named all the same.
+    fn try_with(
+        &mut self,
+        name: &str,
+        program: &Hostile,
+        lay: impl FnOnce(&Killed) -> Result<()>,
+    ) -> Result<()> {
+        self.number += 1;
+        let file = |what: &str| self.scratch.path().join(format!("{what}-{}", self.number));
+        let function = format!("honest_{}", self.number);
+        let (stranger, honest) = (file("stranger"), file("honest"));
+        program.write(&stranger)?;
+        hostile::honest(&function).write(&honest)?;
+        let running = run(&stranger).with_context(|| name.to_owned())?;
+        lay(&running)?;
+        let begun = Instant::now();
+        let _honest = run(&honest)?;
+        let document = self.tracer.wait_for(SOON, |document| names(document, &function))?;
+        ensure!(names(&document, &function), "beside {name}, {function} has no name within {SOON:?}");
+        self.slowest = self.slowest.max(begun.elapsed());
+        fs::remove_file(&stranger)?;
+        Ok(())
+    }
+
+    fn end(self, what: &str) -> Result<()> {
+        let grown = self.memory.highest()?.saturating_sub(self.before);
+        let ended = self.tracer.interrupt()?;
+        ensure!(ended.status.success(), "{}", ended.stderr);
+        say(&format!(
+            "{what}: {} programs; others were named within {:?}; the tracer grew by {} MB at most",
+            self.number,
+            self.slowest,
+            grown >> 20
+        ));
+        ensure!(grown <= MOST_MEMORY, "it grew by {} MB", grown >> 20);
+        let control = |character: char| character.is_control() && character != '\n';
+        ensure!(!ended.stderr.contains(control), "{:?}", ended.stderr);
+        Ok(())
+    }
+}
+
+#[test]
+fn programs_whose_files_are_made_up_delay_nobody() -> Result<()> {
+    let _turn = turn();
+    let mut watched = Watched::start()?;
+    for program in hostile::programs() {
+        watched.try_with(program.name, &program, |_| Ok(()))?;
+    }
+    watched.end("made up files")
+}
+
+#[test]
+fn maps_of_code_that_are_made_up_delay_nobody() -> Result<()> {
+    let _turn = turn();
+    let mut watched = Watched::start()?;
+    for (name, map) in hostile::perf_maps() {
+        let mut path = PathBuf::new();
+        watched.try_with(name, &hostile::made_at_run_time(), |running| {
+            path = PathBuf::from(format!("/tmp/perf-{}.map", running.0.id()));
+            fs::write(&path, map)?;
+            Ok(chown(&path, Some(NOBODY), Some(NOBODY))?)
+        })?;
+        fs::remove_file(&path)?;
+    }
+    watched.end("made up maps")
+}
+
+#[test]
+fn a_check_of_a_made_up_file_ends_with_its_verdict() -> Result<()> {
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    hostile::lay_traps(scratch.path())?;
+    let (mut slowest, mut highest) = (Duration::ZERO, 0);
+    for (number, program) in hostile::programs().into_iter().enumerate() {
+        let path = scratch.path().join(format!("stranger-{number}"));
+        program.write(&path)?;
+        let mut command = Command::new(fdtrace()?);
+        command.args(["check", "--user", "65534", "--"]).arg(&path);
+        let begun = Instant::now();
+        let (memory, finished) = (Memory::of(std::process::id()), finish(&mut command, SOON));
+        let finished = finished.with_context(|| program.name.to_owned())?;
+        (slowest, highest) = (slowest.max(begun.elapsed()), highest.max(memory.highest()?));
+        ensure!(finished.status.code() == Some(23), "{}: {finished:?}", program.name);
+        let kept = format!("all {} devices opened here were kept", Hostile::OPENED);
+        ensure!(finished.stderr.contains(&kept), "{}: {}", program.name, finished.stderr);
+        fs::remove_file(&path)?;
+    }
+    let grown = highest.saturating_sub(resident(std::process::id()));
+    say(&format!("checks of made up files: {slowest:?} at most, {} MB at most", grown >> 20));
+    // The check itself takes some.
+    ensure!(grown <= MOST_MEMORY + (100 << 20), "{} MB", grown >> 20);
+    Ok(())
+}
+
+/// What `capabilities(7)` calls the bits that a tracer may keep: DAC_READ_SEARCH, KILL, SYS_PTRACE, SYS_ADMIN (of `live`),
+/// PERFMON, BPF, CHECKPOINT_RESTORE.
+const KEPT: u64 = 1 << 2 | 1 << 5 | 1 << 19 | 1 << 21 | 1 << 38 | 1 << 39 | 1 << 40;
+
+#[test]
+fn a_tracer_keeps_only_what_it_needs() -> Result<()> {
+    let _turn = turn();
+    let tracer = Tracer::start([])?;
+    let tasks = fs::read_dir(format!("/proc/{}/task", tracer.pid()))?;
+    for task in tasks {
+        let status = fs::read_to_string(task?.path().join("status"))?;
+        let set = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name)).context(name.to_owned())?;
+            Ok::<_, anyhow::Error>(u64::from_str_radix(line.trim(), 16)?)
+        };
+        ensure!(set("CapPrm:")? & !KEPT == 0 && set("CapEff:")? & !KEPT == 0, "{status}");
+        ensure!(set("CapInh:")? == 0 && set("CapAmb:")? == 0, "{status}");
+    }
+    ensure!(tracer.interrupt()?.status.success());
+    Ok(())
+}
