@@ -28,6 +28,8 @@ pub struct Offsets {
     pub task_pid: u32,
     /// `task_struct.tgid`
     pub task_tgid: u32,
+    /// `task_struct.real_parent`
+    pub task_parent: u32,
     /// `task_struct.comm`
     pub task_comm: u32,
     /// `task_struct.signal`
@@ -305,8 +307,8 @@ pub struct Config {
     pub window_code: u8,
     /// What is open when a program ends includes the descriptors that it acquired.
     pub acquired: u8,
-    /// Zero.
-    pub reserved: [u8; 3],
+    /// Zero: it makes the size a multiple of eight.
+    pub reserved: [u8; 7],
 }
 
 /// System call numbers that matter, by architecture.
@@ -360,5 +362,5 @@ const _: () = assert!(
             + size_of::<Syscalls>()
             + size_of::<Offsets>()
             + COMM_LEN
-            + 20
+            + 24
 );

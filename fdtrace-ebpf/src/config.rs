@@ -55,13 +55,14 @@ static CONFIG: Config = Config {
     inode_time_is_split: 0,
     window_code: 0,
     acquired: 0,
-    reserved: [0; 3],
+    reserved: [0; 7],
 };
 
 const NO_OFFSETS: Offsets = Offsets {
     task_flags: ABSENT,
     task_pid: ABSENT,
     task_tgid: ABSENT,
+    task_parent: ABSENT,
     task_comm: ABSENT,
     task_signal: ABSENT,
     task_stack: ABSENT,

@@ -50,13 +50,22 @@ extern "C" fn look_existing_mappings(ctx: *const VmaContext) -> i32 {
     0
 }
 
+/// The tracer, its children and theirs: what they have from before comes from it. Those that read files for it are among them.
+#[inline(always)]
+fn is_tracers(task: u64, tgid: u32) -> bool {
+    let parent: u64 = read(task, config::get!(offsets.task_parent));
+    let grandparent: u64 = read(parent, config::get!(offsets.task_parent));
+    let tracer = config::get!(tracer);
+    tgid == tracer || process_of(parent) == tracer || process_of(grandparent) == tracer
+}
+
 #[inline(always)]
 fn found(meta: *const Meta, task: u64, handle: u64, fd: u32) {
     if task == 0 || handle == 0 {
         return;
     }
     let tgid = process_of(task);
-    if tgid == config::get!(tracer) || !filter::admits_other(task, tgid) {
+    if is_tracers(task, tgid) || !filter::admits_other(task, tgid) {
         return;
     }
     let entry = Entry { generation: PREEXISTING, tgid, tid: tgid, syscall: NO_SYSCALL, ..Entry::default() };

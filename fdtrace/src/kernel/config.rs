@@ -228,7 +228,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         inode_time_is_split: u8::from(inode_time(&mut kernel.types)[2] != 0),
         window_code: u8::from(kernel.types.offset("mm_struct", "mm_mt.ma_root").is_some()),
         acquired: u8::from(settings.leaving && settings.descriptors != Acquisitions::Off),
-        reserved: [0; 3],
+        reserved: [0; 7],
     })
 }
 
@@ -446,6 +446,7 @@ fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
         task_flags: types.require("task_struct", "flags")?,
         task_pid: types.require("task_struct", "pid")?,
         task_tgid: types.require("task_struct", "tgid")?,
+        task_parent: types.require("task_struct", "real_parent")?,
         task_comm: types.require("task_struct", "comm")?,
         task_signal: types.require("task_struct", "signal")?,
         task_stack: types.require("task_struct", "stack")?,
@@ -496,6 +497,7 @@ fn named(offsets: &Offsets) -> BTreeMap<String, u32> {
         task_flags,
         task_pid,
         task_tgid,
+        task_parent,
         task_comm,
         task_signal,
         task_stack,

@@ -71,6 +71,8 @@ pub(super) struct Program {
     pub(super) segments: Vec<(u32, u64, u64, u64)>,
     /// The length of the file, of which the rest is zeros.
     pub(super) length: Option<u64>,
+    /// Files that it opens, if not the usual number.
+    pub(super) opened: Option<u32>,
     /// The code copies itself to memory that is of no file, and runs there.
     pub(super) is_made_at_run_time: bool,
 }
@@ -106,7 +108,7 @@ impl Program {
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&self.file_header(at, headers.len()))?;
         file.seek(SeekFrom::Start(CODE))?;
-        file.write_all(&code(self.is_made_at_run_time))?;
+        file.write_all(&code(self.is_made_at_run_time, self.opened.unwrap_or(OPENED)))?;
         fs::set_permissions(path, fs::Permissions::from_mode(0o755))
     }
 
@@ -177,20 +179,20 @@ const MAP: [u8; 41] = [
 const COPY_AND_CALL: [u8; 9] = [0xb9, 0, 2, 0, 0, 0xf3, 0xa4, 0xff, 0xd0];
 
 /// Calls the body, where it lies or where it was copied to, and exits.
-fn code(is_made_at_run_time: bool) -> Vec<u8> {
+fn code(is_made_at_run_time: bool, opened: u32) -> Vec<u8> {
     let call = if is_made_at_run_time {
         let behind = u32::try_from(COPY_AND_CALL.len() + EXIT.len()).expect("short");
         [&MAP[..], &behind.to_le_bytes(), &COPY_AND_CALL].concat()
     } else {
         vec![0xe8, 9, 0, 0, 0]
     };
-    [&call[..], &EXIT, &body()].concat()
+    [&call[..], &EXIT, &body(opened)].concat()
 }
 
-/// `OPENED times { open("/dev/null", 0); nanosleep(10 ms) } ret`
-fn body() -> Vec<u8> {
-    let mut code = vec![0x55, 0x48, 0x89, 0xe5, 0xbb]; // push rbp; mov rbp, rsp; mov ebx, OPENED
-    code.extend(OPENED.to_le_bytes());
+/// `opened times { open("/dev/null", 0); nanosleep(10 ms) } ret`
+fn body(opened: u32) -> Vec<u8> {
+    let mut code = vec![0x55, 0x48, 0x89, 0xe5, 0xbb]; // push rbp; mov rbp, rsp; mov ebx, opened
+    code.extend(opened.to_le_bytes());
     let again = code.len();
     let data = again + 38;
     code.extend([0xb8, 2, 0, 0, 0, 0x48, 0x8d, 0x3d]); // mov eax, 2; lea rdi, [rip + path]

@@ -25,4 +25,5 @@ mod observe;
 mod older;
 mod recording;
 mod steps;
+mod strangers;
 mod survivors;
