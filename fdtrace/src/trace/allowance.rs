@@ -14,6 +14,11 @@ pub(crate) const fn memory(bytes: u64) -> u64 {
     ANY.saturating_add(EACH.saturating_mul(bytes))
 }
 
+/// How many bytes so many may unpack to, in all blocks: each is a little work.
+pub(crate) const fn unpacked(bytes: u64) -> u64 {
+    memory(bytes) / 4
+}
+
 /// How many groups may be looked at for so many bytes, each time that one is. A second of a trace in which nothing happens
 /// is some 60 bytes and one look.
 pub(crate) const fn looking(bytes: u64) -> u64 {

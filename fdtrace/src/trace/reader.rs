@@ -287,7 +287,7 @@ impl<R: Read> Reader<R> {
             return Err(Damage::Checksum);
         }
         self.unpacked += u64::from(frame.raw);
-        if self.unpacked > allowance::memory(self.position + frame.stored as u64) {
+        if self.unpacked > allowance::unpacked(self.position + u64::from(frame.stored)) {
             return Err(Damage::Unjustified);
         }
         self.raw.clear();

@@ -224,7 +224,7 @@ fn execs(index: u64) -> Block {
 
 fn looks(index: u64) -> Block {
     let mut block = processes(index);
-    (0..400_000).for_each(|_| block.record(30, &nums(&[up(1)])));
+    (0..100_000).for_each(|_| block.record(30, &nums(&[up(1)])));
     block
 }
 
