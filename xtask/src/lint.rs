@@ -1,11 +1,12 @@
-//! `cargo xtask lint`: formatting and clippy, as a change has to pass them.
+//! `cargo xtask lint`: formatting, known vulnerabilities and clippy, as a change has to pass them.
 
-use crate::run;
+use crate::{audit, run};
 use anyhow::Result;
 use std::process::{Command, ExitCode};
 
 pub(crate) fn run() -> Result<ExitCode> {
     cargo(&["fmt", "--all", "--check"])?;
+    audit::run(&audit::Args::default())?;
     cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--", "-Dwarnings"])?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,6 +1,7 @@
 //! fdtrace's own chores. `cargo xtask` lists them.
 
 mod apt;
+mod audit;
 mod bench;
 mod callsites;
 mod corpus;
@@ -53,6 +54,8 @@ enum Verb {
 
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
+    /// Compares the lock file with what is known of vulnerable crates, or says that nothing is known; fetches nothing
+    Audit(audit::Args),
     /// Checks formatting and lints
     Lint,
 }
@@ -89,6 +92,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Recipes(args)) => recipes::run(&args),
 
         Some(Verb::Kernels(args)) => kernels::run(&args),
+        Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Lint) => lint::run(),
     }
 }

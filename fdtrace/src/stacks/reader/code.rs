@@ -18,6 +18,10 @@ const LONGEST: usize = 4096;
 /// The most functions that are one in the other at one address.
 const DEEPEST: usize = 64;
 
+/// The debug information of one source file, and its lines. Those of the largest ever seen are some megabytes.
+const LARGEST_UNIT: u64 = 64 << 20;
+const LARGEST_LINES: u64 = 16 << 20;
+
 /// A file with code.
 pub(super) struct Code {
     object: Object,
@@ -68,6 +72,10 @@ fn read_lines(object: &Object) -> Option<Context<Dwarf>> {
     if leads_elsewhere || !object.has_bytes(".debug_info") || !object.unpacks_into_little() {
         return None;
     }
+    let has_small_parts = |name, most| parts_are_small(&object.contents(name), most);
+    if !has_small_parts(".debug_info", LARGEST_UNIT) || !has_small_parts(".debug_line", LARGEST_LINES) {
+        return None;
+    }
     let endian = if cfg!(target_endian = "little") { RunTimeEndian::Little } else { RunTimeEndian::Big };
     let section = |id: SectionId| -> Result<Dwarf, gimli::Error> {
         let bytes: Bytes = if id.name() == SectionId::EhFrame.name() {
@@ -80,6 +88,28 @@ fn read_lines(object: &Object) -> Option<Context<Dwarf>> {
     let mut dwarf = gimli::Dwarf::load(section).ok()?;
     dwarf.populate_abbreviations_cache(gimli::AbbreviationsCacheStrategy::Duplicates);
     Context::from_arc_dwarf(Arc::new(dwarf)).ok()
+}
+
+/// Whether no part is longer than that. To name one address a whole part is read, and its pages are in memory meanwhile.
+fn parts_are_small(section: &[u8], most: u64) -> bool {
+    let mut rest = section;
+    while let Some((length, behind)) =
+        rest.split_first_chunk().map(|(length, rest)| (u32::from_ne_bytes(*length), rest))
+    {
+        let (length, behind) = match (length, behind.split_first_chunk()) {
+            // Numbers of 64 bits.
+            (u32::MAX, Some((length, behind))) => (u64::from_ne_bytes(*length), behind),
+            _ => (u64::from(length), behind),
+        };
+        let Some(next) = usize::try_from(length).ok().and_then(|length| behind.get(length..)) else {
+            return length <= most;
+        };
+        if length > most {
+            return false;
+        }
+        rest = next;
+    }
+    true
 }
 
 fn by_lines(lines: &Context<Dwarf>, address: u64) -> Option<Vec<Name>> {

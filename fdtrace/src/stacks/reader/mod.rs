@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// What a reader may take for itself: a browser's symbols are some 50 MB.
-const LIMITS: Limits = Limits { memory: 96 << 20 };
+const LIMITS: Limits = Limits { memory: 80 << 20 };
 /// Addresses in one question, so that no answer is long.
 const MOST_AT_ONCE: usize = 256;
 
