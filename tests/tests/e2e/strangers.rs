@@ -12,7 +12,7 @@ use std::{
     process::{Command, Stdio},
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread::{self, JoinHandle},
     time::{Duration, Instant},
@@ -26,7 +26,8 @@ const SOON: Duration = Duration::from_secs(10);
 /// What the processes of a tracer take together, as often as anybody can look.
 struct Memory {
     ended: Arc<AtomicBool>,
-    highest: JoinHandle<u64>,
+    highest: Arc<AtomicU64>,
+    looking: JoinHandle<()>,
 }
 
 impl Memory {
@@ -41,22 +42,26 @@ impl Memory {
     }
 
     fn by(look: impl Fn() -> u64 + Send + 'static) -> Self {
-        let ended = Arc::new(AtomicBool::new(false));
-        let until = Arc::clone(&ended);
-        let highest = thread::spawn(move || {
-            let mut highest = 0;
+        let (ended, highest) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let (until, found) = (Arc::clone(&ended), Arc::clone(&highest));
+        let looking = thread::spawn(move || {
             while !until.load(Ordering::Relaxed) {
-                highest = highest.max(look());
-                thread::sleep(Duration::from_millis(10));
+                found.fetch_max(look(), Ordering::Relaxed);
+                thread::sleep(Duration::from_millis(5));
             }
-            highest
         });
-        Self { ended, highest }
+        Self { ended, highest, looking }
     }
 
-    fn highest(self) -> Result<u64> {
+    /// The highest since the last time that this was asked.
+    fn take(&self) -> u64 {
+        self.highest.swap(0, Ordering::Relaxed)
+    }
+
+    fn end(self) -> Result<u64> {
         self.ended.store(true, Ordering::Relaxed);
-        self.highest.join().ok().context("it could not be read")
+        self.looking.join().ok().context("it could not be read")?;
+        Ok(self.highest.load(Ordering::Relaxed))
     }
 }
 
@@ -98,6 +103,8 @@ struct Watched {
     memory: Memory,
     number: u32,
     slowest: Duration,
+    /// The most that they took, and which program made them.
+    highest: (u64, String),
 }
 
 impl Watched {
@@ -107,7 +114,8 @@ impl Watched {
         let tracer = Tracer::start(["--uid", "65534"])?;
         // It has read what it reads of a usual program.
         let (before, memory) = (resident(tracer.pid()), Memory::of(tracer.pid()));
-        Ok(Self { scratch, tracer, before, memory, number: 0, slowest: Duration::ZERO })
+        let highest = (0, String::new());
+        Ok(Self { scratch, tracer, before, memory, number: 0, slowest: Duration::ZERO, highest })
     }
 
     /// Runs a program, and beside it one of somebody else, which is named all the same.
@@ -130,21 +138,24 @@ impl Watched {
         let document = self.tracer.wait_for(SOON, |document| names(document, &function))?;
         ensure!(names(&document, &function), "beside {name}, {function} has no name within {SOON:?}");
         self.slowest = self.slowest.max(begun.elapsed());
+        let taken = (self.memory.take(), name.to_owned());
+        self.highest = taken.max(std::mem::take(&mut self.highest));
         fs::remove_file(&stranger)?;
         Ok(())
     }
 
     fn end(self, what: &str) -> Result<()> {
-        let grown = self.memory.highest()?.saturating_sub(self.before);
+        let (highest, by) = self.highest.max((self.memory.end()?, "the end".to_owned()));
+        let grown = highest.saturating_sub(self.before);
         let ended = self.tracer.interrupt()?;
         ensure!(ended.status.success(), "{}", ended.stderr);
         say(&format!(
-            "{what}: {} programs; others were named within {:?}; the tracer grew by {} MB at most",
+            "{what}: {} programs; others were named within {:?}; the tracer grew by {} MB at most ({by})",
             self.number,
             self.slowest,
             grown >> 20
         ));
-        ensure!(grown <= MOST_MEMORY, "it grew by {} MB", grown >> 20);
+        ensure!(grown <= MOST_MEMORY, "it grew by {} MB: {by}", grown >> 20);
         let control = |character: char| character.is_control() && character != '\n';
         ensure!(!ended.stderr.contains(control), "{:?}", ended.stderr);
         Ok(())
@@ -185,9 +196,9 @@ fn a_check_of_a_made_up_file_ends_with_its_verdict() -> Result<()> {
     let usual = {
         let memory = Memory::of_children();
         finish(Command::new(fdtrace()?).args(["check", "--", "true"]), SOON)?;
-        memory.highest()?
+        memory.end()?
     };
-    let (mut slowest, mut highest) = (Duration::ZERO, 0);
+    let (mut slowest, mut highest) = (Duration::ZERO, (0, "nothing"));
     for (number, program) in hostile::programs().into_iter().enumerate() {
         let path = scratch.path().join(format!("stranger-{number}"));
         program.write(&path)?;
@@ -196,19 +207,19 @@ fn a_check_of_a_made_up_file_ends_with_its_verdict() -> Result<()> {
         let begun = Instant::now();
         let (memory, finished) = (Memory::of_children(), finish(&mut command, SOON));
         let finished = finished.with_context(|| program.name.to_owned())?;
-        (slowest, highest) = (slowest.max(begun.elapsed()), highest.max(memory.highest()?));
+        (slowest, highest) = (slowest.max(begun.elapsed()), highest.max((memory.end()?, program.name)));
         ensure!(finished.status.code() == Some(23), "{}: {finished:?}", program.name);
         let kept = format!("all {} devices opened here were kept", Hostile::OPENED);
         ensure!(finished.stderr.contains(&kept), "{}: {}", program.name, finished.stderr);
         fs::remove_file(&path)?;
     }
-    let grown = highest.saturating_sub(usual);
+    let (grown, by) = (highest.0.saturating_sub(usual), highest.1);
     say(&format!(
-        "checks of made up files: {slowest:?} at most, {} MB more than the {} MB of `check -- true`",
+        "checks of made up files: {slowest:?} at most, {} MB more than the {} MB of `check -- true` ({by})",
         grown >> 20,
         usual >> 20
     ));
-    ensure!(grown <= MOST_MEMORY, "{} MB more", grown >> 20);
+    ensure!(grown <= MOST_MEMORY, "{} MB more: {by}", grown >> 20);
     Ok(())
 }
 

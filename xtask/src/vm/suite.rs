@@ -120,22 +120,30 @@ impl<'a> Which<'a> {
 /// What no kernel can change is tested on the one that is running: how files are named, cut, damaged and printed, what two
 /// looks have in common, what a command does to its statuses and signals, the doctor's words, how bad the other way to walk
 /// a stack would be. And in a guest nobody maps the libraries of a program that is gone, which is then not found.
-const SAME_EVERYWHERE: [&str; 15] = [
+const SAME_EVERYWHERE: [&str; 23] = [
     "backends::doctor_says_it_in_words",
     "bad_input::",
     "callsites::short_lived",
     "callsites::side_by_side",
     "check::behaves",
+    "check::impostors",
+    "check::inputs",
+    "check::outputs",
     "check::signals",
+    "check::stages",
     "check::statuses",
+    "check::streams",
     "explain::growth",
     "explain::over_time",
     "explain::refusals",
     "explain::traced",
+    "following::",
+    "hostile::",
     "recording::command",
     "recording::damage",
     "recording::formats",
     "recording::output",
+    "_made_up_",
 ];
 
 /// What is tested in other tests as well, in other company: emulated machines are slow.

@@ -21,6 +21,8 @@ const DEEPEST: usize = 64;
 /// The debug information of one source file, and its lines. Those of the largest ever seen are some megabytes.
 const LARGEST_UNIT: u64 = 64 << 20;
 const LARGEST_LINES: u64 = 16 << 20;
+/// The most source files of a program: the largest browsers have some fifty thousand.
+const MOST_PARTS: u32 = 1 << 18;
 
 /// A file with code.
 pub(super) struct Code {
@@ -34,7 +36,9 @@ impl Code {
     /// With `lines` debug information is read as well.
     pub(super) fn of(object: Object, lines: bool) -> Self {
         let lines = if lines { read_lines(&object) } else { None };
-        Self { symbols: Symbols::of(&object), lines, object }
+        let this = Self { symbols: Symbols::of(&object), lines, object };
+        this.forget_pages();
+        this
     }
 
     /// The address that a byte of the file is loaded to.
@@ -92,7 +96,7 @@ fn read_lines(object: &Object) -> Option<Context<Dwarf>> {
 
 /// Whether no part is longer than that. To name one address a whole part is read, and its pages are in memory meanwhile.
 fn parts_are_small(section: &[u8], most: u64) -> bool {
-    let mut rest = section;
+    let (mut rest, mut parts) = (section, 0);
     while let Some((length, behind)) =
         rest.split_first_chunk().map(|(length, rest)| (u32::from_ne_bytes(*length), rest))
     {
@@ -104,7 +108,9 @@ fn parts_are_small(section: &[u8], most: u64) -> bool {
         let Some(next) = usize::try_from(length).ok().and_then(|length| behind.get(length..)) else {
             return length <= most;
         };
-        if length > most {
+        parts += 1;
+        // Whoever has empty ones, or so many, wants to keep somebody busy.
+        if length == 0 || length > most || parts > MOST_PARTS {
             return false;
         }
         rest = next;

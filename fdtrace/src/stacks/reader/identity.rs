@@ -1,18 +1,36 @@
 //! What a file says it is.
 
+use std::{fs::File, os::unix::fs::FileExt as _};
+
 use object::{NativeEndian, elf, read::elf::NoteIterator};
 
 use super::{bytes::Bytes, object::Object, request::Identity};
 
+/// Bytes that are read at once.
+const PORTION: usize = 1 << 20;
 /// Longer ones are made up.
 const LONGEST_BUILD_ID: usize = 64;
 
-pub(super) fn of(object: &Object, sum: bool) -> Identity {
+/// With `sum` the whole file is read.
+pub(super) fn of(object: &Object, sum: Option<&File>) -> Identity {
     Identity {
         build_id: object.notes().find_map(|note| build_id(&note)),
         debug_link: debug_link(&object.contents(".gnu_debuglink")),
         has_debug_info: object.has_bytes(".debug_info"),
-        sum: sum.then(|| crc32fast::hash(&object.bytes)),
+        sum: sum.and_then(sum_of),
+    }
+}
+
+/// By reads: pages of a mapping would stay in memory.
+fn sum_of(file: &File) -> Option<u32> {
+    let (mut sum, mut at, mut portion) = (crc32fast::Hasher::new(), 0, vec![0; PORTION]);
+    loop {
+        let read = file.read_at(&mut portion, at).ok()?;
+        if read == 0 {
+            return Some(sum.finalize());
+        }
+        sum.update(&portion[..read]);
+        at += read as u64;
     }
 }
 

@@ -225,7 +225,7 @@ fn vdso() -> Option<Bytes> {
 #[cfg(fuzzing)]
 pub(super) fn read_all(bytes: &[u8], offsets: &[u64]) -> usize {
     let object = || Object::parse(bytes.to_vec().into());
-    let Some(identity) = object().map(|object| identity::of(&object, true)) else { return 0 };
+    let Some(identity) = object().map(|object| identity::of(&object, None)) else { return 0 };
     let needed = object().and_then(|object| needed::of(&object)).unwrap_or_default();
     let names = |lines| {
         let Some(code) = object().map(|object| Code::of(object, lines)) else { return 0 };

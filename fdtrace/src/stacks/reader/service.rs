@@ -45,7 +45,8 @@ impl Service {
     fn answer(&mut self, request: Request, files: &[File]) -> Option<Vec<u8>> {
         match request {
             Request::Identify { sum } => {
-                encode(&object(files.first()?).map(|object| identity::of(&object, sum)))
+                let file = files.first()?;
+                encode(&object(file).map(|object| identity::of(&object, sum.then_some(file))))
             }
             Request::Needed => encode(&object(files.first()?).and_then(|object| needed::of(&object))),
             Request::Names { offsets, lines } => encode(&self.names(&offsets, files, lines)),

@@ -12,8 +12,12 @@ type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Code that is searched for the return from a signal: that of a libc, not of everything that has none.
 const MOST_CODE: usize = 4 << 20;
+/// A description, with its instructions. Those of the largest functions have some hundred kilobytes.
+const LARGEST_DESCRIPTION: usize = 4 << 20;
 /// The most descriptions in an index that is made here. Linkers make one where there are more.
 const MOST_INDEXED: usize = 1 << 20;
+/// The largest section that is walked through for it.
+const LARGEST_INDEXED: usize = 64 << 20;
 
 /// `mov $15, %rax; syscall`: how a handler returns to what the signal interrupted (`rt_sigreturn`). Not every libc
 /// has tables for it, so debuggers know it by its code.
@@ -65,9 +69,9 @@ impl Tables {
             object,
         };
         if tables.eh_frame_hdr.is_empty() {
-            tables.eh_index = index(&tables.eh_frame(), &tables.bases);
+            tables.eh_index = index(&tables.eh_frame(), tables.eh_frame.len(), &tables.bases);
         }
-        tables.debug_index = index(&tables.debug_frame(), &tables.bases);
+        tables.debug_index = index(&tables.debug_frame(), tables.debug_frame.len(), &tables.bases);
         tables.object.bytes.forget_pages();
         Some(tables)
     }
@@ -139,6 +143,9 @@ fn rule_of<'a, S: UnwindSection<Slice<'a>>>(
     if !entry.contains(address) {
         return None;
     }
+    if entry.entry_len().max(entry.cie().entry_len()) > LARGEST_DESCRIPTION {
+        return Some(Rule::UNKNOWN);
+    }
     if entry.is_signal_trampoline() {
         return Some(Rule::SIGNAL);
     }
@@ -148,8 +155,11 @@ fn rule_of<'a, S: UnwindSection<Slice<'a>>>(
 }
 
 /// Where the descriptions of a section are, which has no index of its own.
-fn index<'a, S: UnwindSection<Slice<'a>>>(section: &S, bases: &BaseAddresses) -> Index {
+fn index<'a, S: UnwindSection<Slice<'a>>>(section: &S, bytes: usize, bases: &BaseAddresses) -> Index {
     let mut index = Index::new();
+    if bytes > LARGEST_INDEXED {
+        return index;
+    }
     let mut entries = section.entries(bases);
     // What comes behind a broken entry cannot be found.
     while index.len() < MOST_INDEXED
