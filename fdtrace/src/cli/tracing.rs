@@ -128,7 +128,8 @@ impl Attached {
         let collector = Collector::start(setup)?;
         // Before anything else: a process may be gone before somebody asks for its name.
         collector.tell(witness::introduce(&self.pids));
-        Ok(Tracing { collector, witness, meter: Meter::default(), readers, kept, names_all })
+        let meter = Meter::new(readers.clone());
+        Ok(Tracing { collector, witness, meter, readers, kept, names_all })
     }
 }
 

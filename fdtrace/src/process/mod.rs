@@ -5,6 +5,7 @@ pub mod around;
 pub mod fuzz;
 mod maps;
 pub(crate) mod procfs;
+pub(crate) mod usage;
 
 pub use maps::{Mapping, mappings, vdso};
 

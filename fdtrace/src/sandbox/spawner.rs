@@ -51,6 +51,11 @@ impl Spawner {
         Ok(Self(Arc::new(Inner { channel: Mutex::new(ours), pid })))
     }
 
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.0.pid.unsigned_abs()
+    }
+
     /// Forks a child: its number, and our end of the channel to it.
     pub(super) fn spawn(&self) -> io::Result<(libc::pid_t, Channel)> {
         let (ours, theirs) = Channel::pair()?;

@@ -2,15 +2,17 @@
 
 use std::time::Instant;
 
-use crate::process::procfs::{Text, fields, number};
 use crate::{
     kernel::{ProgramCost, Role},
+    process::procfs::{Text, fields, number},
     report::Own,
+    stacks::Readers,
 };
 
 /// Remembers the last measurement, to tell what was spent since.
-#[derive(Default)]
 pub struct Meter {
+    /// What they use is the tracer's too.
+    readers: Readers,
     /// When, and the CPU time then.
     before: Option<(Instant, f64)>,
     costs: Vec<ProgramCost>,
@@ -19,12 +21,20 @@ pub struct Meter {
 }
 
 impl Meter {
+    /// A meter of this process and those that read files for it.
+    #[must_use]
+    pub const fn new(readers: Readers) -> Self {
+        Self { readers, before: None, costs: Vec::new(), allocation_ns: None, release_ns: None }
+    }
+
     /// What was spent since the last call.
     pub fn read(&mut self, costs: &[ProgramCost], allocations: u64) -> Own {
-        let (now, cpu) = (Instant::now(), cpu_seconds());
+        let readers = self.readers.usage();
+        let (now, cpu) = (Instant::now(), cpu_seconds() + readers.time.as_secs_f64());
         let cpu_percent = self.before.replace((now, cpu)).map(|(since, cpu_before)| {
             let elapsed = (now - since).as_secs_f64().max(1e-6);
-            (cpu - cpu_before) / elapsed * 100.0
+            // A reader that was replaced has taken its time along.
+            (cpu - cpu_before).max(0.0) / elapsed * 100.0
         });
         // A moment in which no handle came or went says nothing new.
         self.allocation_ns = self.per_run(costs, Role::Allocation).or(self.allocation_ns);
@@ -32,7 +42,7 @@ impl Meter {
         self.costs = costs.to_vec();
         Own {
             cpu_percent,
-            resident_bytes: resident_bytes(),
+            resident_bytes: resident_bytes() + readers.resident_bytes,
             allocation_ns: self.allocation_ns,
             release_ns: self.release_ns,
             allocations,

@@ -40,7 +40,11 @@ pub(super) use self::{
     tables::{Tables, guess},
 };
 use crate::{
-    process::{self, procfs::Text},
+    process::{
+        self,
+        procfs::Text,
+        usage::{Usage, children},
+    },
     sandbox::{Child, Limits, Spawner, Unanswered},
 };
 
@@ -109,6 +113,17 @@ impl Readers {
         // It ends with whoever asks it.
         let mut reader = self.reader();
         reader.child.pid().and_then(|pid| Text::of(pid, "status").ok()).unwrap_or_default()
+    }
+
+    /// What they use now, with the process that starts them.
+    pub(crate) fn usage(&self) -> Usage {
+        let spawner = self.spawner.pid();
+        let all = children(spawner).into_iter().chain([spawner]).filter_map(Usage::of);
+        all.fold(Usage::default(), |sum, one| Usage {
+            time: sum.time + one.time,
+            resident_bytes: sum.resident_bytes + one.resident_bytes,
+            ..sum
+        })
     }
 
     /// Sentences on files that were not read, each once.
