@@ -256,18 +256,16 @@ mod tests {
         Ok(())
     }
 
-    /// A leak has a line or a function where the language gives lines: one, or one for each way that leaks. What is clean in all
-    /// ways has none.
+    /// A leak has a line or a function where the language gives lines; several lines where several ways leak, or where a
+    /// descriptor is made from a handle that was made elsewhere. What is clean in all ways has none.
     #[test]
     fn lines_are_marked_where_there_is_a_mistake() -> Result<()> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
         for program in programs()?.iter().filter(|program| program.language().is_compiled()) {
             let text = fs::read_to_string(folder.join(&program.file)).context(program.name.clone())?;
-            let leaks =
-                program.runs.iter().filter(|run| run.class() == Some(Class::Leak) && !run.is_strict());
-            let leaks = leaks.count();
-            let marked = (1..=leaks).contains(&marked_lines(&text).len());
-            assert!(leaks == 0 || marked != program.frame.is_some(), "{}", program.name);
+            let leaks = program.runs.iter().any(|run| run.class() == Some(Class::Leak) && !run.is_strict());
+            let marked = !marked_lines(&text).is_empty();
+            assert!(!leaks || marked != program.frame.is_some(), "{}", program.name);
         }
         Ok(())
     }

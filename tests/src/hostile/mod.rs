@@ -82,7 +82,7 @@ pub fn programs() -> Vec<Hostile> {
         header("sections where the file has ended", |program| program.claimed_table = Some(1 << 40)),
         header("sections across the end of numbers", |program| program.claimed_table = Some(u64::MAX - 63)),
         header("names of sections in a section that is not there", |program| {
-            program.claimed_names = Some(0xfff0)
+            program.claimed_names = Some(0xfff0);
         }),
         header("a file of forty gigabytes", |program| program.length = Some(40 * GB)),
         header("segments that wrap around", |program| {

@@ -16,7 +16,7 @@ const CODE: u64 = 0x1000;
 /// Where sections begin in the file.
 const CONTENTS: u64 = 0x2000;
 const HEADER: u64 = 64;
-const SECTION: u64 = 64;
+const SECTION: usize = 64;
 
 /// A section of a file.
 #[derive(Clone, Debug, Default)]
@@ -82,7 +82,7 @@ impl Program {
     pub(super) fn write(&self, path: &Path) -> io::Result<()> {
         let mut file = File::create(path)?;
         let mut names = vec![0];
-        let mut headers = vec![[0; SECTION as usize].to_vec()];
+        let mut headers = vec![vec![0; SECTION]];
         let mut at = CONTENTS;
         for section in &self.sections {
             let name = names.len();
@@ -103,7 +103,7 @@ impl Program {
         }
         file.seek(SeekFrom::Start(at))?;
         file.write_all(&headers.concat())?;
-        let end = at + headers.len() as u64 * SECTION;
+        let end = at + (headers.len() * SECTION) as u64;
         file.set_len(self.length.unwrap_or(end).max(end))?;
         file.seek(SeekFrom::Start(0))?;
         file.write_all(&self.file_header(at, headers.len()))?;
@@ -202,7 +202,8 @@ fn body(opened: u32) -> Vec<u8> {
     code.extend(distance(code.len() + 4, data + 16));
     code.extend([0x31, 0xf6, 0x0f, 0x05]); // xor esi, esi; syscall
     code.extend([0xff, 0xcb, 0x75]); // dec ebx; jnz again
-    code.push(u8::try_from(again as i64 - (code.len() as i64 + 1) & 0xff).expect("a byte"));
+    let back = u8::try_from(code.len() + 1 - again).expect("a short loop");
+    code.push(back.wrapping_neg());
     code.extend([0x5d, 0xc3]); // pop rbp; ret
     assert_eq!(code.len(), data, "where the loop says that the data are");
     code.extend(b"/dev/null\0\0\0\0\0\0\0");

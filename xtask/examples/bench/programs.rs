@@ -88,8 +88,9 @@ impl Hooks {
 }
 
 impl Args {
-    fn settings(&self) -> Settings {
-        Settings {
+    fn settings(&self) -> anyhow::Result<Settings> {
+        let object = self.object.as_ref().map(std::fs::read).transpose().context("the BPF object")?;
+        Ok(Settings {
             backend: None,
             filters: self.filters(),
             stacks: self.hooks.stacks(),
@@ -101,8 +102,8 @@ impl Args {
             leaving: false,
             descriptors: Acquisitions::Off,
             emit: self.hooks.emit(),
-            object: self.object.clone(),
-        }
+            object,
+        })
     }
 
     /// The load is a child of this process, which itself is never traced.
@@ -158,7 +159,7 @@ struct Counts {
 pub(crate) fn run(args: &Args) -> anyhow::Result<Costs> {
     let readers = Readers::start()?;
     let mut kernel = Kernel::inspect()?;
-    let mut tracer = Tracer::start(&mut kernel, &args.settings())?;
+    let mut tracer = Tracer::start(&mut kernel, &args.settings()?)?;
     let rules = tracer.rules()?;
     tracer.time_programs(!args.untimed).context("run statistics cannot be turned on")?;
     let mut before = count(&tracer, Traffic::default())?;

@@ -22,7 +22,7 @@ use std::{
     io,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use fdtrace_common::unwind::Rule;
@@ -71,7 +71,7 @@ pub(super) struct Reader {
 /// What came of a question about a file.
 pub(super) type Read<T> = Result<T, NotRead>;
 
-/// Why a file was not read; it is not to be asked for again.
+/// Why a file was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NotRead {
     #[error("reading it takes too long")]
@@ -81,6 +81,16 @@ pub(super) enum NotRead {
     #[error("there can be no process to read it")]
     NoReader,
 }
+
+impl NotRead {
+    /// When it may be asked for again: a slow disk has given its bytes by then, and a busy machine is perhaps no longer one.
+    pub(super) fn again(self) -> Option<Instant> {
+        (self == Self::Late).then(|| Instant::now() + PAUSE)
+    }
+}
+
+/// Whoever is late on purpose takes a twentieth of the time at most.
+const PAUSE: Duration = Duration::from_secs(20);
 
 impl Readers {
     /// To be called before anything is attached, and before there are threads.

@@ -9,7 +9,7 @@ mod module;
 mod perf_map;
 mod process;
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 pub(super) use self::module::open_regular;
 pub use self::module::{FileId, Module, Reach};
@@ -32,7 +32,7 @@ pub struct CodeNames {
     files: Files,
     reader: Reader,
     /// Modules of which not all could be read.
-    poor: HashMap<Identity, Readable>,
+    poor: HashMap<Identity, (Readable, Option<Instant>)>,
 }
 
 /// How much of a file is read.
@@ -115,10 +115,14 @@ impl CodeNames {
         frames
     }
 
+    fn readable(&self, identity: &Identity) -> Readable {
+        readable_now(self.poor.get(identity), Instant::now())
+    }
+
     fn names(&mut self, module: &Module, offsets: &[u64]) -> Vec<Vec<Name>> {
         let nothing = vec![Vec::new(); offsets.len()];
         let identity = module.identity();
-        let mut readable = self.poor.get(&identity).copied().unwrap_or(Readable::Lines);
+        let mut readable = self.readable(&identity);
         while readable != Readable::Nothing && !offsets.is_empty() {
             let Some(file) = self.files.get(module, &mut self.reader) else { return nothing };
             match self.reader.names(&file.files(), offsets, readable == Readable::Lines) {
@@ -130,11 +134,19 @@ impl CodeNames {
                     if self.poor.len() >= MOST_POOR {
                         self.poor.clear();
                     }
-                    self.poor.insert(identity.clone(), readable);
+                    self.poor.insert(identity.clone(), (readable, why.again()));
                 }
             }
         }
         nothing
+    }
+}
+
+/// How much is to be read of a module that was too much once, and until when.
+fn readable_now(known: Option<&(Readable, Option<Instant>)>, now: Instant) -> Readable {
+    match known {
+        Some((readable, again)) if again.is_none_or(|again| now < again) => *readable,
+        _ => Readable::Lines,
     }
 }
 

@@ -40,7 +40,7 @@ pub(super) struct Programs {
     /// Modules whose tables the reader has, and in which of its generations it read them.
     read: HashMap<u64, u64>,
     /// Modules whose tables were too much for the reader.
-    poor: HashSet<u64>,
+    poor: HashMap<u64, Option<Instant>>,
     vdso: Option<Tables>,
     /// Where a filesystem shows other inode numbers than it has inside: the kernel side's key by the one that is made
     /// from what it shows.
@@ -61,7 +61,7 @@ impl Programs {
             modules,
             reader,
             read: HashMap::new(),
-            poor: HashSet::new(),
+            poor: HashMap::new(),
             vdso: tables_of_vdso(),
             inner_keys: HashMap::new(),
             seen: HashMap::new(),
@@ -76,7 +76,7 @@ impl Programs {
         if module == VDSO {
             return Some(self.vdso.as_ref().map_or(Rule::UNKNOWN, |tables| tables.rule(offset, exact)));
         }
-        if self.poor.contains(&module) {
+        if self.is_poor(module) {
             return Some(guess(exact));
         }
         let generation = *self.read.get(&module)?;
@@ -95,7 +95,7 @@ impl Programs {
         if self.poor.len() >= MOST_POOR {
             self.poor.clear();
         }
-        self.poor.insert(module);
+        self.poor.insert(module, why.again());
         let path = self.modules.get(module).map(|module| module.path.to_path_buf());
         let path = path.or_else(|| self.seen.get(&module).cloned()).unwrap_or_default();
         self.reader.remark(&path, why, "its frames are followed by frame pointers");
@@ -204,7 +204,13 @@ impl Programs {
     }
 
     fn has_tables(&self, module: u64) -> bool {
-        self.poor.contains(&module) || self.read.get(&module) == Some(&self.reader.generation())
+        self.is_poor(module) || self.read.get(&module) == Some(&self.reader.generation())
+    }
+
+    /// Whether it was too much, and is not to be tried again yet.
+    fn is_poor(&self, module: u64) -> bool {
+        let again = self.poor.get(&module);
+        again.is_some_and(|again| again.is_none_or(|again| Instant::now() < again))
     }
 
     fn read_tables(&mut self, module: u64, file: &File) {
