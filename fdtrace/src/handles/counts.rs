@@ -20,7 +20,7 @@ impl Counts {
     /// Handles gone.
     #[must_use]
     pub fn released(&self) -> u64 {
-        self.released_by.iter().sum()
+        self.released_by.iter().fold(0, |sum, more| sum.saturating_add(*more))
     }
 
     /// Handles alive.
@@ -31,10 +31,10 @@ impl Counts {
 
     /// Adds others to these.
     pub fn add(&mut self, other: &Self) {
-        self.allocated += other.allocated;
-        self.never_opened += other.never_opened;
+        self.allocated = self.allocated.saturating_add(other.allocated);
+        self.never_opened = self.never_opened.saturating_add(other.never_opened);
         for (sum, more) in self.released_by.iter_mut().zip(other.released_by) {
-            *sum += more;
+            *sum = sum.saturating_add(more);
         }
     }
 }

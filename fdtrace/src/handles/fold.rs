@@ -130,7 +130,7 @@ impl Fold {
             + size_of::<((ImageId, Call, bool), GroupId)>()
             + size_of::<GroupSnapshot>()
             + size_of::<GroupLives>();
-        let groups = self.groups.capacity() * GROUP + self.errors.len() * size_of::<[u64; 4]>();
+        let groups = self.groups.capacity() * GROUP + self.errors.len() * size_of::<[u64; 16]>();
         let parts = [self.table.weight(), self.images.weight(), self.sites.weight(), self.details.weight()];
         (groups + parts.into_iter().sum::<usize>()) as u64
     }

@@ -8,6 +8,10 @@ use crate::stream::{Call, Cause, ImageKey, Site, Swallowed};
 /// Groups that ended before their site was found out; the sums of more than this are kept, but not their site.
 const MOST_PENDING: usize = 1 << 16;
 
+/// A file can say any number of lives that were only counted; no more of a site are believed, so that sums over sites have
+/// room. A million in a second are as many in half a year.
+const MOST_SWALLOWED: u64 = 1 << 44;
+
 /// One call site.
 #[derive(Clone, Debug, Default)]
 pub struct SiteSums {
@@ -116,8 +120,9 @@ impl Sites {
             }
             None => &mut self.unplaced,
         };
-        sums.allocated += swallowed.handles;
-        sums.released_by[Cause::Close as usize] += swallowed.handles;
-        sums.never_opened += swallowed.never_opened;
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more).min(MOST_SWALLOWED);
+        add(&mut sums.allocated, swallowed.handles);
+        add(&mut sums.released_by[Cause::Close as usize], swallowed.handles);
+        add(&mut sums.never_opened, swallowed.never_opened);
     }
 }

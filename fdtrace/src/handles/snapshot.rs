@@ -240,13 +240,15 @@ impl Snapshot {
 /// What the fold cannot know, because both ends of a life were lost, is what the kernel side has counted beyond it.
 fn counts(fold: &Fold) -> Counts {
     let (mut counts, vitals) = (fold.counts(), fold.vitals());
-    counts.allocated += vitals.swallowed;
-    counts.released_by[Cause::Close as usize] += vitals.swallowed;
-    counts.never_opened += vitals.swallowed_never_opened;
+    let mut swallowed = Counts { allocated: vitals.swallowed, ..Counts::default() };
+    swallowed.released_by[Cause::Close as usize] = vitals.swallowed;
+    swallowed.never_opened = vitals.swallowed_never_opened;
+    counts.add(&swallowed);
     if vitals.lost_events > 0 {
         let unseen = vitals.allocated.saturating_sub(counts.allocated).saturating_sub(vitals.young);
-        counts.allocated += unseen;
-        counts.released_by[Cause::Unknown as usize] += unseen;
+        let mut unknown = Counts { allocated: unseen, ..Counts::default() };
+        unknown.released_by[Cause::Unknown as usize] = unseen;
+        counts.add(&unknown);
         counts.never_opened = counts.never_opened.max(vitals.never_opened);
     }
     counts

@@ -22,7 +22,7 @@ pub(crate) const fn unpacked(bytes: u64) -> u64 {
 /// How many groups may be looked at for so many bytes, each time that one is. A second of a trace in which nothing happens
 /// is some 60 bytes and one look.
 pub(crate) const fn looking(bytes: u64) -> u64 {
-    (2 << 20) + bytes.saturating_mul(128)
+    (1 << 19) + bytes.saturating_mul(64)
 }
 
 /// What a trace asks for is more than its bytes justify.

@@ -286,7 +286,9 @@ impl View {
             pre_existing_by: existing_by,
             others: vitals
                 .file_nr
-                .saturating_sub(live + vitals.young + pre_existing)
+                .saturating_sub(live)
+                .saturating_sub(vitals.young)
+                .saturating_sub(pre_existing)
                 .saturating_sub(vitals.own_descriptors),
         }
     }
@@ -392,7 +394,7 @@ fn lost(snapshot: &Snapshot) -> Lost {
         events: vitals.lost_events,
         handles: vitals.lost_handles,
         stacks: vitals.lost_stacks,
-        skipped: vitals.skipped_allocations + vitals.skipped_releases,
+        skipped: vitals.skipped_allocations.saturating_add(vitals.skipped_releases),
         healed: snapshot.loss.healed,
         phantoms: vitals.phantoms,
         malformed: vitals.malformed,

@@ -57,7 +57,7 @@ fn a_trace_takes_no_more_than_its_bytes_justify() -> Result<()> {
     let path = scratch.path().join("trace");
     let file = path.to_str().context("a path")?;
     for (name, bytes) in trace::bombs() {
-        ensure!(bytes.len() < 2_000_000, "{name}: {} bytes", bytes.len());
+        ensure!(bytes.len() < 500_000, "{name}: {} bytes", bytes.len());
         fs::write(&path, bytes)?;
         for view in [&["--all"][..], &["--json", "--all"], &["--format", "flamegraph"]] {
             let words = [&["report", file], view].concat();
