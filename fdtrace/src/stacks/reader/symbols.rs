@@ -1,7 +1,5 @@
 //! The functions that a file's tables of symbols name.
 
-use std::cmp::Reverse;
-
 use object::{NativeEndian, elf, pod::slice_from_all_bytes, read::elf::Sym};
 
 use super::object::{Object, SymbolTable};
@@ -24,7 +22,7 @@ pub(super) struct Symbols {
 struct Table {
     names: super::bytes::Bytes,
     is_dynamic: bool,
-    /// By address; of those that begin at one address the one to be named comes last.
+    /// By address; of those that begin at one address the longest comes last.
     functions: Vec<Function>,
 }
 
@@ -33,8 +31,10 @@ struct Function {
     address: u64,
     size: u32,
     name: u32,
+    /// Its place in the file.
+    index: u32,
     /// Other files may use it.
-    is_global: bool,
+    is_exported: bool,
 }
 
 impl Symbols {
@@ -63,12 +63,26 @@ impl Table {
 
     fn name(&self, object: &Object, address: u64) -> Option<String> {
         let end = self.functions.partition_point(|function| function.address <= address);
-        let before = self.functions[..end].iter().rev().take(LOOK_BACK);
-        let function = before.clone().find(|function| self.covers(object, function, address))?;
-        let name = self.names.get(usize::try_from(function.name).ok()?..)?;
-        let name = name.split(|byte| *byte == 0).next()?;
-        let name = &name[..name.len().min(LONGEST)];
+        let mut before = self.functions[..end].iter().rev().take(LOOK_BACK);
+        let found = before.find(|function| self.covers(object, function, address))?;
+        let aliases = before.take_while(|other| (other.address, other.size) == (found.address, found.size));
+        let known_best = std::iter::once(found).chain(aliases).min_by_key(|function| self.rank(function))?;
+        let name = self.name_of(known_best);
         (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+    }
+
+    fn name_of(&self, function: &Function) -> &[u8] {
+        let rest =
+            usize::try_from(function.name).ok().and_then(|name| self.names.get(name..)).unwrap_or_default();
+        let rest = &rest[..rest.len().min(LONGEST)];
+        rest.split(|byte| *byte == 0).next().unwrap_or_default()
+    }
+
+    /// Of several names for the same code people know the one that other files use, without a library's own underscores
+    /// (`open64`, not `__open` nor `__libc_open64`), whatever tables of the file are left.
+    fn rank(&self, function: &Function) -> (bool, usize, u32) {
+        let underscores = self.name_of(function).iter().take_while(|byte| **byte == b'_').count();
+        (!function.is_exported, underscores, function.index)
     }
 
     /// A table of what other files may use names little of the code, so one of its symbols without a size stands for its
@@ -92,7 +106,7 @@ fn functions<Symbol: Sym<Endian = NativeEndian>>(object: &Object, entries: &[u8]
     let code: Vec<_> = object.code().collect();
     let is_code = |address: &u64| code.iter().any(|section| section.contains(address));
     let mut found: Vec<Function> = Vec::new();
-    for symbol in symbols {
+    for (index, symbol) in (0..).zip(symbols) {
         let address: u64 = symbol.st_value(NativeEndian).into();
         let is_function = matches!(symbol.st_type(), elf::STT_FUNC | elf::STT_GNU_IFUNC);
         let is_label = symbol.st_type() == elf::STT_NOTYPE && is_code(&address);
@@ -101,12 +115,9 @@ fn functions<Symbol: Sym<Endian = NativeEndian>>(object: &Object, entries: &[u8]
         }
         let size: u64 = symbol.st_size(NativeEndian).into();
         let size = u32::try_from(size).unwrap_or(u32::MAX);
-        let is_global = symbol.st_bind() == elf::STB_GLOBAL;
-        found.push(Function { address, size, name: symbol.st_name(NativeEndian), is_global });
+        let is_exported = symbol.st_bind() != elf::STB_LOCAL;
+        found.push(Function { address, size, name: symbol.st_name(NativeEndian), index, is_exported });
     }
-    // Of several names for the same code, the one that others use, and the first in the file.
-    found.sort_unstable_by_key(|function| {
-        (function.address, function.size, function.is_global, Reverse(function.name))
-    });
+    found.sort_unstable_by_key(|function| (function.address, function.size));
     Some(found)
 }

@@ -1,3 +1,4 @@
+mod aliases;
 mod broken;
 mod debug_files;
 mod made;
