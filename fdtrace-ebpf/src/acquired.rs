@@ -49,8 +49,9 @@ const MOST_HEADERS: u32 = 64;
 const EMFILE: i64 = -24;
 /// A process that is refused is told of no more often.
 const REFUSAL_NS: u64 = 1_000_000;
-/// The most descriptors of one call.
-const MOST_DESCRIPTORS: u32 = 1024;
+/// The descriptors of one call are taken in so many stretches of so many at most.
+const STRETCHES: u32 = 32;
+const ROUNDS: u32 = 32;
 
 /// By [`descriptor::key`]. Sized by the loader: nobody needs it where nothing is watched.
 #[map]
@@ -79,6 +80,8 @@ struct Call {
     left: u64,
     /// `fdtable.fd`
     slots: u64,
+    /// An [`Outcome`].
+    outcome: u64,
 }
 
 /// What is installed, and what is refused. Only one of the programs that tell of the same is attached, and the kernel never runs
@@ -89,46 +92,98 @@ static CALL: PerCpuArray<Call> = PerCpuArray::with_max_entries(2, 0);
 /// A system call is about to return: what it has installed is in the table.
 #[inline(always)]
 pub(crate) fn syscall_returns(ctx: *mut c_void, result: i64) {
-    if result < 0 {
-        refused(ctx, result);
-        return;
-    }
     let task = Task::current();
     let number = i32::from(task.syscall().0);
-    let syscalls = Syscall::of(number);
-    if syscalls == Syscall::Other || (syscalls == Syscall::Fcntl && !duplicates(task)) {
+    let kind = Syscall::of(number);
+    if kind == Syscall::Other {
         return;
     }
     let Some(call) = CALL.get_ptr_mut(0) else { return };
     // SAFETY: the map's value is one `Call`, which only this program uses on this CPU.
     let call = unsafe { &mut *call };
-    if syscalls == Syscall::Message {
+    call.outcome = outcome(task, number, kind, result, call) as u64;
+    // The chain is taken at one place for all, and the outcome waits in memory: in a register, each of its values would be
+    // another way through all that follows.
+    // SAFETY: a field of a map's value.
+    let outcome = unsafe { core::ptr::read_volatile(&raw const call.outcome) };
+    if outcome == Outcome::Nothing as u64 || !begin(ctx, task, call, Taker::Acquired) {
+        return;
+    }
+    // SAFETY: a field of a map's value.
+    match unsafe { core::ptr::read_volatile(&raw const call.outcome) } {
+        MESSAGE => walk(),
+        REFUSED_ONE => events::send(&call.record),
+        _ => {
+            let fd = result as u32;
+            let file = read(call.slots.wrapping_add(u64::from(fd) * 8), 0);
+            install(&mut call.record, fd, file);
+        }
+    }
+}
+
+/// What came of a call.
+#[repr(u64)]
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Outcome {
+    Nothing = 0,
+    /// Its result is a new descriptor.
+    One = 1,
+    /// It brought a message with descriptors.
+    Message = 2,
+    /// There was no descriptor left.
+    Refused = 3,
+}
+
+const MESSAGE: u64 = Outcome::Message as u64;
+const REFUSED_ONE: u64 = Outcome::Refused as u64;
+
+#[inline(always)]
+fn outcome(task: Task, number: i32, kind: Syscall, result: i64, call: &mut Call) -> Outcome {
+    if kind == Syscall::Message {
+        if result < 0 {
+            return Outcome::Nothing;
+        }
         call.message = task.argument(1);
         call.messages = if number == config::get!(syscalls.recvmmsg) { result as u64 } else { 1 };
         call.header = 0;
         call.end = 0;
-        if acquired_seek(0) == 0 || !begin(ctx, task, call, Taker::Acquired) {
+        return if acquired_seek(0) == 0 { Outcome::Nothing } else { Outcome::Message };
+    }
+    if kind == Syscall::Fcntl && !duplicates(task) {
+        return Outcome::Nothing;
+    }
+    if result == EMFILE {
+        return if is_due(ids().0) { Outcome::Refused } else { Outcome::Nothing };
+    }
+    // `dup2` of a descriptor to itself does nothing.
+    let same = number == config::get!(syscalls.dup2) && i64::from(task.argument(0) as u32) == result;
+    if result <= i64::from(LAST_STANDARD) || same { Outcome::Nothing } else { Outcome::One }
+}
+
+#[inline(always)]
+fn walk() {
+    let mut stretches = 0;
+    while stretches < STRETCHES {
+        if acquired_stretch(0) == 0 {
             return;
         }
-        let mut rounds = 0;
-        while rounds < MOST_DESCRIPTORS {
-            if acquired_next(0) == 0 {
-                return;
-            }
-            rounds += 1;
+        stretches += 1;
+    }
+    count(Counter::LostDescriptors);
+}
+
+/// Takes some descriptors; 0 when there are no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn acquired_stretch(number: u32) -> i32 {
+    let mut rounds = 0;
+    while rounds < ROUNDS {
+        if acquired_next(number) == 0 {
+            return 0;
         }
-        count(Counter::LostDescriptors);
-        return;
+        rounds += 1;
     }
-    let fd = result as u32;
-    // `dup2` of a descriptor to itself does nothing.
-    if fd <= LAST_STANDARD
-        || (number == config::get!(syscalls.dup2) && task.argument(0) as u32 == fd)
-        || !begin(ctx, task, call, Taker::Acquired)
-    {
-        return;
-    }
-    install(&mut call.record, fd, read(call.slots.wrapping_add(u64::from(fd) * 8), 0));
+    1
 }
 
 /// A system call is about to fail: who would have acquired a descriptor, had there been one left.
@@ -138,14 +193,16 @@ pub(crate) fn refused(ctx: *mut c_void, result: i64) {
         return;
     }
     let task = Task::current();
-    let kind = Syscall::of(i32::from(task.syscall().0));
-    if (kind != Syscall::One && (kind != Syscall::Fcntl || !duplicates(task))) || !is_due(ids().0) {
-        return;
-    }
+    let number = i32::from(task.syscall().0);
+    let kind = Syscall::of(number);
     let Some(call) = CALL.get_ptr_mut(1) else { return };
     // SAFETY: as above.
     let call = unsafe { &mut *call };
-    if begin(ctx, task, call, Taker::Refused) {
+    let asks = kind == Syscall::One || kind == Syscall::Fcntl;
+    if asks
+        && outcome(task, number, kind, result, call) == Outcome::Refused
+        && begin(ctx, task, call, Taker::Refused)
+    {
         events::send(&call.record);
     }
 }

@@ -67,25 +67,63 @@ fn note_mapped(entry: *mut Entry) -> u64 {
 /// another file's meanwhile, if another thread of the process wants it so.
 #[inline(always)]
 pub(crate) fn mmap_returns(ctx: *mut c_void) {
-    let task = Task::current();
-    let Some(address) = address(task) else { return };
-    if task.argument(3) & MAP_ANONYMOUS != 0 {
-        return;
+    if let Some(made) = made_by_mmap() {
+        mapped(ctx, made.handle, made.address, made.length);
     }
-    mapped(ctx, task.file(task.argument(4) as u32), address, task.argument(1));
+}
+
+/// A mapping that a system call has made.
+struct Made {
+    handle: u64,
+    address: u64,
+    length: u64,
+}
+
+#[inline(always)]
+fn made_by_mmap() -> Option<Made> {
+    let task = Task::current();
+    let address = address(task)?;
+    if task.argument(3) & MAP_ANONYMOUS != 0 {
+        return None;
+    }
+    Some(Made { handle: task.file(task.argument(4) as u32), address, length: task.argument(1) })
+}
+
+/// Any system call is about to return; false when it is none that maps. The chain is taken at one place for all: the verifier follows each place where that is done.
+#[inline(always)]
+pub(crate) fn syscall_returns(ctx: *mut c_void) -> bool {
+    let number = i32::from(Task::current().syscall().0);
+    let made = if number == config::get!(syscalls.mmap) {
+        made_by_mmap()
+    } else if number == config::get!(syscalls.shmat) {
+        made_by_shmat()
+    } else {
+        return false;
+    };
+    if let Some(made) = made {
+        mapped(ctx, made.handle, made.address, made.length);
+    }
+    true
 }
 
 /// `shmat` is about to return: what this thread has allocated in it is mapped, all of it.
 #[inline(always)]
 pub(crate) fn shmat_returns(ctx: *mut c_void) {
+    if let Some(made) = made_by_shmat() {
+        mapped(ctx, made.handle, made.address, made.length);
+    }
+}
+
+#[inline(always)]
+fn made_by_shmat() -> Option<Made> {
     let tid = current_thread();
-    let Some(attach) = ATTACHES.get_ptr(tid) else { return };
+    let attach = ATTACHES.get_ptr(tid)?;
     // SAFETY: the pointer is to a value of the map, not null.
     let handle = unsafe { *attach };
     let _ = ATTACHES.remove(tid);
-    let Some(address) = address(Task::current()) else { return };
+    let address = address(Task::current())?;
     let inode: u64 = read(handle, config::get!(offsets.file_inode));
-    mapped(ctx, handle, address, read(inode, config::get!(offsets.inode_size)));
+    Some(Made { handle, address, length: read(inode, config::get!(offsets.inode_size)) })
 }
 
 /// A thread allocates a handle that `shmat` will map before it returns.

@@ -14,7 +14,7 @@ use fdtrace_common::{
     config::{STACKS_BOTH, STACKS_OFF, UNWIND_OFF, UNWIND_TABLES},
     counters::Counter,
     hash,
-    unwind::end,
+    unwind::{Registers, end},
     wire::{MAX_FRAMES, NO_SYSCALL, Side, StackHeader, Tag},
 };
 
@@ -172,7 +172,10 @@ pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32, taker: Taker) -
     let Some(scratch) = SCRATCH.get_ptr_mut(taker as u32) else { return 0 };
     // SAFETY: as above.
     let scratch = unsafe { &mut *scratch };
-    let user = user_stack(ctx, task, scratch, taker);
+    let user = match task.user_stack() {
+        Some(_) => stacks_user(taker as u32),
+        None => kernel_walks(ctx, scratch),
+    };
     stacks_send(taker as u32, tgid, user);
     user
 }
@@ -185,26 +188,51 @@ fn follows(syscall: i16) -> bool {
 
 #[inline(always)]
 fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch, taker: Taker) -> u64 {
+    match task.user_stack() {
+        Some(start) => follow(task, start, scratch, taker as u32),
+        None => kernel_walks(ctx, scratch),
+    }
+}
+
+/// The stack that begins there, by the rules or by frame pointers.
+#[inline(always)]
+fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u64 {
     scratch.header.side = Side::User as u8;
     scratch.header.end = end::CUT;
-    if let Some(start) = task.user_stack() {
-        if config::get!(unwind) == UNWIND_TABLES {
-            let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker as u32) != 0);
-            scratch.header.side = Side::Code as u8;
-            scratch.header.end = walked.end;
-            scratch.header.frames = walked.frames;
-            return walked.name;
-        }
-        let (frames, name) = frame_pointers::walk(start, &mut scratch.frames, scratch.work.memory());
-        scratch.header.frames = frames;
-        return name;
+    if config::get!(unwind) == UNWIND_TABLES {
+        let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker) != 0);
+        scratch.header.side = Side::Code as u8;
+        scratch.header.end = walked.end;
+        scratch.header.frames = walked.frames;
+        return walked.name;
     }
+    let (frames, name) = frame_pointers::walk(start, &mut scratch.frames, scratch.work.memory());
+    scratch.header.frames = frames;
+    name
+}
+
+/// The kernel's own walker, where nobody knows where the stack begins.
+#[inline(always)]
+fn kernel_walks(ctx: *mut c_void, scratch: &mut Scratch) -> u64 {
+    scratch.header.side = Side::User as u8;
+    scratch.header.end = end::CUT;
     let frames = unwind(ctx, scratch, BPF_F_USER_STACK);
     if frames == 0 {
         count(Counter::LostStacks);
         return 0;
     }
     name(scratch, frames)
+}
+
+/// Follows the user stack for a program that takes one at several places: the verifier checks it once for all of them.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_user(taker: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    let task = Task::current();
+    let Some(start) = task.user_stack() else { return 0 };
+    // SAFETY: as above.
+    follow(task, start, unsafe { &mut *scratch }, taker)
 }
 
 /// Whether the user stack in the scratch is for user space to complete.

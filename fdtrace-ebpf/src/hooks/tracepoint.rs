@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::config::Range;
 
-use crate::{acquired, config, handles, mappings, task::Task};
+use crate::{acquired, config, handles, mappings};
 
 /// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
 #[unsafe(no_mangle)]
@@ -74,14 +74,13 @@ const SMALLEST_PAGE: i64 = 4096;
 fn mapping_any(ctx: RawTracePointContext) -> i32 {
     // Both return an address, a multiple of a page: nearly all other calls are told from them without a look at the task.
     let result = ctx.arg::<i64>(1);
-    if result <= 0 || result & (SMALLEST_PAGE - 1) != 0 {
+    let may_map = result > 0 && result & (SMALLEST_PAGE - 1) == 0;
+    if may_map && mappings::syscall_returns(ctx.as_ptr()) {
         return 0;
     }
-    let number = Task::current().syscall().0;
-    if i32::from(number) == config::get!(syscalls.mmap) {
-        mappings::mmap_returns(ctx.as_ptr());
-    } else if i32::from(number) == config::get!(syscalls.shmat) {
-        mappings::shmat_returns(ctx.as_ptr());
+    // Two programs would take twice the time to be verified.
+    if config::get!(acquired) != 0 {
+        acquired::syscall_returns(ctx.as_ptr(), result);
     }
     0
 }

@@ -647,7 +647,13 @@ pub(super) fn attach(
             Role::ClosedDescriptors | Role::Tables => settings.descriptors != Acquisitions::Off,
             _ => true,
         };
-        let report = if wanted {
+        // Where the end of every system call is watched for mappings, one program does both.
+        let both = reports.iter().find(|known: &&HookReport| {
+            hook.role == Role::Acquisition && known.role == Role::Mappings && known.program.is_some()
+        });
+        let report = if let Some(both) = both.filter(|_| wanted) {
+            HookReport { role: hook.role, ..both.clone() }
+        } else if wanted {
             attach_hook(ebpf, btf, Some(kernel), hook)
         } else {
             HookReport { role: hook.role, state: State::Off, program: None }
