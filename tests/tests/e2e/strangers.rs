@@ -66,9 +66,13 @@ impl Memory {
 }
 
 /// Bytes of a process and its descendants that are in memory. What several of them share is counted once: a process that was
-/// just forked has nothing of its own.
+/// just forked has nothing of its own. One that this test has made and that is not yet the tracer has this test's memory.
 fn resident(pid: u32) -> u64 {
     let folder = PathBuf::from(format!("/proc/{pid}"));
+    let program = |folder: &Path| fs::read_link(folder.join("exe")).ok();
+    if program(&folder) == program(Path::new("/proc/self")) {
+        return 0;
+    }
     let sums = fs::read_to_string(folder.join("smaps_rollup")).unwrap_or_default();
     let line = sums.lines().find_map(|line| line.strip_prefix("Pss:"));
     let own =
@@ -220,7 +224,7 @@ fn a_check_of_a_made_up_file_ends_with_its_verdict() -> Result<()> {
         usual >> 20
     ));
     // The command, and what of its file is mapped, is among them.
-    ensure!(grown <= 2 * MOST_MEMORY, "{} MB more: {by}", grown >> 20);
+    ensure!(grown <= MOST_MEMORY, "{} MB more: {by}", grown >> 20);
     Ok(())
 }
 
