@@ -308,9 +308,10 @@ fn trimmed(name: &[u8], family: u8) -> &[u8] {
     if end <= from { &[] } else { &name[..end] }
 }
 
-/// Where blocks are given out late, a file that was just written has none yet.
+/// A file may be as long as it likes without taking anything. What was just written, where blocks are given out late, is
+/// none yet either.
 const fn allocated(file: &File) -> u64 {
-    if file.blocks == 0 { file.size } else { file.blocks.saturating_mul(512) }
+    file.blocks.saturating_mul(512)
 }
 
 fn marks(file: &File) -> u8 {
