@@ -18,7 +18,7 @@ use crate::{
     report::{
         explain::{
             self as report, Document,
-            document::{self, Frame, PartyLine, Slabs},
+            document::{self, Frame, PartyLine, Slabs, Whose},
             growth,
         },
         words::harmless,
@@ -191,7 +191,7 @@ fn look(arguments: &Arguments) -> Result<Document, Failure> {
     let found = explain::explain(&census, &around(), &focus, &mut ProcLinks);
     let mut document = Document::new(&found, frame(&focus, &census), |pid| {
         let identity = process::identity(pid);
-        (identity.exe, identity.cgroup)
+        Whose { exe: identity.exe, cgroup: identity.cgroup, user: process::owner(pid) }
     });
     if let Some(by) = arguments.by {
         document.groups = parties(by, &census, &focus);

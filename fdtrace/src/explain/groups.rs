@@ -6,6 +6,7 @@ use super::{
     Holder, PerHolder,
     holders::Attribution,
     keys::{Key, Keys},
+    ordinary,
     paths::Namer,
     processes::Processes,
     references::Held,
@@ -76,8 +77,10 @@ pub struct HiddenGroup {
     pub bytes: u64,
     /// The files have no name any more.
     pub deleted: bool,
-    /// Programs and libraries that somebody runs: nothing out of the ordinary.
+    /// Mapped as code.
     pub code: bool,
+    /// What every program has that runs: see [`super::ordinary`].
+    pub ordinary: bool,
     /// The segment that they belong to.
     pub shmid: Option<u32>,
     /// Who holds them, most first; whoever made it, of a segment that nobody attaches.
@@ -119,6 +122,7 @@ pub(super) fn hidden(
         .into_iter()
         .map(|((holder, key), group)| finish(census, processes, namer, holder, key, group))
         .collect();
+    ordinary::mark(&mut found);
     found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
     found
 }
@@ -201,6 +205,7 @@ fn finish(
         bytes: group.bytes,
         deleted: key.deleted,
         code: census.handles[group.place as usize].is_code(),
+        ordinary: false,
         shmid: segment,
         processes: sharers,
         places: group.places,

@@ -2,7 +2,7 @@
 //!
 //! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says what belongs to which process, and
 //! [`references`] who holds what; [`assemble`] gathers what each process holds, [`groups`] what is hidden, by the [`keys`]
-//! of handles that are alike; [`parties`] gathers processes that belong together; [`join`] says by a trace who allocated
+//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`parties`] gathers processes that belong together; [`join`] says by a trace who allocated
 //! what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not have come through
 //! [`Paths`].
 
@@ -12,6 +12,7 @@ mod groups;
 mod holders;
 mod join;
 mod keys;
+mod ordinary;
 mod parties;
 mod paths;
 mod processes;

@@ -80,6 +80,21 @@ pub fn process(comm: &str, pid: u32) -> String {
     if comm.is_empty() { format!("process {pid}") } else { format!("{} ({pid})", harmless(comm)) }
 }
 
+/// The longest name inside a sentence, in characters.
+const LONGEST: usize = 60;
+
+/// A name of bounded length that steers nothing: of a path, the end tells most.
+#[must_use]
+pub fn short(name: &str) -> String {
+    let name = harmless(name);
+    let length = name.chars().count();
+    if length <= LONGEST {
+        return name;
+    }
+    let end: String = name.chars().skip(length - LONGEST + 3).collect();
+    format!("...{end}")
+}
+
 /// Names come from other processes: nothing in them may steer a terminal, hide, or end a line.
 #[must_use]
 pub fn harmless(name: &str) -> String {

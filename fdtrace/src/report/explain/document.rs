@@ -204,9 +204,12 @@ pub struct Hidden {
     /// The files have no name any more.
     #[serde(skip_serializing_if = "is_false")]
     pub deleted: bool,
-    /// Programs and libraries that somebody runs.
+    /// Mapped as code.
     #[serde(skip_serializing_if = "is_false")]
     pub code: bool,
+    /// What every program has that runs: itself, libraries, and files that programs share.
+    #[serde(skip_serializing_if = "is_false")]
+    pub ordinary: bool,
     /// The segment that they belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shmid: Option<u32>,
@@ -298,6 +301,8 @@ pub struct ProcessLine {
     pub exe: String,
     /// Its cgroup.
     pub cgroup: String,
+    /// The user that it runs as; null where that is not known.
+    pub user: Option<u32>,
     /// Its parent.
     pub parent: u32,
     /// When it was started, in ns since the machine was; 0 where that is not known. With the id it names one process.
@@ -414,9 +419,26 @@ pub struct Frame {
     pub slabs: Slabs,
 }
 
+/// Whose a process is.
+#[derive(Clone, Debug, Default)]
+pub struct Whose {
+    /// Its program.
+    pub exe: String,
+    /// Its cgroup.
+    pub cgroup: String,
+    /// The user that it runs as.
+    pub user: Option<u32>,
+}
+
 impl Document {
-    /// From an answer; `identify` says program and cgroup of a process.
-    pub fn new(found: &Explanation, frame: Frame, identify: impl Fn(u32) -> (String, String)) -> Self {
+    /// Whether a process took this document: that one, or the child that walked for it.
+    #[must_use]
+    pub const fn took(&self, process: &ProcessLine) -> bool {
+        self.taken_by != 0 && (process.pid == self.taken_by || process.parent == self.taken_by)
+    }
+
+    /// From an answer; `identify` says whose a process is.
+    pub fn new(found: &Explanation, frame: Frame, identify: impl Fn(u32) -> Whose) -> Self {
         Self {
             schema: SCHEMA.to_owned(),
             time: frame.time,
@@ -520,6 +542,7 @@ fn hidden(group: &HiddenGroup) -> Hidden {
         bytes: group.bytes,
         deleted: group.deleted,
         code: group.code,
+        ordinary: group.ordinary,
         shmid: group.shmid,
         processes: group.processes.iter().map(sharer).collect(),
         sites: Vec::new(),
@@ -540,8 +563,8 @@ fn segment(segment: &Segment) -> SegmentLine {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a percentage")]
-fn process(found: &Process, identify: impl Fn(u32) -> (String, String)) -> ProcessLine {
-    let (exe, cgroup) = identify(found.pid);
+fn process(found: &Process, identify: impl Fn(u32) -> Whose) -> ProcessLine {
+    let Whose { exe, cgroup, user } = identify(found.pid);
     let finite = |limit: u64| (limit != u64::MAX).then_some(limit);
     let used = finite(found.limit.soft).map_or(0.0, |soft| 100.0 * found.used as f64 / soft.max(1) as f64);
     ProcessLine {
@@ -549,6 +572,7 @@ fn process(found: &Process, identify: impl Fn(u32) -> (String, String)) -> Proce
         comm: found.comm.clone(),
         exe,
         cgroup,
+        user,
         parent: found.parent,
         started_ns: found.started,
         handles: found.handles,

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::document::{Document, Hidden, SharerLine};
-use crate::report::words::number;
+use crate::report::words::{number, short};
 
 /// A row of hidden handles.
 pub(super) struct Row {
@@ -14,34 +14,42 @@ pub(super) struct Row {
     pub(super) count: u64,
     pub(super) bytes: u64,
     pub(super) deleted: bool,
-    /// What is mapped as long as somebody runs.
-    pub(super) ordinary: bool,
     /// Who holds them, most first.
     pub(super) processes: Vec<SharerLine>,
 }
 
-/// Handles of programs and libraries, and of other files that programs share: they are mapped as long as somebody runs.
-pub(super) fn ordinary(document: &Document) -> u64 {
-    document.hidden.iter().filter(|group| is_ordinary(group)).map(|group| group.count).sum()
+/// What hides handles, in the order in which holders are asked for.
+pub(super) const HOLDERS: [&str; 6] =
+    ["shm_attach", "mapping", "shm_segment", "scm_rights", "io_uring", "executable"];
+
+/// Handles of one holder that are those of programs and libraries, and of other files that programs share: they are mapped
+/// as long as somebody runs.
+pub(super) fn ordinary(document: &Document, holder: &str) -> u64 {
+    let groups = document.hidden.iter().filter(|group| group.ordinary && group.holder == holder);
+    groups.map(|group| group.count).sum()
 }
 
-/// Whether it is mapped as every program maps something: code, or a file of which several processes map one or two
-/// handles each (locales, caches).
-fn is_ordinary(group: &Hidden) -> bool {
-    const EACH: u64 = 2;
-    let is_shared = || {
-        group.kind == "regular"
-            && !group.deleted
-            && group.processes.len() > 1
-            && group.processes.iter().all(|process| process.count <= EACH)
-    };
-    group.code || group.holder == "executable" || group.holder == "mapping" && is_shared()
+/// Handles of one holder that are not.
+pub(super) fn others(document: &Document, holder: &str) -> u64 {
+    let all = document.handles.by_holder.get(holder).copied().unwrap_or(0);
+    all.saturating_sub(ordinary(document, holder))
+}
+
+/// What groups are, those with most handles first.
+pub(super) fn names(groups: &[&Hidden]) -> String {
+    let Some(first) = groups.first() else { return String::new() };
+    let count: u64 = groups.iter().map(|group| group.count).sum();
+    if groups.len() == 1 || first.count * 2 > count {
+        return short(&first.name);
+    }
+    let things = if first.shmid.is_some() { "segments" } else { "files" };
+    format!("{} {things}, such as {}", number(groups.len() as u64), short(&first.name))
 }
 
 /// All rows, most handles first; what is ordinary is one, and comes last.
 pub(super) fn rows(document: &Document) -> Vec<Row> {
     let (ordinary, others): (Vec<&Hidden>, Vec<&Hidden>) =
-        document.hidden.iter().partition(|group| is_ordinary(group));
+        document.hidden.iter().partition(|group| group.ordinary);
     let mut alike: HashMap<(&str, &str, Vec<u32>), Vec<&Hidden>> = HashMap::new();
     for group in others {
         let key = (group.holder.as_str(), group.kind.as_str(), owners(group));
@@ -73,9 +81,8 @@ fn gathered(mut groups: Vec<&Hidden>) -> Vec<Row> {
     if groups.len() <= FEW || first.count * 2 > count {
         return groups.into_iter().map(row).collect();
     }
-    let things = if first.shmid.is_some() { "segments" } else { "files" };
     vec![Row {
-        name: format!("{} {things}, such as {}", number(groups.len() as u64), first.name),
+        name: names(&groups),
         count,
         bytes: groups.iter().map(|group| group.bytes).sum(),
         deleted: groups.iter().all(|group| group.deleted),
@@ -103,7 +110,6 @@ fn row(group: &Hidden) -> Row {
         count: group.count,
         bytes: group.bytes,
         deleted: group.deleted,
-        ordinary: is_ordinary(group),
         processes: group.processes.clone(),
     }
 }
@@ -116,7 +122,6 @@ fn programs(ordinary: &[&Hidden]) -> Option<Row> {
         count: ordinary.iter().map(|group| group.count).sum(),
         bytes: 0,
         deleted: false,
-        ordinary: true,
         processes: sharers(ordinary),
     })
 }

@@ -1,5 +1,6 @@
 //! What `explain` says: as a document for programs, as a screen for people.
 
+mod causes;
 pub mod document;
 pub mod growth;
 mod hidden;
@@ -9,6 +10,7 @@ mod sites;
 #[cfg(test)]
 mod tests;
 mod text;
+mod who;
 
 pub use document::Document;
 pub use parties::write as write_parties;

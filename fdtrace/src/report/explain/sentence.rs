@@ -1,27 +1,27 @@
-//! The last line: where the missing handles are, and what to do next.
+//! The last line: what explains the handles, and what to do next. What is said is in [`causes`].
 
 use super::{
-    document::{Document, ProcessLine, SharerLine},
-    hidden::{self, Row},
+    causes::{self, Cause, FEW, What},
+    document::{Document, ProcessLine},
+    hidden,
+    who::{Holders, Lot, Register, listed},
 };
-use crate::report::words::{counted, number};
+use crate::report::words::{counted, number, process};
 
 /// A limit is near from so many percent on.
 pub(super) const NEAR: f64 = 80.0;
-/// Handles that nobody looks for.
-const FEW: u64 = 100;
+/// Processes at a limit that are named.
+const NAMED: usize = 3;
 
 pub(super) fn of(document: &Document) -> String {
-    let mut sentences = Vec::new();
-    sentences.extend(out_of_sight(document));
-    sentences.extend(missing(document).or_else(|| behind_dead_threads(document)));
-    if sentences.is_empty() {
-        sentences.extend(repeated(document).or_else(|| left_over(document)));
-    }
+    let causes = causes::of(document);
+    let is_new = !causes.iter().any(|cause| matches!(cause.what, What::Descriptors));
+    let mut sentences: Vec<String> = out_of_sight(document).into_iter().collect();
+    sentences.extend(causes.iter().map(|cause| words(document, cause, is_new)));
     sentences.extend(system_limit(document));
-    sentences.extend(process_limit(document));
+    sentences.extend(process_limits(document));
     if sentences.is_empty() {
-        sentences.push(ordinary(document));
+        sentences.push(nothing(document));
     }
     sentences.join(" ")
 }
@@ -40,164 +40,215 @@ fn out_of_sight(document: &Document) -> Option<String> {
     ))
 }
 
-/// The process that has used up most of its limit.
-pub(super) fn nearest_to_limit(document: &Document) -> Option<&ProcessLine> {
-    document.processes.iter().max_by(|a, b| a.limit.used_percent.total_cmp(&b.limit.used_percent))
+fn words(document: &Document, cause: &Cause, is_new: bool) -> String {
+    let Cause { what, count, who } = cause;
+    let part = format!("{} of the {}", number(*count), counted(document.handles.total, "handle"));
+    match what {
+        What::Hidden(holder, name) => hidden_words(&part, holder, name, who),
+        What::BehindDeadThreads => format!(
+            "{part} are ordinary descriptors that lsof cannot see, of {}: the main thread has ended, and others go on.",
+            who.words()
+        ),
+        What::NotFound(least, most) => not_found(document, *least, *most, who),
+        What::Descriptors => descriptors(document, &part, who),
+        What::Repeats => repeats(document, who, is_new),
+    }
 }
 
-/// What hides more than programs and libraries usually do.
-fn missing(document: &Document) -> Option<String> {
-    let rows = hidden::rows(document);
-    let row = rows.iter().find(|row| !row.ordinary)?;
-    if row.count < FEW || row.count * 10 < document.handles.total {
-        return None;
-    }
-    let who = who(&row.processes);
-    let count = number(row.count);
-    Some(match row.holder.as_str() {
-        "shm_attach" => format!(
-            "{count} of the handles are attaches of {}, by {who}: look for shmat without shmdt there{}.",
-            row.name,
-            next(row)
-        ),
+fn hidden_words(part: &str, holder: &str, name: &str, who: &Holders) -> String {
+    let (next, who) = (next(who), who.words());
+    match holder {
+        "shm_attach" => {
+            format!("{part} are attaches of {name}, by {who}: look for shmat without shmdt there{next}.")
+        }
         "mapping" => format!(
-            "{count} of the handles are only mapped, their descriptors are closed ({}), by {who}: look for mmap without \
-             munmap there{}.",
-            row.name,
-            next(row)
+            "{part} are only mapped, their descriptors are closed ({name}), by {who}: look for mmap without munmap \
+             there{next}."
         ),
         "shm_segment" => format!(
-            "{count} of the handles are SysV segments that exist whether anybody attaches them or not ({}), made by {who}: \
-             ipcs -m lists them, ipcrm -m removes one.",
-            row.name
+            "{part} are SysV segments that exist whether anybody attaches them or not ({name}), made by {who}: ipcs -m \
+             lists them, ipcrm -m removes one."
         ),
         "scm_rights" => format!(
-            "{count} of the handles are in flight: sent to a unix socket of {who}, and not received yet (ss -xp shows who \
-             is at its other end)."
+            "{part} are in flight: sent to a unix socket of {who}, and not received yet (ss -xp shows who is at its other \
+             end)."
         ),
-        "io_uring" => format!("{count} of the handles are registered with io_uring by {who}{}.", next(row)),
-        other => format!("{count} of the handles are held as {other} by {who}{}.", next(row)),
-    })
-}
-
-/// Descriptors of processes whose main thread has ended, which `/proc/PID/fd` does not show.
-fn behind_dead_threads(document: &Document) -> Option<String> {
-    let count = document.lsof_view.behind_dead_threads;
-    if count < FEW || count * 10 < document.handles.total {
-        return None;
+        "io_uring" => format!("{part} are registered with io_uring by {who}{next}."),
+        other => format!("{part} are held as {other} by {who}{next}."),
     }
-    let process = document.processes.iter().find(|process| process.main_thread_is_gone)?;
-    Some(format!(
-        "{} of the handles are ordinary descriptors that lsof cannot see: the main thread of {} ({}) has ended, and its \
-         other threads go on.",
-        number(count),
-        process.comm,
-        process.pid
-    ))
 }
 
-fn next(row: &Row) -> String {
-    match row.processes.first() {
+fn next(who: &Holders) -> String {
+    match who.first() {
         Some(process) => format!(" (fdtrace live -p {} shows the lines that do it)", process.pid),
         None => String::new(),
     }
 }
 
-/// `app (7) and app (8)`
-fn who(processes: &[SharerLine]) -> String {
-    let (left, gone): (Vec<&SharerLine>, Vec<&SharerLine>) =
-        processes.iter().partition(|process| !process.comm.is_empty());
-    let mut words: Vec<String> =
-        left.iter().take(2).map(|process| format!("{} ({})", process.comm, process.pid)).collect();
-    if left.len() > words.len() {
-        words.push(format!("{} more", number((left.len() - words.len()) as u64)));
-    }
-    match gone.as_slice() {
-        [] => {}
-        [one] => words.push(format!("process {}, which is gone", one.pid)),
-        gone => words.push(format!("{} processes that are gone", number(gone.len() as u64))),
-    }
-    match words.split_last() {
-        None => "nobody that is left".to_owned(),
-        Some((last, [])) => last.clone(),
-        Some((last, others)) => format!("{} and {last}", others.join(", ")),
+/// How much of its limit the process has used that is named first.
+fn descriptors(document: &Document, part: &str, who: &Holders) -> String {
+    let line = who.first().and_then(|first| document.processes.iter().find(|line| line.pid == first.pid));
+    let used = line.filter(|line| !who.is_party() && line.limit.used_percent >= 1.0).map(|line| {
+        let soft = line.limit.soft.map_or_else(String::new, number);
+        format!(", {:.0}% of its limit of {soft}", line.limit.used_percent)
+    });
+    let tool = line.map(|line| {
+        format!(": fdtrace explain -p {0} lists them, fdtrace live -p {0} shows what opens them", line.pid)
+    });
+    let (used, tool) = (used.unwrap_or_default(), tool.unwrap_or_default());
+    format!("{part} are ordinary descriptors of {}{used}{tool}.", who.words())
+}
+
+fn not_found(document: &Document, least: u64, most: u64, who: &Holders) -> String {
+    let held = if least == most { number(least) } else { format!("{} to {}", number(least), number(most)) };
+    let handles = format!("{held} handles were not found at any process");
+    let unseen = document.residual.unreadable_processes.iter().filter_map(|process| process.descriptors);
+    let unseen: u64 = unseen.sum();
+    let rest = least.saturating_sub(unseen);
+    let kernel = "the kernel itself keeps, and what is said beside \"not found\" is where to look";
+    match unseen {
+        0 if !document.partial.is_empty() => {
+            format!("{handles}, and not all was looked at: the lines that begin with ! say what was not.")
+        }
+        0 => format!("{handles}: {} {kernel}.", if least == 1 { "it is one that" } else { "they are what" }),
+        _ if rest * 10 < least => format!(
+            "{handles}: {} cannot be looked into from here, and has {}.",
+            who.words(),
+            counted(unseen, "descriptor")
+        ),
+        _ => format!(
+            "{handles}: {} of them may be those of {}, which cannot be looked into from here; the other {} are what {kernel}.",
+            number(unseen),
+            who.words(),
+            number(rest)
+        ),
     }
 }
 
-fn left_over(document: &Document) -> Option<String> {
-    let max = u64::try_from(document.residual.max?).unwrap_or(0);
-    let min = u64::try_from(document.residual.min?).unwrap_or(0);
-    if min == 0 || min * 20 < document.handles.total {
-        return None;
-    }
-    let unseen: u64 =
-        document.residual.unreadable_processes.iter().filter_map(|process| process.descriptors).sum();
-    let held = if min == max { number(min) } else { format!("{} to {}", number(min), number(max)) };
-    Some(match document.residual.unreadable_processes.first() {
-        Some(process) if unseen * 2 > min => format!(
-            "The {held} handles that were not found are those of {}, which cannot be looked into from here.",
-            who(&[SharerLine { pid: process.pid, comm: process.comm.clone(), count: unseen }])
-        ),
-        _ if !document.partial.is_empty() => format!(
-            "{held} handles were not found, and not all was looked at: the lines that begin with ! say what was not."
-        ),
-        _ => format!(
-            "{held} handles were not found at any process: the kernel itself keeps them, and what is said beside \
-             \"not found\" is where to look."
-        ),
-    })
+/// Why lsof shows more than there is.
+fn repeats(document: &Document, who: &Holders, is_new: bool) -> String {
+    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let most =
+        if is_new { format!("; most descriptors are those of {}", who.words()) } else { String::new() };
+    format!(
+        "lsof counts descriptors, and {} of them point to only {}: dup and fork make no handle{most}.",
+        number(document.lsof_view.descriptors),
+        counted(handles, "handle"),
+    )
 }
 
 #[expect(clippy::cast_precision_loss, reason = "a percentage")]
 fn system_limit(document: &Document) -> Option<String> {
     let file_nr = document.file_nr.as_ref().filter(|file_nr| file_nr.limit > 0)?;
     let percent = 100.0 * file_nr.allocated as f64 / file_nr.limit as f64;
-    (percent >= NEAR).then(|| {
-        format!(
-            "The system has used {percent:.0}% of fs.file-max: at {} every open fails with ENFILE.",
-            number(file_nr.limit)
-        )
-    })
-}
-
-fn process_limit(document: &Document) -> Option<String> {
-    let process = nearest_to_limit(document).filter(|process| process.limit.used_percent >= NEAR)?;
-    Some(format!(
-        "{} ({}) has used {:.0}% of its {} descriptors: EMFILE is near.",
-        process.comm,
-        process.pid,
-        process.limit.used_percent,
-        process.limit.soft.map_or_else(String::new, number)
-    ))
-}
-
-/// Why lsof shows more than there is.
-fn repeated(document: &Document) -> Option<String> {
-    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
-    let descriptors = document.lsof_view.descriptors;
-    if descriptors < handles + FEW || descriptors < handles * 3 / 2 {
-        return None;
+    let limit = number(file_nr.limit);
+    match percent {
+        full if full >= 100.0 => {
+            Some(format!("The system has used all {limit} of fs.file-max: every open fails with ENFILE now."))
+        }
+        near if near >= NEAR => Some(format!(
+            "The system has used {percent:.0}% of fs.file-max: at {limit} every open fails with ENFILE."
+        )),
+        _ => None,
     }
-    Some(format!(
-        "lsof counts descriptors, and {} of them point to only {}: dup and fork make no handle.",
-        number(descriptors),
-        counted(handles, "handle")
-    ))
 }
 
-fn ordinary(document: &Document) -> String {
-    let hidden = document.handles.hidden;
-    let code = hidden::ordinary(document);
-    let first = document.processes.first();
-    let most = first.map(|process| {
-        format!(" {} ({}) holds most, {}.", process.comm, process.pid, counted(process.handles, "handle"))
+/// The processes that have used up most of their limit, the fullest first.
+pub(super) fn nearest_to_limit(document: &Document) -> Vec<&ProcessLine> {
+    let is_near = |process: &&ProcessLine| process.limit.used_percent >= NEAR;
+    let mut near: Vec<&ProcessLine> = causes::others(document).filter(is_near).collect();
+    near.sort_by(|a, b| {
+        let used = b.limit.used_percent.total_cmp(&a.limit.used_percent);
+        used.then(b.limit.used.cmp(&a.limit.used)).then(a.pid.cmp(&b.pid))
     });
+    near
+}
+
+fn process_limits(document: &Document) -> Vec<String> {
+    let near = nearest_to_limit(document);
+    let (full, near): (Vec<_>, Vec<_>) = near.into_iter().partition(|process| is_full(process));
+    [full_words(&full), near_words(&near)].into_iter().flatten().collect()
+}
+
+fn is_full(process: &ProcessLine) -> bool {
+    process.limit.soft.is_some_and(|soft| process.limit.used >= soft)
+}
+
+/// Some processes with what is said of each, and how many others there are.
+fn each(processes: &[&ProcessLine], words: impl Fn(&ProcessLine) -> String) -> String {
+    let mut all: Vec<String> = processes.iter().take(NAMED).map(|process| words(process)).collect();
+    let others = processes.len().saturating_sub(NAMED) as u64;
+    if others > 0 {
+        all.push(counted(others, "other"));
+    }
+    listed(&all)
+}
+
+fn name(line: &ProcessLine) -> String {
+    process(&line.comm, line.pid)
+}
+
+fn limit(line: &ProcessLine) -> String {
+    line.limit.soft.map_or_else(String::new, number)
+}
+
+fn full_words(full: &[&ProcessLine]) -> Option<String> {
+    let all = |line: &ProcessLine| format!("{} {}", name(line), limit(line));
+    match full {
+        [] => None,
+        [one] => Some(format!(
+            "{} has used all of its {} descriptors: the next open fails with EMFILE now (fdtrace explain -p {} lists what \
+             they are).",
+            name(one),
+            limit(one),
+            one.pid
+        )),
+        full => Some(format!(
+            "{} processes have used all of their descriptors, and their next open fails with EMFILE now: {}.",
+            number(full.len() as u64),
+            each(full, all)
+        )),
+    }
+}
+
+fn near_words(near: &[&ProcessLine]) -> Option<String> {
+    let used =
+        |line: &ProcessLine| format!("{} {:.0}% of {}", name(line), line.limit.used_percent, limit(line));
+    match near {
+        [] => None,
+        [one] => Some(format!(
+            "{} has used {:.0}% of its {} descriptors: EMFILE is near.",
+            name(one),
+            one.limit.used_percent,
+            limit(one)
+        )),
+        near => Some(format!(
+            "{} processes have used more than {NEAR:.0}% of their descriptors, and EMFILE is near: {}.",
+            number(near.len() as u64),
+            each(near, used)
+        )),
+    }
+}
+
+/// What is there where nothing is large enough to be told of.
+fn nothing(document: &Document) -> String {
+    let hidden = document.handles.hidden;
+    let code: u64 = hidden::HOLDERS.iter().map(|holder| hidden::ordinary(document, holder)).sum();
+    let holds: Vec<_> = causes::others(document)
+        .map(|process| super::document::SharerLine {
+            pid: process.pid,
+            comm: process.comm.clone(),
+            count: process.handles,
+        })
+        .collect();
+    let who = Register::of(document).holders(&[Lot { count: document.handles.total, processes: &holds }]);
+    let most = if holds.is_empty() { String::new() } else { format!(" Most are held by {}.", who.words()) };
     format!(
-        "Nothing out of the ordinary: {} handles are visible as descriptors, {} hidden ones are programs and libraries \
-         that run, {} others are hidden, which is not many.{}",
-        number(document.handles.total - hidden),
+        "No holder stands out: of {} {} have descriptors, {} are programs and libraries that run, and {} are hidden \
+         otherwise.{most}",
+        counted(document.handles.total, "handle"),
+        number(document.handles.total.saturating_sub(hidden)),
         number(code),
         number(hidden.saturating_sub(code)),
-        most.unwrap_or_default()
     )
 }

@@ -34,7 +34,7 @@ pub fn write(out: &mut impl Write, document: &Document, trace: &TraceLine) -> io
         writeln!(out, "  note: {}", harmless(remark))?;
     }
     // Programs and libraries are allocated by whoever starts them.
-    let known = document.hidden.iter().filter(|group| !group.sites.is_empty() && !group.code);
+    let known = document.hidden.iter().filter(|group| !group.sites.is_empty() && !group.ordinary);
     for group in known.take(GROUPS) {
         write_group(out, group)?;
     }

@@ -22,8 +22,12 @@ fn document() -> Document {
         "slabs": {"filp": null, "vm_area_struct": null}, "processes": [],
     });
     let mut document: Document = serde_json::from_value(value).expect("a document");
-    document.hidden.push(Hidden { code: true, ..group("mapping", "libc.so.6", 100, &[(7, "app", 100)]) });
-    document.processes.push(process(7, "app", 800));
+    document.hidden.push(Hidden {
+        code: true,
+        ordinary: true,
+        ..group("mapping", "libc.so.6", 100, &[(7, "app", 100)])
+    });
+    document.processes.push(process(7, "app", 80));
     document
 }
 
@@ -40,6 +44,7 @@ fn group(holder: &str, name: &str, count: u64, processes: &[(u32, &str, u64)]) -
         bytes: 0,
         deleted: false,
         code: false,
+        ordinary: false,
         shmid: holder.starts_with("shm").then_some(5),
         processes: processes.iter().map(sharer).collect(),
         sites: Vec::new(),
@@ -57,9 +62,19 @@ fn process(pid: u32, comm: &str, handles: u64) -> ProcessLine {
 
 /// The sentence for hidden handles on that machine.
 fn said(groups: Vec<Hidden>) -> String {
+    sentence::of(&with(groups))
+}
+
+/// That machine with more hidden handles.
+fn with(groups: Vec<Hidden>) -> Document {
     let mut document = document();
+    for group in &groups {
+        document.handles.total += group.count;
+        document.handles.hidden += group.count;
+        *document.handles.by_holder.entry(group.holder.clone()).or_default() += group.count;
+    }
     document.hidden.extend(groups);
-    sentence::of(&document)
+    document
 }
 
 #[test]
@@ -68,8 +83,8 @@ fn attaches() {
     let app = [(7, "app", 60_000), (8, "helper", 30_000)];
     assert_eq!(
         said(vec![group("shm_attach", segment, 90_000, &app)]),
-        "90,000 of the handles are attaches of SysV segment 5 (key 0x0000002a), by app (7) and helper (8): look for shmat \
-         without shmdt there (fdtrace live -p 7 shows the lines that do it)."
+        "90,000 of the 91,000 handles are attaches of SysV segment 5 (key 0x0000002a), by app (7) 60,000 and helper (8) \
+         30,000: look for shmat without shmdt there (fdtrace live -p 7 shows the lines that do it)."
     );
 }
 
@@ -78,7 +93,7 @@ fn attaches_of_many_segments() {
     let groups = (0..400).map(|id| group("shm_attach", &format!("SysV segment {id}"), 1, &[(7, "app", 1)]));
     assert_eq!(
         said(groups.collect()),
-        "400 of the handles are attaches of 400 segments, such as SysV segment 0, by app (7): look for shmat without \
+        "400 of the 1,400 handles are attaches of 400 segments, such as SysV segment 0, by app (7): look for shmat without \
          shmdt there (fdtrace live -p 7 shows the lines that do it)."
     );
 }
@@ -87,7 +102,7 @@ fn attaches_of_many_segments() {
 fn mappings() {
     assert_eq!(
         said(vec![group("mapping", "/data/x", 4000, &[(7, "app", 4000)])]),
-        "4,000 of the handles are only mapped, their descriptors are closed (/data/x), by app (7): look for mmap without \
+        "4,000 of the 5,000 handles are only mapped, their descriptors are closed (/data/x), by app (7): look for mmap without \
          munmap there (fdtrace live -p 7 shows the lines that do it)."
     );
 }
@@ -98,7 +113,7 @@ fn in_flight_of_workers_that_share_a_socket() {
     let groups = (0..400).map(|id| group("scm_rights", &format!("/data/{id}"), 1, &workers));
     assert_eq!(
         said(groups.collect()),
-        "400 of the handles are in flight: sent to a unix socket of app (7), app (8) and 1 more, and not received yet \
+        "400 of the 1,400 handles are in flight: sent to a unix socket of app (7) 400, app (8) 400 and app (9) 400, and not received yet \
          (ss -xp shows who is at its other end)."
     );
 }
@@ -109,7 +124,7 @@ fn segments_that_every_run_of_a_program_leaves() {
         (0..400).map(|id| group("shm_segment", &format!("SysV segment {id}"), 1, &[(id + 100, "", 1)]));
     assert_eq!(
         said(groups.collect()),
-        "400 of the handles are SysV segments that exist whether anybody attaches them or not (400 segments, such as SysV \
+        "400 of the 1,400 handles are SysV segments that exist whether anybody attaches them or not (400 segments, such as SysV \
          segment 0), made by 400 processes that are gone: ipcs -m lists them, ipcrm -m removes one."
     );
 }
@@ -118,15 +133,17 @@ fn segments_that_every_run_of_a_program_leaves() {
 fn ring_files() {
     assert_eq!(
         said(vec![group("io_uring", "/data/x", 400, &[(7, "app", 400)])]),
-        "400 of the handles are registered with io_uring by app (7) (fdtrace live -p 7 shows the lines that do it)."
+        "400 of the 1,400 handles are registered with io_uring by app (7) (fdtrace live -p 7 shows the lines that do it)."
     );
 }
 
 #[test]
 fn few_hidden_handles_are_nothing() {
-    let expected = "Nothing out of the ordinary: 900 handles are visible as descriptors, 100 hidden ones are programs and \
-                    libraries that run, 0 others are hidden, which is not many. app (7) holds most, 800 handles.";
+    let expected = "No holder stands out: of 1,000 handles 900 have descriptors, 100 are programs and libraries that run, \
+                    and 0 are hidden otherwise. Most are held by app (7).";
     assert_eq!(said(Vec::new()), expected);
+    let expected = "No holder stands out: of 1,099 handles 900 have descriptors, 100 are programs and libraries that run, \
+                    and 99 are hidden otherwise. Most are held by app (7).";
     assert_eq!(said(vec![group("mapping", "/data/x", 99, &[(7, "app", 99)])]), expected);
 }
 
@@ -137,8 +154,8 @@ fn a_main_thread_that_has_ended() {
     document.processes[0].main_thread_is_gone = true;
     assert_eq!(
         sentence::of(&document),
-        "500 of the handles are ordinary descriptors that lsof cannot see: the main thread of app (7) has ended, and its \
-         other threads go on."
+        "500 of the 1,000 handles are ordinary descriptors that lsof cannot see, of app (7): the main thread has ended, and \
+         others go on."
     );
 }
 
@@ -154,21 +171,29 @@ fn left_over(count: i64, change: impl FnOnce(&mut Document)) -> String {
 fn handles_that_were_not_found() {
     assert_eq!(
         left_over(500, |_| ()),
-        "500 handles were not found at any process: the kernel itself keeps them, and what is said beside \"not found\" is \
-         where to look."
+        "500 handles were not found at any process: they are what the kernel itself keeps, and what is said beside \"not \
+         found\" is where to look."
     );
     assert_eq!(
         left_over(500, |document| document.partial.push("the walk over mappings was not done".to_owned())),
-        "500 handles were not found, and not all was looked at: the lines that begin with ! say what was not."
+        "500 handles were not found at any process, and not all was looked at: the lines that begin with ! say what was not."
     );
-    let unreadable = json!({"pid": 9, "comm": "vault", "descriptors": 490});
-    let unreadable = serde_json::from_value(unreadable).expect("a process");
+    let unreadable = |descriptors: u64| {
+        let process = json!({"pid": 9, "comm": "vault", "descriptors": descriptors});
+        let process = serde_json::from_value(process).expect("a process");
+        left_over(500, |document| document.residual.unreadable_processes.push(process))
+    };
     assert_eq!(
-        left_over(500, |document| document.residual.unreadable_processes.push(unreadable)),
-        "The 500 handles that were not found are those of vault (9), which cannot be looked into from here."
+        unreadable(490),
+        "500 handles were not found at any process: vault (9) cannot be looked into from here, and has 490 descriptors."
     );
-    assert!(left_over(40, |_| ()).starts_with("Nothing out of the ordinary"));
-    assert!(left_over(-500, |_| ()).starts_with("Nothing out of the ordinary"));
+    assert_eq!(
+        unreadable(275),
+        "500 handles were not found at any process: 275 of them may be those of vault (9), which cannot be looked into from \
+         here; the other 225 are what the kernel itself keeps, and what is said beside \"not found\" is where to look."
+    );
+    assert!(left_over(40, |_| ()).starts_with("No holder stands out"));
+    assert!(left_over(-500, |_| ()).starts_with("No holder stands out"));
 }
 
 #[test]
@@ -186,8 +211,8 @@ fn a_part_of_the_machine() {
 #[test]
 fn more_descriptors_than_handles() {
     let sentence = left_over(0, |document| document.lsof_view.descriptors = 50_000);
-    let expected =
-        "lsof counts descriptors, and 50,000 of them point to only 900 handles: dup and fork make no handle.";
+    let expected = "lsof counts descriptors, and 50,000 of them point to only 900 handles: dup and fork make no handle; most \
+                    descriptors are those of app (7).";
     assert_eq!(sentence, expected);
 }
 
@@ -204,6 +229,79 @@ fn limits_that_are_near() {
     );
 }
 
+/// What is said where processes have used so much of a limit of 1,000.
+fn used(processes: &[(u32, u64)]) -> String {
+    left_over(0, |document| {
+        document.processes = processes
+            .iter()
+            .map(|(pid, used)| {
+                let mut full = process(*pid, "app", 10);
+                full.limit.soft = Some(1000);
+                full.limit.used = *used;
+                full.limit.used_percent = f64::from(u32::try_from(*used).expect("few")) / 10.0;
+                full
+            })
+            .collect();
+    })
+}
+
+#[test]
+fn every_process_at_its_limit_is_counted() {
+    assert_eq!(
+        used(&[(7, 1000)]),
+        "app (7) has used all of its 1,000 descriptors: the next open fails with EMFILE now (fdtrace explain -p 7 lists \
+         what they are)."
+    );
+    assert_eq!(
+        used(&[(1, 900), (2, 1000), (3, 1000), (4, 1000), (5, 1000), (6, 999), (7, 500)]),
+        "4 processes have used all of their descriptors, and their next open fails with EMFILE now: app (2) 1,000, app (3) \
+         1,000, app (4) 1,000 and 1 other. 2 processes have used more than 80% of their descriptors, and EMFILE is near: app \
+         (6) 100% of 1,000 and app (1) 90% of 1,000."
+    );
+}
+
+/// The incident that this project began with: 20 workers, 6,000 attaches of 7,700 handles, and many descriptors of few.
+#[test]
+fn the_incident() {
+    let groups = (0..20).map(|worker| {
+        let name = format!("SysV segment {worker} (key 0x00000000)");
+        Hidden { shmid: Some(worker), ..group("shm_attach", &name, 300, &[(100 + worker, "worker", 300)]) }
+    });
+    let mut document = with(groups.collect());
+    document.lsof_view.descriptors = 5600;
+    assert_eq!(
+        sentence::of(&document),
+        "6,000 of the 7,000 handles are attaches of 20 segments, such as SysV segment 0 (key 0x00000000), by 20 processes \
+         called worker, such as worker (100) 300 and worker (101) 300: look for shmat without shmdt there (fdtrace live -p \
+         100 shows the lines that do it)."
+    );
+}
+
+#[test]
+fn a_process_with_by_far_most_descriptors() {
+    let sentence = left_over(0, |document| {
+        document.processes = vec![process(7, "app", 700), process(8, "db", 90)];
+        document.processes[0].limit.used_percent = 75.0;
+    });
+    assert_eq!(
+        sentence,
+        "700 of the 1,000 handles are ordinary descriptors of app (7), 75% of its limit of 10,000: fdtrace explain -p 7 \
+         lists them, fdtrace live -p 7 shows what opens them."
+    );
+}
+
+#[test]
+fn the_largest_part_comes_first_and_dup_last() {
+    let mut document = with(vec![
+        group("mapping", "/data/x", 2000, &[(7, "app", 2000)]),
+        group("shm_attach", "SysV segment 5", 3000, &[(8, "db", 3000)]),
+    ]);
+    document.lsof_view.descriptors = 60_000;
+    let sentence = sentence::of(&document);
+    let place = |word: &str| sentence.find(word).unwrap_or_else(|| panic!("{word}: {sentence}"));
+    assert!(place("attaches") < place("mapped") && place("mapped") < place("dup and fork"), "{sentence}");
+}
+
 #[test]
 fn rows_of_hidden_handles() {
     let mut document = document();
@@ -213,19 +311,20 @@ fn rows_of_hidden_handles() {
     groups[0].bytes = 100;
     groups.push(group("mapping", "/other", 3, &[(8, "other", 3)]));
     // A cache that several programs map.
-    groups.push(group("mapping", "locale-archive", 2, &[(8, "other", 1), (9, "third", 1)]));
+    let locales = group("mapping", "locale-archive", 2, &[(8, "other", 1), (9, "third", 1)]);
+    groups.push(Hidden { ordinary: true, ..locales });
     document.hidden.extend(groups);
     let rows: Vec<_> = hidden::rows(&document)
         .into_iter()
-        .map(|row| (row.count, row.name, row.ordinary, row.deleted, row.processes.len()))
+        .map(|row| (row.count, row.name, row.deleted, row.processes.len()))
         .collect();
     let expected = [
-        (40, "5 files, such as /data/0".to_owned(), false, false, 1),
-        (3, "/other".to_owned(), false, false, 1),
-        (102, "programs, libraries and what they share: 2 files".to_owned(), true, false, 3),
+        (40, "5 files, such as /data/0".to_owned(), false, 1),
+        (3, "/other".to_owned(), false, 1),
+        (102, "programs, libraries and what they share: 2 files".to_owned(), false, 3),
     ];
     assert_eq!(rows, expected);
-    assert_eq!(hidden::ordinary(&document), 102);
+    assert_eq!(hidden::ordinary(&document, "mapping"), 102);
 }
 
 fn screen(document: &Document, verbose: bool) -> String {

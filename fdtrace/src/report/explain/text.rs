@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use super::{
-    Document,
+    Document, causes,
     document::{Files, ProcessLine, SharerLine},
     hidden::{self, Row},
     sentence,
@@ -149,7 +149,7 @@ fn what(document: &Document, key: &str) -> String {
         "descriptor" => repeats(document),
         "shm_attach" => "hidden: attached SysV shared memory, one handle for each attach".to_owned(),
         "mapping" => {
-            let code = hidden::ordinary(document);
+            let code = hidden::ordinary(document, key);
             format!("hidden: mapped and closed; {} of programs, libraries and what they share", number(code))
         }
         "shm_segment" => {
@@ -257,7 +257,7 @@ fn processes(out: &mut impl Write, document: &Document, most: usize) -> io::Resu
     for process in shown(document, most) {
         writeln!(out, "{}", process_row(process))?;
     }
-    let rest = document.processes.len().saturating_sub(most);
+    let rest = causes::others(document).count().saturating_sub(most);
     if rest > 0 {
         writeln!(out, "{:>10} {:>11} {:>9} {:>18}  {} more (--top)", "", "", "", "", number(rest as u64))?;
     }
@@ -266,9 +266,8 @@ fn processes(out: &mut impl Write, document: &Document, most: usize) -> io::Resu
 
 /// Those with most handles, and in the last place the one that is nearest to its limit if it is none of them.
 fn shown(document: &Document, most: usize) -> Vec<&ProcessLine> {
-    let mut shown: Vec<&ProcessLine> = document.processes.iter().take(most).collect();
-    if let Some(nearest) = sentence::nearest_to_limit(document)
-        && nearest.limit.used_percent >= sentence::NEAR
+    let mut shown: Vec<&ProcessLine> = causes::others(document).take(most).collect();
+    if let Some(nearest) = sentence::nearest_to_limit(document).first().copied()
         && !shown.iter().any(|process| process.pid == nearest.pid)
     {
         shown.pop();

@@ -183,7 +183,7 @@ fn processes(
     let mut found: Vec<ProcessGrowth> = now
         .processes
         .iter()
-        .filter(|process| !took(now, process))
+        .filter(|process| !now.took(process))
         .map(|process| {
             let first = first.as_ref().map(|first| first.same_as(process));
             comparison.process(old.same_as(process), process, first)
@@ -192,16 +192,10 @@ fn processes(
     // Who cannot be looked into any more is still there.
     let unreadable = |pid| now.residual.unreadable_processes.iter().any(|process| process.pid == pid);
     let gone = before.processes.iter().filter(|process| {
-        !took(before, process) && new.same_as(process).is_none() && !unreadable(process.pid)
+        !before.took(process) && new.same_as(process).is_none() && !unreadable(process.pid)
     });
     found.extend(gone.map(|process| comparison.gone(process)));
     found
-}
-
-/// Whether a process took the document: that one, or the child that walked for it.
-fn took(document: &Document, process: &ProcessLine) -> bool {
-    let by = document.taken_by;
-    by != 0 && (process.pid == by || process.parent == by)
 }
 
 struct Comparison {
@@ -329,6 +323,7 @@ fn hidden_groups(before: &Document, now: &Document, seconds: f64) -> Vec<HiddenG
                 kind: kind.to_owned(),
                 name: name.to_owned(),
                 shmid,
+                ordinary: new.get(key).or_else(|| old.get(key)).is_some_and(|(_, group)| group.ordinary),
                 code: new.get(key).or_else(|| old.get(key)).is_some_and(|(_, group)| group.code),
                 count: Change::new(count(&old), count(&new), seconds),
                 processes: new.get(key).map_or_else(Vec::new, |(_, group)| {

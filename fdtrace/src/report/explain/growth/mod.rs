@@ -136,8 +136,10 @@ pub struct HiddenGrowth {
     /// The segment that they belong to.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub shmid: Option<u32>,
-    /// Programs and libraries that somebody runs.
+    /// Mapped as code.
     pub code: bool,
+    /// What every program has that runs.
+    pub ordinary: bool,
     /// How many.
     pub count: Change,
     /// Who holds most of them now.

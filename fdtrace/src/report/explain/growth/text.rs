@@ -7,7 +7,7 @@ use super::{
     Ceiling, Change, Growth, HiddenGrowth, Presence, ProcessGrowth,
 };
 use crate::report::Terminal;
-use crate::report::words::{change, counted, harmless, number, rate, seconds};
+use crate::report::words::{change, counted, harmless, number, rate, seconds, short};
 
 /// The most processes that are shown.
 const PROCESSES: usize = 7;
@@ -15,8 +15,6 @@ const PROCESSES: usize = 7;
 const GROUPS: usize = 3;
 /// The most names in a list.
 const NAMES: usize = 3;
-/// The longest name, in characters: of a path, the end tells most.
-const LONGEST: usize = 60;
 /// So few new handles in one look say nothing of a limit that is far away, nor of one that is reached in so many seconds.
 const FEW: i64 = 10;
 const DAY: f64 = 86_400.0;
@@ -142,7 +140,7 @@ fn grown_groups<'a>(growth: &'a Growth, processes: &[&ProcessGrowth]) -> Vec<&'a
             what == Some(group.name.as_str()) && group.processes.iter().all(|of| of.pid == process.pid)
         })
     };
-    let grown = growth.hidden_groups.iter().filter(|group| group.count.change > 0 && !group.code);
+    let grown = growth.hidden_groups.iter().filter(|group| group.count.change > 0 && !group.ordinary);
     let most = grown.clone().map(|group| group.count.change).max().unwrap_or(0);
     grown.filter(|group| group.count.change.saturating_mul(NOTHING) >= most && !told(group)).collect()
 }
@@ -308,17 +306,6 @@ fn of_its_limit(process: &ProcessLine) -> String {
 
 fn named(pid: u32, comm: &str) -> String {
     if comm.is_empty() { format!("process {pid}") } else { format!("{} ({pid})", harmless(comm)) }
-}
-
-/// A name of bounded length.
-fn short(name: &str) -> String {
-    let name = harmless(name);
-    let length = name.chars().count();
-    if length <= LONGEST {
-        return name;
-    }
-    let end: String = name.chars().skip(length - LONGEST + 3).collect();
-    format!("...{end}")
 }
 
 #[cfg(test)]
