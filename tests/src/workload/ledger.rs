@@ -127,6 +127,8 @@ pub(super) enum Holder {
     Running(Running),
     /// Processes that inherited descriptors, and ours.
     Shared(Vec<Running>, Vec<OwnedFd>),
+    /// A process that inherited mappings, and ours.
+    MappedShared(Running, Vec<Mapping>),
     /// Something else in the ledger holds it: a message in a socket's queue, a segment marked for removal.
     Another,
 }
@@ -136,7 +138,9 @@ impl Holder {
     fn leave(&self) {
         match self {
             Self::Mapping(mapping) | Self::MappedOpen(mapping, _) => mapping.unmap(),
-            Self::Mappings(mappings) => mappings.iter().for_each(Mapping::unmap),
+            Self::Mappings(mappings) | Self::MappedShared(_, mappings) => {
+                mappings.iter().for_each(Mapping::unmap);
+            }
             Self::Attachment(attachment) => attachment.detach(),
             Self::Descriptors(_) | Self::Segment(_) | Self::Running(_) | Self::Shared(..) | Self::Another => {
             }

@@ -8,6 +8,7 @@ mod children;
 mod holding;
 mod io_uring;
 mod ledger;
+mod mapped;
 mod namespaces;
 mod network;
 mod place;

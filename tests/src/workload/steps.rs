@@ -5,6 +5,7 @@ use super::{
     children::{Running, beside_child, execute, in_children, pause},
     holding,
     ledger::{By, Cause, Entry, Holder, Kind, Ledger, Mapping, Origin},
+    mapped,
     place::{FILE_LEN, Place},
     processes,
     shm::Segment,
@@ -52,7 +53,7 @@ const fn forking(name: &'static str, run: fn(&Place, u64, &mut Ledger) -> Result
 }
 
 /// Every step that there is.
-pub(super) static STEPS: [Action; 51] = [
+pub(super) static STEPS: [Action; 55] = [
     action("pairs", pairs),
     action("kept", kept),
     action("leaky", leaky),
@@ -80,6 +81,9 @@ pub(super) static STEPS: [Action; 51] = [
     action("mapped", mapped),
     action("mapped-open", holding::mapped_open),
     action("vmas", holding::vmas),
+    action("mapped-code", mapped::code),
+    action("mapped-memfd-code", mapped::memfd_code),
+    action("mapped-deleted-code", mapped::deleted_code),
     action("shared-anonymous", shared_anonymous),
     action("shm-attach", shm_attach),
     action("shm-huge", holding::shm_huge),
@@ -99,6 +103,7 @@ pub(super) static STEPS: [Action; 51] = [
     forking("last-holder-exits", last_holder_exits),
     forking("shm-both", processes::shm_both),
     forking("shared-children", processes::shared_children),
+    forking("mapped-shared", mapped::shared),
     forking("main-exited", processes::main_exited),
     forking("private-tables", processes::private_tables),
     forking("inherited", processes::inherited),

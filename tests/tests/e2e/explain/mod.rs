@@ -8,6 +8,7 @@ mod hung;
 mod moving;
 mod over_time;
 mod refusals;
+mod scenarios;
 mod traced;
 
 use anyhow::{Context as _, Result, ensure};
