@@ -8,6 +8,7 @@ mod corpus;
 mod ebpf;
 mod growth;
 mod kernels;
+mod libtest;
 mod lint;
 mod ordinary;
 mod programs;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: all tests, in the order in which they fail soonest.
 
 use crate::{
-    callsites, corpus, ebpf,
+    callsites, corpus, ebpf, libtest,
     programs::{self, Linkage, Suite},
     run, vm,
 };
@@ -32,7 +32,7 @@ pub(crate) struct Args {
 /// What came of a part.
 struct Verdict {
     name: &'static str,
-    passed: bool,
+    outcome: Result<()>,
     took: Duration,
 }
 
@@ -64,13 +64,13 @@ fn part(verdicts: &mut Vec<Verdict>, name: &'static str, run: impl FnOnce() -> R
     if let Err(error) = &outcome {
         println!("{name}: {error:#}");
     }
-    verdicts.push(Verdict { name, passed: outcome.is_ok(), took: began.elapsed() });
+    verdicts.push(Verdict { name, outcome, took: began.elapsed() });
 }
 
 /// The programs that read BTF and attach are tested by the parts that follow.
 fn unit_tests(filter: Option<&str>) -> Result<()> {
     let words = [&["test"], &programs::WORKSPACE[..], &["--lib", "--bins"]].concat();
-    run::succeed(programs::tested(&words)?.args(filter))
+    libtest::run(programs::tested(&words)?.args(filter))
 }
 
 /// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual
@@ -82,7 +82,7 @@ fn end_to_end_tests(install: bool, filter: Option<&str>) -> Result<()> {
     let callsites = callsites::build(install)?;
     let corpus = corpus::build(install)?;
     let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
-    run::succeed(
+    libtest::run(
         Command::new(e2e)
             .current_dir(run::checkout()?)
             .arg("--test-threads=1")
@@ -103,10 +103,13 @@ fn virtual_machines(install: bool, filter: Option<&str>) -> Result<()> {
 
 fn summary(verdicts: &[Verdict]) -> ExitCode {
     println!("\n==== summary");
-    for Verdict { name, passed, took } in verdicts {
-        println!("{name}: {}, {} s", if *passed { "ok" } else { "FAILED" }, took.as_secs());
+    for Verdict { name, outcome, took } in verdicts {
+        match outcome {
+            Ok(()) => println!("{name}: ok, {} s", took.as_secs()),
+            Err(error) => println!("{name}: FAILED, {} s: {error:#}", took.as_secs()),
+        }
     }
-    let passed = verdicts.iter().filter(|verdict| verdict.passed).count();
+    let passed = verdicts.iter().filter(|verdict| verdict.outcome.is_ok()).count();
     println!("parts: {passed} passed, {} failed", verdicts.len() - passed);
     if passed == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

@@ -7,14 +7,17 @@ use super::{
     kernels::Kernel,
     qemu::Ending,
 };
-use crate::{callsites, corpus};
+use crate::{
+    callsites, corpus,
+    libtest::{Counts, counts, failed_tests},
+};
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    fs, mem,
+    fs,
     path::{Path, PathBuf},
     sync::Mutex,
     thread,
@@ -249,38 +252,6 @@ fn passed(report: &BootReport, expected: usize) -> bool {
         && !failed_before_restart
 }
 
-/// What libtest says at its end.
-#[derive(Debug, Default, PartialEq)]
-struct Counts {
-    passed: u32,
-    failed: u32,
-    ignored: u32,
-}
-
-/// Reads `test result: ok. 5 passed; 0 failed; 1 ignored; ...`.
-fn counts(output: &str) -> Option<Counts> {
-    let summary = output.lines().rev().find_map(|line| line.strip_prefix("test result: "))?;
-    let count = |word: &str| {
-        let before = summary.split(&format!(" {word}")).next()?;
-        before.rsplit(' ').next()?.parse().ok()
-    };
-    Some(Counts { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
-}
-
-/// The names of the tests that failed, of an output that may have no summary. Between the name of a test and its verdict is
-/// what it has printed.
-fn failed_tests(output: &str) -> Vec<&str> {
-    let (mut failed, mut running) = (Vec::new(), "");
-    for line in output.lines().filter(|line| !line.starts_with("test result:")) {
-        running =
-            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")).map_or(running, |it| it.0);
-        if line.ends_with("FAILED") && !running.is_empty() {
-            failed.push(mem::take(&mut running));
-        }
-    }
-    failed
-}
-
 /// The tests that failed, by kernel and backend; nothing where none did.
 fn failures(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
@@ -383,13 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn the_summary_of_libtest_is_read() {
-        assert_eq!(counts(GOOD), Some(Counts { passed: 1, failed: 0, ignored: 1 }));
-        assert_eq!(counts(BAD), Some(Counts { passed: 0, failed: 1, ignored: 0 }));
-        assert_eq!(counts("killed before the summary"), None);
-    }
-
-    #[test]
     fn only_a_complete_run_passes() {
         let good = || report(vec![ran("kprobe", 0, GOOD)]);
         assert!(passed(&good(), 1));
@@ -407,13 +371,6 @@ mod tests {
         assert_eq!(cell(&report, "kprobe"), "1 ok, 0 failed, 1 ignored, 1 before a restart");
         let outcome = Outcome { kernel: "6.1".into(), report };
         assert_eq!(failures(&[outcome]), "6.1, kprobe, before a restart: a failed\n");
-    }
-
-    #[test]
-    fn failures_are_named_whatever_the_tests_print() {
-        let output = "test a ... \n2 of 3\nError: x\nFAILED\ntest b ... \nFAILED\ntest c ... ok\ntest d ... FAILED\n\n\
-                      failures:\n    a\n\ntest result: FAILED. 1 passed; 3 failed; 0 ignored\n";
-        assert_eq!(failed_tests(output), ["a", "b", "d"]);
     }
 
     #[test]
