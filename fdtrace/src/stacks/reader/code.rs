@@ -10,7 +10,7 @@ use super::{
     demangle::demangled,
     object::Object,
     request::Name,
-    symbols::Symbols,
+    symbols::{Symbol, Symbols},
 };
 
 /// The longest name or path; more tells nothing.
@@ -49,10 +49,10 @@ impl Code {
     /// The functions at an address, innermost first; none where it has no name.
     pub(super) fn names(&self, address: u64) -> Vec<Name> {
         let mut names = self.lines.as_ref().and_then(|lines| by_lines(lines, address)).unwrap_or_default();
-        // Debug information may know the line and not the function.
+        let symbol = self.symbols.find(&self.object, address);
         if let Some(last) = names.last_mut() {
-            last.function = last.function.take().or_else(|| self.symbol(address));
-        } else if let Some(function) = self.symbol(address) {
+            last.function = best(last.function.take(), symbol);
+        } else if let Some(function) = best(None, symbol) {
             let location = self.lines.as_ref().and_then(|lines| lines.find_location(address).ok()?);
             names.push(named(Some(function), location.as_ref(), false));
         }
@@ -63,9 +63,14 @@ impl Code {
     pub(super) fn forget_pages(&self) {
         self.object.bytes.forget_pages();
     }
+}
 
-    fn symbol(&self, address: u64) -> Option<String> {
-        self.symbols.name(&self.object, address).map(|name| clipped(demangled(&name)))
+/// Debug information may know the line and not the function, and knows what programs call by the library's own names for it
+/// (`__GI_pipe2` for `pipe2`): who has it at hand must not see another function than who has not.
+fn best(by_lines: Option<String>, symbol: Option<Symbol>) -> Option<String> {
+    match symbol {
+        Some(symbol) if symbol.is_exported || by_lines.is_none() => Some(clipped(demangled(&symbol.name))),
+        _ => by_lines,
     }
 }
 

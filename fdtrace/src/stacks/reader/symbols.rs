@@ -37,6 +37,14 @@ struct Function {
     is_exported: bool,
 }
 
+/// What a table says of an address.
+pub(super) struct Symbol {
+    /// Mangled as it is.
+    pub(super) name: String,
+    /// Other files may use it.
+    pub(super) is_exported: bool,
+}
+
 impl Symbols {
     /// Reads the tables; what has more symbols than any program is left out.
     pub(super) fn of(object: &Object) -> Self {
@@ -45,9 +53,9 @@ impl Symbols {
         }
     }
 
-    /// The name of the function at an address, mangled as it is.
-    pub(super) fn name(&self, object: &Object, address: u64) -> Option<String> {
-        self.tables.iter().find_map(|table| table.name(object, address))
+    /// The function at an address.
+    pub(super) fn find(&self, object: &Object, address: u64) -> Option<Symbol> {
+        self.tables.iter().find_map(|table| table.find(object, address))
     }
 }
 
@@ -61,14 +69,14 @@ impl Table {
         Some(Self { functions: functions?, names: table.names, is_dynamic: table.is_dynamic })
     }
 
-    fn name(&self, object: &Object, address: u64) -> Option<String> {
+    fn find(&self, object: &Object, address: u64) -> Option<Symbol> {
         let end = self.functions.partition_point(|function| function.address <= address);
         let mut before = self.functions[..end].iter().rev().take(LOOK_BACK);
         let found = before.find(|function| self.covers(object, function, address))?;
         let aliases = before.take_while(|other| (other.address, other.size) == (found.address, found.size));
         let known_best = std::iter::once(found).chain(aliases).min_by_key(|function| self.rank(function))?;
-        let name = self.name_of(known_best);
-        (!name.is_empty()).then(|| String::from_utf8_lossy(name).into_owned())
+        let name = String::from_utf8_lossy(self.name_of(known_best)).into_owned();
+        (!name.is_empty()).then_some(Symbol { name, is_exported: known_best.is_exported })
     }
 
     fn name_of(&self, function: &Function) -> &[u8] {

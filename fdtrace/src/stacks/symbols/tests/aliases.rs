@@ -15,7 +15,7 @@ const SOURCE: &str = "__attribute__((noinline)) static int __libc_fetch(int a) {
 #[test]
 fn the_name_that_programs_call_whatever_tables_are_left() {
     let folder = Folder::new("aliases");
-    let Some(program) = folder.program("program", SOURCE, &["-O1", "-rdynamic"]) else { return };
+    let Some(program) = folder.program("program", SOURCE, &["-g", "-O1", "-rdynamic"]) else { return };
     let place = offset(&program, "__libc_fetch");
     let named = || names().frames(&module(&program), place)[0].symbol.clone();
     assert_eq!(named().as_deref(), Some("fetch64"));
