@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Explained, Explanation, Scratch, Workload, explain_command, explain_text, say, turn,
+    BlockedReads, Explained, Explanation, Scratch, Workload, explain_command, explain_text, say, turn,
 };
 use std::fs;
 
@@ -29,6 +29,22 @@ fn a_saved_document_is_a_point_to_start_from() -> Result<()> {
     // The same as a document.
     let explained = Explained::by(&mut explain_command(["--json", "--diff", &old])?)?;
     serde_json::from_str::<serde_json::Value>(explained.good()?)?;
+    Ok(())
+}
+
+/// Handles that no walk finds: the kernel counts them, and that is said.
+#[test]
+fn what_nobody_holds_grows_too() -> Result<()> {
+    let _turn = turn();
+    let scratch = Scratch::new()?;
+    let path = scratch.path().join("old.json");
+    fs::write(&path, Explained::by(&mut explain_command(["--json"])?)?.good()?)?;
+    let _blocked = BlockedReads::new(500)?;
+    let text = explain_text(["--diff", &path.display().to_string()])?;
+    // Their other ends are in our table, and those are named as well.
+    ensure!(text.contains("  not found: "), "it is not said what the kernel counts:\n{text}");
+    ensure!(!text.contains("Nothing grew"), "{text}");
+    ensure!(text.contains(&format!("({})", std::process::id())), "{text}");
     Ok(())
 }
 

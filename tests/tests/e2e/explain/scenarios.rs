@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::unseen_holders,
-    harness::{Workload, explain_text, kernel_release, possible, say, turn},
+    harness::{BlockedReads, Workload, explain_text, kernel_release, possible, say, turn},
 };
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
@@ -146,6 +146,22 @@ fn the_incident() -> Result<()> {
     let words =
         ["6,000 of", "are attaches of 20 segments", "20 processes called workload", "shmat without shmdt"];
     Scenario { workers: 20, steps: &steps, words: &words, without: &["dup and fork", "stands out"] }.check()
+}
+
+/// Handles that no walk finds come first when they are most, with their number.
+#[test]
+fn what_nobody_holds() -> Result<()> {
+    let _turn = turn();
+    let number = |text: &str| {
+        let (count, _) = text.split_once(" handles were not found").with_context(|| text.to_owned())?;
+        let digits = count.rsplit(' ').next().unwrap_or_default().replace(',', "");
+        digits.parse::<u64>().with_context(|| text.to_owned())
+    };
+    let _blocked = BlockedReads::new(1000)?;
+    let text = explain_text([])?;
+    let last = sentence(&text);
+    ensure!(number(&last)? >= 900, "{last}\n\n{text}");
+    Ok(())
 }
 
 /// Two leaks in one machine: both are told of, the larger one first.

@@ -38,6 +38,9 @@ pub fn compare(before: &Document, now: &Document, first: Option<&Document>) -> G
         handles: change(before.handles.total, now.handles.total),
         hidden: change(before.handles.hidden, now.handles.hidden),
         descriptors: change(before.lsof_view.descriptors, now.lsof_view.descriptors),
+        file_nr: both(before, now, |document| document.file_nr.as_ref().map(|file_nr| file_nr.allocated))
+            .map(|(before, now)| change(before, now)),
+        not_found: both(before, now, not_found).map(|(before, now)| change(before, now)),
         by_holder: by_holder(before, now, seconds),
         system: system(before, now, seconds),
         processes: in_order(processes),
@@ -96,6 +99,16 @@ impl Ceiling {
         }
         self.seconds_left.unwrap_or(f64::INFINITY)
     }
+}
+
+/// What both documents say.
+fn both(before: &Document, now: &Document, number: impl Fn(&Document) -> Option<u64>) -> Option<(u64, u64)> {
+    number(before).zip(number(now))
+}
+
+/// Less than nothing is what went meanwhile.
+fn not_found(document: &Document) -> Option<u64> {
+    Some(u64::try_from(document.residual.min?).unwrap_or(0))
 }
 
 /// By the time since the machine was started, which nobody sets.
@@ -350,7 +363,7 @@ fn sums(groups: &[Hidden]) -> HashMap<Alike<'_>, (u64, &Hidden)> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::super::document::{FileNr, Handles, Limit, SharerLine},
+        super::super::document::{FileNr, Handles, Limit, Residual, SharerLine},
         *,
     };
 
@@ -502,5 +515,19 @@ mod tests {
         assert_eq!(changes, [("a", 5), ("b", -2)]);
         assert_eq!(growth.by_holder["mapping"].change, 100);
         assert_eq!(growth.system.and_then(|system| system.seconds_left), Some(80.0));
+        assert_eq!(growth.file_nr.map(|file_nr| file_nr.change), Some(100));
+        assert_eq!(growth.not_found, None, "neither document has it");
+    }
+
+    #[test]
+    fn what_the_kernel_keeps_for_itself() {
+        let at = |seconds, count| Document {
+            residual: Residual { min: Some(count), max: Some(count + 5), ..Residual::default() },
+            ..document(seconds, Vec::new())
+        };
+        let change =
+            |before, now| compare(&at(0, before), &at(10, now), None).not_found.map(|change| change.change);
+        assert_eq!(change(50, 250), Some(200));
+        assert_eq!(change(-3, 4), Some(4));
     }
 }

@@ -27,6 +27,10 @@ pub struct Growth {
     pub hidden: Change,
     /// What lsof would list.
     pub descriptors: Change,
+    /// What the kernel counts; null where one of the documents does not say it.
+    pub file_nr: Option<Change>,
+    /// What of it was found at nobody, at least; null where one of the documents cannot tell.
+    pub not_found: Option<Change>,
     /// By holder, each handle once; only what changed.
     pub by_holder: BTreeMap<String, Change>,
     /// The kernel's count against `fs.file-max`; null where there is no such limit, or no count.

@@ -34,6 +34,7 @@ pub fn write(out: &mut impl Write, document: &Document, growth: &Growth) -> io::
         writeln!(out, "  note: {}", harmless(remark))?;
     }
     write_holders(out, growth)?;
+    write_not_found(out, document, growth)?;
     let processes = grown(growth);
     let groups = grown_groups(growth, &processes);
     if !(processes.is_empty() && groups.is_empty()) {
@@ -117,6 +118,27 @@ fn write_holders(out: &mut impl Write, growth: &Growth) -> io::Result<()> {
         .map(|(holder, count)| format!("{} {}", harmless(holder), change(count.change)))
         .collect();
     writeln!(out, "  by holder: {}", words.join(", "))
+}
+
+/// What grew where nobody was seen to hold it, if that is more than what comes and goes.
+fn unseen(growth: &Growth) -> Option<Change> {
+    growth.not_found.filter(|change| change.change >= FEW)
+}
+
+fn write_not_found(out: &mut impl Write, document: &Document, growth: &Growth) -> io::Result<()> {
+    let Some(unseen) = unseen(growth) else { return Ok(()) };
+    let file_nr = growth.file_nr.unwrap_or_default();
+    writeln!(
+        out,
+        "  not found: {} ({}); file-nr {} ({}, {})",
+        number(unseen.now),
+        change(unseen.change),
+        number(file_nr.now),
+        change(file_nr.change),
+        pace(file_nr.per_second)
+    )?;
+    let reasons = document.residual.reasons.iter().take(NAMES);
+    reasons.into_iter().try_for_each(|reason| writeln!(out, "    maybe {}", harmless(reason)))
 }
 
 /// Processes that grew, or that are near a limit; not those whose growth is nothing beside that of another.
@@ -268,6 +290,15 @@ fn sentence(document: &Document, growth: &Growth, grown: &[&ProcessGrowth]) -> S
         );
     }
     let most = grown.iter().max_by_key(|process| (shown(process).change, std::cmp::Reverse(process.pid)));
+    let by_most = most.map_or(0, |process| shown(process).change);
+    if let Some(unseen) = unseen(growth).filter(|unseen| unseen.change > by_most) {
+        return format!(
+            "The kernel counts {} handles more ({}) that no process was seen to hold; what is said beside \"maybe\" is where \
+             to look.",
+            number(unseen.change.unsigned_abs()),
+            pace(unseen.per_second)
+        );
+    }
     if let Some(process) = most.filter(|process| shown(process).change > 0) {
         return format!(
             "{} grew most; `fdtrace explain --pid {}` shows what it holds, `fdtrace live --pid {}` where it allocates it.",
@@ -410,6 +441,25 @@ java (88) reaches its limit in 22s at this rate (EMFILE); `fdtrace live --pid 88
     #[test]
     fn slow_leaks_have_a_pace_too() {
         assert_eq!([400.0, 0.5, 0.05, 0.001].map(pace), ["400/s", "0.5/s", "3.0/min", "3.6/h"]);
+    }
+
+    #[test]
+    fn what_grows_in_the_kernel_alone() {
+        let grown = |by: u64| Growth {
+            seconds: 10.0,
+            file_nr: Some(change(1000, 1000 + by)),
+            not_found: Some(change(50, 50 + by)),
+            ..Growth::default()
+        };
+        let text = screen(&grown(2000), Vec::new());
+        assert!(text.contains("\n  not found: 2,050 (+2,000); file-nr 3,000 (+2,000, 200/s)\n"), "{text}");
+        let end = "The kernel counts 2,000 handles more (200/s) that no process was seen to hold; what is said beside \
+                   \"maybe\" is where to look.\n";
+        assert!(text.ends_with(end), "{text}");
+        assert!(screen(&grown(3), Vec::new()).ends_with("\nNothing grew.\n"));
+        // A process that grew by more is named first.
+        let text = screen(&Growth { processes: vec![leak()], ..grown(100) }, Vec::new());
+        assert!(text.contains("\njava (88) reaches its limit"), "{text}");
     }
 
     #[test]
