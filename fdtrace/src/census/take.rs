@@ -14,7 +14,10 @@ use super::{
     memory::{half, word},
     queues, rings, segments, stand_in, trees, unseen,
 };
-use crate::kernel::{CensusPrograms, Error, FileNr, HandleCounter};
+use crate::{
+    kernel::{CensusPrograms, Error, FileNr, HandleCounter},
+    process,
+};
 
 /// Takes a census of the whole system: by the kernel's iterators, or from `/proc` where they cannot be had.
 ///
@@ -23,12 +26,12 @@ use crate::kernel::{CensusPrograms, Error, FileNr, HandleCounter};
 /// # Errors
 /// When there is nothing to read at all.
 pub fn take(deadline: Duration) -> io::Result<Census> {
-    let begun = Instant::now();
+    let (begun, uptime) = (Instant::now(), process::around::uptime_ns());
     let mut census = match CensusPrograms::load() {
         Ok(programs) => by_iterators(&programs, deadline)?,
         Err(error) => by_proc(&error)?,
     };
-    unseen::find(&mut census);
+    unseen::find(&mut census, uptime);
     census.took = begun.elapsed();
     Ok(census)
 }

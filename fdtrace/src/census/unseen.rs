@@ -1,9 +1,9 @@
 //! Processes that `/proc` shows to have descriptors, and of which the census has none.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use super::Census;
-use crate::process::{self, Descriptors};
+use crate::process::{self, Descriptors, Standing};
 
 /// A process that could not be looked into.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,23 +19,35 @@ pub struct Unreadable {
 /// `PF_KTHREAD` (include/linux/sched.h)
 pub const PF_KTHREAD: u32 = 0x0020_0000;
 
-/// Finds them. A process that has come since the walk is none of them.
-pub(super) fn find(census: &mut Census) {
+/// `/proc` has the starts of processes in hundredths of a second.
+const TICK: u64 = 10_000_000;
+
+/// Finds them, of those that were there when the walk began, that many ns after the machine was started.
+pub(super) fn find(census: &mut Census, begun: u64) {
     let owners: HashSet<u64> = census.tables.iter().map(|table| table.address).collect();
+    let spaces: HashSet<u64> = census.spaces.iter().map(|space| space.address).collect();
     let walked: HashSet<u32> = census
         .tasks
         .iter()
-        .filter(|task| task.flags & PF_KTHREAD != 0 || owners.contains(&task.files))
+        // What shows its memory can be looked into, and may have had no descriptor at that moment.
+        .filter(|task| {
+            task.flags & PF_KTHREAD != 0 || owners.contains(&task.files) || spaces.contains(&task.mm)
+        })
         .map(|task| task.tgid)
         .chain(census.tables.iter().map(|table| table.tgid))
         .collect();
-    let known: HashSet<u32> = census.tasks.iter().map(|task| task.tgid).collect();
-    let latest = census.tasks.iter().map(|task| task.started).max().unwrap_or(0);
+    let known: HashMap<u32, u64> = census.tasks.iter().map(|task| (task.tgid, task.started)).collect();
     let others: Vec<u32> = process::all().filter(|pid| !walked.contains(pid)).collect();
     for pid in others {
+        let was_there = |started: u64| match known.get(&pid) {
+            Some(0) | None => started.saturating_add(TICK) < begun,
+            Some(task) => started.abs_diff(*task) <= TICK,
+        };
         let descriptors = Descriptors::of(pid).map(|found| found.used);
-        let is_new = !known.contains(&pid) && process::started(pid).is_none_or(|started| started >= latest);
-        if is_new || descriptors == Some(0) || !process::exists(pid) {
+        if descriptors == Some(0)
+            || !process::started(pid).is_some_and(was_there)
+            || Standing::of(pid) != Standing::Running
+        {
             continue;
         }
         let comm = process::identity(pid).comm;
@@ -51,17 +63,22 @@ mod tests {
     use super::*;
     use crate::census::{Owner, fixture::task};
 
-    /// Whether this process is said to be unreadable, in a census of these tasks and tables.
-    fn is_unseen(tasks: Vec<Task>, tables: Vec<Owner>) -> bool {
+    /// Whether this process is said to be unreadable, in a census of these tasks and tables that began then.
+    fn is_unseen_since(begun: u64, tasks: Vec<Task>, tables: Vec<Owner>) -> bool {
         let mut census = Census { tasks, tables, ..Census::default() };
-        find(&mut census);
+        find(&mut census, begun);
         let found = census.unreadable.iter().find(|process| process.pid == std::process::id());
         assert!(found.is_none_or(|process| process.descriptors > Some(2) && !process.comm.is_empty()));
         found.is_some()
     }
 
+    fn is_unseen(tasks: Vec<Task>, tables: Vec<Owner>) -> bool {
+        is_unseen_since(u64::MAX, tasks, tables)
+    }
+
     fn own() -> Task {
-        task(std::process::id(), "own")
+        let started = process::started(std::process::id()).expect("it is there");
+        Task { started, ..task(std::process::id(), "own") }
     }
 
     fn table(address: u64, tgid: u32) -> Owner {
@@ -71,8 +88,8 @@ mod tests {
     #[test]
     fn a_process_with_descriptors_that_the_walk_did_not_show() {
         assert!(is_unseen(vec![own()], vec![table(9, 1)]));
-        // One that the walk did not know at all, and that is older than others.
-        assert!(is_unseen(vec![Task { started: u64::MAX, ..task(u32::MAX, "new") }], Vec::new()));
+        // One that the walk did not know at all, and that was there before it.
+        assert!(is_unseen(Vec::new(), Vec::new()));
     }
 
     #[test]
@@ -80,6 +97,8 @@ mod tests {
         assert!(!is_unseen(vec![own()], vec![table(9, std::process::id())]));
         assert!(!is_unseen(vec![own()], vec![table(own().files, 1)]), "it shares the table of another");
         assert!(!is_unseen(vec![Task { flags: PF_KTHREAD, ..own() }], Vec::new()));
-        assert!(!is_unseen(Vec::new(), Vec::new()), "it has come since");
+        assert!(!is_unseen_since(own().started, Vec::new(), Vec::new()), "it has come since");
+        let before = Task { started: own().started - 5 * TICK, ..own() };
+        assert!(!is_unseen(vec![before], Vec::new()), "the id was another process's");
     }
 }

@@ -14,7 +14,7 @@ use crate::{
     collect::monotonic_ns,
     explain::{self, Around, Focus, Holder, Paths, SocketState},
     kinds::Kind,
-    process::{self, around},
+    process::{self, Standing, around},
     report::{
         explain::{
             self as report, Document,
@@ -98,9 +98,7 @@ const GROUPS_ON_SCREEN: usize = 100;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     for pid in &arguments.pids {
-        if !process::exists(*pid) {
-            return Err(Failure::Failed(anyhow::anyhow!("there is no process {pid}")));
-        }
+        refuse(Standing::of(*pid).refusal(*pid))?;
     }
     if let Some(interval) = arguments.watch {
         return watch(arguments, interval);
@@ -181,10 +179,27 @@ fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
     out.flush()
 }
 
+/// Fails where there is a reason to.
+fn refuse(reason: Option<String>) -> Result<(), Failure> {
+    reason.map_or(Ok(()), |reason| Err(Failure::Failed(anyhow::anyhow!(harmless(&reason)))))
+}
+
+/// Why nothing can be said of a process, after a census in which it is not.
+fn out_of_sight(census: &Census, pid: u32) -> Option<String> {
+    let unreadable = census.unreadable.iter().find(|process| process.pid == pid);
+    let Some(unreadable) = unreadable else { return Standing::of(pid).refusal(pid) };
+    let has =
+        unreadable.descriptors.map_or_else(String::new, |count| format!(": it has {count} descriptors"));
+    Some(format!("{} ({pid}) cannot be looked into from here{has}", unreadable.comm))
+}
+
 /// Takes a census, and makes a document of it.
 fn look(arguments: &Arguments) -> Result<Document, Failure> {
     let census = census::take(arguments.deadline)?;
     let moment = monotonic_ns();
+    if arguments.watch.is_none() {
+        arguments.pids.iter().try_for_each(|pid| refuse(out_of_sight(&census, *pid)))?;
+    }
     // Read after the census, so that what was allocated just before it is in it.
     let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
     let focus = arguments.focus();

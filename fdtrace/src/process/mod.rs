@@ -5,9 +5,11 @@ pub mod around;
 pub mod fuzz;
 mod maps;
 pub(crate) mod procfs;
+mod standing;
 pub(crate) mod usage;
 
 pub use maps::{Mapping, mappings, vdso};
+pub use standing::Standing;
 
 use std::{
     ffi::OsStr,

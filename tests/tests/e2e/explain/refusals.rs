@@ -34,6 +34,42 @@ fn a_process_that_is_gone() -> Result<()> {
     Ok(())
 }
 
+/// What has an id and holds nothing of its own: what it is instead is said.
+#[test]
+fn ids_that_are_no_processes() -> Result<()> {
+    let _turn = turn();
+    let own = std::process::id().to_string();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (end, wait) = std::sync::mpsc::channel::<()>();
+    let thread = std::thread::spawn(move || {
+        // Both ends live as long as the test.
+        let _ = sender.send(rustix::thread::gettid().as_raw_nonzero());
+        let _ = wait.recv();
+    });
+    let finished = run(&["--pid", &receiver.recv()?.to_string()])?;
+    refuses(&finished, 1, "is a thread of")?;
+    ensure!(finished.stderr.contains(&format!("--pid {own}")), "{}", finished.stderr);
+    drop(end);
+    ensure!(thread.join().is_ok(), "the thread panicked");
+
+    let mut child =
+        Command::new("/proc/self/exe").arg("--list").stdout(std::process::Stdio::null()).spawn()?;
+    let state = format!("/proc/{}/stat", child.id());
+    while !fs::read_to_string(&state)?.contains(") Z ") {
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    let finished = run(&["--json", "--pid", &child.id().to_string()])?;
+    child.wait()?;
+    refuses(&finished, 1, "has ended")?;
+    ensure!(finished.stderr.contains(&format!("({own})")), "not whose child it is: {}", finished.stderr);
+
+    // Its number is 2 where there are threads of the kernel to be seen.
+    if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
+        refuses(&run(&["--pid", "2"])?, 1, "is a thread of the kernel")?;
+    }
+    Ok(())
+}
+
 #[test]
 fn words_that_do_not_exist() -> Result<()> {
     let _turn = turn();
