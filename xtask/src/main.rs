@@ -8,6 +8,7 @@ mod corpus;
 mod ebpf;
 mod growth;
 mod kernels;
+mod known_leaks;
 mod libtest;
 mod lint;
 mod ordinary;
@@ -50,6 +51,9 @@ enum Verb {
     /// Runs programs that nobody here wrote under `fdtrace check`, which has to be silent about them (root)
     Ordinary(ordinary::Args),
 
+    /// Runs versions of published software that are known to leak, and those that were mended, under `fdtrace check` (root)
+    KnownLeaks(known_leaks::Args),
+
     /// Does what docs/ci.md tells people to do, with small projects (root)
     Recipes(recipes::Args),
 
@@ -90,6 +94,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
 
         Some(Verb::Ordinary(args)) => ordinary::run(&args),
 
+        Some(Verb::KnownLeaks(args)) => known_leaks::run(&args),
         Some(Verb::Recipes(args)) => recipes::run(&args),
 
         Some(Verb::Kernels(args)) => kernels::run(&args),

@@ -18,6 +18,7 @@ use anyhow::{Context as _, Result, bail};
 use document::Row;
 use outcome::Outcome;
 pub(crate) use place::forget_cargo;
+pub(crate) use report::Report;
 use std::{
     collections::BTreeSet,
     fs,

@@ -5,9 +5,9 @@ use fdtrace_tests::corpus::{Class, Verdict};
 use serde::Deserialize;
 
 #[derive(Clone, Debug, Deserialize)]
-pub(super) struct Report {
+pub(crate) struct Report {
     schema: String,
-    pub(super) verdict: Verdict,
+    pub(crate) verdict: Verdict,
     pub(super) doubts: Vec<String>,
     command: Command,
     pub(super) programs: u64,
@@ -55,7 +55,7 @@ struct Image {
 }
 
 impl Report {
-    pub(super) fn parse(text: &str) -> Result<Self> {
+    pub(crate) fn parse(text: &str) -> Result<Self> {
         let report: Self = serde_json::from_str(text)?;
         ensure!(report.schema == "fdtrace.check/1", "schema {:?}", report.schema);
         Ok(report)
@@ -71,8 +71,13 @@ impl Report {
     }
 
     /// Of each call site that leaks: the program, how many calls, and the chain.
-    pub(super) fn leaks(&self) -> Vec<String> {
+    pub(crate) fn leaks(&self) -> Vec<String> {
         self.of(Class::Leak).map(Site::say).collect()
+    }
+
+    /// Calls that are kept, at all call sites that leak: an interpreter may make several of one line of a script.
+    pub(crate) fn leaked(&self) -> u64 {
+        self.of(Class::Leak).map(|site| site.leaked).sum()
     }
 
     /// Call sites that kept more than a site may and are no leak for another reason.
