@@ -150,12 +150,13 @@ const SAME_EVERYWHERE: [&str; 23] = [
 ];
 
 /// What is tested in other tests as well, in other company: emulated machines are slow.
-const TWICE: [&str; 9] = [
+const TWICE: [&str; 10] = [
     "::each::",
     "check::containers::one_in_another",
     "check::containers::verdicts_are_the_same",
     "explain::counts::all_together_in_namespaces",
     "explain::moving",
+    "explain::scenarios",
     "leaving::sigterm",
     "older::a_record",
     "recording::limits",
