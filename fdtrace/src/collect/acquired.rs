@@ -63,9 +63,26 @@ impl Acquisitions {
     /// What was closed, by the kernel's table of descriptors; all that waited in the ring before must have been noted.
     pub(super) fn closed(&mut self, now: u64) -> Vec<Event> {
         // What cannot be read now is read the next time.
-        let closed = self.table.closed().unwrap_or_default();
+        let mut closed = self.table.closed().unwrap_or_default();
+        closed.retain(|closed| closed.time + GRACE_NS < now);
+        self.end(&closed, now)
+    }
+
+    /// The same, of those too that were acquired a moment ago: what is not there twice, a pause apart, has not been on its
+    /// way into the table.
+    pub(super) fn closed_by_now(&mut self, now: u64, pause: impl FnOnce()) -> Vec<Event> {
+        let mut closed = self.table.closed().unwrap_or_default();
+        if closed.iter().any(|closed| closed.time + GRACE_NS >= now) {
+            pause();
+            let again = self.table.closed().unwrap_or_default();
+            closed.retain(|closed| again.contains(closed));
+        }
+        self.end(&closed, now)
+    }
+
+    fn end(&mut self, closed: &[Closed], now: u64) -> Vec<Event> {
         let mut events = Vec::new();
-        for closed in closed.into_iter().filter(|closed| closed.time + GRACE_NS < now) {
+        for closed in closed.iter().copied() {
             if self.open.close(closed, now, &mut events) {
                 self.table.forget(closed);
             }

@@ -56,6 +56,7 @@ pub(super) enum Request {
     /// The age from which handles count as aged, in ns.
     Look(u64, oneshot::Sender<Look>),
     Sweep,
+    CatchUp(oneshot::Sender<()>),
     Settle(oneshot::Sender<()>),
     Conclude(oneshot::Sender<()>),
     Prepare(PathBuf, oneshot::Sender<()>),
@@ -118,6 +119,14 @@ impl Collector {
     /// When the collector is gone.
     pub async fn prepare(&self, program: PathBuf) -> io::Result<()> {
         self.ask(|reply| Request::Prepare(program, reply)).await
+    }
+
+    /// Takes in all that has happened before this is asked: when it is answered, it has gone into the stream.
+    ///
+    /// # Errors
+    /// When the collector is gone.
+    pub async fn catch_up(&self) -> io::Result<()> {
+        self.ask(Request::CatchUp).await
     }
 
     /// Waits for call chains that are being completed, for a while.

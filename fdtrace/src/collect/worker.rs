@@ -39,6 +39,9 @@ const PATIENCE: Duration = Duration::from_millis(100);
 /// The same while a census is under way that somebody waits for.
 const HASTE: Duration = Duration::from_millis(5);
 
+/// Until a record is looked for again that is being written.
+const BLINK: Duration = Duration::from_millis(1);
+
 /// The longest that the end of a trace waits for chains: the tables of a large program are read in less.
 const SETTLING: Duration = Duration::from_secs(3);
 
@@ -159,6 +162,10 @@ impl Worker {
         match request {
             Request::Look(min_age_ns, reply) => drop(reply.send(self.look(min_age_ns))),
             Request::Sweep => self.sweep(),
+            Request::CatchUp(reply) => {
+                self.catch_up();
+                let _ = reply.send(());
+            }
             Request::Settle(reply) => {
                 self.settle();
                 let _ = reply.send(());
@@ -199,6 +206,23 @@ impl Worker {
         let vitals = self.vitals();
         self.feed(vec![Event::Look(Box::new(vitals))]);
         Look { snapshot: Snapshot::of(&self.fold, vitals.time, min_age_ns), costs: self.tracer.costs() }
+    }
+
+    /// Reads the ring up to where it is written now, heals what was lost, and finds which acquired descriptors are closed.
+    fn catch_up(&mut self) {
+        let until = self.tracer.written();
+        let deadline = Instant::now() + SETTLING;
+        self.drain();
+        while !self.tracer.has_read(until) && Instant::now() < deadline {
+            self.tracer.wait(BLINK, None);
+            self.drain();
+        }
+        self.next_check = Instant::now();
+        self.check_losses();
+        if !self.acquisitions.is_empty() {
+            let closed = self.acquisitions.closed_by_now(monotonic_ns(), || std::thread::sleep(BLINK));
+            self.feed(closed);
+        }
     }
 
     /// Waits until no chain is under way that somebody completes.

@@ -15,6 +15,7 @@ mod kallsyms;
 mod look;
 mod pid_namespace;
 mod preemption;
+mod progress;
 mod rules;
 mod tracefs;
 mod tracer;

@@ -28,6 +28,7 @@ use super::{
     error::{Error, Result, system},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     look::{Census, Looker, PhantomFinder, Sweeper, TableReader},
+    progress::Progress,
     rules::RuleBook,
 };
 
@@ -74,6 +75,7 @@ pub struct ProgramCost {
 pub struct Tracer {
     ebpf: Ebpf,
     ring: RingBuf<MapData>,
+    progress: Progress,
     handles: HashMap<MapData, u64, Plain<Entry>>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     /// How the backend was attached.
@@ -132,8 +134,10 @@ impl Tracer {
         }
         // The committed object has no messages.
         let logger = settings.object.as_ref().and_then(|_| EbpfLogger::init(&mut ebpf).ok());
+        let ring = RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?;
         Ok(Ok(Self {
-            ring: RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?,
+            progress: Progress::of(&ring).map_err(system("mapping the ring's positions"))?,
+            ring,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
             handles: HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?,
             ebpf,
@@ -250,6 +254,18 @@ impl Tracer {
         let timeout = libc::c_int::try_from(timeout.as_millis()).unwrap_or(libc::c_int::MAX);
         // SAFETY: two valid structures, of which the kernel skips one without a descriptor; an interrupted wait is a short wait.
         unsafe { libc::poll(polls.as_mut_ptr(), 2, timeout) };
+    }
+
+    /// How far the ring is written. Whatever had happened before this was asked is read when [`Self::has_read`] says so.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.progress.written()
+    }
+
+    /// Whether all has been read up to there: a record that another CPU still writes holds up those behind it.
+    #[must_use]
+    pub fn has_read(&self, position: u64) -> bool {
+        self.progress.read() >= position
     }
 
     /// Hands every record that waits in the ring to `take`, at most `most` of them; says how many there were.
