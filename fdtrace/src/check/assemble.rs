@@ -43,12 +43,13 @@ impl Findings {
             also: also::noticed(judge, &places, &judged, start_ns, rule.close_wait_ms, &name),
             tables: Vec::new(),
             images: judge.programs(),
+            scopes: Vec::new(),
             steered: Steered::default(),
         }
     }
 }
 
-fn id(place: Place, call: &Call) -> String {
+pub(super) fn id(place: Place, call: &Call) -> String {
     match place {
         Place::Site(id) => format!("{id:016x}"),
         Place::Stack(stack) => format!("{:016x}", view::site_id(None, call) ^ stack),
@@ -103,7 +104,7 @@ fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
 }
 
 /// A site of which nothing was found out.
-fn unknown(id: &str, call: &Call) -> Site {
+pub(super) fn unknown(id: &str, call: &Call) -> Site {
     let site = crate::stream::Site {
         id: 0,
         origin: stacks::origin(&[], call),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::scopes::ScopeFound;
 use crate::report::{Example, FullTable, Site, Trace};
 
 /// The result of one check.
@@ -23,6 +24,8 @@ pub struct Findings {
     pub also: Vec<Also>,
     /// Processes that run still and whose tables of descriptors repeat a handle, the fullest first.
     pub tables: Vec<FullTable>,
+    /// What the command announced as scopes, in the order in which they began.
+    pub scopes: Vec<ScopeFound>,
     /// How many programs ran: each exec and each fork counts.
     pub images: u64,
     /// What suppressions, baseline and limits did to the sites.

@@ -8,6 +8,7 @@ mod judge;
 mod names;
 mod places;
 mod rule;
+mod scopes;
 mod steering;
 #[cfg(test)]
 mod tests;
@@ -18,4 +19,5 @@ pub use findings::{
 };
 pub use judge::Judge;
 pub use rule::Rule;
+pub use scopes::{KeptInScope, ScopeFound, ScopeVerdict, Scopes, Word};
 pub use steering::{Baseline, BaselineEntry, Steering, Suppression, Suppressions};

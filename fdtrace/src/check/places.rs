@@ -52,8 +52,12 @@ impl Places {
 
     /// Where a group was allocated, in a person's eyes.
     pub(super) fn place(&self, group: &Group) -> Place {
-        let Some(site) = group.site else { return place(group) };
-        let whole = self.whole.get(&(group.image, site)).copied();
+        group.site.map_or_else(|| place(group), |site| self.of_site(group.image, site))
+    }
+
+    /// The place of a site, in a program.
+    pub(super) fn of_site(&self, image: ImageKey, site: u64) -> Place {
+        let whole = self.whole.get(&(image, site)).copied();
         Place::Site(whole.unwrap_or_else(|| self.line(site)))
     }
 

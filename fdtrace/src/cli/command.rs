@@ -1,9 +1,9 @@
 //! The command, started as whoever started fdtrace would have started it.
 
 use std::{
-    ffi::OsString,
+    ffi::{OsStr, OsString},
     io, mem,
-    os::unix::process::ExitStatusExt as _,
+    os::unix::process::{CommandExt as _, ExitStatusExt as _},
     path::{Path, PathBuf},
     process::ExitStatus,
     sync::atomic::{AtomicU8, AtomicU64, Ordering},
@@ -124,6 +124,20 @@ pub(super) fn die_with(parent: u32, signal: Signal) -> io::Result<()> {
     if u32::try_from(getppid().as_raw()) == Ok(parent) { Ok(()) } else { Err(Errno::ESRCH.into()) }
 }
 
+/// Where a command announces its scopes.
+pub(super) const SCOPE: &str = "FDTRACE_SCOPE";
+
+/// What a command is told of that.
+#[derive(Clone, Copy)]
+pub(super) enum Scope<'a> {
+    /// A socket.
+    As(&'a Path),
+    /// There is none, although there might be one in the environment.
+    None,
+    /// What fdtrace itself was told.
+    Inherited,
+}
+
 /// Starts the command; or says the exit status that `env` has for why it cannot be started, and a sentence. With `last` it
 /// gets that signal when fdtrace dies.
 pub(super) fn start(
@@ -131,10 +145,16 @@ pub(super) fn start(
     passed: Passed,
     credentials: Option<Credentials>,
     last: Option<Signal>,
+    scope: Scope<'_>,
 ) -> Result<Child, (u8, String)> {
     let Some((program, arguments)) = command.split_first() else { return Err((2, "no command".to_owned())) };
     let mut starting = Command::new(program);
     starting.args(arguments);
+    match scope {
+        Scope::As(path) => drop(starting.env(SCOPE, path)),
+        Scope::None => drop(starting.env_remove(SCOPE)),
+        Scope::Inherited => {}
+    }
     let user = credentials.as_ref().map_or(String::new(), |credentials| format!(" as {credentials}"));
     let ours = std::process::id();
     // SAFETY: between fork and exec there are only system calls: nothing is allocated, and no lock is taken.
@@ -146,10 +166,21 @@ pub(super) fn start(
             passed.restore()
         });
     }
-    starting.spawn().map_err(|error| {
-        let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
-        (status, format!("cannot run {}{user}: {error}", program.to_string_lossy()))
-    })
+    starting.spawn().map_err(|error| not_started(&error, program, &user))
+}
+
+/// Becomes the command: why it cannot, as [`start`] says it.
+pub(super) fn replace(command: &[OsString], passed: Passed) -> (u8, String) {
+    let Some((program, arguments)) = command.split_first() else { return (2, "no command".to_owned()) };
+    let mut replacing = std::process::Command::new(program);
+    // SAFETY: there are only system calls, as before.
+    unsafe { replacing.args(arguments).pre_exec(move || passed.restore()) };
+    not_started(&replacing.exec(), program, "")
+}
+
+fn not_started(error: &io::Error, program: &OsStr, user: &str) -> (u8, String) {
+    let status = if error.kind() == io::ErrorKind::NotFound { NOT_FOUND } else { CANNOT_EXECUTE };
+    (status, format!("cannot run {}{user}: {error}", program.to_string_lossy()))
 }
 
 /// The file that a command names, where it is found.

@@ -14,7 +14,7 @@ use tokio::{
 
 use super::{
     Failure, Outcome,
-    command::{self, Passed},
+    command::{self, Passed, Scope},
     options::{FilterOptions, TraceOptions, Watch},
     recording::{News, RecordingOptions},
     runtime,
@@ -121,7 +121,8 @@ fn start(arguments: &Arguments, passed: Passed, signals: &Signals) -> Result<Opt
     if arguments.command.is_empty() {
         return Ok(None);
     }
-    let started = signals.start(false, || command::start(&arguments.command, passed, None, None))?;
+    let started =
+        signals.start(false, || command::start(&arguments.command, passed, None, None, Scope::Inherited))?;
     started.map(Some).map_err(|(_, sentence)| Failure::Failed(anyhow::anyhow!(sentence)))
 }
 

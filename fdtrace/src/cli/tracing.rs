@@ -181,6 +181,12 @@ impl Tracing {
         Ok(())
     }
 
+    /// Finds out the names and descriptors of these handles, by address and generation.
+    pub(super) fn name(&mut self, handles: &[(u64, u64)]) -> io::Result<()> {
+        self.collector.tell(self.witness.learn_names(handles)?);
+        Ok(())
+    }
+
     /// Gives up what tracing does not need any more. A command is to be started before: it gets what fdtrace was given.
     pub(super) fn keep_only_what_is_needed(&self) -> io::Result<()> {
         self.kept.keep_only()

@@ -50,6 +50,11 @@ impl Credentials {
         })
     }
 
+    /// The user, and its first group.
+    pub(super) const fn ids(&self) -> (Uid, Gid) {
+        (self.user, self.group)
+    }
+
     /// Becomes that user for good.
     pub(super) fn become_it(&self) -> io::Result<()> {
         setgroups(&self.groups)?;

@@ -10,6 +10,7 @@ mod descriptor;
 mod input;
 mod output;
 mod place;
+mod private;
 mod trace_file;
 
 use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _};
@@ -17,6 +18,7 @@ use std::{fs::Metadata, io, os::unix::fs::MetadataExt as _};
 pub(crate) use input::{open, read, read_of, read_owned, read_text};
 pub(crate) use output::{Existing, Output};
 pub(crate) use place::Place;
+pub(crate) use private::PrivateFolder;
 pub(crate) use trace_file::TraceFile;
 
 /// Why a file is not used, when the kernel itself would not mind.

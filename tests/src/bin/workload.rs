@@ -9,7 +9,9 @@
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Parser;
-use fdtrace_tests::workload::{Ledger, NOT_POSSIBLE, NotPossible, Place, Plan, Side, Step, enter_namespaces};
+use fdtrace_tests::workload::{
+    Ledger, NOT_POSSIBLE, NotPossible, Place, Plan, Side, Step, enter_namespaces, speak,
+};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
     mm::{MapFlags, ProtFlags, mmap},
@@ -27,11 +29,14 @@ use std::{
 #[derive(Parser)]
 struct Options {
     /// An existing directory to make files in, not on overlayfs
-    #[arg(long, required_unless_present = "hold")]
+    #[arg(long, required_unless_present_any = ["hold", "speak"])]
     dir: Option<PathBuf>,
     /// Do nothing but open a file, map it, say so, and read it
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dir", "steps"])]
     hold: Option<PathBuf>,
+    /// Do nothing but speak to the socket of FDTRACE_SCOPE, as these actions say
+    #[arg(long, value_name = "ACTION", num_args = 1.., allow_hyphen_values = true, conflicts_with_all = ["dir", "hold", "steps"])]
+    speak: Vec<String>,
     /// How many threads share the count of each step
     #[arg(long, default_value_t = 1)]
     threads: u64,
@@ -45,7 +50,7 @@ struct Options {
     #[arg(long)]
     namespaces: bool,
     /// Steps, each written NAME=COUNT
-    #[arg(required_unless_present = "hold")]
+    #[arg(required_unless_present_any = ["hold", "speak"])]
     steps: Vec<Step>,
 }
 
@@ -59,6 +64,9 @@ fn main() -> ExitCode {
 fn begin(options: &Options) -> Result<ExitCode> {
     if let Some(file) = &options.hold {
         return hold(file).map(|()| ExitCode::SUCCESS);
+    }
+    if !options.speak.is_empty() {
+        return speak(&options.speak).map(|()| ExitCode::SUCCESS);
     }
     let side = if options.namespaces { enter_namespaces()? } else { Side::Inside(std::process::id()) };
     match side {

@@ -15,6 +15,7 @@ mod place;
 mod plan;
 mod processes;
 mod shm;
+mod speaker;
 mod steps;
 mod threads;
 
@@ -23,6 +24,7 @@ pub use namespaces::{Side, enter_namespaces};
 pub use network::bring_up_loopback;
 pub use place::Place;
 pub use plan::{Plan, Step};
+pub use speaker::speak;
 pub use steps::names;
 
 use std::{error::Error, fmt};

@@ -123,7 +123,7 @@ impl<'a> Which<'a> {
 /// What no kernel can change is tested on the one that is running: how files are named, cut, damaged and printed, what two
 /// looks have in common, what a command does to its statuses and signals, the doctor's words, how bad the other way to walk
 /// a stack would be. And in a guest nobody maps the libraries of a program that is gone, which is then not found.
-const SAME_EVERYWHERE: [&str; 23] = [
+const SAME_EVERYWHERE: [&str; 24] = [
     "backends::doctor_says_it_in_words",
     "bad_input::",
     "callsites::short_lived",
@@ -132,6 +132,7 @@ const SAME_EVERYWHERE: [&str; 23] = [
     "check::impostors",
     "check::inputs",
     "check::outputs",
+    "check::scopes",
     "check::signals",
     "check::stages",
     "check::statuses",

@@ -7,6 +7,9 @@ use crate::{
     stream::{Identity, ImageKey, Name, name_text},
 };
 
+/// Ancestors that a process is known to come from.
+const MOST_ANCESTORS: usize = 32;
+
 /// One program in one process.
 #[derive(Clone, Debug)]
 pub(crate) struct Image {
@@ -14,6 +17,8 @@ pub(crate) struct Image {
     pub(crate) before: Option<ImageKey>,
     /// It was executed: its memory is its own.
     pub(crate) executed: bool,
+    /// Its process, by the image that it began with, and those that it comes from, the nearest first.
+    pub(crate) line: Arc<[ImageKey]>,
     /// The image with which its table of descriptors began: images that share a table have the same.
     pub(crate) table: ImageKey,
     pub(crate) comm: Name,
@@ -38,6 +43,7 @@ impl Image {
         Self {
             before,
             executed,
+            line: [key].into(),
             table: key,
             comm,
             path: Vec::new(),
@@ -98,6 +104,11 @@ impl Images {
         self.images.iter()
     }
 
+    /// The image that a process runs now, if it is one of those that are followed.
+    pub(crate) fn running_in(&self, tgid: u32) -> Option<&Image> {
+        self.current.get(&tgid).and_then(|key| self.images.get(key))
+    }
+
     /// Processes that run.
     pub(crate) fn running(&self) -> impl Iterator<Item = u32> {
         self.current.keys().copied()
@@ -130,13 +141,18 @@ impl Images {
         }
         if let Some(parent) = before.and_then(|key| self.images.get(&key)) {
             (image.path, image.identity) = (parent.path.clone(), parent.identity.clone());
+            image.line = [child].iter().chain(parent.line.iter().take(MOST_ANCESTORS)).copied().collect();
         }
         self.begin(child, image);
     }
 
     pub(crate) fn execute(&mut self, key: ImageKey, comm: Name, path: Vec<u8>) {
         let before = self.current.get(&key.tgid).copied();
-        self.begin(key, Image { path, ..Image::new(key, before, true, comm) });
+        let mut image = Image { path, ..Image::new(key, before, true, comm) };
+        if let Some(before) = before.and_then(|before| self.images.get(&before)) {
+            image.line = Arc::clone(&before.line);
+        }
+        self.begin(key, image);
     }
 
     /// One more process has the table of another one; says which that is.

@@ -7,6 +7,7 @@ mod ages;
 mod calls;
 mod groups;
 mod images;
+mod scoped;
 mod series;
 mod threads;
 
@@ -19,6 +20,7 @@ use groups::Held;
 pub(crate) use groups::{Group, LeftOpen, OpenAt, Shortages};
 pub(crate) use images::Image;
 use images::Images;
+pub(crate) use scoped::Made;
 pub(crate) use series::highest;
 use threads::Threads;
 pub(crate) use threads::was_waiting;

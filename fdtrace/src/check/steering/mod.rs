@@ -9,7 +9,7 @@ mod tests;
 pub use baseline::{Baseline, BaselineEntry};
 pub use suppressions::{Suppression, Suppressions};
 
-use super::{AlsoKind, Class, Finding, Findings, Steered, Verdict};
+use super::{AlsoKind, Class, Finding, Findings, Steered, Verdict, Word};
 use crate::{kinds::Kind, report::Site};
 
 /// What a project has to say to the findings.
@@ -47,6 +47,13 @@ impl Steering {
         }
         findings.steered.total = total(&findings.sites);
         findings.verdict = verdict(findings);
+    }
+
+    /// What excuses a site by its kinds or its name, whatever it does.
+    #[must_use]
+    pub fn excuse_for(&self, site: &Site) -> Option<String> {
+        let by_name = || self.suppressions.of(site).map(|(_, suppression)| suppression.line().to_owned());
+        self.ignored(site).map(|kinds| format!("--ignore-kind {kinds}")).or_else(by_name)
     }
 
     /// By kind, and by name.
@@ -121,7 +128,8 @@ fn verdict(findings: &Findings) -> Verdict {
     let steered = &findings.steered;
     let is_leak = findings.sites.iter().any(|finding| finding.class == Class::Leak)
         || steered.max_total.is_some_and(|most| steered.total > most)
-        || findings.also.iter().any(|also| also.fatal);
+        || findings.also.iter().any(|also| also.fatal)
+        || findings.scopes.iter().any(|scope| scope.said == Some(Word::Fail));
     match is_leak {
         true => Verdict::Leak,
         false if findings.doubts.is_empty() => Verdict::Clean,

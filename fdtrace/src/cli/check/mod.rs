@@ -1,8 +1,10 @@
 //! `check`: the gate for CI.
 
+mod join;
 mod outputs;
 mod project;
 mod run;
+mod scope;
 mod steering;
 mod until;
 
@@ -40,6 +42,9 @@ pub(super) struct Arguments {
     /// Run CMD as this user, with the user's groups; the environment stays as it is
     #[arg(long, value_name = "USER[:GROUP]", requires = "command")]
     user: Option<String>,
+    /// Within the command of a check: run CMD as a scope of that check, named by its arguments. Elsewhere: a check of its own
+    #[arg(long, requires = "command", conflicts_with = "until")]
+    join: bool,
     /// Keep the trace, for `fdtrace report`
     #[arg(long, value_name = "FILE")]
     keep_trace: Option<PathBuf>,
@@ -60,7 +65,8 @@ pub(super) struct Arguments {
 pub(super) const FAILED: u8 = 125;
 
 pub(super) fn run(arguments: &Arguments) -> ExitCode {
-    match run::check(arguments) {
+    let joins = arguments.join && join::is_joined();
+    match if joins { join::run(&arguments.command) } else { run::check(arguments) } {
         Ok(status) => status,
         Err(Failure::Failed(error)) => fail(&format!("{error:#}"), FAILED),
         Err(Failure::Usage(sentence)) => fail(&sentence, 2),

@@ -18,11 +18,12 @@ use tokio::{
 use super::{
     super::{
         Failure,
-        command::{self, Passed},
+        command::{self, Passed, Scope},
         fail,
         options::Watch,
         recording::News,
         runtime,
+        say::say,
         signals::{FOR_A_COMMAND, Signals},
         tracing::{Attached, Tracing, WITNESS, ticker},
         user::Credentials,
@@ -30,6 +31,7 @@ use super::{
     Arguments, FAILED,
     outputs::Outputs,
     project::Project,
+    scope::Announced,
     steering::Settled,
     until::holds,
 };
@@ -102,12 +104,15 @@ impl Check<'_> {
         let mut tables = attached.tables(&settings)?;
         let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
         let found = |view: &View, snapshot: &Snapshot| self.find(view, snapshot, &lock(&judge), start_ns);
-        let watched = match self.watch(&mut tracing, &mut view, &judge, credentials, &found).await? {
+        let mut announced = Announced::nobody();
+        let watching = self.watch(&mut tracing, &mut view, &judge, credentials, &found, &mut announced);
+        let watched = match watching.await? {
             Ok(watched) => watched,
             Err((status, sentence)) => return Ok(fail(&sentence, status)),
         };
         let snapshot = self.finish(&mut tracing, &mut view, &judge).await?;
         let mut findings = found(&view, &snapshot);
+        findings.scopes = announced.found(&lock(&judge), start_ns);
         // Of a command that has ended nobody has a table any more.
         if self.arguments.command.is_empty() {
             let mut document = view.document("fdtrace.check/1", &snapshot);
@@ -168,6 +173,7 @@ impl Check<'_> {
         judge: &Mutex<Judge>,
         credentials: Option<Credentials>,
         found: Found<'_>,
+        announced: &mut Announced,
     ) -> Result<Result<Watched, (u8, String)>, Failure> {
         if let Some(program) = command::file_of(&self.arguments.command) {
             tracing.collector().prepare(program).await?;
@@ -185,7 +191,7 @@ impl Check<'_> {
         let until = self.arguments.until.as_deref();
         // A service ends when the check says so, and a check that is killed cannot say it any more.
         let last = until.and_then(|_| Signal::try_from(self.arguments.signal).ok());
-        let start = || command::start(&self.arguments.command, self.passed, credentials, last);
+        let start = || self.start(credentials, last, announced);
         let mut child = match self.signals.start(until.is_some(), start)? {
             Ok(child) => child,
             Err(reason) => return Ok(Err(reason)),
@@ -194,11 +200,32 @@ impl Check<'_> {
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
         let service = until.map(|_| Service { found, early: None });
-        let (ended, as_told, early) = self.run_to_its_end(tracing, view, &mut child, service).await?;
+        let (ended, as_told, early) =
+            self.run_to_its_end(tracing, view, &mut child, service, (judge, announced)).await?;
+        announced.close();
         self.signals.finish();
         let duration = begun.elapsed();
         self.settle(tracing, judge, child.id()).await?;
         Ok(Ok(Watched { ended, as_told, early, duration }))
+    }
+
+    /// Starts the command, which may announce scopes. From here to its end no signal ends fdtrace, so that their socket is
+    /// removed.
+    fn start(
+        &self,
+        credentials: Option<Credentials>,
+        last: Option<Signal>,
+        announced: &mut Announced,
+    ) -> Result<Child, (u8, String)> {
+        let user = credentials.as_ref().map(Credentials::ids);
+        let (listening, error) = Announced::listen(user);
+        *announced = listening;
+        if let Some(error) = error {
+            say!("note: no scopes can be announced: {error}");
+        }
+        let path = announced.path();
+        let scope = path.as_deref().map_or(Scope::None, Scope::As);
+        command::start(&self.arguments.command, self.passed, credentials, last, scope)
     }
 
     /// Waits for what the command has left behind, for a while.
@@ -272,6 +299,7 @@ impl Check<'_> {
         view: &mut View,
         child: &mut Child,
         mut service: Option<Service<'_>>,
+        (judge, announced): (&Mutex<Judge>, &mut Announced),
     ) -> Result<(Ended, bool, Option<Findings>), Failure> {
         let signal = self.arguments.signal;
         let pid = child.id().unwrap_or(0);
@@ -317,6 +345,10 @@ impl Check<'_> {
                 _ = witness.tick() => {
                     command::reap(&[pid, shell.get()]);
                     tracing.witness().await?;
+                }
+                // Last, for one who asks without end.
+                request = announced.next() => {
+                    announced.answer(request, tracing, judge, &self.settled.steering).await?;
                 }
             }
         }
@@ -385,7 +417,7 @@ struct Watching {
 }
 
 /// A judge that panicked is one that nobody asks again.
-fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
+pub(super) fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
     judge.lock().unwrap_or_else(PoisonError::into_inner)
 }
 

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use super::super::fixture::{document, frame, site};
 use crate::{
     check::{
-        Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, KeptBy, Steered, TopHolder, Verdict,
+        Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, KeptBy, KeptInScope, ScopeFound,
+        Steered, TopHolder, Verdict,
     },
     report::{Events, Example, Site, UserFrame, name_id},
 };
@@ -27,6 +28,7 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
         sites,
         also: Vec::new(),
         images: 3,
+        scopes: Vec::new(),
         tables: Vec::new(),
         steered: Steered::default(),
     }
@@ -150,6 +152,22 @@ pub(crate) fn all_sorts() -> Findings {
     let mut findings = findings(Verdict::Leak, sites);
     findings.also = vec![emfile(), Also { from: Some("make".to_owned()), ..noticed(AlsoKind::Inherit, 2) }];
     findings
+}
+
+/// A scope that kept two files of a call site, and of which its runner, `python3 (4711)`, said nothing.
+pub(crate) fn scope(name: &str, id: &str) -> ScopeFound {
+    let Finding { site, .. } = c_leak();
+    ScopeFound {
+        name: name.to_owned(),
+        pid: 4711,
+        comm: "python3".to_owned(),
+        whole: false,
+        begun_ns: 1_000_000,
+        duration_ns: Some(2_000_000),
+        at_end: 2,
+        kept: vec![KeptInScope::of(id, site, 2)],
+        said: None,
+    }
 }
 
 /// A frame of `/opt/app/server` with its line.

@@ -166,7 +166,7 @@ pub(super) fn entered(user: &[UserFrame]) -> Option<&str> {
 
 /// Where a frame is, for a sentence: `src/server.c:41 (handle_request)`, else its function and module. An address says nothing
 /// there, and is another one in the next run.
-pub(super) fn place(frame: &UserFrame) -> String {
+pub(crate) fn place(frame: &UserFrame) -> String {
     let name = match (&frame.symbol, &frame.module) {
         (None, Some(module)) => format!("{} (no symbols)", file_name(module)),
         _ => chain::name(frame),
@@ -177,6 +177,11 @@ pub(super) fn place(frame: &UserFrame) -> String {
         _ => name,
     };
     harmless(&text)
+}
+
+/// Where a site is, for a sentence.
+pub(crate) fn place_of_site(site: &crate::report::Site) -> String {
+    place_of(&site.user_stack, &site.kernel_stack)
 }
 
 /// Where a site is, for a sentence; the kernel's function where no process is in it.

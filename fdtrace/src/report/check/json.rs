@@ -4,8 +4,12 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
+use super::place_of_site;
 use crate::{
-    check::{Also, Ended, Finding, Findings, KeptBy, Steered, Suppressing, TopHolder},
+    check::{
+        Also, Ended, Finding, Findings, KeptBy, KeptInScope, ScopeFound, Steered, Suppressing, TopHolder,
+        Word,
+    },
     report::{Example, FullTable, Site, Trace},
 };
 
@@ -26,6 +30,7 @@ struct CheckDocument<'a> {
     sites: Vec<SiteLine<'a>>,
     also: Vec<AlsoLine<'a>>,
     processes: &'a [FullTable],
+    scopes: Vec<ScopeLine<'a>>,
     suppressions: Vec<SuppressionLine<'a>>,
     baseline_removable: &'a [String],
 }
@@ -90,6 +95,33 @@ struct Top<'a> {
 }
 
 #[derive(Serialize)]
+struct ScopeLine<'a> {
+    name: &'a str,
+    pid: u32,
+    comm: &'a str,
+    whole: bool,
+    begun_ns: u64,
+    /// None for a scope that never ended.
+    duration_ns: Option<u64>,
+    verdict: &'static str,
+    /// What the runner said of it.
+    said: Option<&'static str>,
+    at_end: u64,
+    kept: Vec<KeptLine<'a>>,
+}
+
+#[derive(Serialize)]
+struct KeptLine<'a> {
+    site: &'a str,
+    origin: &'static str,
+    place: String,
+    acquired: bool,
+    calls: u64,
+    handles: u64,
+    examples: &'a [Example],
+}
+
+#[derive(Serialize)]
 struct SuppressionLine<'a> {
     line: &'a str,
     place: &'a str,
@@ -125,6 +157,7 @@ fn document(findings: &Findings) -> CheckDocument<'_> {
         sites: findings.sites.iter().map(|finding| site(finding, steered)).collect(),
         also: findings.also.iter().map(also).collect(),
         processes: &findings.tables,
+        scopes: findings.scopes.iter().map(|found| scope(findings, found)).collect(),
         suppressions: suppressions(steered),
         baseline_removable: &steered.removable,
     }
@@ -178,6 +211,33 @@ fn also(also: &Also) -> AlsoLine<'_> {
         from: also.from.as_deref(),
         examples: &also.examples,
         top: also.top.iter().map(top).collect(),
+    }
+}
+
+fn scope<'a>(findings: &Findings, scope: &'a ScopeFound) -> ScopeLine<'a> {
+    ScopeLine {
+        name: &scope.name,
+        pid: scope.pid,
+        comm: &scope.comm,
+        whole: scope.whole,
+        begun_ns: scope.begun_ns,
+        duration_ns: scope.duration_ns,
+        verdict: scope.verdict(findings).name(),
+        said: scope.said.map(Word::name),
+        at_end: scope.at_end,
+        kept: scope.kept.iter().map(kept).collect(),
+    }
+}
+
+fn kept(kept: &KeptInScope) -> KeptLine<'_> {
+    KeptLine {
+        site: &kept.id,
+        origin: kept.site.origin,
+        place: place_of_site(&kept.site),
+        acquired: kept.site.acquired,
+        calls: kept.calls,
+        handles: kept.handles,
+        examples: &kept.examples,
     }
 }
 

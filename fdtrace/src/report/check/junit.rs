@@ -8,11 +8,12 @@ use std::{
 use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite, XmlString};
 
 use super::{
+    scopes,
     sentence::{self, of_class},
     text,
 };
 use crate::{
-    check::{Class, Finding, Findings, Verdict},
+    check::{Class, Finding, Findings, ScopeFound, ScopeVerdict, Verdict},
     report::{Style, harmless_lines, words::harmless},
 };
 
@@ -33,6 +34,9 @@ pub fn write(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
     suite.add_test_case(run(findings, time)?);
     for finding in of_class(findings, Class::Leak) {
         suite.add_test_case(leak(findings, finding)?);
+    }
+    for found in &findings.scopes {
+        suite.add_test_case(scope(findings, found)?);
     }
     let mut report = Report::new(SUITE);
     report.set_time(time);
@@ -69,6 +73,27 @@ fn leak(findings: &Findings, finding: &Finding) -> io::Result<TestCase> {
     let name = format!("{} {}", finding.site.origin, sentence::at(finding));
     let mut case = TestCase::new(harmless_lines(&name), status);
     case.set_classname("fdtrace.leak");
+    Ok(case)
+}
+
+/// A part of the run that the command announced.
+fn scope(findings: &Findings, scope: &ScopeFound) -> io::Result<TestCase> {
+    let verdict = scope.verdict(findings);
+    let text = written(|out| scopes::write(out, scope, STYLE))?;
+    let status = match verdict {
+        ScopeVerdict::Leak => {
+            not_passed(NonSuccessKind::Failure, &scopes::sentence(scope), verdict.name(), &text)
+        }
+        ScopeVerdict::Clean | ScopeVerdict::Kept => TestCaseStatus::success(),
+    };
+    let mut case = TestCase::new(harmless(&scope.name), status);
+    case.set_classname("fdtrace.scope");
+    if let Some(duration) = scope.duration_ns {
+        case.set_time(Duration::from_nanos(duration));
+    }
+    if verdict == ScopeVerdict::Kept {
+        case.set_system_out(XmlString::new(harmless_lines(&text)));
+    }
     Ok(case)
 }
 

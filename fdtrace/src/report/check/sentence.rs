@@ -1,8 +1,8 @@
 //! The answer in one sentence, and what else was noticed in one each.
 
-use super::{frames, nouns};
+use super::{frames, nouns, scopes};
 use crate::{
-    check::{Also, AlsoKind, Class, Ended, Finding, Findings, Verdict},
+    check::{Also, AlsoKind, Class, Ended, Finding, Findings, ScopeVerdict, Verdict},
     report::words::{counted, harmless, number, process},
 };
 
@@ -45,6 +45,15 @@ fn leak(findings: &Findings) -> String {
             counted(steered.total, "call"),
             number(most)
         );
+    }
+    let mut scopes = scopes::of_verdict(findings, ScopeVerdict::Leak);
+    if let Some(first) = scopes.next() {
+        let more = match scopes.count() {
+            0 => String::new(),
+            1 => "; 1 more scope leaks".to_owned(),
+            more => format!("; {} more scopes leak", number(more as u64)),
+        };
+        return format!("LEAK: {}{more}", scopes::sentence(first));
     }
     let fatal = findings.also.iter().find(|also| also.fatal);
     let what = fatal

@@ -3,11 +3,11 @@
 use std::io::{self, Write};
 
 use super::{
-    advice, frames, nouns,
+    advice, frames, nouns, scopes,
     sentence::{self, of_class},
 };
 use crate::{
-    check::{Also, Class, Ended, Finding, Findings, KeptBy, Verdict},
+    check::{Also, Class, Ended, Finding, Findings, KeptBy, ScopeFound, ScopeVerdict, Verdict},
     report::{
         Example, Lost, Style, Terminal, UserFrame,
         chain::{self, file_name},
@@ -40,6 +40,7 @@ pub fn write(out: &mut impl Write, findings: &Findings, style: Style) -> io::Res
     writeln!(out, "fdtrace: {}", paint(style, code, &sentence::headline(findings)))?;
     write_doubts(out, findings)?;
     write_leaks(out, findings, style)?;
+    write_leaking_scopes(out, findings, style)?;
     let mut rest = Vec::new();
     write_rest(&mut rest, findings, style)?;
     if !rest.is_empty() && of_class(findings, Class::Leak).next().is_some() {
@@ -54,6 +55,7 @@ fn write_rest(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
     if findings.verdict != Verdict::Clean || style.verbose {
         write_others(out, findings, style)?;
     }
+    write_keeping_scopes(out, findings, style)?;
     write_also(out, findings, style)?;
     findings.tables.iter().take(style.top).try_for_each(|table| note(out, &repeats::of_table(table)))?;
     write_steered(out, findings, style)?;
@@ -82,6 +84,25 @@ fn write_leaks(out: &mut impl Write, findings: &Findings, style: Style) -> io::R
     Ok(())
 }
 
+/// Which of the scopes that the command announced leak: what the headline or a leak has told is not told again.
+fn write_leaking_scopes(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let leaking: Vec<&ScopeFound> = scopes::of_verdict(findings, ScopeVerdict::Leak).collect();
+    let headed = of_class(findings, Class::Leak).next().is_none();
+    for (index, scope) in leaking.iter().take(style.top).enumerate() {
+        let is_first = headed && index == 0;
+        if !is_first {
+            writeln!(out, "  {}", paint(style, "1;31", &scopes::sentence(scope)))?;
+        }
+        if is_first || style.verbose {
+            scopes::write(out, scope, style)?;
+        }
+    }
+    if leaking.len() > style.top {
+        writeln!(out, "  and {} more (--top)", counted((leaking.len() - style.top) as u64, "scope"))?;
+    }
+    Ok(())
+}
+
 /// All that is known of one leak, and what to do.
 pub(super) fn write_leak(
     out: &mut impl Write,
@@ -99,11 +120,16 @@ pub(super) fn write_leak(
     if let Some(known) = findings.steered.grown.get(&finding.site.id) {
         writeln!(out, "  it leaks more than before: the baseline allows {}", counted(*known, "call"))?;
     }
-    write_chain(out, finding, style)?;
-    write_repeats(out, finding)?;
-    write_examples(out, &finding.site.examples, style)?;
+    write_place(out, finding, style)?;
     writeln!(out, "  to fix it: {}", advice::fix(&finding.site))?;
     writeln!(out, "  to accept it: {}", accept(finding))
+}
+
+/// Where something was made, and some of it.
+pub(super) fn write_place(out: &mut impl Write, finding: &Finding, style: Style) -> io::Result<()> {
+    write_chain(out, finding, style)?;
+    write_repeats(out, finding)?;
+    write_examples(out, &finding.site.examples, style)
 }
 
 /// `in server (4711, /opt/app/server), which exited with status 0: 50 of the 1,050 files opened here were kept`
@@ -235,7 +261,7 @@ fn write_examples(out: &mut impl Write, examples: &[Example], style: Style) -> i
     writeln!(out, "  for example: {}", texts.join(", "))
 }
 
-fn example(example: &Example) -> String {
+pub(super) fn example(example: &Example) -> String {
     let name = if example.name.is_empty() { example.kind.to_owned() } else { harmless(&example.name) };
     match example.fd {
         Some(fd) => format!("fd {fd} {name}"),
@@ -275,6 +301,20 @@ fn one_line(finding: &Finding) -> String {
     let words = nouns::of(finding);
     let by = finding.suppressed_by.as_deref().map(|by| format!(" ({})", harmless(by))).unwrap_or_default();
     format!("{} {} {}{by}", words.counted(finding.handles), words.made, sentence::at(finding))
+}
+
+/// What scopes keep is not wrong because they do.
+fn write_keeping_scopes(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let keeping: Vec<&ScopeFound> = scopes::of_verdict(findings, ScopeVerdict::Kept).collect();
+    if keeping.is_empty() {
+        return Ok(());
+    }
+    let listed = if style.verbose { "" } else { " (-v lists them)" };
+    let count = counted(keeping.len() as u64, "scope");
+    let of = number(findings.scopes.len() as u64);
+    note(out, &format!("{count} of {of} kept something that is no leak{listed}"))?;
+    let lines = keeping.iter().filter(|_| style.verbose);
+    lines.into_iter().try_for_each(|scope| note(out, &format!("  {}", scopes::sentence(scope))))
 }
 
 fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {

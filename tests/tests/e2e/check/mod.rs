@@ -7,6 +7,7 @@ mod corpus;
 mod impostors;
 mod inputs;
 mod outputs;
+mod scopes;
 mod services;
 mod signals;
 mod stages;

@@ -1,0 +1,170 @@
+//! Scopes: what the command's runner says of the parts of its run, and what it is told of them.
+
+mod protocol;
+mod server;
+
+pub(super) use protocol::MOST_NAME_OF_SCOPE as MOST_NAME;
+
+use std::{io, path::PathBuf, sync::Mutex};
+
+use nix::unistd::{Gid, Uid};
+use protocol::Verb;
+use server::{Request, Server};
+
+use super::{super::tracing::Tracing, run::lock};
+use crate::{
+    check::{Judge, ScopeFound, Scopes, Steering},
+    collect::monotonic_ns,
+};
+
+/// Handles that are looked for in all tables of descriptors at once.
+const MOST_SOUGHT: usize = 4096;
+
+/// The scopes of a check, and the socket where they are announced.
+pub(super) struct Announced {
+    server: Option<Server>,
+    scopes: Scopes,
+}
+
+impl Announced {
+    /// Where nobody can listen, nobody is heard: why.
+    pub(super) fn listen(user: Option<(Uid, Gid)>) -> (Self, Option<io::Error>) {
+        let (server, error) = match Server::start(user) {
+            Ok(server) => (Some(server), None),
+            Err(error) => (None, Some(error)),
+        };
+        (Self { server, scopes: Scopes::default() }, error)
+    }
+
+    /// Nobody is asked.
+    pub(super) fn nobody() -> Self {
+        Self { server: None, scopes: Scopes::default() }
+    }
+
+    /// The socket's path.
+    pub(super) fn path(&self) -> Option<PathBuf> {
+        self.server.as_ref().map(Server::path)
+    }
+
+    /// Nobody is heard any more.
+    pub(super) fn close(&mut self) {
+        self.server = None;
+    }
+
+    /// The next that somebody asks.
+    pub(super) async fn next(&mut self) -> Request {
+        let next = match &mut self.server {
+            Some(server) => server.next().await,
+            None => None,
+        };
+        match next {
+            Some(request) => request,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// What is known of all scopes in the end.
+    pub(super) fn found(&mut self, judge: &Judge, start_ns: u64) -> Vec<ScopeFound> {
+        self.scopes.found(judge, start_ns)
+    }
+
+    /// Answers; all that the asker has done before it asked is taken into account.
+    pub(super) async fn answer(
+        &mut self,
+        request: Request,
+        tracing: &mut Tracing,
+        judge: &Mutex<Judge>,
+        steering: &Steering,
+    ) -> io::Result<()> {
+        let now = monotonic_ns();
+        let Request { connection, pid, verb, answer } = request;
+        let asked = Asked { tracing, judge, steering };
+        let said = match verb {
+            Verb::Begin(name) => self.begin(&asked, (connection, pid), (&name, false), now).await?,
+            Verb::Process(name) => self.begin(&asked, (connection, pid), (&name, true), now).await?,
+            Verb::End(name) => self.end(asked, connection, &name, now).await?,
+            Verb::Kept(name) => self.kept(asked, connection, &name).await?,
+            Verb::Say(name, word) => {
+                self.scopes.say(connection, &name, word).map(|()| protocol::done(Some(&name)))
+            }
+            Verb::Done => self.settle(asked, connection).await?,
+        };
+        // Whoever asked may have gone.
+        drop(answer.send(said.unwrap_or_else(|why| protocol::refused(&why))));
+        Ok(())
+    }
+
+    async fn begin(
+        &mut self,
+        asked: &Asked<'_>,
+        by: (u64, u32),
+        (name, whole): (&str, bool),
+        now: u64,
+    ) -> Answered {
+        if lock(asked.judge).process(by.1).is_none() {
+            asked.tracing.collector().catch_up().await?;
+        }
+        let begun = self.scopes.begin(&lock(asked.judge), by, (name, whole), now);
+        Ok(begun.map(|()| protocol::done(Some(name))))
+    }
+
+    async fn end(&mut self, mut asked: Asked<'_>, connection: u64, name: &str, now: u64) -> Answered {
+        asked.tracing.collector().catch_up().await?;
+        let ended = self.scopes.end(&lock(asked.judge), connection, name, now);
+        let index = match ended {
+            Ok(index) => index,
+            Err(why) => return Ok(Err(why)),
+        };
+        asked.look_for(&self.scopes, &[index]).await?;
+        let kept = self.scopes.remember(&lock(asked.judge), index);
+        Ok(Ok(asked.say(name, &kept)))
+    }
+
+    async fn kept(&mut self, mut asked: Asked<'_>, connection: u64, name: &str) -> Answered {
+        let index = match self.scopes.ended(connection, name) {
+            Ok(index) => index,
+            Err(why) => return Ok(Err(why)),
+        };
+        asked.tracing.collector().catch_up().await?;
+        asked.look_for(&self.scopes, &[index]).await?;
+        let kept = self.scopes.open(&lock(asked.judge), index);
+        Ok(Ok(asked.say(name, &kept)))
+    }
+
+    async fn settle(&mut self, mut asked: Asked<'_>, connection: u64) -> Answered {
+        let ended = self.scopes.of(connection);
+        asked.tracing.collector().catch_up().await?;
+        asked.look_for(&self.scopes, &ended).await?;
+        let judge = lock(asked.judge);
+        ended.iter().for_each(|index| self.scopes.settle(&judge, *index));
+        Ok(Ok(protocol::done(None)))
+    }
+}
+
+/// An answer, or why there is none.
+type Answered = io::Result<Result<String, String>>;
+
+/// Who knows the answer.
+struct Asked<'a> {
+    tracing: &'a mut Tracing,
+    judge: &'a Mutex<Judge>,
+    steering: &'a Steering,
+}
+
+impl Asked<'_> {
+    /// Finds out where handles were made, and which have descriptors now. Where there are none, nothing is to be found out.
+    async fn look_for(&mut self, scopes: &Scopes, which: &[usize]) -> io::Result<()> {
+        if scopes.made_nothing(which) {
+            return Ok(());
+        }
+        self.tracing.collector().settle().await?;
+        self.tracing.witness().await?;
+        let handles = scopes.handles(which);
+        self.tracing.name(&handles[..handles.len().min(MOST_SOUGHT)])?;
+        self.tracing.collector().catch_up().await
+    }
+
+    fn say(&self, name: &str, kept: &[crate::check::KeptInScope]) -> String {
+        protocol::kept(name, kept, |kept| self.steering.excuse_for(&kept.finding().site))
+    }
+}
