@@ -40,6 +40,8 @@ pub(crate) struct Args {
 struct Place {
     folder: TempDir,
     path: OsString,
+    /// The checkout, for what is installed from it.
+    source: PathBuf,
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
@@ -110,9 +112,12 @@ impl Place {
         fs::create_dir(&programs)?;
         symlink(fdtrace, programs.join("fdtrace"))?;
         let before = env::var_os("PATH").unwrap_or_default();
-        let path = env::join_paths([programs].into_iter().chain(env::split_paths(&before)))?;
-        let place = Self { folder, path };
-        copy(&run::checkout()?.join(PROJECTS).join(project), &place.work())?;
+        // What a recipe installs for itself comes first.
+        let installed = folder.path().join("project/venv/bin");
+        let path = env::join_paths([programs, installed].into_iter().chain(env::split_paths(&before)))?;
+        let source = run::checkout()?;
+        let place = Self { folder, path, source };
+        copy(&place.source.join(PROJECTS).join(project), &place.work())?;
         Ok(place)
     }
 
@@ -126,6 +131,7 @@ impl Place {
         // Colours are for terminals, and caches are for the next time.
         command.args(["-c", line]).current_dir(self.work()).env("PATH", &self.path);
         command.env("CARGO_TERM_COLOR", "never").env("PYTHONDONTWRITEBYTECODE", "1");
+        command.env("FDTRACE_SOURCE", &self.source);
         command
     }
 }
