@@ -74,6 +74,8 @@ pub struct Census {
     pub directories: HashMap<(u64, u64), Vec<u8>>,
     /// What could not be looked at, a sentence each.
     pub partial: Vec<String>,
+    /// The walks that were not done to their end, in their order.
+    pub unfinished: Vec<&'static str>,
     /// Processes that could not be looked into.
     pub unreadable: Vec<Unreadable>,
     /// How many handles the kernel says there are; `None` where it says nothing.

@@ -31,7 +31,10 @@ pub fn take(deadline: Duration) -> io::Result<Census> {
         Ok(programs) => by_iterators(&programs, deadline)?,
         Err(error) => by_proc(&error)?,
     };
-    unseen::find(&mut census, uptime);
+    // What the walk did not come to is not out of its sight.
+    if !census.unfinished.contains(&"descriptors") {
+        unseen::find(&mut census, uptime);
+    }
     census.took = begun.elapsed();
     Ok(census)
 }
@@ -62,6 +65,13 @@ fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Cen
     };
     let ending = child::run(programs, &counter, deadline, |stage, bytes| taker.take(stage, bytes, &counter))?;
     taker.ended(ending, deadline);
+    // The walk that would have said it was not done.
+    if taker.census.counted.is_none()
+        && let Ok(now) = counter.sample(programs)
+    {
+        let exactness = counter.exactness;
+        taker.census.counted = Some(Counted { before: now, after: now, exactness, limit: limit() });
+    }
     let Taker { mut census, no_mappings, .. } = taker;
     if let Err(error) = follow(&mut census, programs, no_mappings) {
         census
@@ -75,6 +85,9 @@ fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Cen
 fn limit() -> u64 {
     FileNr::read().map_or(0, |found| found.limit)
 }
+
+/// The walks, in their order.
+const WALKS: [&str; 4] = ["processes", "descriptors", "shared memory segments", "mappings"];
 
 struct Taker {
     census: Census,
@@ -145,12 +158,14 @@ impl Taker {
             Ending::Deadline(stage) => (format!("was not done after {deadline:?} (--deadline)"), stage),
             Ending::Died(stage) => ("ended before its time".to_owned(), stage),
         };
-        let (walk, last) = match stage {
-            Stage::Mappings => ("mappings", self.census.spaces.last().map(|owner| owner.tgid)),
-            Stage::Descriptors => ("descriptors", self.census.tables.last().map(|owner| owner.tgid)),
-            Stage::Segments => ("shared memory segments", None),
-            _ => ("processes", self.census.tasks.last().map(|task| task.tgid)),
+        let (done, last) = match stage {
+            Stage::Mappings => (3, self.census.spaces.last().map(|owner| owner.tgid)),
+            Stage::Segments => (2, None),
+            Stage::Descriptors | Stage::Counted => (1, self.census.tables.last().map(|owner| owner.tgid)),
+            _ => (0, self.census.tasks.last().map(|task| task.tgid)),
         };
+        let walk = WALKS[done];
+        self.census.unfinished = WALKS[done..].to_vec();
         let after = last.map(|tgid| format!("; it stood behind process {tgid}")).unwrap_or_default();
         self.census.partial.push(format!("the walk over {walk} {what}{after}"));
     }

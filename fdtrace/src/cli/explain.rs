@@ -16,11 +16,13 @@ use crate::{
     kinds::Kind,
     process::{self, Standing, around},
     report::{
+        COLUMNS,
         explain::{
-            self as report, Document,
+            self as report, Document, Screen,
             document::{self, Frame, PartyLine, Slabs, Whose},
             growth,
         },
+        fit,
         words::harmless,
     },
 };
@@ -91,10 +93,8 @@ enum By {
     Container,
 }
 
-/// Groups of files of one process in a document.
-const GROUPS_IN_JSON: usize = 1000;
-/// The same on a screen.
-const GROUPS_ON_SCREEN: usize = 100;
+/// Groups of files of one process.
+const GROUPS: usize = 1000;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     for pid in &arguments.pids {
@@ -161,17 +161,20 @@ fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
     if arguments.json {
         return crate::report::write_json(&mut out, document);
     }
+    let screen = Screen { unicode: speaks_unicode(), width: columns() };
+    let mut tables = Vec::new();
     if let Some(growth) = &document.growth {
         if arguments.watch.is_some() {
-            writeln!(out)?;
+            writeln!(tables)?;
         }
-        growth::write(&mut out, document, growth)?;
+        growth::write(&mut tables, document, growth)?;
     }
     if arguments.by.is_some() {
-        report::write_parties(&mut out, document)?;
+        report::write_parties(&mut tables, document)?;
     }
+    out.write_all(fit(&String::from_utf8_lossy(&tables), screen.width).as_bytes())?;
     if document.growth.is_none() && arguments.by.is_none() {
-        report::write(&mut out, document, arguments.output.style(false), speaks_unicode())?;
+        report::write(&mut out, document, arguments.output.style(false), screen)?;
     }
     if let Some(trace) = &document.trace {
         report::write_sites(&mut out, document, trace)?;
@@ -219,7 +222,6 @@ fn look(arguments: &Arguments) -> Result<Document, Failure> {
 
 impl Arguments {
     fn focus(&self) -> Focus {
-        let many = self.json || self.watch.is_some() || self.diff.is_some();
         Focus {
             pids: self.pids.clone(),
             kinds: self.kinds.clone(),
@@ -229,7 +231,7 @@ impl Arguments {
             sockets: self.sockets,
             same_inode: self.same_inode,
             inherited: self.inherited,
-            groups: if many { GROUPS_IN_JSON } else { GROUPS_ON_SCREEN },
+            groups: GROUPS,
             places: self.trace.is_some(),
         }
     }
@@ -257,6 +259,7 @@ fn frame(focus: &Focus, census: &Census) -> Frame {
         duration_ns: u64::try_from(census.took.as_nanos()).unwrap_or(u64::MAX),
         nr_open: around::nr_open(),
         max_map_count: around::max_map_count(),
+        shmmni: around::shmmni(),
         slabs: Slabs { filp, vm_area_struct },
     }
 }
@@ -305,6 +308,21 @@ fn words(focus: &Focus) -> Vec<String> {
     ];
     words.extend(flags.into_iter().filter(|(set, _)| *set).map(|(_, word)| word.to_owned()));
     words
+}
+
+/// How wide the terminal is; as wide as a page where there is none.
+fn columns() -> usize {
+    // SAFETY: all bytes zero are a size of nothing.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: the kernel fills in one structure, which outlives the call.
+    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
+    // A terminal that nobody has told its size says 0; one of a few columns has no room for a table.
+    const FEWEST: usize = 60;
+    match usize::from(size.ws_col) {
+        0 => COLUMNS,
+        _ if result != 0 => COLUMNS,
+        columns => columns.max(FEWEST),
+    }
 }
 
 /// Whether the terminal draws more than ASCII, as far as the locale says.

@@ -96,6 +96,8 @@ pub struct Explanation {
     pub unreadable: Vec<Unreadable>,
     /// Why the census is not whole.
     pub partial: Vec<String>,
+    /// The walks that were not done to their end.
+    pub unfinished: Vec<&'static str>,
     /// Hidden handles, those that are alike together, most first.
     pub hidden_groups: Vec<HiddenGroup>,
     /// Segments of SysV shared memory.
@@ -132,6 +134,7 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         residual: residual::of(census, file_nr, accounted, around),
         unreadable: census.unreadable.clone(),
         partial: partial(census, around),
+        unfinished: census.unfinished.clone(),
         hidden_groups: groups::hidden(
             census,
             &attribution,

@@ -63,7 +63,7 @@ fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Ar
         reasons.extend(counted(around.swap_files, "swap file"));
         reasons.extend(around.nfs_server.then(|| "files that the NFS server keeps open".to_owned()));
         reasons.extend(around.graphics.then(|| "graphics buffers".to_owned()));
-        reasons.push("files that are being closed, or that the kernel opened for itself".to_owned());
+        reasons.push("files being closed, or the kernel's own".to_owned());
     }
     if min < 0 || file_nr.min != file_nr.max {
         reasons.push(if file_nr.exact {

@@ -63,6 +63,12 @@ pub fn max_map_count() -> u64 {
     number(&Text::or_empty("/proc/sys/vm/max_map_count")).unwrap_or(0)
 }
 
+/// `kernel.shmmni`: the most segments of SysV shared memory in this IPC namespace.
+#[must_use]
+pub fn shmmni() -> u64 {
+    number(&Text::or_empty("/proc/sys/kernel/shmmni")).unwrap_or(0)
+}
+
 /// Which boot of the machine this is; empty where that is not told.
 #[must_use]
 pub fn boot_id() -> String {

@@ -3,6 +3,7 @@
 mod by;
 mod chain;
 pub mod check;
+mod columns;
 mod diff;
 mod document;
 pub mod explain;
@@ -21,6 +22,7 @@ pub mod words;
 
 pub use by::{By, Row, Table, table, write_json as write_table_json, write_text as write_table_text};
 pub use chain::{place, short as short_chain};
+pub use columns::{COLUMNS, fit};
 pub use diff::{
     Difference, Side, SiteDifference, diff, write_json as write_diff_json, write_text as write_diff_text,
 };

@@ -42,6 +42,9 @@ pub struct Document {
     pub residual: Residual,
     /// Why the census is not whole.
     pub partial: Vec<String>,
+    /// The walks that were not done to their end: `processes`, `descriptors`, `shared memory segments`, `mappings`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub unfinished: Vec<String>,
     /// Entries of all tables of descriptors, each table once.
     pub descriptors: u64,
     /// What lsof would count.
@@ -61,6 +64,8 @@ pub struct Document {
     pub groups: Vec<PartyLine>,
     /// `vm.max_map_count`: the most mappings that a process may have; 0 where it is not known.
     pub max_map_count: u64,
+    /// `kernel.shmmni`: the most segments that an IPC namespace may have; 0 where it is not known.
+    pub shmmni: u64,
     /// What is new since another document (`--watch`, `--diff`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
@@ -415,6 +420,8 @@ pub struct Frame {
     pub nr_open: u64,
     /// `vm.max_map_count`
     pub max_map_count: u64,
+    /// `kernel.shmmni`
+    pub shmmni: u64,
     /// The kernel's caches.
     pub slabs: Slabs,
 }
@@ -431,6 +438,11 @@ pub struct Whose {
 }
 
 impl Document {
+    /// Whether a walk was not done to its end.
+    pub(super) fn is_unfinished(&self, walk: &str) -> bool {
+        self.unfinished.iter().any(|unfinished| unfinished == walk)
+    }
+
     /// Whether a process took this document: that one, or the child that walked for it.
     #[must_use]
     pub const fn took(&self, process: &ProcessLine) -> bool {
@@ -467,6 +479,7 @@ impl Document {
             },
             residual: residual(found),
             partial: found.partial.clone(),
+            unfinished: found.unfinished.iter().map(|walk| (*walk).to_owned()).collect(),
             descriptors: found.descriptors,
             lsof_view: LsofView {
                 descriptors: found.lsof_descriptors,
@@ -482,6 +495,7 @@ impl Document {
             processes: found.processes.iter().map(|found| process(found, &identify)).collect(),
             groups: Vec::new(),
             max_map_count: frame.max_map_count,
+            shmmni: frame.shmmni,
             growth: None,
             trace: None,
         }

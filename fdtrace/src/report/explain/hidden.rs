@@ -58,6 +58,11 @@ pub(super) fn rows(document: &Document) -> Vec<Row> {
     let mut rows: Vec<Row> = alike.into_values().flat_map(gathered).collect();
     rows.sort_by(|a, b| (Reverse(a.count), &a.name).cmp(&(Reverse(b.count), &b.name)));
     rows.extend(programs(&ordinary));
+    let own =
+        |pid: u32| document.processes.iter().any(|process| process.pid == pid && document.took(process));
+    for row in &mut rows {
+        row.processes.retain(|process| !own(process.pid));
+    }
     rows
 }
 
@@ -118,7 +123,7 @@ fn programs(ordinary: &[&Hidden]) -> Option<Row> {
     let files = ordinary.len();
     (!ordinary.is_empty()).then(|| Row {
         holder: ordinary[0].holder.clone(),
-        name: format!("programs, libraries and what they share: {} files", number(files as u64)),
+        name: format!("programs, libraries: {} files", number(files as u64)),
         count: ordinary.iter().map(|group| group.count).sum(),
         bytes: 0,
         deleted: false,

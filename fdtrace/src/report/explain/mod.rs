@@ -1,5 +1,6 @@
 //! What `explain` says: as a document for programs, as a screen for people.
 
+mod alike;
 mod causes;
 pub mod document;
 pub mod growth;
@@ -15,4 +16,4 @@ mod who;
 pub use document::Document;
 pub use parties::write as write_parties;
 pub use sites::write as write_sites;
-pub use text::write;
+pub use text::{Screen, write};

@@ -20,6 +20,8 @@ pub(super) fn of(document: &Document) -> String {
     sentences.extend(causes.iter().map(|cause| words(document, cause, is_new)));
     sentences.extend(system_limit(document));
     sentences.extend(process_limits(document));
+    sentences.extend(mapping_limit(document));
+    sentences.extend(segment_limit(document));
     if sentences.is_empty() {
         sentences.push(nothing(document));
     }
@@ -42,7 +44,8 @@ fn out_of_sight(document: &Document) -> Option<String> {
 
 fn words(document: &Document, cause: &Cause, is_new: bool) -> String {
     let Cause { what, count, who } = cause;
-    let part = format!("{} of the {}", number(*count), counted(document.handles.total, "handle"));
+    let seen = if document.unfinished.is_empty() { "" } else { " that were seen" };
+    let part = format!("{} of the {}{seen}", number(*count), counted(document.handles.total, "handle"));
     match what {
         What::Hidden(holder, name) => hidden_words(&part, holder, name, who),
         What::BehindDeadThreads => format!(
@@ -88,7 +91,7 @@ fn next(who: &Holders) -> String {
 /// How much of its limit the process has used that is named first.
 fn descriptors(document: &Document, part: &str, who: &Holders) -> String {
     let line = who.first().and_then(|first| document.processes.iter().find(|line| line.pid == first.pid));
-    let used = line.filter(|line| !who.is_party() && line.limit.used_percent >= 1.0).map(|line| {
+    let used = line.filter(|line| who.is_one() && line.limit.used_percent >= 1.0).map(|line| {
         let soft = line.limit.soft.map_or_else(String::new, number);
         format!(", {:.0}% of its limit of {soft}", line.limit.used_percent)
     });
@@ -106,6 +109,9 @@ fn not_found(document: &Document, least: u64, most: u64, who: &Holders) -> Strin
     let unseen: u64 = unseen.sum();
     let rest = least.saturating_sub(unseen);
     let kernel = "the kernel itself keeps, and what is said beside \"not found\" is where to look";
+    if let Some(first) = document.unfinished.first() {
+        return format!("{handles}, and the walk over {first} was not done: --deadline gives it more time.");
+    }
     match unseen {
         0 if !document.partial.is_empty() => {
             format!("{handles}, and not all was looked at: the lines that begin with ! say what was not.")
@@ -168,6 +174,48 @@ fn process_limits(document: &Document) -> Vec<String> {
     let near = nearest_to_limit(document);
     let (full, near): (Vec<_>, Vec<_>) = near.into_iter().partition(|process| is_full(process));
     [full_words(&full), near_words(&near)].into_iter().flatten().collect()
+}
+
+/// Attaches and mappings take no descriptors, and have a limit of their own. Each handle takes at least one mapping.
+fn mapping_limit(document: &Document) -> Option<String> {
+    let mapped = |line: &ProcessLine| {
+        let of = |holder: &str| line.by_holder.get(holder).copied().unwrap_or(0);
+        of("shm_attach") + of("mapping")
+    };
+    let limit = document.max_map_count;
+    let near = |line: &&ProcessLine| limit > 0 && is_near(mapped(line), limit);
+    let mut near: Vec<&ProcessLine> = causes::others(document).filter(near).collect();
+    near.sort_by_key(|line| (std::cmp::Reverse(mapped(line)), line.pid));
+    let words = |line: &ProcessLine| format!("{} {}", name(line), number(mapped(line)));
+    (!near.is_empty()).then(|| {
+        format!(
+            "{} {} mapped more than {NEAR:.0}% of what vm.max_map_count permits, {}: then mmap and shmat fail with ENOMEM.",
+            each(&near, words),
+            if near.len() == 1 { "has" } else { "have" },
+            number(limit)
+        )
+    })
+}
+
+/// Segments of one IPC namespace.
+fn segment_limit(document: &Document) -> Option<String> {
+    let mut counts = std::collections::BTreeMap::<u32, u64>::new();
+    for segment in &document.segments {
+        *counts.entry(segment.ipc_namespace).or_default() += 1;
+    }
+    let (count, limit) = (counts.into_values().max()?, document.shmmni);
+    (limit > 0 && is_near(count, limit)).then(|| {
+        format!(
+            "{} of {} SysV segments (kernel.shmmni) are there: when all are, shmget fails with ENOSPC.",
+            number(count),
+            number(limit)
+        )
+    })
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a percentage")]
+fn is_near(used: u64, limit: u64) -> bool {
+    used as f64 * 100.0 >= limit as f64 * NEAR
 }
 
 fn is_full(process: &ProcessLine) -> bool {

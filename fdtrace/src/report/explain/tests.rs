@@ -3,7 +3,8 @@
 use serde_json::json;
 
 use super::{
-    document::{Document, Hidden, ProcessLine, SharerLine},
+    Screen,
+    document::{Document, Hidden, ProcessLine, SegmentLine, SharerLine},
     hidden, sentence, write,
 };
 use crate::report::Style;
@@ -278,6 +279,42 @@ fn the_incident() {
 }
 
 #[test]
+fn limits_that_are_not_descriptors() {
+    let sentence = |attaches: u64| {
+        left_over(0, |document| {
+            document.max_map_count = 1000;
+            document.processes[0].by_holder = [("shm_attach".to_owned(), attaches)].into();
+        })
+    };
+    let expected = "app (7) 800 has mapped more than 80% of what vm.max_map_count permits, 1,000: then mmap and shmat fail with ENOMEM.";
+    assert_eq!(sentence(800), expected);
+    assert!(!sentence(799).contains("max_map_count"));
+    let segments = |count: usize| {
+        left_over(0, |document| {
+            document.shmmni = 100;
+            document.segments = vec![SegmentLine::default(); count];
+            document.segments.push(SegmentLine { ipc_namespace: 7, ..SegmentLine::default() });
+        })
+    };
+    let expected =
+        "80 of 100 SysV segments (kernel.shmmni) are there: when all are, shmget fails with ENOSPC.";
+    assert_eq!(segments(80), expected);
+    assert!(!segments(79).contains("shmmni"), "those of another namespace do not count");
+}
+
+#[test]
+fn after_a_deadline() {
+    let sentence = left_over(500, |document| {
+        document.unfinished = vec!["mappings".to_owned()];
+        document.partial = vec!["the walk over mappings was not done after 5s".to_owned()];
+    });
+    assert_eq!(
+        sentence,
+        "500 handles were not found at any process, and the walk over mappings was not done: --deadline gives it more time."
+    );
+}
+
+#[test]
 fn a_process_with_by_far_most_descriptors() {
     let sentence = left_over(0, |document| {
         document.processes = vec![process(7, "app", 700), process(8, "db", 90)];
@@ -321,16 +358,20 @@ fn rows_of_hidden_handles() {
     let expected = [
         (40, "5 files, such as /data/0".to_owned(), false, 1),
         (3, "/other".to_owned(), false, 1),
-        (102, "programs, libraries and what they share: 2 files".to_owned(), false, 3),
+        (102, "programs, libraries: 2 files".to_owned(), false, 3),
     ];
     assert_eq!(rows, expected);
     assert_eq!(hidden::ordinary(&document, "mapping"), 102);
 }
 
 fn screen(document: &Document, verbose: bool) -> String {
+    screen_of(document, verbose, 1000)
+}
+
+fn screen_of(document: &Document, verbose: bool, width: usize) -> String {
     let style = Style { color: false, top: 20, verbose, finished: false };
     let mut out = Vec::new();
-    write(&mut out, document, style, true).expect("room");
+    write(&mut out, document, style, Screen { unicode: true, width }).expect("room");
     String::from_utf8(out).expect("text")
 }
 
@@ -383,6 +424,26 @@ fn the_default_screen_is_one_screen() {
     // The one that is nearest to its limit is there, although 199 others hold more.
     assert!(text.contains("(199)"), "{text}");
     assert!(text.lines().last().is_some_and(|line| line.contains("EMFILE is near")), "{text}");
+}
+
+#[test]
+fn no_line_is_wider_than_the_screen() {
+    for width in [80, 100, 200] {
+        for (focus, verbose) in
+            [(Vec::new(), false), (Vec::new(), true), (vec!["--hidden".to_owned()], false)]
+        {
+            let text = screen_of(&Document { focus, ..hostile() }, verbose, width);
+            let wide = text.lines().find(|line| line.chars().count() > width);
+            assert_eq!(wide, None, "{width}");
+        }
+        let three = ["shm_attach", "mapping", "scm_rights"].map(|holder| {
+            let names: Vec<(u32, String)> = (0..20).map(|pid| (pid + 10, format!("worker-{pid}"))).collect();
+            let workers: Vec<_> = names.iter().map(|(pid, name)| (*pid, name.as_str(), 300)).collect();
+            group(holder, "/srv/data/somewhere/a file", 6000, &workers)
+        });
+        let lines = screen_of(&with(three.into()), false, width).lines().count();
+        assert!(lines <= 24, "{lines} lines of {width} columns");
+    }
 }
 
 #[test]

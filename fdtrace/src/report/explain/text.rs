@@ -3,16 +3,26 @@
 use std::io::{self, Write};
 
 use super::{
-    Document, causes,
+    Document, alike, causes,
     document::{Files, ProcessLine, SharerLine},
     hidden::{self, Row},
     sentence,
 };
 use crate::report::{
     Style,
+    columns::{fit, squeezed},
     terminal::Terminal,
     words::{bytes, counted, harmless, number, span},
 };
+
+/// Where a text is shown.
+#[derive(Clone, Copy, Debug)]
+pub struct Screen {
+    /// It draws more than ASCII.
+    pub unicode: bool,
+    /// Its columns.
+    pub width: usize,
+}
 
 /// Rows of hidden handles, and of processes, unless more is asked for; fewer where the screen has no room.
 const ROWS: usize = 5;
@@ -25,7 +35,7 @@ const SHARERS: usize = 3;
 /// Files that a process shows on a screen that was asked for something.
 const FILES: usize = 12;
 /// Columns of a bar.
-const BAR: usize = 26;
+const BAR: usize = 12;
 /// Reasons for what is left over.
 const REASONS: usize = 3;
 
@@ -33,40 +43,49 @@ const REASONS: usize = 3;
 ///
 /// # Errors
 /// When the output cannot be written.
-pub fn write(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
+pub fn write(out: &mut impl Write, document: &Document, style: Style, screen: Screen) -> io::Result<()> {
     let out = &mut Terminal::new(out, style.color);
-    headline(out, document, style)?;
+    let fitted = |text: Vec<u8>| fit(&String::from_utf8_lossy(&text), screen.width);
+    let mut above = Vec::new();
+    headline(&mut above, document, style)?;
+    let mut below = Vec::new();
+    ending(&mut below, document, style)?;
     if document.focus.is_empty() {
-        let mut holders = Vec::new();
-        waterfall(&mut holders, document, style, unicode)?;
-        out.write_all(&holders)?;
-        let lines = holders.iter().filter(|byte| **byte == b'\n').count();
-        let (hidden, held) = rooms(document, style, lines);
-        hidden_rows(out, document, hidden)?;
-        processes(out, document, held)?;
+        waterfall(&mut above, document, style, screen.unicode)?;
+        let (above, below) = (fitted(above), fitted(below));
+        let (hidden, held) = rooms(document, style, above.lines().count() + below.lines().count());
+        let mut tables = Vec::new();
+        hidden_rows(&mut tables, document, hidden, screen.width)?;
+        processes(&mut tables, document, held)?;
         if style.verbose {
-            slabs(out, document)?;
+            slabs(&mut tables, document)?;
         }
+        write!(out, "{above}{}{below}", fitted(tables))?;
     } else {
-        list(out, document, style)?;
+        list(&mut above, document, style, screen.width)?;
+        write!(out, "{}{}", fitted(above), fitted(below))?;
     }
+    out.flush()
+}
+
+/// What could not be looked at, and the sentence.
+fn ending(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
     for sentence in &document.partial {
         writeln!(out, "! {}", harmless(sentence))?;
     }
     if document.focus.is_empty() {
         writeln!(out, "{}", crate::report::text::paint(style, "1", &harmless(&sentence::of(document))))?;
     }
-    out.flush()
+    Ok(())
 }
 
-/// How many rows the two tables may have, which stand below so many lines: what moves while somebody looks, and what cannot be
-/// seen, takes lines that are theirs.
-fn rooms(document: &Document, style: Style, above: usize) -> (usize, usize) {
+/// How many rows the two tables may have beside so many lines: what moves while somebody looks, and what cannot be seen, takes
+/// lines that are theirs.
+fn rooms(document: &Document, style: Style, others: usize) -> (usize, usize) {
     if style.verbose {
         return (usize::MAX, style.top);
     }
-    // The headline and the sentence at the end.
-    let room = SCREEN.saturating_sub(2 + above + document.partial.len() + 2 * FRAME);
+    let room = SCREEN.saturating_sub(others + 2 * FRAME);
     let hidden = hidden::rows(document).len().min(ROWS).min((room / 2).max(1));
     let held = ROWS.min(style.top).min(room.saturating_sub(hidden).max(1));
     (hidden, held)
@@ -92,7 +111,8 @@ fn headline(out: &mut impl Write, document: &Document, style: Style) -> io::Resu
             number(file_nr.limit)
         ),
     };
-    let lsof = number(document.lsof_view.descriptors);
+    let least = if document.is_unfinished("descriptors") { "at least " } else { "" };
+    let lsof = format!("{least}{}", number(document.lsof_view.descriptors));
     let took = span(document.duration_ns);
     let line =
         format!("{text}; lsof would list {lsof} descriptors  (Linux {}, {took})", harmless(&document.kernel));
@@ -126,7 +146,7 @@ fn waterfall(out: &mut impl Write, document: &Document, style: Style, unicode: b
     left_over(out, document, most, unicode)?;
     let unaccounted = document.handles.unaccounted_by_file_nr;
     if unaccounted > 0 {
-        let lines = "of these are not in file-nr: the kernel opened them for itself";
+        let lines = "of these are not in file-nr: the kernel's own";
         writeln!(out, "{:>13} {:BAR$} {:>10}  {lines}", "uncounted", "", number(unaccounted))?;
     }
     Ok(())
@@ -147,10 +167,10 @@ fn slabs(out: &mut impl Write, document: &Document) -> io::Result<()> {
 fn what(document: &Document, key: &str) -> String {
     match key {
         "descriptor" => repeats(document),
-        "shm_attach" => "hidden: attached SysV shared memory, one handle for each attach".to_owned(),
+        "shm_attach" => "hidden: SysV shared memory, a handle for each attach".to_owned(),
         "mapping" => {
             let code = hidden::ordinary(document, key);
-            format!("hidden: mapped and closed; {} of programs, libraries and what they share", number(code))
+            format!("hidden: mapped and closed; {} of programs, libraries", number(code))
         }
         "shm_segment" => {
             let bare = document.segments.iter().filter(|segment| segment.attaches == 0).count() as u64;
@@ -158,6 +178,9 @@ fn what(document: &Document, key: &str) -> String {
         }
         "scm_rights" => "hidden: sent through unix sockets, and not received yet".to_owned(),
         "io_uring" => "hidden: registered with io_uring".to_owned(),
+        _ if document.is_unfinished("mappings") => {
+            "hidden: programs that run; their mappings were not seen".to_owned()
+        }
         _ => "hidden: programs that run".to_owned(),
     }
 }
@@ -171,7 +194,7 @@ fn repeats(document: &Document) -> String {
     }
     let dead = document.lsof_view.behind_dead_threads;
     if dead > 0 {
-        text += &format!("; {} HIDDEN: the main threads of their processes have ended", number(dead));
+        text += &format!("; {} HIDDEN", number(dead));
     }
     text
 }
@@ -215,14 +238,14 @@ fn bar(count: u64, most: u64, unicode: bool) -> String {
     format!("{text:<BAR$}")
 }
 
-fn hidden_rows(out: &mut impl Write, document: &Document, most: usize) -> io::Result<()> {
+fn hidden_rows(out: &mut impl Write, document: &Document, most: usize, width: usize) -> io::Result<()> {
     let rows = hidden::rows(document);
     if rows.is_empty() {
         return Ok(());
     }
     writeln!(out, "\n{:>10}  {:<11} HIDDEN HANDLES", "COUNT", "BY")?;
     for row in rows.iter().take(most) {
-        writeln!(out, "{}", hidden_row(row))?;
+        writeln!(out, "{}", hidden_row(row, width))?;
     }
     if rows.len() > most {
         let rest: u64 = rows.iter().skip(most).map(|row| row.count).sum();
@@ -231,11 +254,16 @@ fn hidden_rows(out: &mut impl Write, document: &Document, most: usize) -> io::Re
     Ok(())
 }
 
-fn hidden_row(row: &Row) -> String {
+fn hidden_row(row: &Row, width: usize) -> String {
+    /// Columns before the name, and those that it has at least.
+    const BEFORE: usize = 24;
+    const LEAST: usize = 40;
     let size = if row.deleted { format!(", deleted, {}", bytes(row.bytes)) } else { String::new() };
     let holders = sharers(&row.processes);
     let holders = if holders.is_empty() { String::new() } else { format!(": {holders}") };
-    format!("{:>10}  {:<11} {}{size}{holders}", number(row.count), row.holder, harmless(&row.name))
+    let others = BEFORE + size.chars().count() + holders.chars().count();
+    let name = squeezed(&harmless(&row.name), width.saturating_sub(others).max(LEAST));
+    format!("{:>10}  {:<11} {name}{size}{holders}", number(row.count), row.holder)
 }
 
 /// `app (7) 900, app (8) 100, 3 more`
@@ -279,7 +307,7 @@ fn shown(document: &Document, most: usize) -> Vec<&ProcessLine> {
 fn process_row(process: &ProcessLine) -> String {
     let limit = process.limit.soft.map_or_else(|| "no limit".to_owned(), number);
     let used = format!("{:.0}% of {limit}", process.limit.used_percent);
-    let gone = if process.main_thread_is_gone { ", main thread has ended: lsof sees none of it" } else { "" };
+    let gone = if process.main_thread_is_gone { ", main thread gone" } else { "" };
     format!(
         "{:>10} {:>11} {:>9} {:>18}  {} ({}){gone}",
         number(process.handles),
@@ -292,23 +320,24 @@ fn process_row(process: &ProcessLine) -> String {
 }
 
 /// What was asked for, process by process.
-fn list(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+fn list(out: &mut impl Write, document: &Document, style: Style, width: usize) -> io::Result<()> {
     writeln!(out, "asked for: {}", harmless(&document.focus.join(" ")))?;
     if document.processes.is_empty() && document.hidden.is_empty() {
         return writeln!(out, "There is none.");
     }
-    for process in document.processes.iter().take(style.top) {
+    for process in causes::others(document).take(style.top) {
         writeln!(out, "\n{} ({}): {}", harmless(&process.comm), process.pid, held(process))?;
-        let most = if style.verbose { process.files.len() } else { FILES };
-        for files in process.files.iter().take(most) {
-            writeln!(out, "{}", file_row(files))?;
+        let rows = if style.verbose { process.files.clone() } else { alike::gathered(&process.files) };
+        let most = if style.verbose { rows.len() } else { FILES };
+        for files in rows.iter().take(most) {
+            writeln!(out, "{}", file_row(files, width))?;
         }
-        let rest = process.files.len().saturating_sub(most) as u64 + process.files_left_out;
+        let rest = rows.len().saturating_sub(most) as u64 + process.files_left_out;
         if rest > 0 {
             writeln!(out, "{:>10}  {} more", "", number(rest))?;
         }
     }
-    let rest = document.processes.len().saturating_sub(style.top);
+    let rest = causes::others(document).count().saturating_sub(style.top);
     if rest > 0 {
         writeln!(
             out,
@@ -333,8 +362,18 @@ fn held(process: &ProcessLine) -> String {
     )
 }
 
-fn file_row(files: &Files) -> String {
-    let mut text = format!("{:>10}  {:<9} {}", number(files.count), files.kind, harmless(&files.name));
+fn file_row(files: &Files, width: usize) -> String {
+    /// Columns before the name, and those that it has at least.
+    const BEFORE: usize = 22;
+    const LEAST: usize = 48;
+    let remarks = remarks(files);
+    let room = width.saturating_sub(BEFORE + remarks.chars().count()).max(LEAST);
+    let name = squeezed(&harmless(&files.name), room);
+    format!("{:>10}  {:<9} {name}{remarks}", number(files.count), files.kind)
+}
+
+/// What else is known of them, in parentheses.
+fn remarks(files: &Files) -> String {
     let holders: Vec<String> = files
         .holders
         .iter()
@@ -365,10 +404,7 @@ fn file_row(files: &Files) -> String {
     if let Some(opener) = files.opened_by {
         remarks.push(format!("opened by process {opener}"));
     }
-    if !remarks.is_empty() {
-        text += &format!("  ({})", remarks.join("; "));
-    }
-    text
+    if remarks.is_empty() { String::new() } else { format!("  ({})", remarks.join("; ")) }
 }
 
 /// Hidden handles that no process holds.

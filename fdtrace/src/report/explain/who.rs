@@ -172,6 +172,11 @@ impl Holders {
         self.count
     }
 
+    /// Whether one process is all that is named.
+    pub(super) const fn is_one(&self) -> bool {
+        self.members.len() == 1
+    }
+
     /// Whether many processes that have something in common are what is named.
     pub(super) const fn is_party(&self) -> bool {
         self.party.is_some()

@@ -35,14 +35,41 @@ fn labels(files: &Files) -> Vec<String> {
     match files.kind.as_str() {
         "socket" => socket(files),
         "fifo" if files.name.starts_with("pipe:[") => vec!["pipes".to_owned()],
-        "regular" | "directory" => {
-            let folder =
-                files.name.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty());
-            let folder = folder.map(|folder| format!("{} in {folder}", plural(&files.kind)));
-            [Some(files.name.clone()), folder, Some(plural(&files.kind))].into_iter().flatten().collect()
-        }
+        "regular" | "directory" => [Some(files.name.clone()), folder(files), Some(plural(&files.kind))]
+            .into_iter()
+            .flatten()
+            .collect(),
         _ => vec![files.name.clone(), plural(&files.kind)],
     }
+}
+
+/// What handles may have in common that do not have one name, the closest first.
+pub(in super::super) fn in_common(files: &Files) -> Vec<String> {
+    match files.kind.as_str() {
+        "socket" if files.state.is_some() => {
+            let all = socket(files);
+            all[..all.len() - 1].to_vec()
+        }
+        "regular" => ending(files).into_iter().chain(folder(files)).collect(),
+        "directory" => folder(files).into_iter().collect(),
+        "fifo" if files.name.starts_with("pipe:[") => vec!["pipes".to_owned()],
+        _ => Vec::new(),
+    }
+}
+
+fn folder(files: &Files) -> Option<String> {
+    let folder = files.name.rsplit_once('/').map(|(folder, _)| folder).filter(|folder| !folder.is_empty());
+    folder.map(|folder| format!("{} in {folder}", plural(&files.kind)))
+}
+
+/// What comes behind the last point, if that may be what the file is: `*.log files in FOLDER`.
+fn ending(files: &Files) -> Option<String> {
+    const LONGEST: usize = 5;
+    let name = files.name.rsplit('/').next()?;
+    let (stem, ending) = name.rsplit_once('.')?;
+    let is_one =
+        !stem.is_empty() && ending.len() <= LONGEST && ending.starts_with(|c: char| c.is_ascii_alphabetic());
+    is_one.then(|| folder(files).map(|folder| format!("*.{ending} {folder}"))).flatten()
 }
 
 /// Every connection has a name of its own: what they share is the state and the other end.
@@ -53,7 +80,9 @@ fn socket(files: &Files) -> Vec<String> {
         (Some(state), Some(end)) => format!("{state} to {end}"),
         _ => files.name.clone(),
     };
-    [Some(first), state, Some("sockets".to_owned())].into_iter().flatten().collect()
+    let here = files.name.split_once(" to ").and_then(|(here, _)| here.rsplit(' ').next());
+    let here = state.as_ref().zip(here).map(|(state, here)| format!("{state} at {here}"));
+    [Some(first), here, state, Some("sockets".to_owned())].into_iter().flatten().collect()
 }
 
 fn plural(kind: &str) -> String {
@@ -106,6 +135,8 @@ mod tests {
         let same: Vec<_> = (1..9).map(|number| socket(number, "10.0.0.2:80")).collect();
         assert_eq!(words(&[], &same, 8).as_deref(), Some("sockets in CLOSE_WAIT to 10.0.0.2:80"));
         let others: Vec<_> = (1..9).map(|number| socket(1, &format!("10.0.0.{number}:80"))).collect();
-        assert_eq!(words(&[], &others, 8).as_deref(), Some("sockets in CLOSE_WAIT"));
+        assert_eq!(words(&[], &others, 8).as_deref(), Some("sockets in CLOSE_WAIT at 10.0.0.1:1"));
+        let all: Vec<_> = (1..9).map(|number| socket(number, &format!("10.0.0.{number}:80"))).collect();
+        assert_eq!(words(&[], &all, 8).as_deref(), Some("sockets in CLOSE_WAIT"));
     }
 }

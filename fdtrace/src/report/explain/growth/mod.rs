@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::document::SharerLine;
 
 pub use compare::compare;
+pub(super) use label::in_common;
 pub use text::{write, write_first};
 
 /// What is new.
