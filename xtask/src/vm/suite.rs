@@ -123,7 +123,7 @@ impl<'a> Which<'a> {
 /// What no kernel can change is tested on the one that is running: how files are named, cut, damaged and printed, what two
 /// looks have in common, what a command does to its statuses and signals, the doctor's words, how bad the other way to walk
 /// a stack would be. And in a guest nobody maps the libraries of a program that is gone, which is then not found.
-const SAME_EVERYWHERE: [&str; 24] = [
+const SAME_EVERYWHERE: [&str; 25] = [
     "backends::doctor_says_it_in_words",
     "bad_input::",
     "callsites::short_lived",
@@ -140,6 +140,7 @@ const SAME_EVERYWHERE: [&str; 24] = [
     "explain::growth",
     "explain::over_time",
     "explain::refusals",
+    "explain::scenarios",
     "explain::traced",
     "following::",
     "hostile::",
