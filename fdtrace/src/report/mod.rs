@@ -13,7 +13,7 @@ mod flamegraph;
 mod folded;
 mod json;
 mod pprof;
-mod rebuilt;
+pub(crate) mod rebuilt;
 mod repeats;
 mod shares;
 mod terminal;

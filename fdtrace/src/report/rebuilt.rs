@@ -3,6 +3,7 @@
 use fdtrace_common::hash;
 
 use super::{KernelFrame, UserFrame, chain::file_name};
+use crate::stream::{FrameRef, Lasting, lasting};
 
 /// What compilers put behind the name of a function that they changed or took apart.
 const MADE_OF: [&str; 6] = [".constprop.", ".isra.", ".part.", ".cold", ".llvm.", ".lto_priv."];
@@ -10,24 +11,66 @@ const MADE_OF: [&str; 6] = [".constprop.", ".isra.", ".part.", ".cold", ".llvm."
 /// A site by the names of its functions: a hash of the origin and of all frames, each by its function and the name of its
 /// module, without folders and versions. None for a site without a chain.
 ///
-/// A frame without a function counts by its offset: two stripped programs do not match by chance. The kernel's chain
-/// counts where there is no other, as in the id.
+/// A frame without a function counts by its offset: two stripped programs do not match by chance. Code that the program made
+/// while it ran, and what called that, does not count. The kernel's chain counts where there is no other, as in the id.
 #[must_use]
 pub fn name_id(origin: &str, user: &[UserFrame], kernel: &[KernelFrame]) -> Option<String> {
     let start = text(hash::SEED, origin);
     let id = match (user, kernel) {
         ([], []) => return None,
         ([], kernel) => kernel.iter().fold(start, |hash, frame| text(hash, &frame.symbol)),
-        (user, _) => user.iter().fold(start, user_frame),
+        (user, _) => lasting(user.iter().map(place)).fold(start, code),
     };
     Some(format!("{:016x}", hash::finish(id)))
 }
 
-fn user_frame(hash: u64, frame: &UserFrame) -> u64 {
-    let hash = text(hash, module(frame.module.as_deref().unwrap_or_default()));
-    match &frame.symbol {
-        Some(symbol) => text(hash, function(symbol)),
-        None => hash::mix(hash::mix(hash, 2), frame.offset),
+fn code(hash: u64, frame: Lasting<'_>) -> u64 {
+    match frame {
+        Lasting::File(code) => {
+            let hash = text(hash, module(code.module));
+            match code.symbol {
+                Some(symbol) => text(hash, function(symbol)),
+                None => hash::mix(hash::mix(hash, 2), code.offset),
+            }
+        }
+        Lasting::Made(name) => text(hash, &name),
+        Lasting::InPage(offset) => hash::mix(hash::mix(hash, 2), offset),
+    }
+}
+
+/// Where a chain's code is, `libc.so.6+0xf808f`, innermost first: as much of it as the next run has too.
+pub(crate) fn code_places(user: &[UserFrame]) -> Vec<String> {
+    let frames = user.iter().filter(|frame| !frame.inlined).map(place);
+    let text = |frame: Lasting<'_>| match frame {
+        Lasting::File(code) => format!("{}+{:#x}", file_name(code.module), code.offset),
+        Lasting::Made(name) => name.into_owned(),
+        Lasting::InPage(offset) => format!("+{offset:#x}"),
+    };
+    lasting(frames).map(text).collect()
+}
+
+/// Whether one chain begins like the other. A file that was gone when somebody looked is known by the offset alone.
+pub(crate) fn begin_alike(one: &[String], other: &[String]) -> bool {
+    let offset = |place: &str| place.strip_prefix(GONE).map(str::to_owned);
+    let alike = |one: &String, other: &String| {
+        one == other
+            || offset(one).is_some_and(|offset| other.ends_with(&offset))
+            || offset(other).is_some_and(|offset| one.ends_with(&offset))
+    };
+    // The first frame is of libc, mostly.
+    one.len().min(other.len()) > 1 && one.iter().zip(other).all(|(one, other)| alike(one, other))
+}
+
+/// What a file is called whose process was gone when somebody looked.
+const GONE: &str = "[gone]";
+
+/// Whether code that a program made has a name depends on when somebody looked: only files' functions count.
+fn place(frame: &UserFrame) -> FrameRef<'_> {
+    FrameRef {
+        symbol: frame.module.as_ref().and(frame.symbol.as_deref()),
+        module: frame.module.as_deref(),
+        build_id: frame.build_id.as_deref(),
+        offset: frame.offset,
     }
 }
 
@@ -92,6 +135,38 @@ mod tests {
         let nameless = |offset| [UserFrame { symbol: None, ..frame("", "/server", offset) }];
         assert_eq!(of(&nameless(1)), of(&nameless(1)));
         assert_ne!(of(&nameless(1)), of(&nameless(2)));
+    }
+
+    #[test]
+    fn code_of_one_run_is_in_no_name() {
+        let made = |symbol: Option<&str>, offset| UserFrame {
+            symbol: symbol.map(str::to_owned),
+            module: None,
+            ..frame("", "", offset)
+        };
+        let chain = |made| [frame("open", "/libjava.so", 1), made, frame("main", "/java", 2)];
+        let first = of(&chain(made(None, 0x7f00_0000_1000)));
+        assert_eq!(first, of(&chain(made(None, 0x7f11_1111_1234))));
+        assert_eq!(
+            first,
+            of(&chain(made(Some("Main.main"), 0x7f11_1111_1234))),
+            "its name was found in time"
+        );
+        assert_eq!(first, of(&chain(made(None, 1))[..2]), "and what called it was not");
+    }
+
+    #[test]
+    fn a_chain_that_was_cut_begins_like_the_whole_one() {
+        let chain = |frames: &[UserFrame]| code_places(frames);
+        let open = || frame("open", "/lib/libc.so.6", 0x10);
+        let java = |module: &str| frame("handleOpen", module, 0x20);
+        let whole = chain(&[open(), java("/lib/libjava.so"), frame("fileOpen", "/lib/libjava.so", 0x30)]);
+        assert_eq!(whole, ["libc.so.6+0x10", "libjava.so+0x20", "libjava.so+0x30"]);
+        assert!(begin_alike(&whole, &chain(&[open(), java("[gone]")])));
+        assert!(begin_alike(&whole[..2], &whole));
+        assert!(!begin_alike(&whole, &chain(&[open(), java("/lib/libzip.so")])));
+        assert!(!begin_alike(&whole, &chain(&[open(), frame("", "[gone]", 0x120)])), "0x120 is not 0x20");
+        assert!(!begin_alike(&whole[..1], &whole), "libc alone says nothing");
     }
 
     #[test]

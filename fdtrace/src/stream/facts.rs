@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Call, Origin};
+use super::{Call, FrameRef, Origin};
 use crate::kinds::Kind;
 
 /// One program in one process: the process, and when it began to run that program.
@@ -110,6 +110,17 @@ pub struct UserFrame {
     pub line: Option<u32>,
     /// The function was inlined into the next frame.
     pub inlined: bool,
+}
+
+impl UserFrame {
+    pub(crate) fn borrowed(&self) -> FrameRef<'_> {
+        FrameRef {
+            symbol: self.symbol.as_deref(),
+            module: self.module.as_deref(),
+            build_id: self.build_id.as_deref(),
+            offset: self.offset,
+        }
+    }
 }
 
 /// A call chain of a process, innermost frame first.

@@ -6,6 +6,7 @@
 
 mod decode;
 mod facts;
+mod lasting;
 mod origin;
 
 pub use decode::{Malformed, Record, What, acquisition, decode, entry_call};
@@ -13,6 +14,7 @@ pub use facts::{
     Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, Sought, UserChain, UserFrame, Vitals,
 };
 pub use fdtrace_common::wire::{Cause, Moment, Side};
+pub(crate) use lasting::{FrameRef, Lasting, lasting};
 pub use origin::Origin;
 
 use fdtrace_common::{

@@ -11,7 +11,7 @@ use crate::{
     handles::FreshGroup,
     kernel::Symbols,
     stacks::{self, Modules, Readers, UserStacks, kernel_chain},
-    stream::{Call, Fact, ImageKey, KernelFrame, Origin, Side, Site, Stack, UserChain, UserFrame},
+    stream::{Call, Fact, ImageKey, KernelFrame, Lasting, Origin, Side, Site, Stack, UserChain, lasting},
 };
 
 /// So many results are remembered; then the memory is emptied and filled again.
@@ -79,18 +79,20 @@ fn belongs(group: &FreshGroup, site: u64) -> Fact {
     Fact::Belongs { image: group.image, call: group.call, site }
 }
 
-/// Origin and user chain, by build-id and offset; the kernel's chain only where there is no other. What is inlined is at
-/// the offset of the function that has the code, and would make a site depend on whether there is debug information.
+/// Origin and user chain, by build-id and offset, as far as the next run has them too; the kernel's chain only where there is
+/// no other. What is inlined is at the offset of the function that has the code, and would make a site depend on whether
+/// there is debug information.
 fn site_id(origin: Origin, user: &UserChain, kernel: &[KernelFrame]) -> u64 {
     let text = |hash: u64, text: &str| {
         text.bytes().fold(hash::mix(hash, 1), |hash, byte| hash::mix(hash, byte.into()))
     };
-    let frame = |hash: u64, frame: &Arc<UserFrame>| {
-        let module = frame.build_id.as_deref().or(frame.module.as_deref()).unwrap_or_default();
-        hash::mix(text(hash, module), frame.offset)
+    let frame = |hash: u64, frame: Lasting<'_>| match frame {
+        Lasting::File(code) => hash::mix(text(hash, code.file), code.offset),
+        Lasting::Made(name) => text(hash, &name),
+        Lasting::InPage(offset) => hash::mix(hash, offset),
     };
-    let mut id = text(hash::SEED, origin.name());
-    id = user.frames.iter().filter(|frame| !frame.inlined).fold(id, frame);
+    let frames = user.frames.iter().filter(|frame| !frame.inlined).map(|frame| frame.borrowed());
+    let mut id = lasting(frames).fold(text(hash::SEED, origin.name()), frame);
     if user.frames.is_empty() {
         id = kernel.iter().fold(id, |hash, frame| hash::mix(text(hash, &frame.symbol), frame.offset));
     }
@@ -100,6 +102,7 @@ fn site_id(origin: Origin, user: &UserChain, kernel: &[KernelFrame]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stream::UserFrame;
 
     fn chain(build_id: &str, offset: u64) -> UserChain {
         let frame = UserFrame {
@@ -128,6 +131,17 @@ mod tests {
         let mut inlined = plain.clone();
         inlined.frames.insert(0, Arc::new(inner));
         assert_eq!(site_id(Origin::Open, &plain, &[]), site_id(Origin::Open, &inlined, &[]));
+    }
+
+    #[test]
+    fn another_run_has_the_same_site() {
+        let of = |address: u64, outer: u64| {
+            let mut chain = chain("aa", 1);
+            let frame = |offset| Arc::new(UserFrame { offset, ..UserFrame::default() });
+            chain.frames.extend([frame(address), frame(outer)]);
+            site_id(Origin::Open, &chain, &[])
+        };
+        assert_eq!(of(0x7f00_0000_1000, 0x7f00_0000_2000), of(0x7fff_0000_1234, 0x7fff_0000_5678));
     }
 
     #[test]

@@ -7,7 +7,11 @@ use serde_json::Value;
 
 use crate::{
     check::{Class, Finding, Findings},
-    report::{Site, name_id, place, words::harmless},
+    report::{
+        Site, name_id, place,
+        rebuilt::{begin_alike, code_places},
+        words::harmless,
+    },
 };
 
 /// Name and version of the shape.
@@ -33,6 +37,11 @@ pub struct BaselineEntry {
     pub name_id: Option<String>,
     /// Where that is, for people.
     pub place: String,
+    /// Which kernel path, and where the chain's code is: for chains of which less is found out in another run.
+    #[serde(default)]
+    origin: String,
+    #[serde(default)]
+    chain: Vec<String>,
     /// Calls that one image of it may keep.
     pub calls: u64,
 }
@@ -92,8 +101,9 @@ impl Baseline {
         self.sites.is_empty()
     }
 
-    /// For each of the findings the entry that knows it, by its id, else by the names of its functions. One entry stands
-    /// for one site: a second site of the same names is a new one. Findings that leak more choose first.
+    /// For each of the findings the entry that knows it, by its id, else by the names of its functions, else by the beginning
+    /// of its chain. One entry stands for one site: a second site of the same names is a new one. Findings that leak more
+    /// choose first.
     pub(super) fn entries_of(&self, findings: &[&Finding]) -> Vec<Option<&BaselineEntry>> {
         let mut free: Vec<&BaselineEntry> = self.sites.iter().collect();
         free.sort_by_key(|entry| Reverse(entry.calls));
@@ -104,6 +114,10 @@ impl Baseline {
         for index in rest {
             let name = name_of(&findings[index].site);
             found[index] = take(&mut free, |entry| name.is_some() && entry.name_id == name);
+        }
+        let rest = (0..findings.len()).filter(|index| found[*index].is_none()).collect::<Vec<_>>();
+        for index in rest {
+            found[index] = take_cut(&mut free, &findings[index].site);
         }
         found
     }
@@ -121,6 +135,8 @@ impl BaselineEntry {
             id: site.id.clone(),
             name_id: name_of(site),
             place: place(&site.user_stack, &site.kernel_stack),
+            origin: site.origin.to_owned(),
+            chain: code_places(&site.user_stack),
             calls: finding.leaked,
         }
     }
@@ -141,6 +157,14 @@ fn is_ours(excuse: &str) -> bool {
 
 fn name_of(site: &Site) -> Option<String> {
     site.name_id.clone().or_else(|| name_id(site.origin, &site.user_stack, &site.kernel_stack))
+}
+
+/// Of a process that ends at once, less of a chain may be found out than in another run: the only entry that begins like it.
+fn take_cut<'a>(free: &mut Vec<&'a BaselineEntry>, site: &Site) -> Option<&'a BaselineEntry> {
+    let chain = code_places(&site.user_stack);
+    let is_it = |entry: &BaselineEntry| entry.origin == site.origin && begin_alike(&entry.chain, &chain);
+    let candidates = free.iter().filter(|entry| is_it(entry)).count();
+    take(free, |entry| candidates == 1 && is_it(entry))
 }
 
 /// Takes the first one out that is asked for.

@@ -163,6 +163,19 @@ fn one_entry_is_for_one_site() {
 }
 
 #[test]
+fn a_chain_of_which_less_is_known_is_known_by_its_beginning() {
+    let steering = known(vec![c_leak(), python_leak()]);
+    let mut cut = rebuilt(c_leak());
+    cut.site.name_id = None;
+    cut.site.user_stack.truncate(2);
+    (cut.site.user_stack[1].symbol, cut.site.user_stack[1].module) = (None, Some("[gone]".to_owned()));
+    let found = applied(&steering, vec![cut.clone(), python_leak()]);
+    assert_eq!((found.verdict, &found.steered.removable), (Verdict::Clean, &Vec::new()));
+    cut.site.user_stack[1].offset += 1;
+    assert_eq!(applied(&steering, vec![cut]).verdict, Verdict::Leak);
+}
+
+#[test]
 fn what_leaks_no_longer_can_go() {
     let steering = known(vec![c_leak(), python_leak()]);
     let fixed = Finding { class: Class::Allowed, class_before: Class::Allowed, leaked: 1, ..c_leak() };

@@ -24,6 +24,18 @@ const RUNTIME_MODULES: [&str; 14] = [
 /// Part of the name of a Python module that is compiled, as those of its standard library are.
 const PYTHON_MODULE: &str = ".cpython-";
 
+/// Libraries in which Java's own classes enter the system: they open what all classes open.
+const JAVA_LIBRARIES: [&str; 8] = [
+    "libextnet.so",
+    "libjava.so",
+    "libjimage.so",
+    "libjli.so",
+    "libmanagement.so",
+    "libnet.so",
+    "libnio.so",
+    "libzip.so",
+];
+
 /// Functions that are no more than a system call, for programs that have libc in them.
 const WRAPPERS: [&str; 30] = [
     "open",
@@ -151,6 +163,9 @@ pub(super) fn interpreter(frame: &UserFrame) -> Option<&'static str> {
     if module.contains(PYTHON_MODULE) && !has_line(frame) {
         return Some("python");
     }
+    if JAVA_LIBRARIES.contains(&module) && !has_line(frame) {
+        return Some("java");
+    }
     crate::check::interpreters::named(module)
 }
 
@@ -190,6 +205,7 @@ pub(in crate::report) fn place_of(user: &[UserFrame], kernel: &[crate::report::K
         return place(frame);
     }
     match user.iter().find(|frame| !is_runtime(frame)) {
+        Some(frame) if interpreter(frame) == Some("java") => "java".to_owned(),
         Some(frame) => harmless(file_name(frame.module.as_deref().unwrap_or("code without a name"))),
         None => harmless(&chain::place(user, kernel)),
     }
@@ -261,5 +277,8 @@ mod tests {
         let module = "/usr/lib/python3.11/lib-dynload/_socket.cpython-311-x86_64-linux-gnu.so";
         assert!(is_interpreter(&frame("sock_initobj", module, 1)));
         assert_eq!(interpreter(&frame("f", "/usr/lib/libpython3.so", 1)), Some("libpython"));
+        let java = [frame("open64", "/usr/lib/libc.so.6", 1), frame("handleOpen", "/jvm/lib/libjava.so", 1)];
+        assert!(own(&java).is_none(), "all files of all classes come that way");
+        assert_eq!(place_of(&java, &[]), "java");
     }
 }
