@@ -35,6 +35,8 @@ pub(super) fn noticed(
     let mut all: Vec<Also> =
         shortages.filter_map(|shortage| of_shortage(judge, places, shortage, name)).collect();
     all.extend(judged.iter().filter(|site| site.class == Class::Exec).map(|site| of_exec(judge, site)));
+    let with_peers = judged.iter().filter(|site| site.class == Class::GrowingWithPeers);
+    all.extend(with_peers.map(|site| of_peers(judge, site, name)));
     all.extend(of_handles(judge, places, close_wait_ms, name));
     all.extend(peaks(judge));
     for also in &mut all {
@@ -95,6 +97,17 @@ fn of_shortage(judge: &Judge, places: &Places, shortage: &Shortages, name: Name<
 fn of_exec(judge: &Judge, site: &Judged) -> Also {
     let examples = site.examples.iter().take(MOST_EXAMPLES).cloned().collect();
     Also { examples, ..also(judge, AlsoKind::Exec, site.worst, site.leaked) }
+}
+
+fn of_peers(judge: &Judge, site: &Judged, name: Name<'_>) -> Also {
+    let examples = site.examples.iter().take(MOST_EXAMPLES).cloned().collect();
+    let (id, place) = name(site.place);
+    Also {
+        examples,
+        processes: site.images_in_all,
+        top: vec![TopHolder { site: id, place, live: site.leaked }],
+        ..also(judge, AlsoKind::GrowingWithPeers, site.worst, site.leaked)
+    }
 }
 
 /// Whose a remark is: sockets that wait are one remark for each site, whatever process held them.

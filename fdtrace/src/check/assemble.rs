@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    CommandRun, Finding, Findings, Steered, Verdict, also,
+    Also, AlsoKind, CommandRun, Finding, Findings, Steered, Verdict, also,
     judge::Judge,
     places::{Place, Places},
     rule::{Judged, Rule},
@@ -46,6 +46,16 @@ impl Findings {
             scopes: Vec::new(),
             steered: Steered::default(),
         }
+    }
+}
+
+impl Findings {
+    /// The sites are those of the moment when a service was told to end, and so is what was said of them.
+    pub(crate) fn judge_early(&mut self, early: Self) {
+        let of_sites = |also: &Also| also.kind == AlsoKind::GrowingWithPeers;
+        self.also.retain(|also| !of_sites(also));
+        self.also.extend(early.also.into_iter().filter(of_sites));
+        (self.sites, self.judged_early) = (early.sites, true);
     }
 }
 
@@ -95,6 +105,7 @@ fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
         class: found.class,
         suppressed_by: None,
         class_before: found.class,
+        because: found.because.clone(),
         leaked: found.leaked,
         handles: found.handles,
         images: found.images.clone(),

@@ -102,6 +102,8 @@ pub struct Finding {
     pub suppressed_by: Option<String>,
     /// The class without suppressions and baseline.
     pub class_before: Class,
+    /// What its files are, where that is why it is no leak: `45 different archives of code`.
+    pub because: Option<String>,
     /// Calls that were kept in the image that kept most: what `--max-per-site` is compared with. For mappings, handles that
     /// were mapped at once. A call is all handles of one system call, so a pipe is one.
     pub leaked: u64,
@@ -124,6 +126,10 @@ pub enum Class {
     Suppressed,
     /// It kept calls, but it released others and had as many before: a pool, a cache.
     Steady,
+    /// It kept the sockets of connections that it accepted, as many as there are peers that have not hung up.
+    GrowingWithPeers,
+    /// It kept archives of code, each a file of its own, as libraries are mapped.
+    Loaded,
     /// What it made was open when a program ended that had not made it.
     Inherited,
     /// What it made was open at an exec, which closed it (close-on-exec).
@@ -174,7 +180,7 @@ pub struct Also {
     pub examples: Vec<Example>,
     /// How many processes it is about; `pid` is the one that it is about most.
     pub processes: u64,
-    /// EMFILE and ENFILE: who held most at that moment. CLOSE_WAIT: the call site of the sockets.
+    /// EMFILE and ENFILE: who held most at that moment. Of sockets: their call site.
     pub top: Vec<TopHolder>,
     /// For what was inherited: the program that left them open.
     pub from: Option<String>,
@@ -197,6 +203,8 @@ pub enum AlsoKind {
     CloseWait,
     /// `deleted`: files that no directory has an entry for were open at the end.
     Deleted,
+    /// `growing-with-peers`: a site kept the sockets of all clients that are connected still.
+    GrowingWithPeers,
     /// `peak`: the most handles of its own that a process had at once, where that is more than half of its limit.
     Peak,
 }

@@ -12,6 +12,7 @@ mod scopes;
 mod steering;
 #[cfg(test)]
 mod tests;
+mod weaker;
 
 pub use findings::{
     Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, KeptBy, Steered, Suppressing, TopHolder,

@@ -16,10 +16,12 @@ impl Verdict {
 
 impl Class {
     /// All classes, in the order in which texts have them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Leak,
         Self::Suppressed,
         Self::Steady,
+        Self::GrowingWithPeers,
+        Self::Loaded,
         Self::Inherited,
         Self::Mapped,
         Self::Exec,
@@ -33,6 +35,8 @@ impl Class {
             Self::Leak => "leak",
             Self::Suppressed => "suppressed",
             Self::Steady => "steady",
+            Self::GrowingWithPeers => "growing-with-peers",
+            Self::Loaded => "loaded",
             Self::Inherited => "inherited",
             Self::Mapped => "mapped",
             Self::Exec => "exec",
@@ -43,8 +47,16 @@ impl Class {
 
 impl AlsoKind {
     /// All kinds.
-    pub const ALL: [Self; 7] =
-        [Self::Emfile, Self::Enfile, Self::Exec, Self::Inherit, Self::CloseWait, Self::Deleted, Self::Peak];
+    pub const ALL: [Self; 8] = [
+        Self::Emfile,
+        Self::Enfile,
+        Self::Exec,
+        Self::Inherit,
+        Self::CloseWait,
+        Self::Deleted,
+        Self::GrowingWithPeers,
+        Self::Peak,
+    ];
 
     /// The word for it in documents and in `--fail-on`.
     #[must_use]
@@ -56,6 +68,7 @@ impl AlsoKind {
             Self::Inherit => "inherit",
             Self::CloseWait => "close-wait",
             Self::Deleted => "deleted",
+            Self::GrowingWithPeers => "growing-with-peers",
             Self::Peak => "peak",
         }
     }

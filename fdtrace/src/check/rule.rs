@@ -13,6 +13,7 @@ use super::{
     interpreters::Interpreters,
     judge::{Group, Image, Judge, LeftOpen, highest, percentile, was_waiting},
     places::{Place, Places},
+    weaker,
 };
 use crate::{
     report::{Example, Repeat, Verdict as Growth, most_repeated},
@@ -44,6 +45,8 @@ pub struct Rule<'a> {
     pub close_wait_ms: u32,
     /// Nothing but growth counts: the processes are services.
     pub services: bool,
+    /// Whether a file, by its path, is an archive of code that a runtime loads.
+    pub holds_code: &'a dyn Fn(&str) -> bool,
 }
 
 /// What is found of a site.
@@ -62,13 +65,15 @@ pub(super) struct Judged {
     pub(super) mapped: bool,
     /// The handles that they repeat, of descriptors that were acquired.
     pub(super) repeats: Vec<Repeat>,
+    /// What its files are, where that is why it is no leak.
+    pub(super) because: Option<String>,
     /// The image that decides.
     pub(super) worst: ImageKey,
 }
 
 /// What became of a handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
+pub(super) enum Fate {
     /// Open at the end of the image that made it, or of one that has it in its place; or alive in a descriptor.
     Kept,
     /// Open at the end of another image.
@@ -83,20 +88,29 @@ enum Fate {
 
 /// What one image did with one site.
 #[derive(Default)]
-struct Deeds<'a> {
-    groups: Vec<&'a Group>,
+pub(super) struct Deeds<'a> {
+    pub(super) groups: Vec<&'a Group>,
     /// Handles that were open at an end; and how many other calls their group has made since.
     left: Vec<(Fate, &'a LeftOpen, u64)>,
 }
 
-impl Deeds<'_> {
+impl<'a> Deeds<'a> {
+    /// Takes what became of the handles of a group.
+    pub(super) fn add(&mut self, judge: &Judge, group: &'a Group, left: impl Iterator<Item = &'a LeftOpen>) {
+        for left in left {
+            let since = group.calls.saturating_sub(left.number);
+            self.left.push((fate(judge, group.image, left), left, since));
+        }
+        self.groups.push(group);
+    }
+
     /// Calls with a handle of this fate.
     fn calls(&self, fate: Fate) -> u64 {
         let calls: HashSet<u64> = self.of(fate).map(|left| left.call).collect();
         calls.len() as u64
     }
 
-    fn of(&self, fate: Fate) -> impl Iterator<Item = &LeftOpen> {
+    pub(super) fn of(&self, fate: Fate) -> impl Iterator<Item = &'a LeftOpen> {
         self.left.iter().filter(move |(found, ..)| *found == fate).map(|(_, left, _)| *left)
     }
 
@@ -187,11 +201,7 @@ impl Rule<'_> {
         for (index, group) in judge.groups() {
             let deeds = places.entry(same.place(group)).or_default().entry(group.image).or_default();
             let alive = alive_by_group.get(&index).into_iter().flatten().copied();
-            for left in group.left.iter().chain(alive) {
-                let since = group.calls.saturating_sub(left.number);
-                deeds.left.push((fate(judge, group.image, left), left, since));
-            }
-            deeds.groups.push(group);
+            deeds.add(judge, group, group.left.iter().chain(alive));
         }
         for (key, deeds) in places.values_mut().flatten() {
             deeds.tell_what_was_in_flight(judge, *key, ends_lost);
@@ -213,8 +223,10 @@ impl Rule<'_> {
         most: u64,
         images: &BTreeMap<ImageKey, Deeds<'_>>,
     ) -> Option<Judged> {
-        let sentences =
-            images.iter().map(|(key, deeds)| (*key, self.sentence(judge, (place, *key), most, deeds)));
+        let sentences = images.iter().map(|(key, deeds)| {
+            let sentence = self.sentence(judge, (place, *key), most, deeds);
+            (*key, sentence.map(|sentence| self.weaker(judge, sentence, most, deeds)))
+        });
         let mut sentences: Vec<(ImageKey, Sentence)> =
             sentences.filter_map(|(key, sentence)| Some((key, sentence?))).collect();
         sentences.sort_by_key(|(key, sentence)| (sentence.class, Reverse(sentence.number), *key));
@@ -222,8 +234,10 @@ impl Rule<'_> {
         let alike: Vec<ImageKey> =
             sentences.iter().filter(|(_, sentence)| sentence.class == class).map(|(key, _)| *key).collect();
         let deeds = &images[&worst];
+        let because = self.because(class, deeds);
         Some(Judged {
             place,
+            because,
             call: deeds.groups[0].call,
             class,
             leaked: number,
@@ -240,6 +254,27 @@ impl Rule<'_> {
             repeats: repeats(judge, deeds, fate),
             worst,
         })
+    }
+
+    /// A leak, or what it is for a reason that can be seen.
+    fn weaker(&self, judge: &Judge, sentence: Sentence, most: u64, deeds: &Deeds<'_>) -> Sentence {
+        if sentence.class != Class::Leak || sentence.fate != Fate::Kept {
+            return sentence;
+        }
+        let peers = weaker::living_peers(judge, deeds);
+        let class = match () {
+            () if peers > most && sentence.number.saturating_sub(peers) <= most => Class::GrowingWithPeers,
+            () if self.services => Class::Leak,
+            () if weaker::archives(deeds, self.holds_code).is_some() => Class::Loaded,
+            () => Class::Leak,
+        };
+        Sentence { class, ..sentence }
+    }
+
+    /// What the files of a site are, where that is why it is no leak.
+    fn because(&self, class: Class, deeds: &Deeds<'_>) -> Option<String> {
+        let files = weaker::archives(deeds, self.holds_code).filter(|_| class == Class::Loaded)?;
+        Some(format!("{files} different archives of code"))
     }
 
     /// Calls and handles of a fate; of a service that runs, what is alive, whether somebody saw where or not.
@@ -312,7 +347,12 @@ impl Rule<'_> {
 
 fn fate_of(class: Class) -> Fate {
     match class {
-        Class::Leak | Class::Steady | Class::Allowed | Class::Suppressed => Fate::Kept,
+        Class::Leak
+        | Class::Steady
+        | Class::GrowingWithPeers
+        | Class::Loaded
+        | Class::Allowed
+        | Class::Suppressed => Fate::Kept,
         Class::Inherited => Fate::Inherited,
         Class::Exec => Fate::Execed,
         Class::Mapped => Fate::Nothing,

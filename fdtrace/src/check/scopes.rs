@@ -394,6 +394,7 @@ impl KeptInScope {
         self.examples.iter().for_each(|example| *site.kinds.entry(example.kind).or_default() += 1);
         site.examples.clone_from(&self.examples);
         Finding {
+            because: None,
             class: Class::Leak,
             suppressed_by: None,
             class_before: Class::Leak,

@@ -6,8 +6,11 @@ use super::{
     rule::{Judged, Rule},
 };
 use crate::{
+    kinds::Kind,
     report::Verdict as Growth,
-    stream::{Alloc, Call, Cause, Cut, Event, Leaving, Mapped, Moment, Open, Release},
+    stream::{
+        Alloc, Call, Cause, Cut, Described, Event, Fact, Leaving, Mapped, Moment, Open, Release, Sought,
+    },
 };
 
 /// A stream in the making; the clock ticks with each event.
@@ -15,6 +18,8 @@ struct Stream {
     judge: Judge,
     time: u64,
     next: u64,
+    /// The state of the sockets that are open at the next end.
+    socket_state: u8,
 }
 
 const PID: u32 = 100;
@@ -22,7 +27,7 @@ const OPENAT: libc::c_long = libc::SYS_openat;
 
 impl Stream {
     fn new() -> Self {
-        let mut stream = Self { judge: Judge::default(), time: 1000, next: 0 };
+        let mut stream = Self { judge: Judge::default(), time: 1000, next: 0, socket_state: 0 };
         stream.fork(1, PID);
         stream.exec(PID);
         stream
@@ -97,7 +102,7 @@ impl Stream {
             fd,
             moment,
             close_on_exec: true,
-            socket_state: 0,
+            socket_state: self.socket_state,
             deleted: false,
             waiting: 0,
             of_thread,
@@ -142,6 +147,24 @@ impl Stream {
         }));
     }
 
+    fn name(&mut self, (handle, generation): (u64, u64), kind: Kind, name: &str) {
+        let (name, descriptor) = (Some(name.into()), Sought::NotYet);
+        self.apply(&Event::Fact(Box::new(Fact::Described(Described {
+            handle,
+            generation,
+            kind,
+            name,
+            descriptor,
+        }))));
+    }
+
+    /// Sockets with these names, which one site got by this system call.
+    fn sockets(&mut self, syscall: libc::c_long, count: u64, name: &str) -> Vec<(u64, u64)> {
+        let sockets: Vec<_> = (0..count).map(|_| self.make(PID, 7, syscall)).collect();
+        sockets.iter().for_each(|socket| self.name(*socket, Kind::Socket, name));
+        sockets
+    }
+
     /// A process ends with these open, from descriptor 3 on; nobody else has them.
     fn exit(&mut self, tgid: u32, open: &[(u64, u64)], signal: u8) {
         for (fd, handle) in (3..).zip(open) {
@@ -151,10 +174,25 @@ impl Stream {
         open.iter().for_each(|handle| self.close(*handle, Cause::Exit));
     }
 
+    fn rule() -> Rule<'static> {
+        Rule {
+            max_per_site: None,
+            growth: &|_, _| Growth::Unknown,
+            close_wait_ms: 1000,
+            services: false,
+            holds_code: &|path| path.ends_with(".jar"),
+        }
+    }
+
+    /// It is found out where a site is.
+    fn name_site(&mut self, id: u64) {
+        let call = Call { user_stack: id, syscall: u16::try_from(libc::SYS_accept4).ok(), ..Call::default() };
+        let image = self.judge.groups().next().map(|(_, group)| group.image).expect("a group");
+        self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: id })));
+    }
+
     fn judged(&self) -> Vec<Judged> {
-        let growth = &|_, _| Growth::Unknown;
-        let rule = Rule { max_per_site: None, growth, close_wait_ms: 1000, services: false };
-        rule.apply(&self.judge, &Places::of(&self.judge), false)
+        Self::rule().apply(&self.judge, &Places::of(&self.judge), false)
     }
 
     /// The class and the number of the only site of which something is to be said.
@@ -184,6 +222,58 @@ fn what_is_closed_is_not_spoken_of() {
     }
     stream.exit(PID, &[], 0);
     assert_eq!(stream.only(), None);
+}
+
+const ESTABLISHED: u8 = 1;
+const CLOSE_WAIT: u8 = 8;
+
+#[test]
+fn accepted_sockets_grow_with_their_peers() {
+    let judged = |syscall, name: &str, state| {
+        let mut stream = Stream::new();
+        let open = stream.sockets(syscall, 60, name);
+        stream.socket_state = state;
+        stream.exit(PID, &open, 0);
+        stream.only()
+    };
+    let tcp = "tcp 127.0.0.1:80 to 127.0.0.1:5000 ESTABLISHED";
+    assert_eq!(judged(libc::SYS_accept4, tcp, ESTABLISHED), Some((Class::GrowingWithPeers, 60)));
+    assert_eq!(judged(libc::SYS_accept4, tcp, CLOSE_WAIT), Some((Class::Leak, 60)), "they have hung up");
+    assert_eq!(judged(libc::SYS_socket, tcp, ESTABLISHED), Some((Class::Leak, 60)), "its own doing");
+    let unix = "unix stream /run/x.sock";
+    assert_eq!(judged(libc::SYS_accept4, unix, ESTABLISHED), Some((Class::Leak, 60)), "as after a hang-up");
+}
+
+#[test]
+fn peers_that_have_gone_leak_when_they_are_more_than_a_site_may_keep() {
+    let judged = |gone: usize| {
+        let mut stream = Stream::new();
+        let open = stream.sockets(libc::SYS_accept4, 60, "unix stream /run/x.sock");
+        stream.judge.connected(&open[gone..]);
+        let rule = Rule { services: true, growth: &|_, _| Growth::Growing, ..Stream::rule() };
+        stream.name_site(7);
+        rule.apply(&stream.judge, &Places::of(&stream.judge), false)[0].class
+    };
+    assert_eq!([0, 1, 2].map(judged), [Class::GrowingWithPeers, Class::GrowingWithPeers, Class::Leak]);
+}
+
+#[test]
+fn archives_of_code_are_loaded_when_each_is_another_file() {
+    let judged = |name: &dyn Fn(u64) -> String| {
+        let mut stream = Stream::new();
+        let open: Vec<_> = (0..30).map(|_| stream.make(PID, 7, OPENAT)).collect();
+        for (number, file) in (0..).zip(&open) {
+            stream.name(*file, Kind::Regular, &name(number));
+        }
+        stream.exit(PID, &open, 0);
+        stream.only()
+    };
+    assert_eq!(judged(&|number| format!("/lib/{number}.jar")), Some((Class::Loaded, 30)));
+    assert_eq!(judged(&|number| format!("/lib/{}.jar", number.max(1))), Some((Class::Loaded, 30)), "a link");
+    assert_eq!(judged(&|number| format!("/lib/{}.jar", number.max(2))), Some((Class::Leak, 30)));
+    assert_eq!(judged(&|number| format!("/var/log/{number}.log")), Some((Class::Leak, 30)));
+    let one_log = |number| if number == 7 { "/var/log/a".to_owned() } else { format!("/lib/{number}.jar") };
+    assert_eq!(judged(&one_log), Some((Class::Leak, 30)));
 }
 
 #[test]

@@ -6,15 +6,18 @@ use std::{
     time::{Duration, SystemTime},
 };
 
+use fdtrace_common::wire::PREEXISTING;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Failure, say::say};
 use crate::{
     collect::{Collector, Look, Setup, Sink, monotonic_ns},
-    kernel::{Capabilities, HookReport, Kernel, Settings, State, Tracer},
+    kernel::{Capabilities, HookReport, Kernel, Looker, Settings, State, Tracer},
+    kinds::Kind,
     process::{self, around},
     report::{Descriptors, Document, Own, words::harmless},
     stacks::{Modules, Readers},
+    stream::Fact,
     trace::{Header, HookState},
     view::{Session, View, seconds_left},
     witness::{self, Meter, Tables, Witness},
@@ -42,6 +45,8 @@ pub(super) struct Tracing {
     kept: Capabilities,
     /// Every handle that is described gets its name, not only those that are shown.
     names_all: bool,
+    /// Regular files that were described and have no path yet.
+    files: Vec<(u64, u64)>,
 }
 
 /// A tracer that is attached, before its events are read.
@@ -129,7 +134,7 @@ impl Attached {
         // Before anything else: a process may be gone before somebody asks for its name.
         collector.tell(witness::introduce(&self.pids));
         let meter = Meter::new(readers.clone());
-        Ok(Tracing { collector, witness, meter, readers, kept, names_all })
+        Ok(Tracing { collector, witness, meter, readers, kept, names_all, files: Vec::new() })
     }
 }
 
@@ -147,7 +152,11 @@ impl Tracing {
     pub(super) async fn look(&mut self, view: &mut View) -> io::Result<Look> {
         self.collector.sweep();
         self.witness().await?;
-        self.collector.tell(self.witness.describe_new(self.names_all)?);
+        let described = self.witness.describe_new(self.names_all)?;
+        if self.names_all {
+            self.files = described.iter().filter_map(regular_file).take(Looker::MOST_WANTED).collect();
+        }
+        self.collector.tell(described);
         let look = self.collector.look(view.selection().min_age_ns).await?;
         view.look(&look.snapshot);
         Ok(look)
@@ -187,6 +196,20 @@ impl Tracing {
         Ok(())
     }
 
+    /// The paths of files that were described at the last look.
+    pub(super) fn name_files(&mut self) -> io::Result<()> {
+        let files = std::mem::take(&mut self.files);
+        if !files.is_empty() {
+            self.collector.tell(self.witness.learn_names(&files)?);
+        }
+        Ok(())
+    }
+
+    /// Which of these sockets have a peer that has not hung up.
+    pub(super) fn connected(&mut self, sockets: &[(u64, u64)]) -> io::Result<Vec<(u64, u64)>> {
+        self.witness.connected(sockets)
+    }
+
     /// Gives up what tracing does not need any more. A command is to be started before: it gets what fdtrace was given.
     pub(super) fn keep_only_what_is_needed(&self) -> io::Result<()> {
         self.kept.keep_only()
@@ -201,6 +224,15 @@ impl Tracing {
 
     pub(super) const fn collector(&self) -> &Collector {
         &self.collector
+    }
+}
+
+fn regular_file(fact: &Fact) -> Option<(u64, u64)> {
+    match fact {
+        Fact::Described(found) if found.kind == Kind::Regular && found.generation != PREEXISTING => {
+            Some((found.handle, found.generation))
+        }
+        _ => None,
     }
 }
 

@@ -47,11 +47,23 @@ impl Looker {
     /// # Errors
     /// What the kernel answers.
     pub fn look_at(&mut self, handles: &[u64]) -> io::Result<(Vec<Description>, Vec<Descriptor>)> {
+        self.wanting(handles, |looker| Ok((looker.descriptions()?, looker.descriptors()?)))
+    }
+
+    /// Describes `handles` again, by name; only the first 1,024 are looked for.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn describe(&mut self, handles: &[u64]) -> io::Result<Vec<Description>> {
+        self.wanting(handles, Self::descriptions)
+    }
+
+    fn wanting<T>(&mut self, handles: &[u64], look: impl FnOnce(&Self) -> io::Result<T>) -> io::Result<T> {
         let handles = &handles[..handles.len().min(Self::MOST_WANTED)];
         for handle in handles {
             self.wanted.insert(handle, 1, 0).map_err(io::Error::other)?;
         }
-        let found = self.wanted_ones();
+        let found = look(self);
         for handle in handles {
             // A key that is not there was not inserted; both are what is wanted.
             let _ = self.wanted.remove(handle);
@@ -59,14 +71,18 @@ impl Looker {
         found
     }
 
-    fn wanted_ones(&self) -> io::Result<(Vec<Description>, Vec<Descriptor>)> {
+    fn descriptions(&self) -> io::Result<Vec<Description>> {
         let mut descriptions = Vec::new();
         self.describe_new(|found| descriptions.push(*found))?;
+        Ok(descriptions)
+    }
+
+    fn descriptors(&self) -> io::Result<Vec<Descriptor>> {
         let mut descriptors = Vec::new();
         if let Some(program) = &self.descriptors {
             records(bpf::iterate(program.as_fd(), None)?, |found| descriptors.push(*found))?;
         }
-        Ok((descriptions, descriptors))
+        Ok(descriptors)
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod names;
 mod own;
+mod peers;
 mod places;
 mod tables;
 
@@ -75,5 +76,14 @@ impl Witness {
     /// When the kernel's iterators fail.
     pub fn learn_names(&mut self, handles: &[(u64, u64)]) -> io::Result<Vec<Fact>> {
         self.names.learn(handles)
+    }
+
+    /// Which of these sockets, by address and generation, have a peer that has not hung up.
+    ///
+    /// # Errors
+    /// When the kernel's iterator fails.
+    pub fn connected(&mut self, sockets: &[(u64, u64)]) -> io::Result<Vec<(u64, u64)>> {
+        let found = self.names.look_again(sockets)?;
+        Ok(peers::connected(&found))
     }
 }

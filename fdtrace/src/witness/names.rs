@@ -1,6 +1,6 @@
 //! What single handles are, and what they are called: the kernel's iterators are asked.
 
-use std::{io, sync::Arc};
+use std::{collections::HashSet, io, sync::Arc};
 
 use fdtrace_common::look::{Description, Descriptor};
 
@@ -37,6 +37,21 @@ impl Names {
             facts.extend(self.learn_some(wanted)?.into_iter().map(Fact::Described));
         }
         Ok(facts)
+    }
+
+    /// What handles are now, by address and generation.
+    pub(super) fn look_again(&mut self, wanted: &[(u64, u64)]) -> io::Result<Vec<Description>> {
+        let mut found = Vec::with_capacity(wanted.len());
+        for wanted in wanted.chunks(Looker::MOST_WANTED) {
+            let addresses: Vec<u64> = wanted.iter().map(|(handle, _)| *handle).collect();
+            let known: HashSet<&(u64, u64)> = wanted.iter().collect();
+            let is_wanted = |found: &Description| known.contains(&(found.handle, found.generation));
+            let (wanted, others): (Vec<_>, Vec<_>) =
+                self.looker.describe(&addresses)?.into_iter().partition(is_wanted);
+            found.extend(wanted);
+            self.came_along.extend(others);
+        }
+        Ok(found)
     }
 
     fn learn_some(&mut self, wanted: &[(u64, u64)]) -> io::Result<Vec<Described>> {

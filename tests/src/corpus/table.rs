@@ -87,12 +87,16 @@ pub enum Verdict {
 
 /// What a check calls a call site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// It kept too much.
     Leak,
     /// It kept no more at the end than before.
     Steady,
+    /// It kept the sockets of clients that are connected still.
+    GrowingWithPeers,
+    /// It kept archives of code, as libraries are mapped.
+    Loaded,
     /// Another program than the one that opened it had it.
     Inherited,
     /// Only mappings held it.

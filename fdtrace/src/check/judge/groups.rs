@@ -40,6 +40,8 @@ pub(crate) struct Group {
     pub(crate) left: Vec<LeftOpen>,
     /// Handles without a descriptor that are mapped, by their inode.
     pub(crate) mapped: HashMap<u64, u64>,
+    /// Sockets that are alive and have a peer, when somebody looked last.
+    pub(crate) connected: u64,
     /// Somebody names it still.
     pub(crate) pinned: bool,
     ended: bool,
@@ -160,6 +162,7 @@ impl Group {
             lives: Ages::default(),
             left: Vec::new(),
             mapped: HashMap::new(),
+            connected: 0,
             pinned: false,
             ended: false,
         }

@@ -164,6 +164,22 @@ impl Judge {
         &self.shortages
     }
 
+    /// What is alive: address, generation and group.
+    pub(crate) fn lives(&self) -> impl Iterator<Item = (u64, u64, &Group)> {
+        self.handles.iter().map(|(handle, life)| (*handle, life.generation, &self.groups[life.group]))
+    }
+
+    /// These sockets have a peer that has not hung up, and no others have.
+    pub(crate) fn connected(&mut self, sockets: &[(u64, u64)]) {
+        self.groups.iter_mut().for_each(|group| group.connected = 0);
+        for (handle, generation) in sockets {
+            let life = self.handles.get(handle).filter(|life| life.generation == *generation);
+            if let Some(life) = life {
+                self.groups[life.group].connected += 1;
+            }
+        }
+    }
+
     pub(crate) fn site(&self, id: u64) -> Option<&Arc<Site>> {
         self.sites.get(&id)
     }

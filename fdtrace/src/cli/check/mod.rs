@@ -1,5 +1,6 @@
 //! `check`: the gate for CI.
 
+mod archive;
 mod join;
 mod outputs;
 mod project;

@@ -28,7 +28,7 @@ use super::{
         tracing::{Attached, Tracing, WITNESS, ticker},
         user::Credentials,
     },
-    Arguments, FAILED,
+    Arguments, FAILED, archive,
     outputs::Outputs,
     project::Project,
     scope::Announced,
@@ -123,7 +123,7 @@ impl Check<'_> {
         (findings.command.ended, findings.command.duration_ns) =
             (watched.ended, nanoseconds(watched.duration));
         if let Some(early) = watched.early {
-            (findings.sites, findings.judged_early) = (early.sites, true);
+            findings.judge_early(early);
         }
         self.settled.steering.apply(&mut findings);
         Ok(self.say(&findings, outputs, watched.as_told))
@@ -199,7 +199,7 @@ impl Check<'_> {
         tracing.keep_only_what_is_needed()?;
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
-        let service = until.map(|_| Service { found, early: None });
+        let service = until.map(|_| Service { found, judge, early: None });
         let (ended, as_told, early) =
             self.run_to_its_end(tracing, view, &mut child, service, (judge, announced)).await?;
         announced.close();
@@ -254,6 +254,7 @@ impl Check<'_> {
         let look = tracing.look(view).await?;
         if lock(judge).running().next().is_some() {
             tracing.name_survivors().await?;
+            note_peers(tracing, judge)?;
         }
         // What was told last is heard when this is answered.
         let written = tracing.collector().finish().await?;
@@ -270,6 +271,7 @@ impl Check<'_> {
             growth: &|site, image| view.growth_of(site, image),
             close_wait_ms: u32::try_from(self.settled.close_wait.as_millis()).unwrap_or(u32::MAX),
             services: self.arguments.command.is_empty() || self.arguments.until.is_some(),
+            holds_code: &archive::holds_code,
         };
         let command = CommandRun { argv: self.argv(), ended: Ended::Running, duration_ns: 0 };
         Findings::of(judge, &rule, command, &document, snapshot, start_ns)
@@ -338,6 +340,7 @@ impl Check<'_> {
                     // A service that was told to end gives back what it has.
                     if !told {
                         tracing.look(view).await?;
+                        tracing.name_files()?;
                     }
                     let written = tracing.collector().flush().await?;
                     self.news.tell(&written, "the check goes on");
@@ -365,6 +368,7 @@ type Found<'a> = &'a dyn Fn(&View, &Snapshot) -> Findings;
 /// A command that is to be ended.
 struct Service<'a> {
     found: Found<'a>,
+    judge: &'a Mutex<Judge>,
     /// What it had when it was told to end.
     early: Option<Findings>,
 }
@@ -380,9 +384,23 @@ impl Service<'_> {
         tracing.name_survivors().await?;
         // What was told last is heard when this is answered.
         tracing.collector().flush().await?;
+        note_peers(tracing, self.judge)?;
         self.early = Some((self.found)(view, &look.snapshot));
         Ok(())
     }
+}
+
+/// Accepted sockets that are asked for their peers.
+const MOST_ACCEPTED: usize = 1 << 14;
+
+/// Which of the sockets that were accepted have a peer still.
+fn note_peers(tracing: &mut Tracing, judge: &Mutex<Judge>) -> io::Result<()> {
+    let accepted = lock(judge).accepted(MOST_ACCEPTED);
+    if !accepted.is_empty() {
+        let connected = tracing.connected(&accepted)?;
+        lock(judge).connected(&connected);
+    }
+    Ok(())
 }
 
 /// Watches what runs, until a moment or a signal.

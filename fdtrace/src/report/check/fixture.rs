@@ -47,6 +47,7 @@ pub(crate) fn finding(class: Class, site: Site, leaked: u64) -> Finding {
         ended: Ended::Status(0),
     };
     Finding {
+        because: None,
         class,
         suppressed_by: None,
         class_before: class,

@@ -51,6 +51,7 @@ struct SiteLine<'a> {
     leaked: u64,
     class: &'static str,
     suppressed_by: Option<&'a str>,
+    because: Option<&'a str>,
     class_before: &'static str,
     /// What the baseline allows, for a site that leaks more.
     baseline: Option<u64>,
@@ -176,6 +177,7 @@ fn site<'a>(finding: &'a Finding, steered: &Steered) -> SiteLine<'a> {
         leaked: finding.leaked,
         class: finding.class.name(),
         suppressed_by: finding.suppressed_by.as_deref(),
+        because: finding.because.as_deref(),
         class_before: finding.class_before.name(),
         baseline: steered.grown.get(&finding.site.id).copied(),
         handles: finding.handles,

@@ -162,6 +162,16 @@ pub(super) fn of_also(also: &Also) -> String {
         AlsoKind::Deleted => {
             format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(also))
         }
+        AlsoKind::GrowingWithPeers => {
+            let at =
+                also.top.first().map(|site| format!(" from {}", harmless(&site.place))).unwrap_or_default();
+            format!(
+                "{who} grows with its clients ({}): it has {}{at}, and no peer has hung up{}",
+                counted(count, "peer"),
+                counted(count, "accepted socket"),
+                examples(also)
+            )
+        }
         AlsoKind::Peak => {
             let of = also.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
             format!("{who} had {} of its own at once{of}", counted(count, "descriptor"))

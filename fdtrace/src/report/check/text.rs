@@ -270,9 +270,11 @@ pub(super) fn example(example: &Example) -> String {
 }
 
 /// What is said of the classes that are no leaks.
-const OTHERS: [(Class, &str); 6] = [
+const OTHERS: [(Class, &str); 8] = [
     (Class::Suppressed, "suppressed"),
     (Class::Steady, "steady: kept, but others were closed and there were as many before (a pool, a cache)"),
+    (Class::GrowingWithPeers, "growing with peers: accepted, kept, and connected still"),
+    (Class::Loaded, "loaded: archives of code, each a file of its own, as libraries are mapped"),
     (Class::Inherited, "inherited: open at the end in a program that has not made it"),
     (Class::Mapped, "mapped: held by mappings alone"),
     (Class::Exec, "closed at an exec by close-on-exec"),
@@ -300,7 +302,8 @@ fn write_others(out: &mut impl Write, findings: &Findings, style: Style) -> io::
 fn one_line(finding: &Finding) -> String {
     let words = nouns::of(finding);
     let by = finding.suppressed_by.as_deref().map(|by| format!(" ({})", harmless(by))).unwrap_or_default();
-    format!("{} {} {}{by}", words.counted(finding.handles), words.made, sentence::at(finding))
+    let because = finding.because.as_deref().map(|what| format!(": {what}")).unwrap_or_default();
+    format!("{} {} {}{because}{by}", words.counted(finding.handles), words.made, sentence::at(finding))
 }
 
 /// What scopes keep is not wrong because they do.
