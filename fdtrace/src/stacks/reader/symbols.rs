@@ -83,7 +83,7 @@ impl Table {
         let rest =
             usize::try_from(function.name).ok().and_then(|name| self.names.get(name..)).unwrap_or_default();
         let rest = &rest[..rest.len().min(LONGEST)];
-        rest.split(|byte| *byte == 0).next().unwrap_or_default()
+        without_version(rest.split(|byte| *byte == 0).next().unwrap_or_default())
     }
 
     /// Of several names for the same code people know the one that other files use, without a library's own underscores
@@ -102,6 +102,14 @@ impl Table {
             0 => offset < SIZELESS && object.is_one_section(function.address, address),
             size => offset < u64::from(size),
         }
+    }
+}
+
+/// A library's full table has the version behind the name (`__libc_start_main@@GLIBC_2.34`), its table for others has not.
+fn without_version(name: &[u8]) -> &[u8] {
+    match name.iter().position(|byte| *byte == b'@') {
+        None | Some(0) => name,
+        Some(at) => &name[..at],
     }
 }
 
@@ -128,4 +136,19 @@ fn functions<Symbol: Sym<Endian = NativeEndian>>(object: &Object, entries: &[u8]
     }
     found.sort_unstable_by_key(|function| (function.address, function.size));
     Some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_has_no_version() {
+        assert_eq!(without_version(b"__libc_start_main@@GLIBC_2.34"), b"__libc_start_main");
+        assert_eq!(without_version(b"fopen@GLIBC_2.2.5"), b"fopen");
+        assert_eq!(
+            [without_version(b"open64"), without_version(b"@"), without_version(b"")],
+            [&b"open64"[..], b"@", b""]
+        );
+    }
 }
