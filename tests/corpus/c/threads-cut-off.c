@@ -7,6 +7,7 @@
 
 enum { MOST_THREADS = 20, FORGOTTEN = 3, ROUNDS = 60 };
 
+static atomic_int prepared;
 static atomic_int ready;
 static bool forgets;
 static bool forgets_last;
@@ -26,19 +27,23 @@ FRAME static void once(bool keep)
 
 static void *work(void *first)
 {
-    int rounds = ROUNDS;
-    /* Nobody has been to this code before: the first thread goes slowly, so that all chains can be whole. */
-    for (int i = 1; first != NULL && i <= rounds; i++) {
-        once(false);
-        sleep_ms(2);
+    int round = first != NULL ? -ROUNDS : 0;
+    /* Nobody has been to this code before: the first thread goes slowly and alone, so that all chains can be whole. */
+    while (first == NULL && atomic_load(&prepared) == 0)
+        sleep_ms(1);
+    for (;;) {
+        round++;
+        bool forgotten = forgets && round > 0 && round <= ROUNDS && round % (ROUNDS / FORGOTTEN) == 0;
+        once(forgotten || (forgets_last && round == ROUNDS));
+        if (round <= 0)
+            sleep_ms(2);
+        if (round == 0)
+            atomic_store(&prepared, 1);
+        if (round == ROUNDS)
+            atomic_fetch_add(&ready, 1);
+        while (forgets_last && round == ROUNDS)
+            sleep_ms(1000);
     }
-    for (int i = 1; i <= rounds; i++)
-        once((forgets && i % (rounds / FORGOTTEN) == 0) || (forgets_last && i == rounds));
-    atomic_fetch_add(&ready, 1);
-    while (forgets_last)
-        sleep_ms(1000);
-    for (;;)
-        once(false);
     return NULL;
 }
 
