@@ -99,7 +99,7 @@ impl Readers {
     /// When no process can be started.
     pub fn start() -> io::Result<Self> {
         let spawner = Spawner::start(service::serve, LIMITS)?;
-        Ok(Self { spawner, patience: patience::AT_FIRST, remarks: Arc::default() })
+        Ok(Self { spawner, patience: patience::at_first(), remarks: Arc::default() })
     }
 
     /// Readers of a test, whose program is large and slow.

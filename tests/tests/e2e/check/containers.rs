@@ -37,7 +37,7 @@ fn orphans_are_taken_in() -> Result<()> {
     // An emulated machine may need seconds to take them in.
     let script = "for i in 1 2 3; do (sleep 0.2 &); done; sleep 1; \
                   zombies() { grep -l '(zombie)' /proc/[0-9]*/status; }; \
-                  for i in 1 2 3 4 5 6 7 8 9 10; do zombies >/dev/null || break; sleep 1; done; zombies; exit 6";
+                  for i in 1 2 3 4 5 6 7 8 9 10; do zombies >/dev/null || exit 6; sleep 1; done; zombies; exit 6";
     let Some(mut command) = check_script(&[], script)? else { return Ok(()) };
     let Some(finished) = first(&mut command, std::process::Stdio::null())? else { return Ok(()) };
     ends(&finished, 6, "no leak")?;
