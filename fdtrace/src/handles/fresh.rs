@@ -3,12 +3,20 @@
 use std::sync::Arc;
 
 use super::images::Image;
-use crate::stream::{Call, ImageKey, Name, Stack};
+use crate::{
+    process::speed::slowness,
+    stream::{Call, ImageKey, Name, Stack},
+};
 
 /// How often a group is kept back because a stack of it has not come through. One that found no room in the ring is sent
 /// again with the next allocation of its kind, and one through unknown code takes its time, also when its process is gone
 /// by then.
-const MOST_TRIES: u8 = 40;
+const MOST_TRIES: u32 = 40;
+
+/// The same on this machine.
+pub(super) fn most_tries() -> u32 {
+    MOST_TRIES * slowness()
+}
 
 /// More than this are not remembered: nobody asks.
 const MOST: usize = 1 << 18;
@@ -42,7 +50,7 @@ struct Waiting {
     image: ImageKey,
     call: Call,
     existing: bool,
-    tries: u8,
+    tries: u32,
 }
 
 #[derive(Default)]
@@ -78,7 +86,7 @@ impl Fresh {
                 + u64::from(call.kernel_stack != 0 && kernel.is_none());
             let image = image(*key);
             *tries += 1;
-            if missing > 0 && *tries < MOST_TRIES {
+            if missing > 0 && *tries < most_tries() {
                 return true;
             }
             *unknown += missing;

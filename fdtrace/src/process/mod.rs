@@ -5,6 +5,7 @@ pub mod around;
 pub mod fuzz;
 mod maps;
 pub(crate) mod procfs;
+pub mod speed;
 mod standing;
 pub(crate) mod usage;
 
