@@ -10,13 +10,8 @@ use crate::{
 
 /// How often a group is kept back because a stack of it has not come through. One that found no room in the ring is sent
 /// again with the next allocation of its kind, and one through unknown code takes its time, also when its process is gone
-/// by then.
+/// by then. On a usual machine: a slow one gets more.
 const MOST_TRIES: u32 = 40;
-
-/// The same on this machine.
-pub(super) fn most_tries() -> u32 {
-    MOST_TRIES * slowness()
-}
 
 /// More than this are not remembered: nobody asks.
 const MOST: usize = 1 << 18;
@@ -79,6 +74,7 @@ impl Fresh {
     ) -> Vec<FreshGroup> {
         let mut ready = Vec::with_capacity(self.waiting.len());
         let unknown = &mut self.unknown;
+        let most_tries = MOST_TRIES * slowness();
         self.waiting.retain_mut(|waiting| {
             let Waiting { image: key, call, existing, tries } = waiting;
             let (user, kernel) = (stack(call.user_stack), stack(call.kernel_stack));
@@ -86,7 +82,7 @@ impl Fresh {
                 + u64::from(call.kernel_stack != 0 && kernel.is_none());
             let image = image(*key);
             *tries += 1;
-            if missing > 0 && *tries < most_tries() {
+            if missing > 0 && *tries < most_tries {
                 return true;
             }
             *unknown += missing;
