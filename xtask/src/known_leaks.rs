@@ -67,7 +67,7 @@ struct Row {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let leaks = chosen(&args.only)?;
+    let leaks = ordinary::chosen(table()?, &args.only, "leak", |leak| &leak.name)?;
     if args.install {
         let missing = leaks.iter().filter(|leak| leak.missing().is_some());
         let packages: BTreeSet<&str> = missing.flat_map(|leak| &leak.packages).map(String::as_str).collect();
@@ -101,16 +101,6 @@ fn table() -> Result<Vec<Leak>> {
     }
     let table: Table = toml::from_str(FILE).context("tests/known-leaks.toml")?;
     Ok(table.leaks)
-}
-
-fn chosen(names: &[String]) -> Result<Vec<Leak>> {
-    let mut leaks = table()?;
-    let is_it = |leak: &Leak, name: &String| leak.name.starts_with(name.as_str());
-    if let Some(unknown) = names.iter().find(|name| !leaks.iter().any(|leak| is_it(leak, name))) {
-        bail!("no leak is called {unknown}");
-    }
-    leaks.retain(|leak| names.is_empty() || names.iter().any(|name| is_it(leak, name)));
-    Ok(leaks)
 }
 
 impl Leak {

@@ -51,7 +51,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let programs = chosen(&args.only)?;
+    let programs = chosen(table::programs()?, &args.only, "program", |program| &program.name)?;
     if args.install {
         let packages: BTreeSet<&str> =
             programs.iter().filter_map(Program::missing_packages).flatten().collect();
@@ -90,12 +90,17 @@ fn row<'a>(fdtrace: &Path, program: &'a Program, runs: u32) -> Row<'a> {
     Row { program, outcome }
 }
 
-fn chosen(names: &[String]) -> Result<Vec<Program>> {
-    let mut programs = table::programs()?;
-    let is_it = |program: &Program, name: &String| program.name.starts_with(name.as_str());
-    if let Some(unknown) = names.iter().find(|name| !programs.iter().any(|program| is_it(program, name))) {
-        bail!("no program is called {unknown}");
+/// Those whose names begin like one of these; all where there are none.
+pub(crate) fn chosen<T>(
+    mut all: Vec<T>,
+    names: &[String],
+    what: &str,
+    name: impl Fn(&T) -> &str,
+) -> Result<Vec<T>> {
+    let is_it = |one: &T, wanted: &String| name(one).starts_with(wanted.as_str());
+    if let Some(unknown) = names.iter().find(|wanted| !all.iter().any(|one| is_it(one, wanted))) {
+        bail!("no {what} is called {unknown}");
     }
-    programs.retain(|program| names.is_empty() || names.iter().any(|name| is_it(program, name)));
-    Ok(programs)
+    all.retain(|one| names.is_empty() || names.iter().any(|wanted| is_it(one, wanted)));
+    Ok(all)
 }
