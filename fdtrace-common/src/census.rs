@@ -98,7 +98,8 @@ pub struct File {
     pub inode: u64,
     /// `file.f_path.mnt`
     pub mount: u64,
-    /// `dentry.d_parent` of the directory entry; of a unix socket its peer's `struct sock`.
+    /// `dentry.d_parent` of the directory entry; of a unix socket its peer's `struct sock`, of an IPv4 or IPv6 socket its
+    /// network namespace.
     pub parent: u64,
     /// `file.private_data`; of a socket its `struct sock`.
     pub private: u64,
@@ -268,6 +269,7 @@ pub struct Layout {
     pub sock_daddr: u32,
     pub sock_saddr6: u32,
     pub sock_daddr6: u32,
+    pub sock_net: u32,
     pub sock_protocol: u32,
     pub sock_ack_backlog: u32,
     pub sock_max_ack_backlog: u32,
@@ -294,5 +296,5 @@ const _: () = {
     assert!(size_of::<Mapping>() == 40);
     assert!(size_of::<Request>() == 16);
     assert!(size_of::<Memory>() == 16);
-    assert!(size_of::<Layout>() == 72 * 4);
+    assert!(size_of::<Layout>() == 73 * 4);
 };

@@ -179,6 +179,7 @@ fn wide(address: [u8; 4]) -> [u8; 16] {
 
 #[inline(always)]
 fn ports(out: &mut File, sock: u64) {
+    out.parent = read(sock, at!(sock_net));
     out.local_port = read(sock, at!(sock_num));
     out.remote_port = read(sock, at!(sock_dport));
 }

@@ -66,6 +66,7 @@ static LAYOUT: Layout = Layout {
     sock_daddr: ABSENT,
     sock_saddr6: ABSENT,
     sock_daddr6: ABSENT,
+    sock_net: ABSENT,
     sock_protocol: ABSENT,
     sock_ack_backlog: ABSENT,
     sock_max_ack_backlog: ABSENT,

@@ -4,10 +4,10 @@ use std::{collections::HashSet, io};
 
 use fdtrace_common::census::File;
 
-use super::{Census, Memory, decode::Decoder, directories, queues, rings, segments, stand_in, trees};
+use super::{Census, Memory, decode::Decoder, directories, ends, queues, rings, segments, stand_in, trees};
 use crate::{
     explain::{Around, Explanation, Focus, Paths, explain},
-    kernel::{PathLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
+    kernel::{PathLayout, PeerLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
 };
 
 /// Records of the iterators. However they are cut, the answer is the same; the first byte says how.
@@ -30,7 +30,7 @@ fn census<'a>(portions: impl Iterator<Item = &'a [u8]>) -> Census {
 }
 
 fn answer(census: &Census) -> Explanation {
-    let focus = Focus { groups: 100, ..Focus::default() };
+    let focus = Focus { groups: 100, peers: true, ..Focus::default() };
     let found = explain(census, &Around::default(), &focus, &mut Nowhere);
     let sum: u64 = found.by_holder.iter().map(|(_, count)| count).sum();
     assert!(sum == found.total && found.accounted <= found.total && found.hidden <= found.total);
@@ -84,6 +84,7 @@ fn walks(census: &mut Census, memory: &mut Wild<'_>) -> io::Result<()> {
     }
     trees::find(census, memory, &TREE)?;
     segments::find(census, memory, Some(SEGMENT))?;
+    ends::find(census, memory, PeerLayout { socket: Some(0x18), terminal: Some((0, 0x40)) })?;
     directories::find(census, memory, &PATH)
 }
 

@@ -1,5 +1,7 @@
 //! What is kept of a handle. A machine may have a million, so it is kept small.
 
+use std::net::SocketAddr;
+
 use fdtrace_common::{
     census::{FILE_FIXED, File, NAME_LEN},
     look::Description,
@@ -18,6 +20,8 @@ pub mod mark {
     pub const NAME_OF_PEER: u8 = 8;
     /// Mapped as code: a program or a library.
     pub const CODE: u8 = 32;
+    /// A unix socket whose peer was closed.
+    pub const OUTLIVED: u8 = 64;
     /// On a file system that only the kernel has mounted (`SB_KERNMOUNT`).
     pub const INTERNAL: u8 = 16;
 }
@@ -39,7 +43,8 @@ pub struct Handle {
     pub inode: u64,
     /// `private_data`; of a socket its `struct sock`.
     pub private: u64,
-    /// Address of the directory entry above its own; of a unix socket its peer's `struct sock`.
+    /// Address of the directory entry above its own; of a unix socket its peer's `struct sock`, of an IPv4 or IPv6 socket
+    /// its network namespace.
     pub parent: u64,
     /// Address of the mount.
     pub mount: u64,
@@ -54,7 +59,8 @@ pub struct Handle {
     name_at: u32,
     /// Device of the file system.
     pub dev: u32,
-    rdev: u32,
+    /// The device that it is.
+    pub rdev: u32,
     /// `O_*`
     pub flags: u32,
     /// How many names the file has; 0 for a deleted one.
@@ -259,6 +265,12 @@ impl Handle {
             return String::from_utf8_lossy(names.of(self)).into_owned();
         }
         kinds::describe(&self.description(names), self.kind)
+    }
+
+    /// The addresses of a socket over IPv4 or IPv6: its own, and the other end's, whose port is 0 where there is none.
+    #[must_use]
+    pub fn addresses(&self, names: &Names) -> Option<(SocketAddr, SocketAddr)> {
+        kinds::addresses(&self.description(names))
     }
 
     fn description(&self, names: &Names) -> Description {

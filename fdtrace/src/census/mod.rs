@@ -10,6 +10,7 @@ mod addresses;
 mod child;
 mod decode;
 mod directories;
+mod ends;
 #[cfg(test)]
 pub(crate) mod fixture;
 #[cfg(any(test, fuzzing))]
@@ -70,6 +71,10 @@ pub struct Census {
     pub registered: Vec<Registered>,
     /// Rings that a task has registered, so that it needs no descriptor: task's place, handle.
     pub ring_descriptors: Vec<(u32, u32)>,
+    /// Connections to unix sockets that nobody has accepted yet: the `struct sock` of the waiting end, the listener's place.
+    pub waiting: Vec<(u64, u32)>,
+    /// Sides of pseudo terminals.
+    pub terminals: Vec<Terminal>,
     /// Paths of directories, by mount and entry, where no process has a path to ask for.
     pub directories: HashMap<(u64, u64), Vec<u8>>,
     /// What could not be looked at, a sentence each.
@@ -158,6 +163,19 @@ pub struct Registered {
     pub handle: u32,
     /// The ring's handle.
     pub ring: u32,
+}
+
+/// A side of a pseudo terminal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Terminal {
+    /// The handle's place.
+    pub handle: u32,
+    /// The address of this side's `tty_struct`.
+    pub own: u64,
+    /// That of the other side.
+    pub other: u64,
+    /// It is the side that programs run at.
+    pub is_slave: bool,
 }
 
 impl Census {

@@ -51,11 +51,12 @@ pub(super) fn find(
             return Ok(());
         }
         done.extend(sockets.iter().map(|socket| socket.sock));
-        let first = walk(memory, layout, sockets.clone())?;
+        let Walk { seen: first, waiting, .. } = walk(memory, layout, sockets.clone())?;
+        census.waiting.extend(waiting);
         if first.is_empty() {
             continue;
         }
-        let second = walk(memory, layout, sockets)?;
+        let second = walk(memory, layout, sockets)?.seen;
         census.moving += first.symmetric_difference(&second).count() as u64;
         let both: Vec<(u64, u32)> = first.intersection(&second).copied().collect();
         keep(census, memory, &both)?;
@@ -96,14 +97,16 @@ struct Walk {
     seen: Seen,
     /// Sockets.
     sockets: HashSet<u64>,
+    /// Sockets that wait to be accepted, and where.
+    waiting: Vec<(u64, u32)>,
     /// Buffers: a queue that is something else by now may lead round.
     buffers: HashSet<u64>,
 }
 
 /// One walk through the queues of all sockets, side by side.
-fn walk(memory: &mut impl Memory, layout: &QueueLayout, sockets: Vec<Socket>) -> io::Result<Seen> {
+fn walk(memory: &mut impl Memory, layout: &QueueLayout, sockets: Vec<Socket>) -> io::Result<Walk> {
     let known = sockets.iter().map(|socket| socket.sock).collect();
-    let mut walk = Walk { seen: Seen::new(), sockets: known, buffers: HashSet::new() };
+    let mut walk = Walk { seen: Seen::new(), sockets: known, waiting: Vec::new(), buffers: HashSet::new() };
     let mut pending = sockets;
     while !pending.is_empty() {
         let mut positions = heads(memory, layout, &pending)?;
@@ -112,7 +115,7 @@ fn walk(memory: &mut impl Memory, layout: &QueueLayout, sockets: Vec<Socket>) ->
             step(memory, layout, &mut positions, &mut walk, &mut pending)?;
         }
     }
-    Ok(walk.seen)
+    Ok(walk)
 }
 
 fn heads(memory: &mut impl Memory, layout: &QueueLayout, sockets: &[Socket]) -> io::Result<Vec<Position>> {
@@ -156,6 +159,7 @@ fn step(
         }
         let sock = word(&buffer, usize::try_from(layout.buffer_sock).unwrap_or(0));
         if position.socket.listens && is_address(sock) && walk.sockets.insert(sock) {
+            walk.waiting.push((sock, position.socket.receiver));
             waiting.push(Socket { sock, listens: false, ..position.socket });
         }
         position.next = word(&buffer, 0);
@@ -298,6 +302,7 @@ mod tests {
         queue(&mut memory, sock(3), &[(&[file], sock(1))]);
         look(&mut census, &mut memory);
         assert_eq!(found(&census), [(file, KERNEL)]);
+        assert_eq!(census.waiting, [(sock(2), 0), (sock(3), 0)]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{
     Census, Counted,
     child::{self, Ending, Stage},
     decode::Decoder,
-    directories,
+    directories, ends,
     memory::{half, word},
     queues, rings, segments, stand_in, trees, unseen,
 };
@@ -201,6 +201,7 @@ fn follow(census: &mut Census, programs: &CensusPrograms, no_mappings: Option<St
             break;
         }
     }
+    ends::find(census, &mut memory, chase.peer)?;
     if let Some(layout) = &chase.path {
         directories::find(census, &mut memory, layout)?;
     }

@@ -222,7 +222,7 @@ fn look(arguments: &Arguments) -> Result<Document, Failure> {
 
 impl Arguments {
     fn focus(&self) -> Focus {
-        Focus {
+        let focus = Focus {
             pids: self.pids.clone(),
             kinds: self.kinds.clone(),
             holders: self.holders.clone(),
@@ -233,7 +233,10 @@ impl Arguments {
             inherited: self.inherited,
             groups: GROUPS,
             places: self.trace.is_some(),
-        }
+            peers: false,
+        };
+        // They take time, and the whole has no room for them.
+        Focus { peers: self.json || !focus.is_everything(), ..focus }
     }
 }
 

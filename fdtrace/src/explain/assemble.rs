@@ -68,7 +68,7 @@ impl Processes {
             keys,
             namer,
             most: focus.groups,
-            remember: focus.places,
+            remember: focus.places || focus.peers,
             current: None,
             done: Vec::new(),
             ways: Ways::new(census),
@@ -118,6 +118,7 @@ impl OpenGroup {
             inherited: 0,
             opened_by: None,
             places: Vec::new(),
+            peers: Vec::new(),
         };
         Self { place, group, example: None, inode: 0 }
     }

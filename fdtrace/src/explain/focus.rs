@@ -45,6 +45,8 @@ pub struct Focus {
     pub groups: usize,
     /// Groups remember which handles they have: [`super::Group::places`], [`super::HiddenGroup::places`].
     pub places: bool,
+    /// Groups say who is at the other ends of their handles: [`super::Group::peers`].
+    pub peers: bool,
 }
 
 impl Focus {
@@ -62,6 +64,7 @@ impl Focus {
             inherited,
             groups: _,
             places: _,
+            peers: _,
         } = self;
         pids.is_empty()
             && kinds.is_empty()

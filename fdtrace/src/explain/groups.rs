@@ -8,6 +8,7 @@ use super::{
     keys::{Key, Keys},
     ordinary,
     paths::Namer,
+    peers::Peer,
     processes::Processes,
     references::Held,
 };
@@ -49,6 +50,8 @@ pub struct Group {
     pub opened_by: Option<u32>,
     /// Where they are in the census, if that is asked for.
     pub places: Vec<u32>,
+    /// Who is at their other ends, if that is asked for.
+    pub peers: Vec<Peer>,
 }
 
 /// A process and how many of a group's handles it holds.

@@ -2,7 +2,7 @@
 //!
 //! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says what belongs to which process, and
 //! [`references`] who holds what; [`assemble`] gathers what each process holds, [`groups`] what is hidden, by the [`keys`]
-//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`parties`] gathers processes that belong together; [`join`] says by a trace who allocated
+//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`parties`] gathers processes that belong together; [`peers`] says who is at the other end; [`join`] says by a trace who allocated
 //! what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not have come through
 //! [`Paths`].
 
@@ -15,6 +15,7 @@ mod keys;
 mod ordinary;
 mod parties;
 mod paths;
+mod peers;
 mod processes;
 mod references;
 mod residual;
@@ -30,6 +31,7 @@ pub use holders::{Holder, PerHolder};
 pub use join::{Maker, Makers, MakingSite, Traced, TracedHandle, makers};
 pub use parties::{Party, parties};
 pub use paths::Paths;
+pub use peers::{End, Peer};
 pub use processes::Limit;
 pub use residual::{Around, Residual};
 
@@ -146,7 +148,13 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         ),
         segments: census.segments.clone(),
         deleted: deleted(held().map(|(_, handle)| handle)),
-        processes: processes.assemble(census, &attribution, &inside, focus, &keys, &mut namer),
+        processes: {
+            let mut found = processes.assemble(census, &attribution, &inside, focus, &keys, &mut namer);
+            if focus.peers {
+                peers::tell(census, &processes, &mut found);
+            }
+            found
+        },
     }
 }
 

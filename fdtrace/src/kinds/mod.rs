@@ -7,7 +7,7 @@ mod link;
 mod name;
 
 pub(crate) use link::{DELETED, is_segment, is_shared_memory, of_link};
-pub use name::{describe, tcp_state};
+pub use name::{addresses, describe, tcp_state};
 
 use fdtrace_common::look::Description;
 

@@ -69,16 +69,24 @@ fn unix(description: &Description) -> String {
     }
 }
 
-fn internet(description: &Description) -> String {
-    let address = |bytes: &[u8; 16]| -> IpAddr {
-        if description.family == 2 {
-            Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()
-        } else {
-            Ipv6Addr::from(*bytes).to_canonical()
+/// The addresses of a socket over IPv4 or IPv6: its own, and the other end's, whose port is 0 where there is none. IPv4 by
+/// way of IPv6 is IPv4.
+#[must_use]
+pub fn addresses(description: &Description) -> Option<(SocketAddr, SocketAddr)> {
+    let address = |bytes: &[u8; 16]| -> Option<IpAddr> {
+        match description.family {
+            2 => Some(Ipv4Addr::new(bytes[0], bytes[1], bytes[2], bytes[3]).into()),
+            10 => Some(Ipv6Addr::from(*bytes).to_canonical()),
+            _ => None,
         }
     };
-    let local = SocketAddr::new(address(&description.local), description.local_port);
-    let remote = SocketAddr::new(address(&description.remote), u16::from_be(description.remote_port));
+    let local = SocketAddr::new(address(&description.local)?, description.local_port);
+    let remote = SocketAddr::new(address(&description.remote)?, u16::from_be(description.remote_port));
+    Some((local, remote))
+}
+
+fn internet(description: &Description) -> String {
+    let Some((local, remote)) = addresses(description) else { return String::new() };
     match description.socket_type {
         1 if remote.port() == 0 => format!("tcp {local} {}", tcp_state(description.socket_state)),
         1 => format!("tcp {local} to {remote} {}", tcp_state(description.socket_state)),

@@ -199,6 +199,29 @@ pub struct File {
     pub state: Option<String>,
     /// What waits in a socket.
     pub queue: Option<Queue>,
+    /// A few of their descriptors.
+    #[serde(default)]
+    pub examples: Vec<u32>,
+    /// Who is at the other ends.
+    #[serde(default)]
+    pub peer: Vec<Peer>,
+}
+
+/// Who is at the other ends of some handles.
+#[derive(Clone, Debug, Deserialize)]
+pub struct Peer {
+    /// What the other end is.
+    pub end: String,
+    /// How many handles have one.
+    pub count: u64,
+    /// Of how many it is closed.
+    #[serde(default)]
+    pub closed: u64,
+    /// Of how many another process has it.
+    #[serde(default)]
+    pub elsewhere: u64,
+    /// Who has it.
+    pub processes: Vec<Share>,
 }
 
 /// What waits in a socket.

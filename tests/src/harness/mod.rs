@@ -11,6 +11,7 @@ mod hung;
 mod judge;
 mod leaker;
 mod process;
+mod reader;
 mod recorder;
 mod scratch;
 mod small_disk;
@@ -22,13 +23,15 @@ pub use blocked::BlockedReads;
 pub use document::{Document, Frame, Lost, MappedAt, Site};
 pub use driver::{Workload, possible, possible_steps};
 pub use explain::{
-    Explained, Explanation, Process as ExplainedProcess, explain, explain_command, explain_text,
+    Explained, Explanation, File as ExplainedFile, Process as ExplainedProcess, explain, explain_command,
+    explain_text,
 };
 pub use hung::Hung;
 pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
 pub(crate) use process::collect;
 pub use process::{Finished, Killed, finish, finish_with, gone_process, lines};
+pub use reader::AtInput;
 pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
 pub use small_disk::SmallDisk;

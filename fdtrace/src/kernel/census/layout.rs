@@ -85,6 +85,7 @@ pub(super) fn of_iterators(types: &mut KernelTypes) -> Result<Layout> {
         sock_daddr: of("sock", "__sk_common.skc_daddr"),
         sock_saddr6: of("sock", "__sk_common.skc_v6_rcv_saddr"),
         sock_daddr6: of("sock", "__sk_common.skc_v6_daddr"),
+        sock_net: of("sock", "__sk_common.skc_net.net"),
         sock_protocol: of("sock", "sk_protocol"),
         sock_ack_backlog: of("sock", "sk_ack_backlog"),
         sock_max_ack_backlog: of("sock", "sk_max_ack_backlog"),
@@ -161,6 +162,8 @@ pub struct Chase {
     pub segment: Option<SegmentLayout>,
     /// `percpu_counter.count` and `percpu_counter.counters`.
     pub counter: Option<(u64, u64)>,
+    /// Of the other ends of sockets and terminals.
+    pub peer: PeerLayout,
     /// Of paths.
     pub path: Option<PathLayout>,
     /// Red-black tree of an address space, where no iterator shows mappings (before 5.12).
@@ -178,6 +181,15 @@ pub struct SegmentLayout {
     pub file: u64,
     /// `ipc_namespace.ns.inum`, 32 bits: the number that `/proc/PID/ns/ipc` shows.
     pub number: u64,
+}
+
+/// How to get to the other end; each part may be missing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PeerLayout {
+    /// `sock.sk_socket`, which a socket has no more once it is closed.
+    pub socket: Option<u64>,
+    /// `tty_file_private.tty` behind a file's private data, and `tty_struct.link`, the other side of a pseudo terminal.
+    pub terminal: Option<(u64, u64)>,
 }
 
 /// How an entry of a directory leads to the root.
@@ -225,6 +237,10 @@ pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
         ring_descriptors: at(types, "io_uring_task", "registered_rings"),
         segment: segment(types),
         counter: at(types, "percpu_counter", "count").zip(at(types, "percpu_counter", "counters")),
+        peer: PeerLayout {
+            socket: at(types, "sock", "sk_socket"),
+            terminal: at(types, "tty_file_private", "tty").zip(at(types, "tty_struct", "link")),
+        },
         path: path(types),
         tree: tree(types),
     }

@@ -19,7 +19,9 @@ use super::{
     error::{Error, Result},
     tracer::raise_memlock,
 };
-pub use layout::{Chase, PathLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout, TreeLayout};
+pub use layout::{
+    Chase, PathLayout, PeerLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout, TreeLayout,
+};
 use load::Loaded;
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.

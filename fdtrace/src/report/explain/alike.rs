@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use super::{document::Files, growth::in_common};
+use super::{document::Files, growth::in_common, peers};
 use crate::report::words::number;
 
 /// So many are one row.
@@ -60,6 +60,7 @@ fn row(label: &str, members: &[&Files]) -> Files {
         deleted: first.deleted,
         state: first.state.clone(),
         queue: first.queue.map(|_| super::document::Queue::default()),
+        peer: peers::together(members.iter().copied()),
         opened_by: first.opened_by.filter(|opener| members.iter().all(|one| one.opened_by == Some(*opener))),
         ..Files::default()
     };

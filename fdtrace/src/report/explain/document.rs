@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::growth::Growth;
 use crate::{
     census::Segment,
-    explain::{Deleted, Explanation, Group, HiddenGroup, Party, PerHolder, Process, Sharer},
+    explain::{Deleted, Explanation, Group, HiddenGroup, Party, Peer, PerHolder, Process, Sharer},
 };
 
 /// Name and version of the shape.
@@ -375,6 +375,9 @@ pub struct Files {
     /// A few descriptors.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub examples: Vec<u32>,
+    /// Who is at their other ends, a line for each sort of end: pipes, connected sockets, pseudo terminals.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub peer: Vec<PeerLine>,
     /// Descriptors that came over exec unasked.
     #[serde(skip_serializing_if = "is_zero")]
     pub inherited: u64,
@@ -387,6 +390,28 @@ pub struct Files {
     /// Those that are older than the trace.
     #[serde(skip_serializing_if = "is_zero")]
     pub older: u64,
+}
+
+/// See [`Peer`].
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PeerLine {
+    /// What the other end is: `write`, `read`, `socket`, `listener` (nobody has accepted the connection yet), `master`,
+    /// `slave`.
+    pub end: String,
+    /// Handles that have such an end.
+    pub count: u64,
+    /// Those whose other end nobody has open any more.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub closed: u64,
+    /// Those whose other end another process than this one holds.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub elsewhere: u64,
+    /// Who has the other end, and of how many of the handles; this process too, if it has.
+    pub processes: Vec<SharerLine>,
+    /// Processes that are not named.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub left_out: u64,
 }
 
 /// What waits in a socket: bytes; of a listener connections, and how many may wait.
@@ -617,10 +642,22 @@ fn files(group: &Group) -> Files {
         state: group.state.map(str::to_owned),
         queue: group.queue.map(|(receive, send)| Queue { receive, send }),
         examples: group.fds.clone(),
+        peer: group.peers.iter().map(peer).collect(),
         inherited: group.inherited,
         opened_by: group.opened_by,
         sites: Vec::new(),
         older: 0,
+    }
+}
+
+fn peer(peer: &Peer) -> PeerLine {
+    PeerLine {
+        end: peer.end.name().to_owned(),
+        count: peer.count,
+        closed: peer.closed,
+        elsewhere: peer.elsewhere,
+        processes: peer.processes.iter().map(sharer).collect(),
+        left_out: peer.left_out,
     }
 }
 

@@ -6,6 +6,7 @@ pub mod document;
 pub mod growth;
 mod hidden;
 mod parties;
+mod peers;
 mod sentence;
 mod sites;
 #[cfg(test)]

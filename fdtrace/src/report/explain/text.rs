@@ -6,7 +6,8 @@ use super::{
     Document, alike, causes,
     document::{Files, ProcessLine, SharerLine},
     hidden::{self, Row},
-    sentence,
+    peers, sentence,
+    who::Register,
 };
 use crate::report::{
     Style,
@@ -73,10 +74,9 @@ fn ending(out: &mut impl Write, document: &Document, style: Style) -> io::Result
     for sentence in &document.partial {
         writeln!(out, "! {}", harmless(sentence))?;
     }
-    if document.focus.is_empty() {
-        writeln!(out, "{}", crate::report::text::paint(style, "1", &harmless(&sentence::of(document))))?;
-    }
-    Ok(())
+    let last =
+        if document.focus.is_empty() { Some(sentence::of(document)) } else { peers::sentence(document) };
+    last.map_or(Ok(()), |last| writeln!(out, "{}", crate::report::text::paint(style, "1", &harmless(&last))))
 }
 
 /// How many rows the two tables may have beside so many lines: what moves while somebody looks, and what cannot be seen, takes
@@ -325,12 +325,16 @@ fn list(out: &mut impl Write, document: &Document, style: Style, width: usize) -
     if document.processes.is_empty() && document.hidden.is_empty() {
         return writeln!(out, "There is none.");
     }
+    let register = Register::of(document);
     for process in causes::others(document).take(style.top) {
         writeln!(out, "\n{} ({}): {}", harmless(&process.comm), process.pid, held(process))?;
         let rows = if style.verbose { process.files.clone() } else { alike::gathered(&process.files) };
         let most = if style.verbose { rows.len() } else { FILES };
         for files in rows.iter().take(most) {
             writeln!(out, "{}", file_row(files, width))?;
+            for line in peers::lines(&register, process.pid, files) {
+                writeln!(out, "{:>12}{line}", "")?;
+            }
         }
         let rest = rows.len().saturating_sub(most) as u64 + process.files_left_out;
         if rest > 0 {

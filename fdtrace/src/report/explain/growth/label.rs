@@ -50,6 +50,10 @@ pub(in super::super) fn in_common(files: &Files) -> Vec<String> {
             let all = socket(files);
             all[..all.len() - 1].to_vec()
         }
+        // Those without a name have their number.
+        "socket" => {
+            files.name.split_once(":[").map(|(sort, _)| format!("{sort} sockets")).into_iter().collect()
+        }
         "regular" => ending(files).into_iter().chain(folder(files)).collect(),
         "directory" => folder(files).into_iter().collect(),
         "fifo" if files.name.starts_with("pipe:[") => vec!["pipes".to_owned()],
