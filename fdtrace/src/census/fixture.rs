@@ -15,6 +15,8 @@ const PAGE: u64 = 4096;
 const TMPFS: u64 = 0x0102_1994;
 const ANON_INODE_FS: u64 = 0x0904_1934;
 const SB_KERNMOUNT: u64 = 1 << 22;
+const FMODE_NOACCOUNT: u32 = 1 << 29;
+const OVERLAYFS: u64 = 0x794c_7630;
 
 /// A regular file `name` with one link, on a disk.
 pub(crate) fn file(handle: u64, name: &[u8]) -> File {
@@ -50,6 +52,16 @@ pub(crate) fn file(handle: u64, name: &[u8]) -> File {
     };
     rename(&mut file, name);
     file
+}
+
+/// A file that the kernel opened for itself, behind another.
+pub(crate) fn backing_file(handle: u64, name: &[u8]) -> File {
+    File { mode: FMODE_NOACCOUNT, ..file(handle, name) }
+}
+
+/// A file on overlayfs.
+pub(crate) fn overlay_file(handle: u64, name: &[u8], private: u64) -> File {
+    File { magic: OVERLAYFS, private, ..file(handle, name) }
 }
 
 /// Gives a file a name, whose end is written only where there is room: up to 63 bytes.
@@ -159,6 +171,7 @@ pub(crate) struct Scene {
     mappings: BTreeMap<u32, Vec<(u64, u64)>>,
     in_flight: Vec<(u64, u64)>,
     registered: Vec<(u64, u64)>,
+    behind: Vec<(u64, u64)>,
     ring_descriptors: Vec<(u32, u64)>,
 }
 
@@ -224,6 +237,12 @@ impl Scene {
         self
     }
 
+    /// A file behind another.
+    pub(crate) fn lies_behind(&mut self, handle: u64, above: u64) -> &mut Self {
+        self.behind.push((handle, above));
+        self
+    }
+
     /// A ring that needs no descriptor.
     pub(crate) fn has_ring(&mut self, pid: u32, ring: u64) -> &mut Self {
         self.ring_descriptors.push((pid, ring));
@@ -276,6 +295,10 @@ impl Scene {
         for (handle, ring) in &self.registered {
             let found = Registered { handle: place(census, handle), ring: place(census, ring) };
             census.registered.push(found);
+        }
+        for (behind, above) in &self.behind {
+            let found = (place(census, behind), place(census, above));
+            census.behind.push(found);
         }
         for (pid, ring) in &self.ring_descriptors {
             let task = census.tasks.iter().position(|task| task.pid == *pid).expect("a task");

@@ -4,7 +4,9 @@ use std::{collections::HashSet, io};
 
 use fdtrace_common::census::File;
 
-use super::{Census, Memory, decode::Decoder, directories, ends, queues, rings, segments, stand_in, trees};
+use super::{
+    Census, Memory, backing, decode::Decoder, directories, ends, queues, rings, segments, stand_in, trees,
+};
 use crate::{
     explain::{Around, Explanation, Focus, Paths, explain},
     kernel::{PathLayout, PeerLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
@@ -85,6 +87,7 @@ fn walks(census: &mut Census, memory: &mut Wild<'_>) -> io::Result<()> {
     trees::find(census, memory, &TREE)?;
     segments::find(census, memory, Some(SEGMENT))?;
     ends::find(census, memory, PeerLayout { socket: Some(0x18), terminal: Some((0, 0x40)) })?;
+    backing::find(census, memory)?;
     directories::find(census, memory, &PATH)
 }
 

@@ -28,6 +28,8 @@ pub mod mark {
 
 /// `FMODE_NOACCOUNT` (include/linux/fs.h, the same since 4.19); backing files have it too.
 const FMODE_NOACCOUNT: u32 = 1 << 29;
+/// `OVERLAYFS_SUPER_MAGIC` (include/uapi/linux/magic.h)
+const OVERLAYFS: u32 = 0x794c_7630;
 /// `SB_KERNMOUNT`
 const SB_KERNMOUNT: u64 = 1 << 22;
 
@@ -204,6 +206,12 @@ impl Handle {
     #[must_use]
     pub const fn is_accounted(&self) -> bool {
         self.marks & mark::UNACCOUNTED == 0
+    }
+
+    /// Whether it is a file on overlayfs, behind which there is another.
+    #[must_use]
+    pub const fn is_on_overlay(&self) -> bool {
+        self.magic == OVERLAYFS && self.family == 0
     }
 
     /// Whether it is an attach of a SysV segment.

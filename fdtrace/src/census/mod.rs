@@ -1,12 +1,13 @@
 //! Who holds which handle, now: one walk over every holder in the kernel.
 //!
 //! [`take`] runs the kernel's iterators in a child process ([`child`]), because memory of other processes can be locked
-//! for long; [`decode`] reads what they write; [`queues`], [`rings`], [`segments`] and [`trees`] follow pointers to the
+//! for long; [`decode`] reads what they write; [`backing`], [`queues`], [`rings`], [`segments`] and [`trees`] follow pointers to the
 //! holders that no iterator shows, through [`Memory`]; [`stand_in`] reads `/proc` where there are no iterators.
 //!
 //! A handle is its address for the length of the walk: what comes and goes meanwhile may be counted or not.
 
 mod addresses;
+mod backing;
 mod child;
 mod decode;
 mod directories;
@@ -75,6 +76,8 @@ pub struct Census {
     pub waiting: Vec<(u64, u32)>,
     /// Sides of pseudo terminals.
     pub terminals: Vec<Terminal>,
+    /// Files that file-nr does not count, and the files above them: places of both.
+    pub behind: Vec<(u32, u32)>,
     /// Paths of directories, by mount and entry, where no process has a path to ask for.
     pub directories: HashMap<(u64, u64), Vec<u8>>,
     /// What could not be looked at, a sentence each.

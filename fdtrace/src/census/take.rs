@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{
-    Census, Counted,
+    Census, Counted, backing,
     child::{self, Ending, Stage},
     decode::Decoder,
     directories, ends,
@@ -202,6 +202,7 @@ fn follow(census: &mut Census, programs: &CensusPrograms, no_mappings: Option<St
         }
     }
     ends::find(census, &mut memory, chase.peer)?;
+    backing::find(census, &mut memory)?;
     if let Some(layout) = &chase.path {
         directories::find(census, &mut memory, layout)?;
     }

@@ -142,7 +142,9 @@ impl Trace {
     pub(super) fn tell(&self, census: &Census, found: &Explanation, document: &mut Document) {
         let places = || 0..u32::try_from(census.handles.len()).unwrap_or(u32::MAX);
         let sum = makers(census, places(), self);
-        for (line, group) in document.hidden.iter_mut().zip(&found.hidden_groups) {
+        let hidden = document.hidden.iter_mut().zip(&found.hidden_groups);
+        let uncounted = document.uncounted.iter_mut().zip(&found.uncounted_groups);
+        for (line, group) in hidden.chain(uncounted) {
             let of = makers(census, group.places.iter().copied(), self);
             (line.older, line.sites) = (of.older, self.lines(&of));
         }

@@ -82,6 +82,8 @@ pub struct HiddenGroup {
     pub deleted: bool,
     /// Mapped as code.
     pub code: bool,
+    /// file-nr does not count them.
+    pub uncounted: bool,
     /// What every program has that runs: see [`super::ordinary`].
     pub ordinary: bool,
     /// The segment that they belong to.
@@ -102,7 +104,9 @@ struct Gathering {
     sharers: HashMap<usize, u64>,
 }
 
-type Gatherings = HashMap<(Holder, Key), Gathering>;
+/// By holder, whether file-nr does not count them, and what they are.
+type Gatherings = HashMap<GroupKey, Gathering>;
+type GroupKey = (Holder, bool, Key);
 
 /// Gathers the hidden handles among those `inside`.
 pub(super) fn hidden(
@@ -115,16 +119,15 @@ pub(super) fn hidden(
     namer: &mut Namer<'_>,
 ) -> Vec<HiddenGroup> {
     let wanted = |place: u32| {
-        let holder =
-            attribution.first(place).filter(|holder| *holder != Holder::Descriptor && inside(place))?;
-        Some((holder, keys.of(census, &census.handles[place as usize])))
+        let holder = attribution.first(place)?;
+        let is_wanted = attribution.is_without_descriptor(place) && inside(place);
+        let key = || keys.of(census, &census.handles[place as usize]);
+        is_wanted.then(|| (holder, attribution.is_uncounted(place), key()))
     };
     let mut groups = gather(census, keys, &wanted, remember);
     share(census, processes, &wanted, &mut groups);
-    let mut found: Vec<HiddenGroup> = groups
-        .into_iter()
-        .map(|((holder, key), group)| finish(census, processes, namer, holder, key, group))
-        .collect();
+    let mut found: Vec<HiddenGroup> =
+        groups.into_iter().map(|(key, group)| finish(census, processes, namer, key, group)).collect();
     ordinary::mark(&mut found);
     found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
     found
@@ -134,13 +137,13 @@ pub(super) fn hidden(
 fn gather(
     census: &Census,
     keys: &Keys,
-    wanted: &dyn Fn(u32) -> Option<(Holder, Key)>,
+    wanted: &dyn Fn(u32) -> Option<GroupKey>,
     remember: bool,
 ) -> Gatherings {
     let mut groups = Gatherings::new();
     for (place, handle) in (0..).zip(&census.handles) {
         let Some(key) = wanted(place) else { continue };
-        if !keys.has_room(groups.len(), &key.1) && !groups.contains_key(&key) {
+        if !keys.has_room(groups.len(), &key.2) && !groups.contains_key(&key) {
             continue;
         }
         let group = groups.entry(key).or_insert_with(|| Gathering {
@@ -165,7 +168,7 @@ fn gather(
 fn share(
     census: &Census,
     processes: &Processes,
-    wanted: &dyn Fn(u32) -> Option<(Holder, Key)>,
+    wanted: &dyn Fn(u32) -> Option<GroupKey>,
     groups: &mut Gatherings,
 ) {
     processes.each_held(census, |index, held: &Held| {
@@ -182,8 +185,7 @@ fn finish(
     census: &Census,
     processes: &Processes,
     namer: &mut Namer<'_>,
-    holder: Holder,
-    key: Key,
+    (holder, uncounted, key): GroupKey,
     group: Gathering,
 ) -> HiddenGroup {
     let segment = match holder {
@@ -208,6 +210,7 @@ fn finish(
         bytes: group.bytes,
         deleted: key.deleted,
         code: census.handles[group.place as usize].is_code(),
+        uncounted,
         ordinary: false,
         shmid: segment,
         processes: sharers,

@@ -1,6 +1,6 @@
 //! What keeps each handle alive.
 
-use crate::census::Census;
+use crate::census::{Census, Handle};
 
 /// What keeps a handle alive, in the order in which it is asked for: a handle counts under the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -80,12 +80,16 @@ impl PerHolder {
     }
 }
 
-/// All holders of each handle.
+/// All holders of each handle, and [`UNCOUNTED`].
 pub(super) struct Attribution(Vec<u8>);
+
+/// file-nr does not count the handle.
+const UNCOUNTED: u8 = 1 << Holder::ALL.len();
 
 impl Attribution {
     pub(super) fn of(census: &Census) -> Self {
-        let mut all = Self(vec![0; census.handles.len()]);
+        let uncounted = |handle: &Handle| if handle.is_accounted() { 0 } else { UNCOUNTED };
+        let mut all = Self(census.handles.iter().map(uncounted).collect());
         for descriptor in &census.descriptors {
             all.note(descriptor.handle, Holder::Descriptor);
         }
@@ -109,6 +113,12 @@ impl Attribution {
                 all.note(place, Holder::Executable);
             }
         }
+        // What lies behind a file is held as that one is.
+        for (behind, above) in &census.behind {
+            if let Some(holder) = all.first(*above) {
+                all.note(*behind, holder);
+            }
+        }
         all
     }
 
@@ -129,19 +139,31 @@ impl Attribution {
         self.first(handle).is_some()
     }
 
-    /// Whether no descriptor of any process points to it.
-    pub(super) fn is_hidden(&self, handle: u32) -> bool {
+    /// Whether file-nr does not count it.
+    pub(super) fn is_uncounted(&self, handle: u32) -> bool {
+        self.0.get(handle as usize).is_some_and(|holders| holders & UNCOUNTED != 0)
+    }
+
+    /// Whether no descriptor of any process points to it, nor to the file above it.
+    pub(super) fn is_without_descriptor(&self, handle: u32) -> bool {
         self.first(handle).is_some_and(|holder| holder != Holder::Descriptor)
     }
 
-    pub(super) fn totals(&self) -> PerHolder {
-        let mut totals = PerHolder::default();
+    /// Whether no descriptor of any process points to it, and file-nr counts it.
+    pub(super) fn is_hidden(&self, handle: u32) -> bool {
+        !self.is_uncounted(handle) && self.is_without_descriptor(handle)
+    }
+
+    /// Handles by their first holders: all, and those that file-nr does not count.
+    pub(super) fn totals(&self) -> (PerHolder, PerHolder) {
+        let (mut all, mut uncounted) = (PerHolder::default(), PerHolder::default());
         for place in 0..u32::try_from(self.0.len()).unwrap_or(u32::MAX) {
             if let Some(holder) = self.first(place) {
-                totals.add(holder, 1);
+                all.add(holder, 1);
+                uncounted.add(holder, u64::from(self.is_uncounted(place)));
             }
         }
-        totals
+        (all, uncounted)
     }
 }
 

@@ -80,10 +80,12 @@ pub struct Explanation {
     pub total: u64,
     /// Those that file-nr counts.
     pub accounted: u64,
-    /// Those to which no descriptor of any process points.
+    /// Those that file-nr counts and to which no descriptor of any process points.
     pub hidden: u64,
     /// Each handle once, under the first of its holders.
     pub by_holder: PerHolder,
+    /// The same of those that file-nr does not count.
+    pub uncounted: PerHolder,
     /// Each handle once.
     pub by_kind: BTreeMap<Kind, u64>,
     /// Entries in tables of descriptors, each table once.
@@ -102,6 +104,8 @@ pub struct Explanation {
     pub unfinished: Vec<&'static str>,
     /// Hidden handles, those that are alike together, most first.
     pub hidden_groups: Vec<HiddenGroup>,
+    /// Handles without a descriptor that file-nr does not count, likewise.
+    pub uncounted_groups: Vec<HiddenGroup>,
     /// Segments of SysV shared memory.
     pub segments: Vec<Segment>,
     /// Deleted files.
@@ -123,12 +127,16 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
     for (_, handle) in held() {
         *by_kind.entry(handle.kind).or_insert(0) += 1;
     }
+    let (by_holder, uncounted) = attribution.totals();
+    let groups = groups::hidden(census, &attribution, &processes, &inside, focus.places, &keys, &mut namer);
+    let (uncounted_groups, hidden_groups) = groups.into_iter().partition(|group| group.uncounted);
     Explanation {
         file_nr,
         total: held().count() as u64,
         accounted,
         hidden: held().filter(|(place, _)| attribution.is_hidden(*place)).count() as u64,
-        by_holder: attribution.totals(),
+        by_holder,
+        uncounted,
         by_kind,
         descriptors: census.descriptors.len() as u64,
         behind_dead_threads: if census.by_proc { 0 } else { processes.behind_dead_threads(census) },
@@ -137,15 +145,8 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         unreadable: census.unreadable.clone(),
         partial: partial(census, around),
         unfinished: census.unfinished.clone(),
-        hidden_groups: groups::hidden(
-            census,
-            &attribution,
-            &processes,
-            &inside,
-            focus.places,
-            &keys,
-            &mut namer,
-        ),
+        hidden_groups,
+        uncounted_groups,
         segments: census.segments.clone(),
         deleted: deleted(held().map(|(_, handle)| handle)),
         processes: {

@@ -91,6 +91,7 @@ mod tests {
             bytes: 0,
             deleted: false,
             code: false,
+            uncounted: false,
             ordinary: false,
             shmid: None,
             processes: processes.iter().map(sharer).collect(),

@@ -5,7 +5,9 @@ use std::path::PathBuf;
 use fdtrace_common::census::{File, Task, VM_EXEC};
 
 use super::*;
-use crate::census::fixture::{KERNEL, Scene, file, ring, segment_file, task, tcp_socket, unix_socket};
+use crate::census::fixture::{
+    KERNEL, Scene, backing_file, file, overlay_file, ring, segment_file, task, tcp_socket, unix_socket,
+};
 
 /// Nothing has a path.
 struct NoPaths;
@@ -115,11 +117,39 @@ fn a_handle_that_nobody_holds_any_more_is_not_there() {
 fn what_file_nr_does_not_count_is_told_apart() {
     let mut scene = Scene::default();
     let handle = scene.next();
-    let backing = scene.file(File { mode: 1 << 29, ..file(handle, b"backing") });
+    let backing = scene.file(backing_file(handle, b"backing"));
     let plain = scene.regular("plain");
     scene.process(1, "a").opens(1, &[plain]).maps(1, &[backing], 0);
     let found = all(&scene);
     assert_eq!((found.total, found.accounted), (2, 1));
+    // Nobody looks for what file-nr does not count among what it does.
+    assert_eq!((found.hidden, found.hidden_groups.len(), process(&found, 1).hidden), (0, 0, 0));
+    assert_eq!(counts(&found.uncounted), [(Holder::Mapping, 1)]);
+    let [group] = &found.uncounted_groups[..] else { panic!("{:?}", found.uncounted_groups) };
+    assert_eq!((group.count, group.processes[0].pid), (1, 1));
+}
+
+#[test]
+fn what_lies_behind_a_file_is_held_as_that_is() {
+    let mut scene = Scene::default();
+    let mut pair = |name: &str| {
+        let (behind, above) = (scene.next(), scene.next() + 256);
+        scene.file(backing_file(behind, name.as_bytes()));
+        scene.file(overlay_file(above, name.as_bytes(), behind));
+        (behind, above)
+    };
+    let [open, program, let_go] = ["open", "program", "let go"].map(&mut pair);
+    scene.task(Task { executable: program.1, ..task(1, "a") });
+    scene.opens(1, &[open.1]).maps(1, &[open.0, program.0], 0);
+    for (behind, above) in [open, program, let_go] {
+        scene.lies_behind(behind, above);
+    }
+    let found = all(&scene);
+    let expected = [(Holder::Descriptor, 2), (Holder::Mapping, 1), (Holder::Executable, 1)];
+    assert_eq!(counts(&found.by_holder), expected);
+    assert_eq!(counts(&found.uncounted), [(Holder::Descriptor, 1), (Holder::Mapping, 1)]);
+    assert_eq!((found.total, found.accounted, found.hidden), (4, 2, 1));
+    assert_eq!(found.uncounted_groups.len(), 1, "one is open");
 }
 
 #[test]

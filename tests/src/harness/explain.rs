@@ -32,6 +32,9 @@ pub struct Explanation {
     /// Handles without a descriptor.
     #[serde(default)]
     pub hidden: Vec<HiddenGroup>,
+    /// Handles without a descriptor that the kernel does not count.
+    #[serde(default)]
+    pub uncounted: Vec<HiddenGroup>,
     /// System V segments.
     #[serde(default)]
     pub segments: Vec<Segment>,
@@ -66,10 +69,12 @@ pub struct Found {
     pub accounted: u64,
     /// The others.
     pub unaccounted_by_file_nr: u64,
-    /// Without a descriptor.
+    /// Counted, and without a descriptor.
     pub hidden: u64,
     /// Each once.
     pub by_holder: Counts,
+    /// Each that the kernel does not count once.
+    pub unaccounted_by_holder: Counts,
     /// Each once.
     #[serde(default)]
     pub by_kind: Counts,
@@ -260,10 +265,11 @@ impl Explanation {
         ensure!(file_nr.min <= file_nr.max, "{file_nr:?}");
         ensure!(handles.accounted + handles.unaccounted_by_file_nr == handles.total, "{handles:?}");
         ensure!(handles.by_holder.values().sum::<u64>() == handles.total, "{handles:?}");
-        let descriptor = handles.by_holder.get("descriptor").copied().unwrap_or_default();
+        let of = |counts: &Counts| counts.get("descriptor").copied().unwrap_or_default();
+        let descriptor = of(&handles.by_holder) - of(&handles.unaccounted_by_holder);
         ensure!(
-            handles.total - descriptor == handles.hidden,
-            "hidden is what has no descriptor: {handles:?}"
+            handles.accounted - descriptor == handles.hidden,
+            "hidden is what is counted and has no descriptor: {handles:?}"
         );
         let Residual { min, max, .. } = &self.residual;
         ensure!(min.is_some() == max.is_some() && min <= max, "{:?}", self.residual);

@@ -10,6 +10,7 @@ mod explain;
 mod hung;
 mod judge;
 mod leaker;
+mod overlay;
 mod process;
 mod reader;
 mod recorder;
@@ -29,6 +30,7 @@ pub use explain::{
 pub use hung::Hung;
 pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
+pub use overlay::Overlay;
 pub(crate) use process::collect;
 pub use process::{Finished, Killed, finish, finish_with, gone_process, lines};
 pub use reader::AtInput;

@@ -27,6 +27,8 @@ const HALF: f64 = 50.0;
 pub(super) enum What {
     /// Hidden by this holder, for no good reason; the name of what it is.
     Hidden(String, String),
+    /// Mapped behind overlayfs, which file-nr does not count; the name of what it is.
+    Uncounted(String),
     /// Descriptors of processes whose main threads have ended.
     BehindDeadThreads,
     /// Found at nobody: at least, and at most.
@@ -50,6 +52,7 @@ pub(super) fn of(document: &Document) -> Vec<Cause> {
     let register = Register::of(document);
     let hidden = hidden::HOLDERS.iter().filter_map(|holder| hidden_by(document, &register, holder));
     let mut causes: Vec<Cause> = hidden
+        .chain(uncounted(document, &register))
         .chain(dead_threads(document, &register))
         .chain(not_found(document, &register))
         .chain(descriptors(document, &register))
@@ -68,16 +71,28 @@ const fn counts(document: &Document, count: u64) -> bool {
 
 fn hidden_by(document: &Document, register: &Register<'_>, holder: &str) -> Option<Cause> {
     let count = hidden::others(document, holder);
+    counts(document, count).then(|| {
+        let (name, who) = named(&document.hidden, holder, register);
+        Cause { what: What::Hidden(holder.to_owned(), name), count, who }
+    })
+}
+
+fn uncounted(document: &Document, register: &Register<'_>) -> Option<Cause> {
+    let count = hidden::uncounted(document, "mapping");
+    counts(document, count).then(|| {
+        let (name, who) = named(&document.uncounted, "mapping", register);
+        Cause { what: What::Uncounted(name), count, who }
+    })
+}
+
+/// What the groups of a holder are called together, and who holds them.
+fn named(groups: &[Hidden], holder: &str, register: &Register<'_>) -> (String, Holders) {
     let mut groups: Vec<&Hidden> =
-        document.hidden.iter().filter(|group| group.holder == holder && !group.ordinary).collect();
+        groups.iter().filter(|group| group.holder == holder && !group.ordinary).collect();
     groups.sort_by_key(|group| Reverse(group.count));
     let lots: Vec<Lot<'_>> =
         groups.iter().map(|group| Lot { count: group.count, processes: &group.processes }).collect();
-    counts(document, count).then(|| Cause {
-        what: What::Hidden(holder.to_owned(), hidden::names(&groups)),
-        count,
-        who: register.holders(&lots),
-    })
+    (hidden::names(&groups), register.holders(&lots))
 }
 
 fn dead_threads(document: &Document, register: &Register<'_>) -> Option<Cause> {
@@ -128,7 +143,7 @@ fn descriptors(document: &Document, register: &Register<'_>) -> Option<Cause> {
     let visible = others(document).filter(|process| !process.main_thread_is_gone);
     let mut each: Vec<SharerLine> = visible.map(descriptors_of).collect();
     each.sort_by_key(|process| (Reverse(process.count), process.pid));
-    let count = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let count = document.handles.counted("descriptor");
     let stands_out = |who: &Holders| who.most() >= FEW && who.count() * VISIBLE_PART >= total;
     let all = register.holders(&[Lot { count, processes: &each }]);
     let is_high = |process: &&SharerLine| {
@@ -159,7 +174,7 @@ fn together(register: &Register<'_>, some: &[SharerLine]) -> Holders {
 
 /// Why lsof shows more than there is.
 fn repeats(document: &Document, register: &Register<'_>) -> Option<Cause> {
-    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let handles = document.handles.counted("descriptor");
     let descriptors = document.lsof_view.descriptors;
     if descriptors < handles + FEW || descriptors < handles * 3 / 2 {
         return None;

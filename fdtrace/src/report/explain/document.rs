@@ -51,6 +51,9 @@ pub struct Document {
     pub lsof_view: LsofView,
     /// Hidden handles, those that are alike together, most first.
     pub hidden: Vec<Hidden>,
+    /// Handles without a descriptor that file-nr does not count, likewise: files behind overlayfs that are only mapped.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub uncounted: Vec<Hidden>,
     /// Segments of SysV shared memory.
     pub segments: Vec<SegmentLine>,
     /// Handles of files that have no name any more.
@@ -147,12 +150,26 @@ pub struct Handles {
     pub accounted: u64,
     /// Those that it does not.
     pub unaccounted_by_file_nr: u64,
-    /// Those without a descriptor.
+    /// Those without a descriptor that file-nr counts.
     pub hidden: u64,
     /// Each once, under its first holder.
     pub by_holder: BTreeMap<String, u64>,
+    /// The same of those that file-nr does not count.
+    pub unaccounted_by_holder: BTreeMap<String, u64>,
     /// Each once.
     pub by_kind: BTreeMap<String, u64>,
+}
+
+impl Handles {
+    /// Those under a holder that file-nr counts.
+    pub(super) fn counted(&self, holder: &str) -> u64 {
+        self.by_holder.get(holder).copied().unwrap_or(0).saturating_sub(self.uncounted(holder))
+    }
+
+    /// Those that it does not.
+    pub(super) fn uncounted(&self, holder: &str) -> u64 {
+        self.unaccounted_by_holder.get(holder).copied().unwrap_or(0)
+    }
 }
 
 /// See [`crate::explain::Residual`].
@@ -500,6 +517,7 @@ impl Document {
                 unaccounted_by_file_nr: found.total - found.accounted,
                 hidden: found.hidden,
                 by_holder: by_holder(&found.by_holder, true),
+                unaccounted_by_holder: by_holder(&found.uncounted, false),
                 by_kind: found.by_kind.iter().map(|(kind, count)| (kind.name().to_owned(), *count)).collect(),
             },
             residual: residual(found),
@@ -511,6 +529,7 @@ impl Document {
                 behind_dead_threads: found.behind_dead_threads,
             },
             hidden: found.hidden_groups.iter().map(hidden).collect(),
+            uncounted: found.uncounted_groups.iter().map(hidden).collect(),
             segments: found.segments.iter().map(segment).collect(),
             deleted: {
                 let Deleted { handles, bytes } = found.deleted;

@@ -25,14 +25,21 @@ pub(super) const HOLDERS: [&str; 6] =
 /// Handles of one holder that are those of programs and libraries, and of other files that programs share: they are mapped
 /// as long as somebody runs.
 pub(super) fn ordinary(document: &Document, holder: &str) -> u64 {
-    let groups = document.hidden.iter().filter(|group| group.ordinary && group.holder == holder);
-    groups.map(|group| group.count).sum()
+    ordinary_of(&document.hidden, holder)
 }
 
-/// Handles of one holder that are not.
+fn ordinary_of(groups: &[Hidden], holder: &str) -> u64 {
+    groups.iter().filter(|group| group.ordinary && group.holder == holder).map(|group| group.count).sum()
+}
+
+/// Handles of one holder that file-nr does not count, and that are no programs and libraries.
+pub(super) fn uncounted(document: &Document, holder: &str) -> u64 {
+    document.handles.uncounted(holder).saturating_sub(ordinary_of(&document.uncounted, holder))
+}
+
+/// Handles of one holder that are not, of those that file-nr counts.
 pub(super) fn others(document: &Document, holder: &str) -> u64 {
-    let all = document.handles.by_holder.get(holder).copied().unwrap_or(0);
-    all.saturating_sub(ordinary(document, holder))
+    document.handles.counted(holder).saturating_sub(ordinary(document, holder))
 }
 
 /// What groups are, those with most handles first.

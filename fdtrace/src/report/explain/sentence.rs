@@ -48,6 +48,13 @@ fn words(document: &Document, cause: &Cause, is_new: bool) -> String {
     let part = format!("{} of the {}{seen}", number(*count), counted(document.handles.total, "handle"));
     match what {
         What::Hidden(holder, name) => hidden_words(&part, holder, name, who),
+        What::Uncounted(name) => format!(
+            "{} more are not in file-nr: files behind overlayfs that are only mapped ({name}), by {}: look for mmap \
+             without munmap there{}.",
+            number(*count),
+            who.words(),
+            next(who)
+        ),
         What::BehindDeadThreads => format!(
             "{part} are ordinary descriptors that lsof cannot see, of {}: the main thread has ended, and others go on.",
             who.words()
@@ -133,7 +140,7 @@ fn not_found(document: &Document, least: u64, most: u64, who: &Holders) -> Strin
 
 /// Why lsof shows more than there is.
 fn repeats(document: &Document, who: &Holders, is_new: bool) -> String {
-    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let handles = document.handles.counted("descriptor");
     let most =
         if is_new { format!("; most descriptors are those of {}", who.words()) } else { String::new() };
     format!(

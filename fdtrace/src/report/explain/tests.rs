@@ -16,7 +16,7 @@ fn document() -> Document {
         "schema": "fdtrace.explain/1", "time": "", "kernel": "6.1.0", "duration_ns": 12_000_000,
         "file_nr": {"allocated": 1000, "min": 1000, "max": 1000, "exact": true, "source": "file-nr", "limit": 100_000},
         "handles": {"total": 1000, "accounted": 1000, "unaccounted_by_file_nr": 0, "hidden": 100,
-                    "by_holder": holders, "by_kind": {}},
+                    "by_holder": holders, "unaccounted_by_holder": {}, "by_kind": {}},
         "residual": {"min": 0, "max": 0, "unreadable_processes": [], "reasons": []},
         "partial": [], "descriptors": 900, "lsof_view": {"descriptors": 950, "behind_dead_threads": 0},
         "hidden": [], "segments": [], "deleted": {"handles": 0, "bytes": 0},
@@ -339,6 +339,23 @@ fn the_largest_part_comes_first_and_dup_last() {
     assert!(place("attaches") < place("mapped") && place("mapped") < place("dup and fork"), "{sentence}");
 }
 
+/// Mapped in a container, and closed.
+#[test]
+fn what_file_nr_does_not_count_is_told_apart() {
+    let behind = |count| group("mapping", "/srv/f", count, &[(7, "app", count)]);
+    let mut document = document();
+    document.uncounted = vec![behind(2000), Hidden { ordinary: true, code: true, ..behind(90) }];
+    document.handles.by_holder.insert("mapping".to_owned(), 2190);
+    document.handles.unaccounted_by_holder.insert("mapping".to_owned(), 2090);
+    (document.handles.total, document.handles.unaccounted_by_file_nr) = (3090, 2090);
+    let sentence = sentence::of(&document);
+    assert!(sentence.contains("2,000 more are not in file-nr"), "{sentence}");
+    assert!(sentence.contains("(/srv/f), by app (7)") && sentence.contains("munmap"), "{sentence}");
+    let text = screen(&document, false);
+    assert!(text.contains("       100  hidden: mapped and closed; 100 of programs"), "{text}");
+    assert!(text.contains("     2,090  more, which are not in file-nr"), "{text}");
+}
+
 #[test]
 fn rows_of_hidden_handles() {
     let mut document = document();
@@ -397,6 +414,8 @@ fn hostile() -> Document {
         document.handles.by_holder.insert(holder.to_owned(), 1000);
     }
     document.handles.unaccounted_by_file_nr = 9;
+    document.handles.unaccounted_by_holder.insert("mapping".to_owned(), 900);
+    document.uncounted = document.hidden.clone();
     document.processes.clear();
     for pid in 0..200 {
         let mut process = process(pid, name, 1000 - u64::from(pid));

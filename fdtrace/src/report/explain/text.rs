@@ -131,10 +131,10 @@ const HOLDERS: [(&str, &str); 7] = [
 ];
 
 fn waterfall(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
-    let most = document.handles.by_holder.values().copied().max().unwrap_or(0).max(1);
+    let most = HOLDERS.iter().map(|(key, _)| document.handles.counted(key)).max().unwrap_or(0).max(1);
     let most = most.max(document.residual.max.and_then(|max| u64::try_from(max).ok()).unwrap_or(0));
     for (key, label) in HOLDERS {
-        let count = document.handles.by_holder.get(key).copied().unwrap_or(0);
+        let count = document.handles.counted(key);
         if count == 0 && key != "descriptor" {
             continue;
         }
@@ -146,7 +146,7 @@ fn waterfall(out: &mut impl Write, document: &Document, style: Style, unicode: b
     left_over(out, document, most, unicode)?;
     let unaccounted = document.handles.unaccounted_by_file_nr;
     if unaccounted > 0 {
-        let lines = "of these are not in file-nr: the kernel's own";
+        let lines = "more, which are not in file-nr: such as files behind overlayfs";
         writeln!(out, "{:>13} {:BAR$} {:>10}  {lines}", "uncounted", "", number(unaccounted))?;
     }
     Ok(())
@@ -186,7 +186,7 @@ fn what(document: &Document, key: &str) -> String {
 }
 
 fn repeats(document: &Document) -> String {
-    let handles = document.handles.by_holder.get("descriptor").copied().unwrap_or(0);
+    let handles = document.handles.counted("descriptor");
     let mut text = format!("in {}", counted(document.descriptors, "descriptor"));
     let repeats = document.descriptors.saturating_sub(handles);
     if repeats > 0 {

@@ -7,6 +7,7 @@ mod growth;
 mod hung;
 mod moving;
 mod over_time;
+mod overlay;
 mod peers;
 mod refusals;
 mod scenarios;

@@ -81,7 +81,7 @@ fn parent(pid: u32) -> Option<u32> {
 }
 
 /// What stands below the tables, in one line.
-fn sentence(text: &str) -> String {
+pub(super) fn sentence(text: &str) -> String {
     let below =
         text.trim_end().lines().rev().take_while(|line| !line.starts_with([' ', '!']) && !line.is_empty());
     let mut lines: Vec<&str> = below.collect();
