@@ -13,6 +13,7 @@ use std::{
 
 use nix::sys::{prctl::set_pdeathsig, signal::Signal};
 
+use super::samples::Samples;
 use crate::{
     kernel::{CensusPrograms, HandleCounter, Walk, census_records},
     process::procfs::Text,
@@ -29,8 +30,7 @@ pub(super) enum Stage {
     /// The stage by its number, and why nothing can be seen of it.
     Missing = 5,
     End = 6,
-    /// The number of handles as the kernel counts them: before and after the walk over descriptors, while all that this
-    /// walk needs itself is open.
+    /// The number of handles as the kernel counts them during the walks: the last, the least, the most.
     Counted = 7,
 }
 
@@ -64,6 +64,20 @@ pub(super) enum Ending {
     Died(Stage),
 }
 
+/// The child. It stays, with all that it has open, until this is dropped: whoever counts handles meanwhile counts those
+/// that its walks saw.
+pub(super) struct Child {
+    pid: libc::pid_t,
+    /// Our end, which its walks saw as well.
+    pipe: File,
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        end(self.pid);
+    }
+}
+
 /// Runs the walks in a child process, and hands what they give to `take`.
 ///
 /// # Errors
@@ -73,7 +87,7 @@ pub(super) fn run(
     counter: &HandleCounter,
     deadline: Duration,
     take: impl FnMut(Stage, &[u8]),
-) -> io::Result<Ending> {
+) -> io::Result<(Ending, Child)> {
     let until = Instant::now() + deadline;
     let (reader, writer) = pipe()?;
     // SAFETY: the caller has no other thread, so the child finds every lock as it was left; it ends by `_exit`.
@@ -90,9 +104,9 @@ pub(super) fn run(
         unsafe { libc::_exit(status) };
     }
     drop(writer);
-    let ending = receive(&mut File::from(reader), until, take);
-    end(child);
-    ending
+    let mut child = Child { pid: child, pipe: File::from(reader) };
+    let ending = receive(&mut child.pipe, until, take)?;
+    Ok((ending, child))
 }
 
 fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -113,59 +127,63 @@ fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// What the child does.
 fn work(programs: &CensusPrograms, counter: &HandleCounter, out: &mut File) -> io::Result<()> {
     let mut tasks = Vec::new();
-    walk(&programs.tasks, Stage::Tasks, out, |bytes| tasks.extend_from_slice(bytes))?;
-    descriptors(programs, counter, out)?;
+    drop(walk(&programs.tasks, Stage::Tasks, out, |bytes| tasks.extend_from_slice(bytes))?);
+    let mut samples = Samples::new(programs, counter);
+    // Open until the end: this walk sees it, so it counts.
+    let walked = walk(&programs.descriptors, Stage::Descriptors, out, |_| samples.take_if_cheap(0))?;
+    samples.take(0);
+    if walked.is_some() {
+        tell(out, Stage::Counted, &samples.bytes())?;
+    }
     // Before the mappings, which may block.
     segments(&tasks, out)?;
-    walk(&programs.mappings, Stage::Mappings, out, |_| ())?;
-    tell(out, Stage::End, &[])
+    samples.take(0);
+    drop(walk(&programs.mappings, Stage::Mappings, out, |_| samples.take_if_cheap(1))?);
+    samples.take(0);
+    if walked.is_some() {
+        tell(out, Stage::Counted, &samples.bytes())?;
+    }
+    tell(out, Stage::End, &[])?;
+    loop {
+        // SAFETY: waits for a signal; the parent sends one that ends this process.
+        unsafe { libc::pause() };
+    }
 }
 
-fn walk(walk: &Walk, stage: Stage, out: &mut File, also: impl FnMut(&[u8])) -> io::Result<()> {
+/// Reads all that a walk gives; the file is still open.
+fn walk(walk: &Walk, stage: Stage, out: &mut File, also: impl FnMut(&[u8])) -> io::Result<Option<File>> {
     match walk.begin() {
-        Ok(mut file) => read(&mut file, stage, out, also),
-        Err(reason) => missing(out, stage, &reason),
+        Ok(mut file) => read(&mut file, stage, out, also).map(|()| Some(file)),
+        Err(reason) => missing(out, stage, &reason).map(|()| None),
     }
 }
 
-fn descriptors(programs: &CensusPrograms, counter: &HandleCounter, out: &mut File) -> io::Result<()> {
-    let mut file = match programs.descriptors.begin() {
-        Ok(file) => file,
-        Err(reason) => return missing(out, Stage::Descriptors, &reason),
-    };
-    let before = counter.sample(programs);
-    read(&mut file, Stage::Descriptors, out, |_| ())?;
-    let after = counter.sample(programs);
-    if let (Ok(before), Ok(after)) = (before, after) {
-        let both = [before.to_ne_bytes(), after.to_ne_bytes()].concat();
-        tell(out, Stage::Counted, &both)?;
-    }
-    Ok(())
-}
-
+/// Calls `also` for each part that the kernel gives.
 fn read(file: &mut File, stage: Stage, out: &mut File, mut also: impl FnMut(&[u8])) -> io::Result<()> {
     tell(out, stage, &[])?;
     let mut buffer = vec![0; PORTION];
     loop {
-        let filled = match fill(file, &mut buffer) {
+        let filled = match fill(file, &mut buffer, &mut also) {
             Ok(filled) => filled,
             Err(error) => return missing(out, stage, &error.to_string()),
         };
         if filled == 0 {
             return Ok(());
         }
-        also(&buffer[..filled]);
         tell(out, stage, &buffer[..filled])?;
     }
 }
 
 /// Reads until the buffer is nearly full: the kernel gives a few pages at a time.
-fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
+fn fill(file: &mut File, buffer: &mut [u8], also: &mut impl FnMut(&[u8])) -> io::Result<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..]) {
             Ok(0) => break,
-            Ok(more) => filled += more,
+            Ok(more) => {
+                also(&buffer[filled..filled + more]);
+                filled += more;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(error) => return Err(error),
         }

@@ -17,9 +17,11 @@ pub(crate) mod fixture;
 #[cfg(any(test, fuzzing))]
 pub mod fuzz;
 mod handle;
+mod held;
 mod memory;
 mod queues;
 mod rings;
+mod samples;
 mod segments;
 mod stand_in;
 mod take;
@@ -39,6 +41,7 @@ use crate::kernel::Exactness;
 
 pub use addresses::{AddressHasher, AddressMap};
 pub use handle::{Handle, Names, mark};
+pub use held::By;
 pub use memory::Memory;
 use memory::is_address;
 pub use segments::Segment;
@@ -90,6 +93,8 @@ pub struct Census {
     pub counted: Option<Counted>,
     /// Handles in flight that only one of two looks saw.
     pub moving: u64,
+    /// What two walks saw; `None` where nothing moved, or one was enough.
+    pub sightings: Option<Sightings>,
     /// Handles cannot be told apart: `/proc` stood in for the iterators, and every descriptor counts as a handle.
     pub by_proc: bool,
     /// How long it took.
@@ -99,14 +104,25 @@ pub struct Census {
 /// The number of handles as the kernel counts them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted {
-    /// Before the walk over descriptors.
-    pub before: u64,
-    /// After it.
-    pub after: u64,
+    /// At the end.
+    pub last: u64,
+    /// The least that was read during the walk.
+    pub min: u64,
+    /// The most.
+    pub max: u64,
     /// How far both can be trusted.
     pub exactness: Exactness,
     /// `fs.file-max`
     pub limit: u64,
+}
+
+/// Handles that file-nr counts, in two walks one after the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sightings {
+    /// Both saw them.
+    pub both: u64,
+    /// One or both.
+    pub either: u64,
 }
 
 /// A table of descriptors or an address space, and its part of the list.

@@ -11,8 +11,10 @@ use super::{
     child::{self, Ending, Stage},
     decode::Decoder,
     directories, ends,
-    memory::{half, word},
-    queues, rings, segments, stand_in, trees, unseen,
+    memory::half,
+    queues, rings,
+    samples::{Range, Samples},
+    segments, stand_in, trees, unseen,
 };
 use crate::{
     kernel::{CensusPrograms, Error, FileNr, HandleCounter},
@@ -28,7 +30,7 @@ use crate::{
 pub fn take(deadline: Duration) -> io::Result<Census> {
     let (begun, uptime) = (Instant::now(), process::around::uptime_ns());
     let mut census = match CensusPrograms::load() {
-        Ok(programs) => by_iterators(&programs, deadline)?,
+        Ok(programs) => settled(&programs, deadline)?,
         Err(error) => by_proc(&error)?,
     };
     // What the walk did not come to is not out of its sight.
@@ -50,12 +52,39 @@ fn by_proc(error: &Error) -> io::Result<Census> {
     );
     let counter = HandleCounter::new(None)?;
     let now = counter.file_nr()?;
-    census.counted = Some(Counted { before: now, after: now, exactness: counter.exactness, limit: limit() });
+    census.counted = Some(counted(now, &counter));
     Ok(census)
 }
 
-fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Census> {
+fn counted(now: u64, counter: &HandleCounter) -> Counted {
+    Counted { last: now, min: now, max: now, exactness: counter.exactness, limit: limit() }
+}
+
+/// A walk that takes longer is not repeated.
+const LONG: Duration = Duration::from_millis(500);
+
+/// One walk; where handles come and go meanwhile a second one, and what both saw.
+fn settled(programs: &CensusPrograms, deadline: Duration) -> io::Result<Census> {
     let counter = HandleCounter::new(Some(programs))?;
+    let begun = Instant::now();
+    let first = by_iterators(programs, &counter, deadline)?;
+    let took = begun.elapsed();
+    if !first.has_moved() || !first.unfinished.is_empty() || took > LONG || programs.forget().is_err() {
+        return Ok(first);
+    }
+    let mut second = by_iterators(programs, &counter, deadline.saturating_sub(took))?;
+    if !second.unfinished.is_empty() {
+        return Ok(first);
+    }
+    second.compare(&first, std::process::id());
+    Ok(second)
+}
+
+fn by_iterators(
+    programs: &CensusPrograms,
+    counter: &HandleCounter,
+    deadline: Duration,
+) -> io::Result<Census> {
     let mut taker = Taker {
         census: Census::default(),
         decoder: Decoder::new(),
@@ -63,17 +92,27 @@ fn by_iterators(programs: &CensusPrograms, deadline: Duration) -> io::Result<Cen
         no_mappings: None,
         no_segments: Vec::new(),
     };
-    let ending = child::run(programs, &counter, deadline, |stage, bytes| taker.take(stage, bytes, &counter))?;
+    let (ending, child) =
+        child::run(programs, counter, deadline, |stage, bytes| taker.take(stage, bytes, counter))?;
     taker.ended(ending, deadline);
     // The walk that would have said it was not done.
     if taker.census.counted.is_none()
         && let Ok(now) = counter.sample(programs)
     {
-        let exactness = counter.exactness;
-        taker.census.counted = Some(Counted { before: now, after: now, exactness, limit: limit() });
+        taker.census.counted = Some(counted(now, counter));
     }
     let Taker { mut census, no_mappings, .. } = taker;
-    if let Err(error) = follow(&mut census, programs, no_mappings) {
+    let mut samples = Samples::new(programs, counter);
+    let followed = follow(&mut census, programs, no_mappings, &mut samples);
+    if ending == Ending::Whole {
+        if !census.has_moved() {
+            samples.wait_for_others();
+        }
+        census.counted =
+            census.counted.map(|counted| samples.range().map_or(counted, |range| counted.add(range)));
+    }
+    drop(child);
+    if let Err(error) = followed {
         census
             .partial
             .push(format!("files in flight, of io_uring and of segments are not all found: {error}"));
@@ -114,9 +153,9 @@ impl Taker {
                 self.census.segments.extend(segments::parse(half(bytes, 0), text));
             }
             Stage::Counted => {
-                let (before, after) = (word(bytes, 0), word(bytes, 8));
-                let exactness = counter.exactness;
-                self.census.counted = Some(Counted { before, after, exactness, limit: limit() });
+                if let Some(range) = Range::parse(bytes) {
+                    self.census.counted = Some(range.counted(counter.exactness, limit()));
+                }
             }
             Stage::Missing => self.missing(bytes),
             Stage::End => {}
@@ -172,8 +211,14 @@ impl Taker {
 }
 
 /// What is to be found by following pointers.
-fn follow(census: &mut Census, programs: &CensusPrograms, no_mappings: Option<String>) -> io::Result<()> {
+fn follow(
+    census: &mut Census,
+    programs: &CensusPrograms,
+    no_mappings: Option<String>,
+    samples: &mut Samples<'_>,
+) -> io::Result<()> {
     let mut memory = programs;
+    samples.take(0);
     let chase = &programs.chase;
     if let Some(reason) = no_mappings {
         match &chase.tree {
@@ -194,8 +239,10 @@ fn follow(census: &mut Census, programs: &CensusPrograms, no_mappings: Option<St
         // A ring may hold a socket, and a ring may be in flight.
         let before = census.handles.len();
         rings::find(census, &mut memory, chase.ring, &mut rings)?;
+        samples.take(0);
         if let Some(layout) = &chase.queue {
             queues::find(census, &mut memory, layout, &mut sockets)?;
+            samples.take(0);
         }
         if census.handles.len() == before {
             break;

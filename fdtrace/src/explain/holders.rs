@@ -1,6 +1,6 @@
 //! What keeps each handle alive.
 
-use crate::census::{Census, Handle};
+use crate::census::{By, Census, Handle};
 
 /// What keeps a handle alive, in the order in which it is asked for: a handle counts under the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -90,29 +90,17 @@ impl Attribution {
     pub(super) fn of(census: &Census) -> Self {
         let uncounted = |handle: &Handle| if handle.is_accounted() { 0 } else { UNCOUNTED };
         let mut all = Self(census.handles.iter().map(uncounted).collect());
-        for descriptor in &census.descriptors {
-            all.note(descriptor.handle, Holder::Descriptor);
-        }
-        for mapping in &census.mappings {
-            all.note(mapping.handle, mapping_holder(census, mapping.handle));
-        }
-        for segment in &census.segments {
-            all.note(segment.handle, Holder::ShmSegment);
-        }
-        for found in &census.in_flight {
-            all.note(found.handle, Holder::ScmRights);
-        }
-        for found in &census.registered {
-            all.note(found.handle, Holder::IoUring);
-        }
-        for (_, ring) in &census.ring_descriptors {
-            all.note(*ring, Holder::IoUring);
-        }
-        for task in &census.tasks {
-            if let Some(place) = census.place(task.executable) {
-                all.note(place, Holder::Executable);
-            }
-        }
+        census.each_hold(|handle, by| {
+            let holder = match by {
+                By::Descriptor => Holder::Descriptor,
+                By::Mapping => mapping_holder(census, handle),
+                By::Segment => Holder::ShmSegment,
+                By::Queue => Holder::ScmRights,
+                By::Ring => Holder::IoUring,
+                By::Execution => Holder::Executable,
+            };
+            all.note(handle, holder);
+        });
         // What lies behind a file is held as that one is.
         for (behind, above) in &census.behind {
             if let Some(holder) = all.first(*above) {

@@ -170,15 +170,14 @@ fn partial(census: &Census, around: &Around) -> Vec<String> {
 
 fn file_nr(census: &Census) -> Option<FileNr> {
     let counted = census.counted?;
-    let (low, high) = (counted.before.min(counted.after), counted.before.max(counted.after));
     let slack = match counted.exactness {
         Exactness::Within(slack) => slack,
         Exactness::FileNr | Exactness::Summed => 0,
     };
     Some(FileNr {
-        allocated: counted.after,
-        min: low.saturating_sub(slack),
-        max: high + slack,
+        allocated: counted.last,
+        min: counted.min.saturating_sub(slack),
+        max: counted.max + slack,
         exact: slack == 0,
         summed: counted.exactness == Exactness::Summed,
         limit: counted.limit,

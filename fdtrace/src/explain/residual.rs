@@ -1,7 +1,7 @@
 //! What is left over: handles that the kernel counts and nobody was seen to hold, or the other way round.
 
 use super::FileNr;
-use crate::census::Census;
+use crate::census::{Census, Sightings};
 
 /// What the machine has that holds handles where no walk finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,11 +40,24 @@ pub(super) fn of(
         return None;
     }
     let file_nr = file_nr?;
-    let less =
-        |number: u64| i64::try_from(number).unwrap_or(i64::MAX) - i64::try_from(accounted).unwrap_or(0);
-    let moving = i64::try_from(census.moving).unwrap_or(0);
-    let (min, max) = (less(file_nr.min), less(file_nr.max) + moving);
+    let (least, most) = found(census, accounted, file_nr);
+    let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+    let (min, max) = (signed(file_nr.min) - signed(most), signed(file_nr.max) - signed(least));
     Some(Residual { min, max, reasons: reasons(census, file_nr, (min, max), around) })
+}
+
+/// How many handles there were at any moment of the walk that can be found: at least, and at most. What came and went was
+/// there at some moments only, and one walk cannot say what: then file-nr says how many such there may be.
+fn found(census: &Census, accounted: u64, file_nr: FileNr) -> (u64, u64) {
+    let (least, most) = match census.sightings {
+        Some(Sightings { both, either }) => (both, either),
+        None if file_nr.exact => {
+            let moved = file_nr.max - file_nr.min;
+            (accounted.saturating_sub(moved), accounted + moved)
+        }
+        None => (accounted, accounted),
+    };
+    (least.saturating_sub(census.moving), most)
 }
 
 fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Around) -> Vec<String> {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use fdtrace_common::census::{File, Task, VM_EXEC};
 
 use super::*;
+use crate::census::Sightings;
 use crate::census::fixture::{
     KERNEL, Scene, backing_file, file, overlay_file, ring, segment_file, task, tcp_socket, unix_socket,
 };
@@ -295,14 +296,15 @@ fn a_limit_is_that_of_the_fullest_table() {
 /// A census with so many handles more in file-nr than found.
 fn residual_of(
     before: u64,
-    after: u64,
+    last: u64,
     exactness: Exactness,
     change: impl FnOnce(&mut Census),
 ) -> Option<Residual> {
     let mut scene = Scene::default();
     let files: Vec<u64> = (0..10).map(|number| scene.regular(&number.to_string())).collect();
     let mut census = scene.process(1, "a").opens(1, &files).census();
-    census.counted = Some(crate::census::Counted { before, after, exactness, limit: 1000 });
+    let (min, max) = (before.min(last), before.max(last));
+    census.counted = Some(crate::census::Counted { last, min, max, exactness, limit: 1000 });
     change(&mut census);
     answer(&census, &everything()).residual
 }
@@ -321,10 +323,20 @@ fn a_residual_with_its_reasons() {
         census.unreadable = vec![unreadable(7, Some(3)), unreadable(8, None)];
     })
     .expect("a number");
-    assert_eq!((found.min, found.max), (3, 7));
+    // Two more or less may have been there than the one walk saw.
+    assert_eq!((found.min, found.max), (13 - 12, 15 - 8 + 2));
     assert!(found.reasons[0].contains("process 7 (x)") && found.reasons[0].contains("3 descriptors"));
     assert!(found.reasons[1].contains("process 8 (x)") && !found.reasons[1].contains("descriptors"));
     assert_eq!(found.reasons.last().map(String::as_str), Some("handles that came and went during the walk"));
+}
+
+#[test]
+fn two_walks_bound_what_came_and_went() {
+    let found = residual_of(15, 13, Exactness::FileNr, |census| {
+        census.sightings = Some(Sightings { both: 9, either: 12 });
+    })
+    .expect("a number");
+    assert_eq!((found.min, found.max), (13 - 12, 15 - 9));
 }
 
 #[test]
@@ -353,7 +365,7 @@ fn a_residual_that_would_mean_nothing_is_none() {
 fn the_machine_around_gives_reasons() {
     let mut census = Census::default();
     census.counted =
-        Some(crate::census::Counted { before: 9, after: 9, exactness: Exactness::FileNr, limit: 1000 });
+        Some(crate::census::Counted { last: 9, min: 9, max: 9, exactness: Exactness::FileNr, limit: 1000 });
     let around = Around {
         loop_devices: 1,
         swap_files: 2,

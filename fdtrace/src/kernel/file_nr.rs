@@ -84,6 +84,12 @@ impl HandleCounter {
         Ok(counter)
     }
 
+    /// Whether a sample is a short read of a file, and no walk through memory.
+    #[must_use]
+    pub const fn is_cheap(&self) -> bool {
+        self.parts.is_empty()
+    }
+
     /// How many handles there are now.
     ///
     /// # Errors

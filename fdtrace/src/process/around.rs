@@ -39,6 +39,18 @@ pub fn is_inside_pid_namespace() -> bool {
     fs::read_link("/proc/self/ns/pid").is_ok_and(|namespace| namespace.as_os_str() != FIRST)
 }
 
+/// Whether another thread than the one that asks runs, or waits for a processor.
+#[must_use]
+pub fn others_run() -> bool {
+    let text = Text::or_empty("/proc/loadavg");
+    runnable(&text).is_some_and(|runnable| runnable > 1)
+}
+
+/// `0.20 0.18 0.12 1/80 11206`: of 80 threads 1 runs.
+fn runnable(text: &[u8]) -> Option<u64> {
+    number(fields(text).nth(3)?.split(|byte| *byte == b'/').next()?)
+}
+
 /// Objects in use in some of the kernel's caches, as `/proc/slabinfo` has them: its CPUs' shares count as in use.
 #[must_use]
 pub fn slabs<const N: usize>(names: [&str; N]) -> [Option<u64>; N] {
@@ -99,4 +111,15 @@ pub fn host_name() -> String {
 
 fn kernel(setting: &str) -> String {
     Text::or_empty(format!("/proc/sys/kernel/{setting}")).shown()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::runnable;
+
+    #[test]
+    fn threads_that_run() {
+        assert_eq!(runnable(b"0.20 0.18 0.12 3/80 11206\n"), Some(3));
+        assert_eq!(runnable(b"0.20 0.18"), None);
+    }
 }

@@ -4,6 +4,7 @@ mod apart;
 mod binaries;
 mod blocked;
 pub mod bpf_ids;
+mod churn;
 mod document;
 mod driver;
 mod explain;
@@ -21,6 +22,7 @@ mod tracer;
 pub use apart::{in_own_processes, unless_refused, with_own_mounts};
 pub use binaries::{fdtrace, workload};
 pub use blocked::BlockedReads;
+pub use churn::Churn;
 pub use document::{Document, Frame, Lost, MappedAt, Site};
 pub use driver::{Workload, possible, possible_steps};
 pub use explain::{

@@ -115,7 +115,7 @@ pub(super) fn io_uring_files(place: &Place, count: u64, ledger: &mut Ledger) -> 
     if count == 0 {
         return Ok(());
     }
-    let ring = io_uring::ring().map_err(|error| io_uring::unless_refused("io_uring", error))?;
+    let ring = io_uring::made()?;
     io_uring::register_files(&ring, &open_files(place, usize::try_from(count)?)?)?;
     ledger.keep(ring, Origin::AnonInode, Kind::Anon);
     // The ring is taken apart by a worker of the kernel.

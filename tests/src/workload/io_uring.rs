@@ -31,14 +31,25 @@ pub(super) fn ring() -> io::Result<OwnedFd> {
     unsafe { io_uring_setup(2, &mut parameters) }
 }
 
+/// The same, or that the kernel will not.
+pub(crate) fn made() -> Result<OwnedFd> {
+    ring().map_err(|error| unless_refused("io_uring", error))
+}
+
 /// Makes the ring hold files, which may be closed afterwards.
-pub(super) fn register_files(ring: &OwnedFd, files: &[OwnedFd]) -> Result<()> {
+pub(crate) fn register_files(ring: &OwnedFd, files: &[OwnedFd]) -> Result<()> {
     let numbers: Vec<i32> = files.iter().map(AsRawFd::as_raw_fd).collect();
     let count = u32::try_from(numbers.len())?;
     // SAFETY: this operation reads `count` numbers of descriptors, which is what `numbers` has.
     let registered =
         unsafe { io_uring_register(ring, IoringRegisterOp::RegisterFiles, numbers.as_ptr().cast(), count) };
     registered.map(drop).map_err(Into::into)
+}
+
+/// Takes all files back from the ring; of one that has none, nothing.
+pub(crate) fn unregister_files(ring: &OwnedFd) {
+    // SAFETY: this operation takes nothing but the ring.
+    let _ = unsafe { io_uring_register(ring, IoringRegisterOp::UnregisterFiles, std::ptr::null(), 0) };
 }
 
 /// Makes the calling thread hold a ring, which may be closed afterwards; makes one system call.

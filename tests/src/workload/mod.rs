@@ -19,6 +19,7 @@ mod speaker;
 mod steps;
 mod threads;
 
+pub(crate) use io_uring::{made as ring, register_files, unregister_files};
 pub use ledger::Ledger;
 pub use namespaces::{Side, enter_namespaces};
 pub use network::bring_up_loopback;

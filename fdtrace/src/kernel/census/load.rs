@@ -60,6 +60,15 @@ impl Loaded {
         bpf::load_iterator(&code.instructions, &found.license, function)
     }
 
+    /// A map's descriptor, and how many elements it has.
+    ///
+    /// # Errors
+    /// When the object has no such map, or no descriptor can be had.
+    pub(super) fn array(&self, name: &str) -> Result<(OwnedFd, usize)> {
+        let entries = self.maps.get(name).map_or(0, |(map, _)| map.max_entries() as usize);
+        Ok((self.map(name)?, entries))
+    }
+
     /// A map's descriptor.
     ///
     /// # Errors

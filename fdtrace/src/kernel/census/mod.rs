@@ -44,6 +44,9 @@ pub struct CensusPrograms {
     pub mappings: Walk,
     peek: Walk,
     requests: OwnedFd,
+    /// Which handles were told, and whose table and address space came last.
+    told: (OwnedFd, usize),
+    last: [(OwnedFd, usize); 2],
     counts_from_zero: bool,
     /// How to follow what no iterator shows.
     pub chase: Chase,
@@ -93,9 +96,21 @@ impl CensusPrograms {
             mappings,
             peek,
             requests: loaded.map("REQUESTS")?,
+            told: loaded.array("DESCRIBED")?,
+            last: [loaded.array("LAST_TABLE")?, loaded.array("LAST_SPACE")?],
             counts_from_zero: types.offset("file", "f_count").is_none(),
             chase: layout::of_pointers(&mut types),
         })
+    }
+
+    /// Makes the programs forget what they have told: the next walk is for somebody who knows nothing.
+    ///
+    /// # Errors
+    /// What the kernel answers.
+    pub fn forget(&self) -> io::Result<()> {
+        let (told, entries) = &self.told;
+        bpf::fill(told.as_fd(), &vec![0u64; *entries])?;
+        self.last.iter().try_for_each(|(last, entries)| bpf::fill(last.as_fd(), &vec![[0u64; 2]; *entries]))
     }
 
     /// Bytes of the kernel's memory, at most [`PEEK_BYTES`](fdtrace_common::census::PEEK_BYTES) at each address; `None`

@@ -1,7 +1,10 @@
 //! A system that does not stand still.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Explained, PATIENCE, Workload, explain_command, say, turn};
+use fdtrace_tests::harness::{
+    Churn, Explained, PATIENCE, Workload, explain, explain_command, possible, say, turn,
+};
+use std::ops::RangeInclusive;
 
 /// Looks again and again while a workload repeats its steps: it always ends, without complaint.
 fn looks_while(arguments: &[&str]) -> Result<()> {
@@ -44,4 +47,64 @@ fn a_storm_of_opens() -> Result<()> {
 fn holders_that_come_and_go() -> Result<()> {
     let _turn = turn();
     looks_while(&["--repeat", "passing=20", "kept=1"])
+}
+
+/// What was left over, in one look.
+fn left_over() -> Result<RangeInclusive<i64>> {
+    let residual = explain([])?.residual;
+    let (min, max) = residual.min.zip(residual.max).context("no residual")?;
+    Ok(min..=max)
+}
+
+fn meet(one: &RangeInclusive<i64>, other: &RangeInclusive<i64>) -> bool {
+    one.start() <= other.end() && other.start() <= one.end()
+}
+
+/// What both ranges have, and what lies between them.
+fn hull(one: &RangeInclusive<i64>, other: &RangeInclusive<i64>) -> RangeInclusive<i64> {
+    *one.start().min(other.start())..=*one.end().max(other.end())
+}
+
+/// Looks before a range is tried, and looks while handles come and go.
+const LOOKS: usize = 25;
+
+/// What is left over of a machine does not depend on what comes and goes meanwhile: the range that is said then has what is
+/// said before and after. Others use the machine too, so that is a range as well.
+fn bounds<C>(what: &str, begin: impl FnOnce() -> Result<C>) -> Result<()> {
+    let _turn = turn();
+    let before = left_over()?;
+    let Some(churn) = possible(what, begin())? else { return Ok(()) };
+    let ranges = (0..LOOKS).map(|_| left_over()).collect::<Result<Vec<_>>>()?;
+    drop(churn);
+    let truth = hull(&before, &left_over()?);
+    let widths: Vec<i64> = ranges.iter().map(|range| range.end() - range.start()).collect();
+    say(&format!("{what}: {truth:?}, widths {widths:?}"));
+    let wrong: Vec<_> = ranges.iter().filter(|range| !meet(range, &truth)).collect();
+    ensure!(wrong.is_empty(), "{} of {LOOKS} ranges miss {truth:?}: {wrong:?}", wrong.len());
+    Ok(())
+}
+
+#[test]
+fn the_range_beside_one_opener() -> Result<()> {
+    bounds("one opener", || Churn::of_openers(1))
+}
+
+#[test]
+fn the_range_beside_two_openers() -> Result<()> {
+    bounds("two openers", || Churn::of_openers(2))
+}
+
+#[test]
+fn the_range_beside_rings() -> Result<()> {
+    bounds("rings", Churn::of_rings)
+}
+
+#[test]
+fn the_range_beside_a_fork_storm() -> Result<()> {
+    bounds("forks", || {
+        let steps = ["--repeat", "forks=20", "exit-children=20", "exec-children=20", "kept=1"];
+        let mut workload = Workload::start(steps)?;
+        workload.repeat()?;
+        Ok(workload)
+    })
 }
