@@ -45,7 +45,7 @@ pub use held::By;
 pub use memory::Memory;
 use memory::is_address;
 pub use segments::Segment;
-pub use take::take;
+pub use take::{references, take};
 pub use unseen::{PF_KTHREAD, Unreadable};
 
 /// All holders and all handles.

@@ -17,7 +17,7 @@ use super::{
     segments, stand_in, trees, unseen,
 };
 use crate::{
-    kernel::{CensusPrograms, Error, FileNr, HandleCounter},
+    kernel::{CensusPrograms, Error, FileNr, HandleCounter, system},
     process,
 };
 
@@ -39,6 +39,14 @@ pub fn take(deadline: Duration) -> io::Result<Census> {
     }
     census.took = begun.elapsed();
     Ok(census)
+}
+
+/// How many references each of these handles has now; one that is gone is left out.
+///
+/// # Errors
+/// When the kernel's memory cannot be read.
+pub fn references(handles: &[u64]) -> Result<Vec<(u64, u64)>, Error> {
+    CensusPrograms::load()?.references(handles).map_err(system("references cannot be counted"))
 }
 
 fn by_proc(error: &Error) -> io::Result<Census> {

@@ -1,3 +1,5 @@
+mod handle;
+
 use std::{
     collections::BTreeSet,
     io::{self, BufWriter, Write as _},
@@ -60,6 +62,11 @@ pub(super) struct Arguments {
     /// Only descriptors that came over exec, and that the program did not open
     #[arg(long)]
     inherited: bool,
+    /// Why a handle is alive, and what those do that have it: its address (0x...), PID:FD, an inode's number, or a path
+    #[arg(long, value_name = "WHAT", conflicts_with_all = [
+        "pids", "kinds", "holders", "hidden", "deleted", "sockets", "same_inode", "inherited", "watch", "diff", "by",
+    ])]
+    handle: Option<String>,
     /// Look again each time so much has passed, and show what grew since
     #[arg(long, value_name = "DUR", value_parser = values::interval, help_heading = "Over time")]
     watch: Option<Duration>,
@@ -97,6 +104,9 @@ enum By {
 const GROUPS: usize = 1000;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    if let Some(word) = &arguments.handle {
+        return handle::run(arguments, word);
+    }
     for pid in &arguments.pids {
         refuse(Standing::of(*pid).refusal(*pid))?;
     }

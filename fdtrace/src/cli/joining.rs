@@ -20,6 +20,7 @@ use crate::{
         explain::{
             Document,
             document::{SiteLine, TraceLine},
+            handle,
         },
         short_chain,
         words::{harmless, seconds},
@@ -155,6 +156,15 @@ impl Trace {
             }
         }
         document.trace = Some(self.line(&sum));
+    }
+
+    /// The same for handles that were asked for one by one.
+    pub(super) fn tell_handles(&self, census: &Census, places: &[u32], document: &mut handle::Document) {
+        for (line, place) in document.handles.iter_mut().zip(places) {
+            let of = makers(census, [*place], self);
+            (line.older, line.sites) = (of.older, self.lines(&of));
+        }
+        document.trace = Some(self.line(&makers(census, places.iter().copied(), self)));
     }
 
     fn line(&self, sum: &Makers) -> TraceLine {

@@ -2,7 +2,7 @@
 //!
 //! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says what belongs to which process, and
 //! [`references`] who holds what; [`assemble`] gathers what each process holds, [`groups`] what is hidden, by the [`keys`]
-//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`parties`] gathers processes that belong together; [`peers`] says who is at the other end; [`join`] says by a trace who allocated
+//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`parties`] gathers processes that belong together; [`peers`] says who is at the other end; [`kept`] says what keeps one handle alive, [`join`] by a trace who allocated
 //! what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not have come through
 //! [`Paths`].
 
@@ -11,6 +11,7 @@ mod focus;
 mod groups;
 mod holders;
 mod join;
+mod kept;
 mod keys;
 mod ordinary;
 mod parties;
@@ -29,6 +30,7 @@ pub use focus::{Focus, SocketState};
 pub use groups::{Group, HiddenGroup, Sharer};
 pub use holders::{Holder, PerHolder};
 pub use join::{Maker, Makers, MakingSite, Traced, TracedHandle, makers};
+pub use kept::{By, Kept, Reference, Wanted, kept, of_file, wanted};
 pub use parties::{Party, parties};
 pub use paths::Paths;
 pub use peers::{End, Peer};

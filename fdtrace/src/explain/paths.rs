@@ -42,7 +42,8 @@ impl<'a> Namer<'a> {
             return "shared anonymous memory".to_owned();
         }
         let has_path =
-            matches!(handle.kind, Kind::Regular | Kind::Directory | Kind::Char | Kind::Block | Kind::Symlink);
+            matches!(handle.kind, Kind::Regular | Kind::Directory | Kind::Char | Kind::Block | Kind::Symlink)
+                || handle.kind == Kind::Fifo && !raw.is_empty();
         if !has_path || handle.parent == 0 || census.by_proc {
             return census.name(place);
         }

@@ -273,6 +273,16 @@ pub(super) fn tell(census: &Census, processes: &Processes, found: &mut [Process]
     }
 }
 
+/// Who is at the other ends of each of some handles.
+pub(super) fn of(census: &Census, processes: &Processes, places: &[u32]) -> Vec<Vec<Peer>> {
+    let ends = Ends::of(census);
+    let others = |place: &u32| ends.others(census, *place).into_iter().flatten();
+    let asked = places.iter().flat_map(others).map(|(_, at)| at).collect();
+    let holders = HoldersOfEnds::find(census, processes, &ends, &asked);
+    let of_one = |place| others(place).map(|other| (other, 1)).collect();
+    places.iter().map(|place| gather(&of_one(place), processes, &holders, 0)).collect()
+}
+
 /// What the ends of a group are together.
 fn gather(
     counts: &BTreeMap<(End, At), u64>,

@@ -150,6 +150,12 @@ impl Processes {
         self.credentials.get(&cred).copied()
     }
 
+    /// Who allocated a handle.
+    pub(super) fn allocator(&self, census: &Census, place: u32) -> Option<Sharer> {
+        let cred = census.handles[place as usize].cred;
+        self.owner_of(cred).filter(|_| cred != 0).map(|owner| self.sharer(owner, 1))
+    }
+
     /// Who allocated a handle, if it was another process.
     pub(super) fn opener(&self, census: &Census, index: usize, place: u32) -> Option<u32> {
         let cred = census.handles[place as usize].cred;

@@ -8,6 +8,7 @@ pub(crate) mod procfs;
 pub mod speed;
 mod standing;
 pub(crate) mod usage;
+pub mod waits;
 
 pub use maps::{Mapping, mappings, vdso};
 pub use standing::Standing;

@@ -148,6 +148,15 @@ impl CensusPrograms {
         Ok(all)
     }
 
+    /// How many references each of these handles has now; one that is gone is left out.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn references(&self, handles: &[u64]) -> io::Result<Vec<(u64, u64)>> {
+        let own = u64::from(self.counts_from_zero);
+        Ok(self.describe(handles)?.iter().map(|file| (file.handle, file.count.wrapping_add(own))).collect())
+    }
+
     /// `f_count` counts references. `f_ref`, from 6.13 on, counts from 0 for one reference, and its two highest bits say
     /// that it is dead (`FILE_REF_RELEASED` and `FILE_REF_DEAD`, include/linux/file_ref.h).
     const fn is_alive(&self, count: u64) -> bool {

@@ -571,7 +571,7 @@ fn residual(found: &Explanation) -> Residual {
     }
 }
 
-fn sharer(sharer: &Sharer) -> SharerLine {
+pub(super) fn sharer(sharer: &Sharer) -> SharerLine {
     SharerLine { pid: sharer.pid, comm: sharer.comm.clone(), count: sharer.count }
 }
 
@@ -669,7 +669,7 @@ fn files(group: &Group) -> Files {
     }
 }
 
-fn peer(peer: &Peer) -> PeerLine {
+pub(super) fn peer(peer: &Peer) -> PeerLine {
     PeerLine {
         end: peer.end.name().to_owned(),
         count: peer.count,

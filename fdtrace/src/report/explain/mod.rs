@@ -4,6 +4,7 @@ mod alike;
 mod causes;
 pub mod document;
 pub mod growth;
+pub mod handle;
 mod hidden;
 mod parties;
 mod peers;

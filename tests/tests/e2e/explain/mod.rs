@@ -4,6 +4,7 @@ mod counts;
 mod experiments;
 mod focus;
 mod growth;
+mod handle;
 mod hung;
 mod moving;
 mod over_time;

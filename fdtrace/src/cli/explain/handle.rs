@@ -1,0 +1,125 @@
+//! `explain --handle`: why one handle is alive.
+
+use std::{
+    collections::HashMap,
+    io::{self, BufWriter},
+    path::PathBuf,
+    process::ExitCode,
+    sync::mpsc,
+    time::{Duration, SystemTime},
+};
+
+use super::{Arguments, ProcLinks, columns, out_of_sight, refuse, speaks_unicode};
+use crate::{
+    census::{self, Census},
+    cli::{Outcome, joining::Trace},
+    collect::monotonic_ns,
+    explain::{self, Wanted},
+    process::{Standing, around, waits},
+    report::explain::{
+        Screen,
+        handle::{Asked, Document, HandleLine, write},
+    },
+};
+
+/// The most handles of one name that are looked at: each program that runs has one of the C library.
+const MOST: usize = 1000;
+
+/// Answers for the handle, or the handles, of this name.
+pub(super) fn run(arguments: &Arguments, word: &str) -> Outcome {
+    let wanted = absolute(Wanted::parse(word));
+    if let Wanted::Descriptor { pid, .. } = &wanted {
+        refuse(Standing::of(*pid).refusal(*pid))?;
+    }
+    let census = census::take(arguments.deadline)?;
+    let moment = monotonic_ns();
+    let mut places = explain::wanted(&census, &wanted, &mut ProcLinks);
+    if let (Wanted::Path(path), true) = (&wanted, places.is_empty()) {
+        places = by_inode(&census, path, arguments.deadline);
+    }
+    if places.is_empty() {
+        refuse(Some(nothing(&census, &wanted, word)))?;
+    }
+    let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
+    let left_out = places.len().saturating_sub(MOST) as u64;
+    places.truncate(MOST);
+    let asked = Asked {
+        what: word.to_owned(),
+        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+        kernel: around::kernel_release(),
+    };
+    let mut document = Document::new(asked, lines(&census, &places), census.partial.clone());
+    document.left_out = left_out;
+    if let Some(trace) = trace {
+        trace.tell_handles(&census, &places, &mut document);
+    }
+    print(arguments, &document)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A path as the links of `/proc` have it.
+fn absolute(wanted: Wanted) -> Wanted {
+    match wanted {
+        Wanted::Path(path) if !path.starts_with(['/', '@']) => {
+            let whole = std::path::absolute(&path).map_or(path, |whole| whole.to_string_lossy().into_owned());
+            Wanted::Path(whole)
+        }
+        other => other,
+    }
+}
+
+/// Another path of the same file: by a link, or of another mount. The file system may be hung, so nobody waits for it
+/// longer than for the census.
+fn by_inode(census: &Census, path: &str, deadline: Duration) -> Vec<u32> {
+    let (sender, receiver) = mpsc::channel();
+    let path = PathBuf::from(path);
+    std::thread::spawn(move || {
+        // Whoever does not wait any more does not want to know.
+        let _ = sender.send(std::fs::metadata(path));
+    });
+    let Ok(Ok(found)) = receiver.recv_timeout(deadline) else { return Vec::new() };
+    let device = std::os::unix::fs::MetadataExt::dev(&found);
+    let dev = libc::major(device) << 20 | libc::minor(device);
+    explain::of_file(census, dev, std::os::unix::fs::MetadataExt::ino(&found))
+}
+
+/// Why there is no such handle.
+fn nothing(census: &Census, wanted: &Wanted, word: &str) -> String {
+    let sentence = match wanted {
+        Wanted::Address(_) => format!("there is no handle at {word}"),
+        Wanted::Inode(ino) => format!("there is no handle of an inode {ino}"),
+        Wanted::Path(path) => format!("nothing has {path} open or mapped"),
+        Wanted::Descriptor { pid, fd } => match out_of_sight(census, *pid) {
+            Some(reason) => reason,
+            None => format!("process {pid} has no descriptor {fd}"),
+        },
+    };
+    match census.partial.first() {
+        Some(reason) => format!("{sentence}, as far as was looked: {reason}"),
+        None => sentence,
+    }
+}
+
+fn lines(census: &Census, places: &[u32]) -> Vec<HandleLine> {
+    let addresses: Vec<u64> =
+        places.iter().map(|place| census.handles[*place as usize].address).filter(|one| *one != 0).collect();
+    // Read after the walk, whose iterators hold what they show.
+    let counts: HashMap<u64, u64> = census::references(&addresses).unwrap_or_default().into_iter().collect();
+    let mut known: HashMap<u32, Vec<waits::Thread>> = HashMap::new();
+    let mut threads = |pid: u32| known.entry(pid).or_insert_with(|| waits::threads(pid)).clone();
+    let kept = explain::kept(census, places, &mut ProcLinks);
+    let line = |kept: &explain::Kept| {
+        let handle = &census.handles[kept.place as usize];
+        HandleLine::new(kept, handle, counts.get(&handle.address).copied(), &mut threads)
+    };
+    kept.iter().map(line).collect()
+}
+
+fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if arguments.json {
+        return crate::report::write_json(&mut out, document);
+    }
+    let screen = Screen { unicode: speaks_unicode(), width: columns() };
+    write(&mut out, document, arguments.output.style(false), screen)
+}
