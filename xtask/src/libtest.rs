@@ -2,6 +2,8 @@
 
 use anyhow::{Context as _, Result, bail};
 use std::{
+    collections::BTreeMap,
+    fmt,
     io::{BufRead as _, BufReader, Write as _},
     mem,
     process::{Command, Stdio},
@@ -24,10 +26,12 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
         line.clear();
     }
     let status = child.wait()?;
-    match failed_tests(&output)[..] {
+    match failures(&output)[..] {
         _ if status.success() => Ok(()),
         [] => bail!("{status}"),
-        ref failed => bail!("failed: {}", failed.join(", ")),
+        ref failed => {
+            bail!("failed: {}", failed.iter().map(Failure::to_string).collect::<Vec<_>>().join("\n"))
+        }
     }
 }
 
@@ -49,18 +53,37 @@ pub(crate) fn counts(output: &str) -> Option<Counts> {
     Some(Counts { passed: count("passed")?, failed: count("failed")?, ignored: count("ignored")? })
 }
 
-/// The names of the tests that failed, of an output that may have no summary. Between the name of a test and its verdict is
-/// what it has printed.
-pub(crate) fn failed_tests(output: &str) -> Vec<&str> {
-    let (mut failed, mut running) = (Vec::new(), "");
+/// A test that failed.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Failure<'a> {
+    pub(crate) name: &'a str,
+    /// The first line of its error, where one was printed.
+    pub(crate) why: Option<&'a str>,
+}
+
+impl fmt::Display for Failure<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.name, self.why.unwrap_or("no reason was printed"))
+    }
+}
+
+/// The tests that failed, of an output that may have no summary. What a test has printed is between its name and its verdict;
+/// of output that was held back it is below a line with dashes.
+pub(crate) fn failures(output: &str) -> Vec<Failure<'_>> {
+    let (mut failed, mut printing, mut why) = (Vec::new(), "", BTreeMap::new());
     for line in output.lines().filter(|line| !line.starts_with("test result:")) {
-        running =
-            line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... ")).map_or(running, |it| it.0);
-        if line.ends_with("FAILED") && !running.is_empty() {
-            failed.push(mem::take(&mut running));
+        let begun = line.strip_prefix("test ").and_then(|rest| rest.split_once(" ... "));
+        let shown = line.strip_prefix("---- ").and_then(|rest| rest.split_once(" stdout ----"));
+        printing = begun.or(shown).map_or(printing, |(name, _)| name);
+        let panicked = Some(line).filter(|line| line.contains("panicked at"));
+        if let Some(error) = line.strip_prefix("Error: ").or(panicked).filter(|_| !printing.is_empty()) {
+            why.entry(printing).or_insert(error);
+        }
+        if line.ends_with("FAILED") && !printing.is_empty() {
+            failed.push(mem::take(&mut printing));
         }
     }
-    failed
+    failed.into_iter().map(|name| Failure { name, why: why.get(name).copied() }).collect()
 }
 
 #[cfg(test)]
@@ -82,6 +105,17 @@ mod tests {
     fn failures_are_named_whatever_the_tests_print() {
         let output = "test a ... \n2 of 3\nError: x\nFAILED\ntest b ... \nFAILED\ntest c ... ok\ntest d ... FAILED\n\n\
                       failures:\n    a\n\ntest result: FAILED. 1 passed; 3 failed; 0 ignored\n";
-        assert_eq!(failed_tests(output), ["a", "b", "d"]);
+        let named: Vec<_> = failures(output).iter().map(|failure| failure.name).collect();
+        assert_eq!(named, ["a", "b", "d"]);
+    }
+
+    #[test]
+    fn failures_have_the_reason_that_was_printed() {
+        let at_once = "test a ... \nError: x\n\nStack backtrace:\nError: y\nFAILED\ntest b ... FAILED\n";
+        let failure = |name, why| Failure { name, why };
+        assert_eq!(failures(at_once), [failure("a", Some("x")), failure("b", None)]);
+        let held_back =
+            "test a ... FAILED\ntest b ... ok\n\nfailures:\n\n---- a stdout ----\n2 of 3\nError: x\n";
+        assert_eq!(failures(held_back), [failure("a", Some("x"))]);
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use super::{
     Class, Ended, KeptBy,
     interpreters::Interpreters,
-    judge::{Group, Image, Judge, LeftOpen, highest, percentile, was_waiting},
+    judge::{Group, Image, Judge, LeftOpen, highest, percentile, percentile_of_shares, was_waiting},
     places::{Place, Places},
     weaker,
 };
@@ -90,17 +90,14 @@ pub(super) enum Fate {
 #[derive(Default)]
 pub(super) struct Deeds<'a> {
     pub(super) groups: Vec<&'a Group>,
-    /// Handles that were open at an end; and how many other calls their group has made since.
-    left: Vec<(Fate, &'a LeftOpen, u64)>,
+    /// Handles that were open at an end.
+    left: Vec<(Fate, &'a LeftOpen)>,
 }
 
 impl<'a> Deeds<'a> {
     /// Takes what became of the handles of a group.
     pub(super) fn add(&mut self, judge: &Judge, group: &'a Group, left: impl Iterator<Item = &'a LeftOpen>) {
-        for left in left {
-            let since = group.calls.saturating_sub(left.number);
-            self.left.push((fate(judge, group.image, left), left, since));
-        }
+        self.left.extend(left.map(|left| (fate(judge, group.image, left), left)));
         self.groups.push(group);
     }
 
@@ -111,12 +108,24 @@ impl<'a> Deeds<'a> {
     }
 
     pub(super) fn of(&self, fate: Fate) -> impl Iterator<Item = &'a LeftOpen> {
-        self.left.iter().filter(move |(found, ..)| *found == fate).map(|(_, left, _)| *left)
+        self.left.iter().filter(move |(found, _)| *found == fate).map(|(_, left)| *left)
     }
 
     /// The most that were alive while the first so many hundredths were made.
     fn highest(&self, percent: u64) -> u64 {
         highest(self.groups.iter().map(|group| &group.series), percent)
+    }
+
+    /// How many calls the site has made since a handle was.
+    fn calls_since(&self, left: &LeftOpen) -> u64 {
+        self.groups.iter().map(|group| group.series.made_after(left.generation)).sum()
+    }
+
+    /// The age, in calls of the site, that nine of ten closed calls did not reach.
+    fn usual_age(&self) -> u64 {
+        let all: u64 = self.groups.iter().map(|group| group.calls).sum();
+        let share = |group: &Group| all.checked_div(group.calls).unwrap_or(1);
+        percentile_of_shares(self.groups.iter().map(|group| (&group.ages, share(group))), 90)
     }
 
     fn handles(&self, fate: Fate) -> u64 {
@@ -130,7 +139,7 @@ impl<'a> Deeds<'a> {
     fn tell_what_was_in_flight(&mut self, judge: &Judge, key: ImageKey, ends_lost: bool) {
         let usual = Usual::of(&self.groups);
         let end = judge.end_of(key);
-        for (fate, left, _) in &mut self.left {
+        for (fate, left) in &mut self.left {
             let (tid, _) = left.of_thread;
             let cut = judge.threads().cut_of(tid, left.generation);
             let cut = cut.or(ends_lost.then_some(Cut { time: end, tid, began: 0, syscall: None }));
@@ -374,11 +383,9 @@ fn is_steady(deeds: &Deeds<'_>, live: u64) -> bool {
     if closed == 0 || live > deeds.highest(50) {
         return false;
     }
-    let kept = deeds.left.iter().filter(|(fate, ..)| *fate == Fate::Kept);
-    let mut kept: Vec<u64> = kept.map(|(.., since)| *since).collect();
+    let mut kept: Vec<u64> = deeds.of(Fate::Kept).map(|left| deeds.calls_since(left)).collect();
     kept.sort_unstable();
-    let released = percentile(deeds.groups.iter().map(|group| &group.ages), 90);
-    kept[kept.len() / 2] <= released.saturating_mul(OLDER)
+    kept[kept.len() / 2] <= deeds.usual_age().saturating_mul(OLDER)
 }
 
 /// Of a program that was killed, perhaps before anybody could look at it often enough: it made what it kept all its life long.

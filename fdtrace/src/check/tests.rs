@@ -109,6 +109,14 @@ impl Stream {
         }));
     }
 
+    /// Whatever chain was followed, it led to one site.
+    fn all_of_one_site(&mut self) {
+        let groups: Vec<_> = self.judge.groups().map(|(_, group)| (group.image, group.call)).collect();
+        for (image, call) in groups {
+            self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: 1 })));
+        }
+    }
+
     /// Opens and closes, again and again.
     fn loop_in(&mut self, tid: u32, times: u32) {
         for _ in 0..times {
@@ -383,6 +391,40 @@ fn a_leak_at_the_start_is_not_excused_by_what_is_closed_later() {
     }
     stream.exit(PID, &open, 0);
     assert_eq!(stream.only(), Some((Class::Leak, 5)));
+}
+
+/// Chains of one site differ where one was cut off, or the kernel came another way.
+#[test]
+fn a_leak_by_another_way_to_the_same_site_is_as_old_as_all_that_was_made_since() {
+    let mut stream = Stream::new();
+    stream.loop_in(PID, 60);
+    let mut open = Vec::new();
+    for other in 0..6 {
+        open.push(stream.make(PID, 8 + other % 2, OPENAT));
+        stream.loop_in(PID, 20);
+    }
+    stream.loop_in(PID, 200);
+    stream.exit(PID, &open, 0);
+    stream.all_of_one_site();
+    assert_eq!(stream.only(), Some((Class::Leak, 6)));
+}
+
+#[test]
+fn a_cache_is_steady_by_however_many_ways_it_is_filled() {
+    let mut stream = Stream::new();
+    let mut cache = std::collections::VecDeque::new();
+    for turn in 0..2000 {
+        if cache.len() == 100
+            && let Some(oldest) = cache.pop_front()
+        {
+            stream.close(oldest, Cause::Close);
+        }
+        cache.push_back(stream.make(PID, 7 + turn % 40, OPENAT));
+    }
+    let open: Vec<_> = cache.into_iter().collect();
+    stream.exit(PID, &open, 0);
+    stream.all_of_one_site();
+    assert_eq!(stream.only(), Some((Class::Steady, 100)));
 }
 
 #[test]

@@ -5,7 +5,7 @@
 #include <signal.h>
 #include <stdatomic.h>
 
-enum { MOST_THREADS = 20, FORGOTTEN = 3, ROUNDS = 60 };
+enum { MOST_THREADS = 20, FORGOTTEN = 6, ROUNDS = 60 };
 
 static atomic_int prepared;
 static atomic_int ready;

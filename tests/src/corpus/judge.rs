@@ -91,7 +91,7 @@ pub fn judge(
         wrong.push(format!("the program itself ended with {} and not {}", alone.status, run.exit));
     }
     if report.verdict != run.verdict {
-        wrong.push(format!("{} and not {}{}", report.verdict, run.verdict, worst(report)));
+        wrong.push(format!("{} and not {} ({})", report.verdict, run.verdict, found(report)));
     }
     let status = if run.verdict == Verdict::Leak { LEAK } else { run.exit };
     if checked.status != status {
@@ -179,12 +179,12 @@ fn is_marked(frame: &Frame, place: &Place) -> bool {
         && frame.line.is_some_and(|line| place.lines.contains(&line))
 }
 
-/// What is called a leak, for whoever wonders.
-fn worst(report: &Report) -> String {
-    match report.of(Class::Leak).max_by_key(|site| site.leaked) {
-        Some(site) => format!(" ({} calls at {})", site.leaked, chain(site)),
-        None => String::new(),
-    }
+/// What was found of the sites with most, for whoever wonders.
+fn found(report: &Report) -> String {
+    let mut sites: Vec<&Site> = report.sites.iter().filter(|site| site.class != Class::Mapped).collect();
+    sites.sort_by_key(|site| (site.class, std::cmp::Reverse(site.leaked)));
+    let of = |site: &&Site| format!("{:?}: {} calls at {}", site.class, site.leaked, chain(site));
+    sites.iter().take(4).map(of).collect::<Vec<_>>().join(", ")
 }
 
 fn chain(site: &Site) -> String {
@@ -250,7 +250,7 @@ mod tests {
         assert_eq!(judged("error-path", 2, 0, &clean), Vec::<String>::new());
         assert_eq!(judged("error-path", 3, 0, &clean), ["status 0 and not 3"]);
         let said = judged("error-path", 0, 0, &clean);
-        assert_eq!(said[..2], ["clean and not leak", "status 0 and not 23"]);
+        assert_eq!(said[..2], ["clean and not leak ()", "status 0 and not 23"]);
         let fewer = report("leak", &[site("leak", 29, 7)], &[]);
         assert_eq!(judged("error-path", 0, 23, &fewer), ["29 calls and not 30"]);
         let elsewhere = report("leak", &[site("leak", 30, 8)], &[]);

@@ -86,7 +86,7 @@ pub enum Verdict {
 }
 
 /// What a check calls a call site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Class {
     /// It kept too much.

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     callsites, corpus,
-    libtest::{Counts, counts, failed_tests},
+    libtest::{Counts, counts, failures},
 };
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -95,7 +95,7 @@ pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, inst
     for outcome in outcomes.iter().filter(|outcome| outcome.report.ending != Ending::PoweredOff) {
         println!("{}{}", outcome.kernel, describe(&outcome.report));
     }
-    print!("{}{}", failures(&outcomes), table(&outcomes, backends));
+    print!("{}{}", all_failures(&outcomes), table(&outcomes, backends));
     Ok(outcomes.iter().all(|outcome| passed(&outcome.report, backends.len())))
 }
 
@@ -248,7 +248,7 @@ fn boot_all(
 fn passed(report: &BootReport, expected: usize) -> bool {
     let good = |command: &CommandReport| command.status == Some(0) && counts(&command.output).is_some();
     let failed_before_restart =
-        report.interrupted.iter().any(|command| !failed_tests(&command.output).is_empty());
+        report.interrupted.iter().any(|command| !failures(&command.output).is_empty());
     report.ending == Ending::PoweredOff
         && report.commands.len() == expected
         && report.commands.iter().all(good)
@@ -256,14 +256,14 @@ fn passed(report: &BootReport, expected: usize) -> bool {
 }
 
 /// The tests that failed, by kernel and backend; nothing where none did.
-fn failures(outcomes: &[Outcome]) -> String {
+fn all_failures(outcomes: &[Outcome]) -> String {
     let mut text = String::new();
     for Outcome { kernel, report } in outcomes {
         let ended = report.commands.iter().map(|command| (command, ""));
         let cut_off = report.interrupted.iter().map(|command| (command, ", before a restart"));
         for (command, when) in cut_off.chain(ended) {
-            for test in failed_tests(&command.output) {
-                let _ = writeln!(text, "{kernel}, {}{when}: {test} failed", command.label);
+            for failure in failures(&command.output) {
+                let _ = writeln!(text, "{kernel}, {}{when}: {failure}", command.label);
             }
         }
     }
@@ -300,7 +300,7 @@ fn cell(report: &BootReport, label: &str) -> String {
         .interrupted
         .iter()
         .filter(|command| command.label == label)
-        .map(|command| failed_tests(&command.output).len())
+        .map(|command| failures(&command.output).len())
         .sum();
     let Some(command) = report.commands.iter().find(|command| command.label == label) else {
         return "did not finish".into();
@@ -373,7 +373,7 @@ mod tests {
         assert!(!passed(&report, 1));
         assert_eq!(cell(&report, "kprobe"), "1 ok, 0 failed, 1 ignored, 1 before a restart");
         let outcome = Outcome { kernel: "6.1".into(), report };
-        assert_eq!(failures(&[outcome]), "6.1, kprobe, before a restart: a failed\n");
+        assert_eq!(all_failures(&[outcome]), "6.1, kprobe, before a restart: a: no reason was printed\n");
     }
 
     #[test]

@@ -19,10 +19,18 @@ impl Ages {
 /// The age that so many of a hundred did not reach; 0 when there are none. It is the end of its class, so up to twice
 /// as much as it was.
 pub(crate) fn percentile<'a>(all: impl Iterator<Item = &'a Ages>, percent: u64) -> u64 {
+    percentile_of_shares(all.map(|ages| (ages, 1)), percent)
+}
+
+/// The same, where each is counted in calls of its own, which are but one in so many of all.
+pub(crate) fn percentile_of_shares<'a>(all: impl Iterator<Item = (&'a Ages, u64)>, percent: u64) -> u64 {
     let mut sums = [0_u64; CLASSES];
-    for classes in all.filter_map(|ages| ages.0.as_ref()) {
-        for (sum, count) in sums.iter_mut().zip(classes.iter()) {
-            *sum += u64::from(*count);
+    for (ages, one_in) in all {
+        let shift = one_in.next_power_of_two().trailing_zeros() as usize;
+        for (class, count) in ages.0.iter().flat_map(|classes| classes.iter().enumerate()) {
+            // No time at all is none, whatever the clock.
+            let class = if class == 0 { 0 } else { (class + shift).min(CLASSES - 1) };
+            sums[class] += u64::from(*count);
         }
     }
     let wanted = (sums.iter().sum::<u64>() * percent).div_ceil(100);
@@ -48,5 +56,6 @@ mod tests {
         assert_eq!(percentile([&short, &long].into_iter(), 90), 1024);
         assert_eq!(percentile([&short, &long].into_iter(), 91), 1 << 20);
         assert_eq!(percentile(std::iter::empty(), 90), 0);
+        assert_eq!(percentile_of_shares([(&short, 4), (&Ages::default(), 1)].into_iter(), 90), 4096);
     }
 }

@@ -52,8 +52,6 @@ pub(crate) struct Group {
 pub(crate) struct LeftOpen {
     /// Which call made it: handles of one have the same number.
     pub(crate) call: u64,
-    /// Which call of its group it is of.
-    pub(crate) number: u64,
     /// The thread that made it, and which of that one's calls it is of.
     pub(crate) of_thread: (u32, u64),
     pub(crate) generation: u64,

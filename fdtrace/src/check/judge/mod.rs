@@ -13,7 +13,7 @@ mod threads;
 
 use std::{collections::HashMap, sync::Arc};
 
-pub(crate) use ages::percentile;
+pub(crate) use ages::{percentile, percentile_of_shares};
 use calls::Calls;
 use groups::End;
 use groups::Held;
@@ -188,8 +188,8 @@ impl Judge {
     pub(crate) fn still_held(&self) -> impl Iterator<Item = (usize, LeftOpen)> {
         self.handles.iter().filter_map(|(handle, life)| {
             let held = life.held.clone().or_else(|| self.held_by_number(*handle, life))?;
-            let Life { call, number, of_thread, generation, of, .. } = *life;
-            Some((life.group, LeftOpen { call, number, of_thread, generation, alive: true, of, held }))
+            let Life { call, of_thread, generation, of, .. } = *life;
+            Some((life.group, LeftOpen { call, of_thread, generation, alive: true, of, held }))
         })
     }
 
@@ -291,8 +291,8 @@ impl Judge {
             End::Closed { thread_age, life: time.saturating_sub(generation) }
         };
         if let Some(held) = held.filter(|held| !held.at.is_empty()) {
-            let Life { call, number, of_thread, of, .. } = life;
-            let left = LeftOpen { call, number, of_thread, generation, alive: false, of, held };
+            let Life { call, of_thread, of, .. } = life;
+            let left = LeftOpen { call, of_thread, generation, alive: false, of, held };
             self.groups[life.group].left.push(left);
         }
         self.end_life(handle, &life, time, end);

@@ -52,8 +52,8 @@ impl Judge {
             Sought::Nothing => false,
             Sought::NotYet => life.inode == 0,
         };
-        let Life { call, number, of_thread, generation, of, .. } = *life;
-        is_open.then_some(LeftOpen { call, number, of_thread, generation, alive: true, of, held })
+        let Life { call, of_thread, generation, of, .. } = *life;
+        is_open.then_some(LeftOpen { call, of_thread, generation, alive: true, of, held })
     }
 
     /// It, if it was open when its process ended.

@@ -4,6 +4,8 @@
 const MOST_CHANGES: usize = 1024;
 /// Record highs that are remembered after that.
 const MOST_HIGHS: usize = 1024;
+/// Moments that are remembered then, each with how many had been made.
+const MOST_MOMENTS: usize = 256;
 
 /// A number that goes up and down.
 #[derive(Clone, Debug, Default)]
@@ -16,6 +18,10 @@ pub(crate) struct Series {
     highs: Vec<(u64, u64)>,
     /// Only so much higher is worth remembering.
     step: u64,
+    /// When so many had been made, evenly over all that were.
+    moments: Vec<(u64, u64)>,
+    /// So many are made between two of them.
+    apart: u64,
 }
 
 impl Series {
@@ -40,23 +46,35 @@ impl Series {
             self.changes.push((time, up));
             if self.changes.len() == MOST_CHANGES {
                 self.highs = highs(&self.changes);
-                (self.changes, self.step) = (Vec::new(), 1);
+                let rises = self.changes.iter().filter(|(_, up)| *up);
+                self.moments = rises.zip(1..).map(|((time, _), made)| (*time, made)).collect();
+                (self.changes, self.step, self.apart) = (Vec::new(), 1, 1);
             }
-        } else if up && self.highs.last().is_none_or(|(_, high)| self.live >= high + self.step) {
+            return;
+        }
+        if up && self.made >= self.moments.last().map_or(0, |(_, made)| made + self.apart) {
+            self.moments.push((time, self.made));
+        }
+        while self.moments.len() > MOST_MOMENTS {
+            thin_out(&mut self.moments);
+            self.apart *= 2;
+        }
+        if up && self.highs.last().is_none_or(|(_, high)| self.live >= high + self.step) {
             if self.highs.len() == MOST_HIGHS {
-                self.thin_out();
+                thin_out(&mut self.highs);
+                self.step *= 2;
             }
             self.highs.push((self.made, self.live));
         }
     }
 
-    fn thin_out(&mut self) {
-        let mut index = 0;
-        self.highs.retain(|_| {
-            index += 1;
-            index % 2 == 0
-        });
-        self.step *= 2;
+    /// How many were made after a moment (ns); of many, exact to a hundredth of them.
+    pub(crate) fn made_after(&self, time: u64) -> u64 {
+        if self.step == 0 {
+            return self.changes.iter().filter(|(at, up)| *up && *at > time).count() as u64;
+        }
+        let before = self.moments.partition_point(|(at, _)| *at <= time);
+        self.made - before.checked_sub(1).map_or(0, |index| self.moments[index].1)
     }
 
     /// The highest up to a share of all that were made, in hundredths, where only highs are remembered.
@@ -64,6 +82,15 @@ impl Series {
         let after = self.highs.partition_point(|(made, _)| made * 100 <= self.made * percent);
         after.checked_sub(1).map_or(0, |index| self.highs[index].1)
     }
+}
+
+/// Keeps every second one.
+fn thin_out<T>(all: &mut Vec<T>) {
+    let mut index = 0;
+    all.retain(|_| {
+        index += 1;
+        index % 2 == 0
+    });
 }
 
 /// How many had been made at each record high, and how high it was.
@@ -133,6 +160,19 @@ mod tests {
         let half = highest([&long].into_iter(), 50);
         assert!((49_000..=50_000).contains(&half), "{half}");
         assert_eq!(long.live(), 100_000);
+    }
+
+    #[test]
+    fn what_was_made_after_a_moment() {
+        let few = series(&[(1, true), (2, false), (3, true), (5, true)]);
+        assert_eq!([0, 1, 4, 5].map(|time| few.made_after(time)), [3, 2, 1, 0]);
+        let mut many = Series::default();
+        (1..=100_000).for_each(|time| many.rise(time));
+        for time in [0, 1, 500, 50_000, 99_999, 100_000] {
+            let exact = 100_000 - time;
+            assert!((exact..=exact + 1_000).contains(&many.made_after(time)), "{time}");
+        }
+        assert!(many.moments.len() <= MOST_MOMENTS);
     }
 
     #[test]
