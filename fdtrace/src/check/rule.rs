@@ -26,7 +26,8 @@ pub(super) const MANY_MAPPED: u64 = 8;
 
 /// The most calls that a site may usually keep: a log file or two are kept on purpose, each by a site of its own.
 const MOST: u64 = 1;
-/// The same where an interpreter's chain is the site, whatever the line of the script.
+/// The same where an interpreter's chain is the site, whatever the line of the script; or where the chain was cut off before
+/// it came to the program.
 const MOST_OF_SCRIPT: u64 = 8;
 
 /// Images that are named.
@@ -243,7 +244,7 @@ impl Rule<'_> {
         let alike: Vec<ImageKey> =
             sentences.iter().filter(|(_, sentence)| sentence.class == class).map(|(key, _)| *key).collect();
         let deeds = &images[&worst];
-        let because = self.because(class, deeds);
+        let because = self.because(judge, class, deeds);
         Some(Judged {
             place,
             because,
@@ -275,15 +276,22 @@ impl Rule<'_> {
             () if peers > most && sentence.number.saturating_sub(peers) <= most => Class::GrowingWithPeers,
             () if self.services => Class::Leak,
             () if weaker::archives(deeds, self.holds_code).is_some() => Class::Loaded,
+            () if weaker::data_files(judge, deeds).is_some() => Class::Steady,
             () => Class::Leak,
         };
         Sentence { class, ..sentence }
     }
 
     /// What the files of a site are, where that is why it is no leak.
-    fn because(&self, class: Class, deeds: &Deeds<'_>) -> Option<String> {
-        let files = weaker::archives(deeds, self.holds_code).filter(|_| class == Class::Loaded)?;
-        Some(format!("{files} different archives of code"))
+    fn because(&self, judge: &Judge, class: Class, deeds: &Deeds<'_>) -> Option<String> {
+        match class {
+            Class::Loaded => weaker::archives(deeds, self.holds_code)
+                .map(|files| format!("{files} different archives of code")),
+            Class::Steady => {
+                weaker::data_files(judge, deeds).map(|files| format!("a cache of {files} different files"))
+            }
+            _ => None,
+        }
     }
 
     /// Calls and handles of a fate; of a service that runs, what is alive, whether somebody saw where or not.
@@ -302,9 +310,13 @@ impl Rule<'_> {
 
     /// The most calls that a site may keep.
     fn most(&self, judge: &Judge, place: Place, scripts: &Interpreters) -> u64 {
-        let is_script =
-            || matches!(place, Place::Site(id) if judge.site(id).is_some_and(|site| scripts.run(site)));
-        self.max_per_site.unwrap_or_else(|| if is_script() { MOST_OF_SCRIPT } else { MOST })
+        let stands_for_many = || match place {
+            Place::Site(id) => {
+                judge.site(id).is_some_and(|site| scripts.run(site) || weaker::ends_in_library(site))
+            }
+            Place::Stack(_) => false,
+        };
+        self.max_per_site.unwrap_or_else(|| if stands_for_many() { MOST_OF_SCRIPT } else { MOST })
     }
 
     /// What one image did with one site; `None` when nothing is to be said of it.

@@ -1,7 +1,10 @@
 //! The rule on streams that are written down here.
 
+use std::sync::Arc;
+
 use super::{
     Class, Judge,
+    judge::Group,
     places::Places,
     rule::{Judged, Rule},
 };
@@ -9,7 +12,8 @@ use crate::{
     kinds::Kind,
     report::Verdict as Growth,
     stream::{
-        Alloc, Call, Cause, Cut, Described, Event, Fact, Leaving, Mapped, Moment, Open, Release, Sought,
+        Alloc, Call, Cause, Cut, Described, Event, Fact, Leaving, Mapped, Moment, Open, Origin, Release,
+        Site, Sought, UserChain, UserFrame,
     },
 };
 
@@ -20,6 +24,8 @@ struct Stream {
     next: u64,
     /// The state of the sockets that are open at the next end.
     socket_state: u8,
+    /// What the next calls are told to do.
+    flags: libc::c_int,
 }
 
 const PID: u32 = 100;
@@ -27,7 +33,7 @@ const OPENAT: libc::c_long = libc::SYS_openat;
 
 impl Stream {
     fn new() -> Self {
-        let mut stream = Self { judge: Judge::default(), time: 1000, next: 0, socket_state: 0 };
+        let mut stream = Self { judge: Judge::default(), time: 1000, next: 0, socket_state: 0, flags: 0 };
         stream.fork(1, PID);
         stream.exec(PID);
         stream
@@ -60,7 +66,8 @@ impl Stream {
 
     fn make_by(&mut self, tgid: u32, tid: u32, site: u64, syscall: libc::c_long) -> (u64, u64) {
         self.next += 8;
-        let call = Call { user_stack: site, syscall: u16::try_from(syscall).ok(), ..Call::default() };
+        let (syscall, detail) = (u16::try_from(syscall).ok(), self.flags.cast_unsigned());
+        let call = Call { user_stack: site, syscall, detail, ..Call::default() };
         let (handle, generation) = (self.next, self.time);
         self.apply(&Event::Alloc(Alloc { handle, generation, tgid, tid, call }));
         (handle, generation)
@@ -114,6 +121,22 @@ impl Stream {
         let groups: Vec<_> = self.judge.groups().map(|(_, group)| (group.image, group.call)).collect();
         for (image, call) in groups {
             self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: 1 })));
+        }
+    }
+
+    /// It is found out which functions, by name and module, led to a call.
+    fn site(&mut self, id: u64, functions: &[(&str, &str)], complete: bool) {
+        let frame = |(symbol, module): &(&str, &str)| {
+            let (symbol, module) = (Some((*symbol).to_owned()), Some((*module).to_owned()));
+            Arc::new(UserFrame { symbol, module, offset: id, ..UserFrame::default() })
+        };
+        let user = UserChain { frames: functions.iter().map(frame).collect(), complete };
+        let site = Site { id, origin: Origin::Open, kernel: Vec::new(), user };
+        self.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site)))));
+        let of_site = |(_, group): &(usize, &Group)| group.call.user_stack == id;
+        let groups = self.judge.groups().filter(of_site).map(|(_, group)| (group.image, group.call));
+        for (image, call) in groups.collect::<Vec<_>>() {
+            self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: id })));
         }
     }
 
@@ -282,6 +305,43 @@ fn archives_of_code_are_loaded_when_each_is_another_file() {
     assert_eq!(judged(&|number| format!("/var/log/{number}.log")), Some((Class::Leak, 30)));
     let one_log = |number| if number == 7 { "/var/log/a".to_owned() } else { format!("/lib/{number}.jar") };
     assert_eq!(judged(&one_log), Some((Class::Leak, 30)));
+}
+
+#[test]
+fn data_files_are_a_cache_when_their_opener_closes_others() {
+    let judged = |flags: libc::c_int, files: u64, closes: bool| {
+        let mut stream = Stream::new();
+        stream.flags = flags;
+        if closes {
+            let other = stream.make(PID, 8, OPENAT);
+            stream.close(other, Cause::Close);
+        }
+        let open: Vec<_> = (0..32).map(|_| stream.make(PID, 7, OPENAT)).collect();
+        for (number, file) in (0..).zip(&open) {
+            stream.name(*file, Kind::Regular, &format!("/db/{}", number % files));
+        }
+        stream.exit(PID, &open, 0);
+        for id in [7, 8] {
+            stream.site(id, &[("open64", "/lib/libc.so.6"), ("BasicOpenFile", "/bin/program")], true);
+        }
+        stream.only()
+    };
+    assert_eq!(judged(libc::O_RDWR, 32, true), Some((Class::Steady, 32)));
+    assert_eq!(judged(libc::O_RDWR, 31, true), Some((Class::Leak, 32)), "a file comes twice");
+    assert_eq!(judged(libc::O_RDWR, 32, false), Some((Class::Leak, 32)), "nothing is ever closed");
+    assert_eq!(judged(libc::O_RDONLY, 32, true), Some((Class::Leak, 32)));
+    assert_eq!(judged(libc::O_RDWR | libc::O_CREAT, 32, true), Some((Class::Leak, 32)));
+}
+
+#[test]
+fn a_chain_that_ends_in_the_library_stands_for_all_lines_of_the_program() {
+    for (kept, expected) in [(8, Class::Allowed), (9, Class::Leak)] {
+        let mut stream = Stream::new();
+        let open: Vec<_> = (0..kept).map(|_| stream.make(PID, 7, OPENAT)).collect();
+        stream.exit(PID, &open, 0);
+        stream.site(7, &[("open64", "/lib/libc.so.6")], false);
+        assert_eq!(stream.only(), Some((expected, kept)));
+    }
 }
 
 #[test]

@@ -6,7 +6,10 @@ use super::{
     judge::{Group, Judge, LeftOpen},
     rule::{Deeds, Fate},
 };
-use crate::kinds::Kind;
+use crate::{
+    kinds::Kind,
+    stream::{Site, UserFrame},
+};
 
 /// `TCP_ESTABLISHED` (include/net/tcp_states.h)
 const ESTABLISHED: u8 = 1;
@@ -71,21 +74,71 @@ fn different_files<'a>(deeds: &Deeds<'a>, most: u64) -> Option<BTreeSet<&'a str>
 /// How many archives of code a site has kept, and nothing else: what a runtime has on its class path is open for as long as
 /// it runs, as libraries are mapped. Each is a file of its own that was opened to be read; a link may name one once more.
 pub(super) fn archives(deeds: &Deeds<'_>, holds_code: &dyn Fn(&str) -> bool) -> Option<usize> {
-    let only_read = deeds.groups.iter().all(|group| only_reads(group));
+    let only_read = with_something_kept(deeds).all(only_reads);
     let files = different_files(deeds, LINKS).filter(|_| only_read)?;
     files.iter().all(|path| holds_code(path)).then_some(files.len())
+}
+
+/// Of the calls that a site stands for, those that kept something.
+fn with_something_kept<'a>(deeds: &'a Deeds<'_>) -> impl Iterator<Item = &'a Group> {
+    deeds.groups.iter().copied().filter(|group| !group.left.is_empty() || group.series.live() > 0)
 }
 
 /// So many files of a class path may be on it by two names.
 const LINKS: u64 = 1;
 
+/// A cache has no more files than this part of the descriptors that its process may have.
+const PART_OF_LIMIT: u64 = 4;
+
+/// How many data files a site has kept, and nothing else, of a cache as databases have one: files that were there before,
+/// opened to be read and written, each another one, by a function that closes others of them.
+pub(super) fn data_files(judge: &Judge, deeds: &Deeds<'_>) -> Option<usize> {
+    let groups = &deeds.groups;
+    let image = groups.first().and_then(|group| judge.image(group.image))?;
+    let opener = groups.first().and_then(|group| opener(judge, group))?;
+    let closes = |group: &Group| group.closed > 0 && self::opener(judge, group) == Some(opener);
+    let files = different_files(deeds, 0).filter(|_| with_something_kept(deeds).all(updates_in_place))?;
+    let few = files.len() as u64 <= image.limit / PART_OF_LIMIT;
+    (few && image.groups.iter().any(|index| closes(judge.group_at(*index)))).then_some(files.len())
+}
+
+/// The function that calls the C library, by its module and name.
+fn opener<'a>(judge: &'a Judge, group: &Group) -> Option<(&'a str, &'a str)> {
+    let frames = &group.site.and_then(|id| judge.site(id))?.user.frames;
+    let frame = frames.iter().find(|frame| !is_in_library(frame))?;
+    frame.module.as_deref().zip(frame.symbol.as_deref())
+}
+
+/// A chain that was cut off in the C library stands for all lines of the program.
+pub(super) fn ends_in_library(site: &Site) -> bool {
+    let frames = &site.user.frames;
+    !site.user.complete && !frames.is_empty() && frames.iter().all(|frame| is_in_library(frame))
+}
+
+fn is_in_library(frame: &UserFrame) -> bool {
+    let file = frame.module.as_deref().and_then(|path| path.rsplit('/').next());
+    file.is_some_and(|file| C_LIBRARIES.iter().any(|name| file.starts_with(name)))
+}
+
+const C_LIBRARIES: [&str; 3] = ["libc.so", "libc-2", "libc.musl"];
+
 fn only_reads(group: &Group) -> bool {
-    const WRITES: libc::c_int = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+    flags(group).is_some_and(|flags| flags & (libc::O_ACCMODE | CREATES) == libc::O_RDONLY)
+}
+
+fn updates_in_place(group: &Group) -> bool {
+    flags(group).is_some_and(|flags| flags & (libc::O_ACCMODE | CREATES) == libc::O_RDWR)
+}
+
+const CREATES: libc::c_int = libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
+
+/// The flags of the calls that opened files.
+fn flags(group: &Group) -> Option<libc::c_int> {
     let is =
         |number: libc::c_long| group.call.syscall.is_some_and(|known| libc::c_long::from(known) == number);
     #[cfg(target_arch = "x86_64")]
     let opens = is(libc::SYS_open) || is(libc::SYS_openat);
     #[cfg(not(target_arch = "x86_64"))]
     let opens = is(libc::SYS_openat);
-    opens && group.call.detail & WRITES.cast_unsigned() == 0
+    opens.then_some(group.call.detail.cast_signed())
 }
