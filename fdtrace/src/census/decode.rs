@@ -90,7 +90,7 @@ impl Decoder {
     fn table(&mut self, task: Option<Task>, census: &mut Census) -> Option<()> {
         self.current = Current::Nobody;
         let task = task?;
-        let owner = owner(task.files, task.tgid, census.descriptors.len());
+        let owner = owner(task.files, &task, census.descriptors.len());
         self.current = begin(&mut self.tables, &mut census.tables, owner, Current::Table);
         census.tasks.push(task);
         Some(())
@@ -99,7 +99,7 @@ impl Decoder {
     fn space(&mut self, task: Option<Task>, census: &mut Census) -> Option<()> {
         self.current = Current::Nobody;
         let task = task?;
-        let owner = owner(task.mm, task.tgid, census.mappings.len());
+        let owner = owner(task.mm, &task, census.mappings.len());
         self.current = begin(&mut self.spaces, &mut census.spaces, owner, Current::Space);
         census.tasks.push(task);
         Some(())
@@ -127,9 +127,9 @@ impl Decoder {
     }
 }
 
-fn owner(address: u64, tgid: u32, at: usize) -> Owner {
+fn owner(address: u64, task: &Task, at: usize) -> Owner {
     let at = u32::try_from(at).unwrap_or(u32::MAX);
-    Owner { address, tgid, part: at..at }
+    Owner { address, tgid: task.tgid, thread: task.pid, part: at..at }
 }
 
 /// Threads of a process whose main thread is gone come with its table one after the other, and others may lie between; so

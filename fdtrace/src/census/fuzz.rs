@@ -5,11 +5,12 @@ use std::{collections::HashSet, io};
 use fdtrace_common::census::File;
 
 use super::{
-    Census, Memory, backing, decode::Decoder, directories, ends, queues, rings, segments, stand_in, trees,
+    Census, Memory, backing, decode::Decoder, directories, ends, pidfds, queues, rings, segments, stand_in,
+    trees,
 };
 use crate::{
     explain::{Around, Explanation, Focus, Paths, explain},
-    kernel::{PathLayout, PeerLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
+    kernel::{PathLayout, PeerLayout, PidLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
 };
 
 /// Records of the iterators. However they are cut, the answer is the same; the first byte says how.
@@ -88,6 +89,7 @@ fn walks(census: &mut Census, memory: &mut Wild<'_>) -> io::Result<()> {
     segments::find(census, memory, Some(SEGMENT))?;
     ends::find(census, memory, PeerLayout { socket: Some(0x18), terminal: Some((0, 0x40)) })?;
     backing::find(census, memory)?;
+    pidfds::name(census, memory, PidLayout { of_inode: 0x18, number: 0x20 })?;
     directories::find(census, memory, &PATH)
 }
 

@@ -30,6 +30,8 @@ pub mod mark {
 const FMODE_NOACCOUNT: u32 = 1 << 29;
 /// `OVERLAYFS_SUPER_MAGIC` (include/uapi/linux/magic.h)
 const OVERLAYFS: u32 = 0x794c_7630;
+/// `PID_FS_MAGIC`: pidfds since 6.9.
+const PID_FS: u32 = 0x5049_4446;
 /// `SB_KERNMOUNT`
 const SB_KERNMOUNT: u64 = 1 << 22;
 
@@ -206,6 +208,16 @@ impl Handle {
     #[must_use]
     pub const fn is_accounted(&self) -> bool {
         self.marks & mark::UNACCOUNTED == 0
+    }
+
+    /// Whether it is a pidfd of a kernel that has a file system for them.
+    pub(super) const fn is_on_pidfs(&self) -> bool {
+        self.magic == PID_FS && self.family == 0
+    }
+
+    /// Gives it another name.
+    pub(super) fn rename(&mut self, name: &[u8], names: &mut Names) {
+        (self.name_at, self.name_length) = names.add(name);
     }
 
     /// Whether it is a file on overlayfs, behind which there is another.

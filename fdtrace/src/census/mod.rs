@@ -19,6 +19,7 @@ pub mod fuzz;
 mod handle;
 mod held;
 mod memory;
+mod pidfds;
 mod queues;
 mod rings;
 mod samples;
@@ -132,6 +133,8 @@ pub struct Owner {
     pub address: u64,
     /// The process that it was found with.
     pub tgid: u32,
+    /// The thread, where `/proc` shows it: the main one may have ended, or has another table.
+    pub thread: u32,
     /// Where its part is.
     pub part: Range<u32>,
 }

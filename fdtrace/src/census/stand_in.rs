@@ -92,7 +92,7 @@ fn descriptors(
         census.descriptors.push(Descriptor { handle, fd, close_on_exec: None });
     }
     let part = start..place(census.descriptors.len());
-    census.tables.push(Owner { address: pid.into(), tgid: pid, part });
+    census.tables.push(Owner { address: pid.into(), tgid: pid, thread: pid, part });
 }
 
 fn by_link(census: &mut Census, link: &[u8]) -> u32 {
@@ -137,7 +137,7 @@ fn mappings(census: &mut Census, pid: u32) {
         census.map(Mapping { handle, start: from, end }, if is_code(line) { VM_EXEC } else { 0 });
     }
     let part = start..place(census.mappings.len());
-    census.spaces.push(Owner { address: pid.into(), tgid: pid, part });
+    census.spaces.push(Owner { address: pid.into(), tgid: pid, thread: pid, part });
 }
 
 fn open_names(census: &Census, pid: u32) -> HashSet<Vec<u8>> {

@@ -12,13 +12,13 @@ use super::{
     decode::Decoder,
     directories, ends,
     memory::half,
-    queues, rings,
+    pidfds, queues, rings,
     samples::{Range, Samples},
     segments, stand_in, trees, unseen,
 };
 use crate::{
     kernel::{CensusPrograms, Error, FileNr, HandleCounter, system},
-    process,
+    process::around,
 };
 
 /// Takes a census of the whole system: by the kernel's iterators, or from `/proc` where they cannot be had.
@@ -28,7 +28,7 @@ use crate::{
 /// # Errors
 /// When there is nothing to read at all.
 pub fn take(deadline: Duration) -> io::Result<Census> {
-    let (begun, uptime) = (Instant::now(), process::around::uptime_ns());
+    let (begun, uptime) = (Instant::now(), around::uptime_ns());
     let mut census = match CensusPrograms::load() {
         Ok(programs) => settled(&programs, deadline)?,
         Err(error) => by_proc(&error)?,
@@ -258,6 +258,9 @@ fn follow(
     }
     ends::find(census, &mut memory, chase.peer)?;
     backing::find(census, &mut memory)?;
+    if let Some(layout) = chase.pid.filter(|_| !around::is_inside_pid_namespace()) {
+        pidfds::name(census, &mut memory, layout)?;
+    }
     if let Some(layout) = &chase.path {
         directories::find(census, &mut memory, layout)?;
     }

@@ -29,7 +29,7 @@ struct Node {
 /// When the kernel's memory cannot be read.
 pub(super) fn find(census: &mut Census, memory: &mut impl Memory, layout: &TreeLayout) -> io::Result<()> {
     let spaces = spaces(census);
-    let roots: Vec<u64> = spaces.iter().map(|(mm, _)| mm.wrapping_add(layout.root)).collect();
+    let roots: Vec<u64> = spaces.iter().map(|(mm, ..)| mm.wrapping_add(layout.root)).collect();
     let mut level: Vec<(usize, u64)> = memory.words(&roots)?.into_iter().enumerate().collect();
     let mut found: Vec<Vec<Node>> = vec![Vec::new(); spaces.len()];
     // A tree that changes may lead back to where the walk has been.
@@ -42,17 +42,18 @@ pub(super) fn find(census: &mut Census, memory: &mut impl Memory, layout: &TreeL
         level = next(memory, layout, &level, &mut found)?;
     }
     census.learn(memory, found.iter().flatten().map(|node| node.file))?;
-    for ((address, tgid), mut mappings) in spaces.into_iter().zip(found) {
+    for ((address, tgid, thread), mut mappings) in spaces.into_iter().zip(found) {
         mappings.sort_unstable_by_key(|node| node.start);
-        keep(census, address, tgid, &mappings);
+        keep(census, (address, tgid, thread), &mappings);
     }
     Ok(())
 }
 
-fn spaces(census: &Census) -> Vec<(u64, u32)> {
+/// Each address space, and the process and the thread that it was found with.
+fn spaces(census: &Census) -> Vec<(u64, u32, u32)> {
     let mut known = HashSet::new();
     let tasks = census.tasks.iter().filter(|task| is_address(task.mm) && known.insert(task.mm));
-    tasks.map(|task| (task.mm, task.tgid)).collect()
+    tasks.map(|task| (task.mm, task.tgid, task.pid)).collect()
 }
 
 /// Takes in the mappings of one level; says where the next one is.
@@ -87,7 +88,7 @@ fn next(
     Ok(below)
 }
 
-fn keep(census: &mut Census, address: u64, tgid: u32, mappings: &[Node]) {
+fn keep(census: &mut Census, (address, tgid, thread): (u64, u32, u32), mappings: &[Node]) {
     let start = u32::try_from(census.mappings.len()).unwrap_or(u32::MAX);
     for node in mappings {
         if let Some(handle) = census.place(node.file) {
@@ -96,7 +97,7 @@ fn keep(census: &mut Census, address: u64, tgid: u32, mappings: &[Node]) {
     }
     let end = u32::try_from(census.mappings.len()).unwrap_or(u32::MAX);
     if end > start {
-        census.spaces.push(Owner { address, tgid, part: start..end });
+        census.spaces.push(Owner { address, tgid, thread, part: start..end });
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
     }
 
     fn table(address: u64, tgid: u32) -> Owner {
-        Owner { address, tgid, part: 0..1 }
+        Owner { address, tgid, thread: tgid, part: 0..1 }
     }
 
     #[test]

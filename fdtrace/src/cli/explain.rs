@@ -354,12 +354,12 @@ fn speaks_unicode() -> bool {
 struct ProcLinks;
 
 impl Paths for ProcLinks {
-    fn of_descriptor(&mut self, pid: u32, fd: u32) -> Option<PathBuf> {
-        process::descriptor_path(pid, fd)
+    fn of_descriptor(&mut self, thread: u32, fd: u32) -> Option<PathBuf> {
+        process::descriptor_path(thread, fd)
     }
 
-    fn of_mapping(&mut self, pid: u32, start: u64, end: u64) -> Option<PathBuf> {
-        process::mapping_path(pid, start, end)
+    fn of_mapping(&mut self, thread: u32, start: u64, end: u64) -> Option<PathBuf> {
+        process::mapping_path(thread, start, end)
     }
 }
 

@@ -17,8 +17,8 @@ use crate::{census::Census, kinds::Kind};
 /// Where one handle of a group is to be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Example {
-    Descriptor { pid: u32, fd: u32 },
-    Mapping { pid: u32, start: u64, end: u64 },
+    Descriptor { thread: u32, fd: u32 },
+    Mapping { thread: u32, start: u64, end: u64 },
 }
 
 /// Handles of one process that are alike.

@@ -162,13 +162,15 @@ fn examples(census: &Census, places: &[u32]) -> HashMap<u32, Example> {
     let mut examples = HashMap::new();
     for table in &census.tables {
         for entry in table.of(&census.descriptors).iter().filter(|entry| wanted.contains(&entry.handle)) {
-            examples.entry(entry.handle).or_insert(Example::Descriptor { pid: table.tgid, fd: entry.fd });
+            examples
+                .entry(entry.handle)
+                .or_insert(Example::Descriptor { thread: table.thread, fd: entry.fd });
         }
     }
     for space in &census.spaces {
         for map in space.of(&census.mappings).iter().filter(|map| wanted.contains(&map.handle)) {
-            let (pid, start, end) = (space.tgid, map.start, map.end);
-            examples.entry(map.handle).or_insert(Example::Mapping { pid, start, end });
+            let (thread, start, end) = (space.thread, map.start, map.end);
+            examples.entry(map.handle).or_insert(Example::Mapping { thread, start, end });
         }
     }
     examples

@@ -2,6 +2,7 @@
 
 use std::hash::{BuildHasher as _, RandomState};
 
+use super::paths::anonymous;
 use crate::{
     census::{Census, Handle},
     kinds::Kind,
@@ -59,11 +60,13 @@ impl Keys {
         let hash = |bytes: &[u8]| self.hasher.hash_one(bytes);
         let raw = handle.raw_name(&census.names);
         let (what, name) = match handle.kind {
-            Kind::Shm if raw == b"dev/zero" => (0, 0),
+            _ if anonymous(handle.kind, raw).is_some() => (0, hash(raw)),
             // A segment's number is its id, which is another segment's in another namespace.
             Kind::Shm if handle.inode != 0 => (handle.inode, 0),
             Kind::Socket | Kind::Fifo | Kind::Shm => (handle.ino, u64::from(handle.dev)),
             Kind::Anon | Kind::Memfd | Kind::Unknown => (0, hash(raw)),
+            // A directory may be the beginning of several mounts, or in them.
+            Kind::Directory => (handle.parent ^ handle.mount.rotate_left(32), hash(raw)),
             _ => (handle.parent, hash(raw)),
         };
         Key { kind: handle.kind, what, name, deleted: handle.is_deleted(), code: handle.is_code() }

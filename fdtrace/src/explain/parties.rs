@@ -128,10 +128,10 @@ mod tests {
         census.tasks = vec![task(1, 10, 0), task(2, 10, 0), task(3, 0, 30), task(4, 0, 0)];
         let entry = |fd, handle| Descriptor { handle, fd, close_on_exec: None };
         census.descriptors = vec![entry(3, 0), entry(4, 0), entry(5, 1)];
-        census.tables = vec![Owner { address: 10, tgid: 1, part: 0..3 }];
+        census.tables = vec![Owner { address: 10, tgid: 1, thread: 1, part: 0..3 }];
         let mapping = |handle| Mapping { handle, start: 4096, end: 8192 };
         census.mappings = vec![mapping(1), mapping(2)];
-        census.spaces = vec![Owner { address: 30, tgid: 3, part: 0..2 }];
+        census.spaces = vec![Owner { address: 30, tgid: 3, thread: 3, part: 0..2 }];
         census
     }
 

@@ -14,10 +14,20 @@ use crate::{census::Census, kinds::Kind};
 
 /// Where paths can be asked for. Neither may touch the file itself: its file system may be hung.
 pub trait Paths {
-    /// The path of what a descriptor points to.
-    fn of_descriptor(&mut self, pid: u32, fd: u32) -> Option<PathBuf>;
+    /// The path of what a descriptor of a thread points to.
+    fn of_descriptor(&mut self, thread: u32, fd: u32) -> Option<PathBuf>;
     /// The path of what is mapped there.
-    fn of_mapping(&mut self, pid: u32, start: u64, end: u64) -> Option<PathBuf>;
+    fn of_mapping(&mut self, thread: u32, start: u64, end: u64) -> Option<PathBuf>;
+}
+
+/// Memory that several have together and that nobody can open (`shmem_zero_setup`, mm/shmem.c; `hugetlb_file_setup`,
+/// fs/hugetlbfs/inode.c): its names are the kernel's own.
+pub(super) fn anonymous(kind: Kind, raw: &[u8]) -> Option<&'static str> {
+    match raw {
+        b"dev/zero" if kind == Kind::Shm => Some("shared anonymous memory"),
+        b"anon_hugepage" if kind == Kind::Shm => Some("anonymous huge pages"),
+        _ => None,
+    }
 }
 
 /// Makes names, and asks for one path of each directory.
@@ -38,8 +48,8 @@ impl<'a> Namer<'a> {
     pub(super) fn name(&mut self, census: &Census, place: u32, example: Option<Example>) -> String {
         let handle = &census.handles[place as usize];
         let raw = handle.raw_name(&census.names);
-        if handle.kind == Kind::Shm && raw == b"dev/zero" {
-            return "shared anonymous memory".to_owned();
+        if let Some(name) = anonymous(handle.kind, raw) {
+            return name.to_owned();
         }
         let has_path =
             matches!(handle.kind, Kind::Regular | Kind::Directory | Kind::Char | Kind::Block | Kind::Symlink)
@@ -55,10 +65,12 @@ impl<'a> Namer<'a> {
             return known.join(&name).to_string_lossy().into_owned();
         }
         if example.is_none()
-            && is_whole
             && let Some(known) = census.directories.get(&directory)
         {
-            return Path::new(OsStr::from_bytes(known)).join(&name).to_string_lossy().into_owned();
+            let known = Path::new(OsStr::from_bytes(known));
+            // What a mount begins with is its own directory.
+            let path = if name == "/" { known.to_path_buf() } else { known.join(&name) };
+            return path.to_string_lossy().into_owned();
         }
         if is_whole && self.directories.contains_key(&directory) {
             return name;
@@ -78,8 +90,8 @@ impl<'a> Namer<'a> {
 
     fn ask(&mut self, example: Example) -> Option<PathBuf> {
         match example {
-            Example::Descriptor { pid, fd } => self.paths.of_descriptor(pid, fd),
-            Example::Mapping { pid, start, end } => self.paths.of_mapping(pid, start, end),
+            Example::Descriptor { thread, fd } => self.paths.of_descriptor(thread, fd),
+            Example::Mapping { thread, start, end } => self.paths.of_mapping(thread, start, end),
         }
     }
 }

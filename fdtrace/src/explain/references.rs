@@ -64,16 +64,18 @@ impl Processes {
         member: &Member,
         tell: &mut impl FnMut(u32, Holder, Option<Example>, Option<(u32, Option<bool>)>),
     ) {
-        let pid = member.pid;
         for table in member.tables.iter().filter_map(|table| self.tables.get(table)) {
-            for entry in census.tables[*table].of(&census.descriptors) {
-                let example = Example::Descriptor { pid, fd: entry.fd };
+            let owner = &census.tables[*table];
+            for entry in owner.of(&census.descriptors) {
+                let example = Example::Descriptor { thread: owner.thread, fd: entry.fd };
                 tell(entry.handle, Holder::Descriptor, Some(example), Some((entry.fd, entry.close_on_exec)));
             }
         }
         for space in member.spaces.iter().filter_map(|space| self.spaces.get(space)) {
-            for mapping in census.spaces[*space].of(&census.mappings) {
-                let example = Example::Mapping { pid, start: mapping.start, end: mapping.end };
+            let owner = &census.spaces[*space];
+            for mapping in owner.of(&census.mappings) {
+                let example =
+                    Example::Mapping { thread: owner.thread, start: mapping.start, end: mapping.end };
                 tell(mapping.handle, mapping_holder(census, mapping.handle), Some(example), None);
             }
         }

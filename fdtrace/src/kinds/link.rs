@@ -14,7 +14,7 @@ pub(crate) fn of_link(link: &[u8]) -> Kind {
         _ if link.starts_with(b"socket:[") => Kind::Socket,
         _ if link.starts_with(b"pipe:[") => Kind::Fifo,
         _ if link.starts_with(b"anon_inode:") => Kind::Anon,
-        _ if link.starts_with(b"/memfd:") => Kind::Memfd,
+        _ if link.starts_with(b"/memfd:") || link == b"/secretmem (deleted)" => Kind::Memfd,
         _ if is_segment(link) || is_shared_memory(link) => Kind::Shm,
         _ if link.starts_with(b"/dev/") && !IN_MEMORY.iter().any(|folder| link.starts_with(folder)) => {
             Kind::Char
@@ -45,6 +45,9 @@ mod tests {
                 .map(of),
             ["socket", "fifo", "anon", "memfd", "shm"]
         );
-        assert_eq!(["/dev/null", "/dev/shm/x", "/srv/log"].map(of), ["char", "regular", "regular"]);
+        assert_eq!(
+            ["/dev/null", "/dev/shm/x", "/srv/log", "/secretmem (deleted)"].map(of),
+            ["char", "regular", "regular", "memfd"]
+        );
     }
 }

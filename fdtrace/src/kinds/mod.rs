@@ -93,6 +93,10 @@ const ANON_INODE_FS: u64 = 0x0904_1934;
 const TMPFS: u64 = 0x0102_1994;
 /// `PID_FS_MAGIC`: pidfds since 6.9
 const PID_FS: u64 = 0x5049_4446;
+/// `SECRETMEM_MAGIC`: `memfd_secret`
+const SECRETMEM: u64 = 0x5345_434d;
+/// `HUGETLBFS_MAGIC`
+const HUGETLBFS: u64 = 0x9584_58f6;
 
 /// What a handle is, from what the kernel's structures say and the function that releases it.
 #[must_use]
@@ -107,6 +111,9 @@ pub fn classify(description: &Description, release: Option<&str>) -> Kind {
     if matches!(description.magic, ANON_INODE_FS | PID_FS) {
         return Kind::Anon;
     }
+    if description.magic == SECRETMEM {
+        return Kind::Memfd;
+    }
     match description.inode_mode & 0o170_000 {
         0o100_000 if name.starts_with(b"memfd:") => Kind::Memfd,
         // A segment's own file, and shared anonymous memory; the names are given by `newseg` (ipc/shm.c) and
@@ -114,6 +121,8 @@ pub fn classify(description: &Description, release: Option<&str>) -> Kind {
         0o100_000 if description.magic == TMPFS && (name.starts_with(b"SYSV") || name == b"dev/zero") => {
             Kind::Shm
         }
+        // Anonymous memory in huge pages; `hugetlb_file_setup` (fs/hugetlbfs/inode.c).
+        0o100_000 if description.magic == HUGETLBFS && name == b"anon_hugepage" => Kind::Shm,
         0o100_000 => Kind::Regular,
         0o040_000 => Kind::Directory,
         0o020_000 => Kind::Char,
@@ -169,6 +178,9 @@ pub(crate) mod tests {
         assert_eq!(kind(0o100_600, TMPFS, b"SYSV00000000"), Kind::Shm);
         assert_eq!(kind(0o100_600, 0xef53, b"SYSV00000000"), Kind::Regular, "anybody may call a file so");
         assert_eq!(kind(0o100_777, TMPFS, b"dev/zero"), Kind::Shm, "no entry of a directory has a slash");
+        assert_eq!(kind(0o100_600, SECRETMEM, b"secretmem"), Kind::Memfd);
+        assert_eq!(kind(0o100_600, HUGETLBFS, b"anon_hugepage"), Kind::Shm);
+        assert_eq!(kind(0o100_600, HUGETLBFS, b"mine"), Kind::Regular);
         assert_eq!(kind(0, 0, b""), Kind::Unknown);
     }
 

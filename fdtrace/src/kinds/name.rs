@@ -18,6 +18,7 @@ pub fn describe(description: &Description, kind: Kind) -> String {
     match kind {
         Kind::Socket => socket(description),
         Kind::Fifo if raw(description).is_empty() => format!("pipe:[{}]", description.ino),
+        Kind::Memfd if raw(description) == b"secretmem" => "memfd_secret".to_owned(),
         Kind::Shm => segment(description).unwrap_or_else(|| entry(description)),
         _ => entry(description),
     }

@@ -166,6 +166,8 @@ pub struct Chase {
     pub peer: PeerLayout,
     /// Of paths.
     pub path: Option<PathLayout>,
+    /// Of pidfds.
+    pub pid: Option<PidLayout>,
     /// Red-black tree of an address space, where no iterator shows mappings (before 5.12).
     pub tree: Option<TreeLayout>,
 }
@@ -209,6 +211,15 @@ pub struct PathLayout {
     pub mountpoint: u64,
 }
 
+/// What a pidfd is of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PidLayout {
+    /// `inode.i_private`: a `struct pid`, of an inode on pidfs (6.9).
+    pub of_inode: u64,
+    /// `pid.numbers[0].nr`, 32 bits: its number in the first PID namespace.
+    pub number: u64,
+}
+
 /// Mappings as a red-black tree (up to 6.0).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct TreeLayout {
@@ -242,6 +253,7 @@ pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
             terminal: at(types, "tty_file_private", "tty").zip(at(types, "tty_struct", "link")),
         },
         path: path(types),
+        pid: pid(types),
         tree: tree(types),
     }
 }
@@ -295,6 +307,13 @@ fn path(types: &mut KernelTypes) -> Option<PathLayout> {
         vfsmount: at(types, "mount", "mnt")?,
         mount_parent: at(types, "mount", "mnt_parent")?,
         mountpoint: at(types, "mount", "mnt_mountpoint")?,
+    })
+}
+
+fn pid(types: &mut KernelTypes) -> Option<PidLayout> {
+    Some(PidLayout {
+        of_inode: at(types, "inode", "i_private")?,
+        number: at(types, "pid", "numbers")? + at(types, "upid", "nr")?,
     })
 }
 

@@ -20,7 +20,8 @@ use super::{
     tracer::raise_memlock,
 };
 pub use layout::{
-    Chase, PathLayout, PeerLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout, TreeLayout,
+    Chase, PathLayout, PeerLayout, PidLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout,
+    TreeLayout,
 };
 use load::Loaded;
 

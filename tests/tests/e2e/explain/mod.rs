@@ -7,6 +7,7 @@ mod growth;
 mod handle;
 mod hung;
 mod moving;
+mod names;
 mod over_time;
 mod overlay;
 mod peers;
