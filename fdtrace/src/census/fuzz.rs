@@ -5,12 +5,15 @@ use std::{collections::HashSet, io};
 use fdtrace_common::census::File;
 
 use super::{
-    Census, Memory, backing, decode::Decoder, directories, ends, pidfds, queues, rings, segments, stand_in,
-    trees,
+    Census, Memory, backing, decode::Decoder, directories, ends, linked, namespaces, pidfds, queues, rings,
+    segments, stand_in, trees,
 };
 use crate::{
     explain::{Around, Explanation, Focus, Paths, explain},
-    kernel::{PathLayout, PeerLayout, PidLayout, QueueLayout, RingTable, SegmentLayout, TreeLayout},
+    kernel::{
+        BpfLayout, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout, RequestLayout, RingTable,
+        SegmentLayout, SocketLayout, TreeLayout,
+    },
 };
 
 /// Records of the iterators. However they are cut, the answer is the same; the first byte says how.
@@ -88,6 +91,14 @@ fn walks(census: &mut Census, memory: &mut Wild<'_>) -> io::Result<()> {
     trees::find(census, memory, &TREE)?;
     segments::find(census, memory, Some(SEGMENT))?;
     ends::find(census, memory, PeerLayout { socket: Some(0x18), terminal: Some((0, 0x40)) })?;
+    linked::peers(census, memory, SocketLayout { of_sock: 0x20, file: 0x10 })?;
+    let (map_type, map_entries, link_type) = (0x18, 0x24, 0x10);
+    let bpf = BpfLayout { map_type, map_entries, array: 0x80, entry_file: 8, link_type, link_file: 0x58 };
+    linked::bpf(census, memory, &bpf)?;
+    let namespaces =
+        NamespaceLayout { of_inode: 0x18, common: 0x40, head: 0x20, ..NamespaceLayout::default() };
+    namespaces::find(census, memory, &namespaces)?;
+    rings::requests(census, memory, RequestLayout { submitted: 0x18, completed: 0x1c })?;
     backing::find(census, memory)?;
     pidfds::name(census, memory, PidLayout { of_inode: 0x18, number: 0x20 })?;
     directories::find(census, memory, &PATH)

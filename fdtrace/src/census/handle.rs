@@ -30,6 +30,8 @@ pub mod mark {
 const FMODE_NOACCOUNT: u32 = 1 << 29;
 /// `OVERLAYFS_SUPER_MAGIC` (include/uapi/linux/magic.h)
 const OVERLAYFS: u32 = 0x794c_7630;
+/// `NSFS_MAGIC`: descriptors of namespaces.
+const NSFS: u32 = 0x6e73_6673;
 /// `PID_FS_MAGIC`: pidfds since 6.9.
 const PID_FS: u32 = 0x5049_4446;
 /// `SB_KERNMOUNT`
@@ -208,6 +210,11 @@ impl Handle {
     #[must_use]
     pub const fn is_accounted(&self) -> bool {
         self.marks & mark::UNACCOUNTED == 0
+    }
+
+    /// Whether it is a descriptor of a namespace.
+    pub(super) const fn is_on_nsfs(&self) -> bool {
+        self.magic == NSFS && self.family == 0
     }
 
     /// Whether it is a pidfd of a kernel that has a file system for them.

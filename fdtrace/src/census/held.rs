@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use super::{Census, Sightings};
+use super::{Census, Link, Sightings};
 
 /// By what a handle is held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +19,10 @@ pub enum By {
     Ring,
     /// A process that runs it.
     Execution,
+    /// A BPF map or link.
+    Bpf,
+    /// Something out of sight.
+    Unseen,
 }
 
 /// What a handle is known by: its address, and what another one at the same address would hardly have as well.
@@ -33,6 +37,14 @@ impl Census {
         self.in_flight.iter().for_each(|held| each(held.handle, By::Queue));
         self.registered.iter().for_each(|held| each(held.handle, By::Ring));
         self.ring_descriptors.iter().for_each(|(_, ring)| each(*ring, By::Ring));
+        self.linked.iter().for_each(|linked| {
+            let by = match linked.link {
+                Link::Bpf => By::Bpf,
+                Link::Namespace => By::Segment,
+                Link::Peer => By::Unseen,
+            };
+            each(linked.handle, by);
+        });
         let executables = self.tasks.iter().filter_map(|task| self.place(task.executable));
         executables.for_each(|executable| each(executable, By::Execution));
     }

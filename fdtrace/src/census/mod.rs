@@ -18,7 +18,9 @@ pub(crate) mod fixture;
 pub mod fuzz;
 mod handle;
 mod held;
+mod linked;
 mod memory;
+mod namespaces;
 mod pidfds;
 mod queues;
 mod rings;
@@ -80,6 +82,8 @@ pub struct Census {
     pub waiting: Vec<(u64, u32)>,
     /// Sides of pseudo terminals.
     pub terminals: Vec<Terminal>,
+    /// Handles that only another one leads to.
+    pub linked: Vec<Linked>,
     /// Files that file-nr does not count, and the files above them: places of both.
     pub behind: Vec<(u32, u32)>,
     /// Paths of directories, by mount and entry, where no process has a path to ask for.
@@ -92,6 +96,8 @@ pub struct Census {
     pub unreadable: Vec<Unreadable>,
     /// How many handles the kernel says there are; `None` where it says nothing.
     pub counted: Option<Counted>,
+    /// Requests in flight in rings, at most, and the rings that have any.
+    pub requests: (u64, u64),
     /// Handles in flight that only one of two looks saw.
     pub moving: u64,
     /// What two walks saw; `None` where nothing moved, or one was enough.
@@ -198,6 +204,28 @@ pub struct Terminal {
     pub other: u64,
     /// It is the side that programs run at.
     pub is_slave: bool,
+}
+
+/// A handle that another one leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Linked {
+    /// Its place.
+    pub handle: u32,
+    /// The place of the other one.
+    pub through: u32,
+    /// What lies between them.
+    pub link: Link,
+}
+
+/// What leads from one handle to another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Link {
+    /// A BPF map or link, which keeps perf events.
+    Bpf,
+    /// An IPC namespace, which keeps its segments.
+    Namespace,
+    /// A connection of unix sockets: who holds the other end is out of sight.
+    Peer,
 }
 
 impl Census {

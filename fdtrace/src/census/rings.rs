@@ -5,10 +5,10 @@ use std::{collections::HashSet, io};
 
 use super::{
     Census, Memory, Registered,
-    memory::{is_address, word},
+    memory::{half, is_address, word},
 };
 use crate::{
-    kernel::{RING_DESCRIPTORS, RingTable},
+    kernel::{RING_DESCRIPTORS, RequestLayout, RingTable},
     kinds::Kind,
 };
 
@@ -20,6 +20,9 @@ const MARKS: u64 = 7;
 const BATCH: usize = 512;
 /// `IORING_MAX_FIXED_FILES` (io_uring/rsrc.c)
 const MOST_FILES: usize = 1 << 20;
+
+/// A ring whose answers are more than its requests seems to have billions.
+const MOST_REQUESTS: u32 = 1 << 20;
 
 /// Finds the files of all rings that are not in `done`. A registered file may itself be a ring.
 ///
@@ -50,6 +53,35 @@ pub(super) fn find(
             keep(census, memory, &files, ring)?;
         }
     }
+}
+
+/// How many requests there are in flight: those that were taken in and have no answer. One request may have many answers,
+/// or none, so it is not exact.
+///
+/// # Errors
+/// When the kernel's memory cannot be read.
+pub(super) fn requests(
+    census: &mut Census,
+    memory: &mut impl Memory,
+    layout: RequestLayout,
+) -> io::Result<()> {
+    let mut contexts: Vec<u64> =
+        rings(census, &HashSet::new()).into_iter().map(|(context, _)| context).collect();
+    contexts.sort_unstable();
+    contexts.dedup();
+    let wanted: Vec<(u64, usize)> = contexts
+        .iter()
+        .flat_map(|context| [layout.submitted, layout.completed].map(|at| (context.wrapping_add(at), 4)))
+        .collect();
+    for pair in memory.read(&wanted)?.chunks_exact(2) {
+        let [Some(submitted), Some(completed)] = pair else { continue };
+        let left = half(submitted, 0).wrapping_sub(half(completed, 0));
+        if left > 0 && left <= MOST_REQUESTS {
+            census.requests.0 += u64::from(left);
+            census.requests.1 += 1;
+        }
+    }
+    Ok(())
 }
 
 /// Rings that were not looked into: their context and the place of the handle.
@@ -242,6 +274,25 @@ mod tests {
         let mut census = Records::default().file(&lookalike).census();
         find(&mut census, &mut memory, Some(FLAT), &mut HashSet::new()).expect("memory");
         assert_eq!(found(&census), []);
+    }
+
+    #[test]
+    fn requests_without_an_answer() {
+        let mut memory = Pages::default();
+        let mut records = Records::default();
+        // Five requests, round the end of the numbers; none; more answers than requests; one ring twice.
+        for (number, submitted, completed) in [(0, 3u32, u32::MAX - 1), (1, 8, 8), (2, 8, 9)] {
+            let context = CONTEXT + number * 0x1000;
+            records.file(&ring(KERNEL + number * 256, context));
+            memory
+                .bytes(context + 0x60, &submitted.to_ne_bytes())
+                .bytes(context + 0x64, &completed.to_ne_bytes());
+        }
+        records.file(&ring(KERNEL + 0x2000, CONTEXT));
+        let mut census = records.census();
+        requests(&mut census, &mut memory, RequestLayout { submitted: 0x60, completed: 0x64 })
+            .expect("memory");
+        assert_eq!(census.requests, (5, 1));
     }
 
     #[test]

@@ -10,9 +10,9 @@ use super::{
     Census, Counted, backing,
     child::{self, Ending, Stage},
     decode::Decoder,
-    directories, ends,
+    directories, ends, linked,
     memory::half,
-    pidfds, queues, rings,
+    namespaces, pidfds, queues, rings,
     samples::{Range, Samples},
     segments, stand_in, trees, unseen,
 };
@@ -252,17 +252,29 @@ fn follow(
             queues::find(census, &mut memory, layout, &mut sockets)?;
             samples.take(0);
         }
+        if let Some(layout) = chase.socket {
+            linked::peers(census, &mut memory, layout)?;
+        }
         if census.handles.len() == before {
             break;
         }
     }
     ends::find(census, &mut memory, chase.peer)?;
+    if let Some(layout) = &chase.bpf {
+        linked::bpf(census, &mut memory, layout)?;
+    }
     backing::find(census, &mut memory)?;
     if let Some(layout) = chase.pid.filter(|_| !around::is_inside_pid_namespace()) {
         pidfds::name(census, &mut memory, layout)?;
     }
     if let Some(layout) = &chase.path {
         directories::find(census, &mut memory, layout)?;
+    }
+    if let Some(layout) = chase.requests {
+        rings::requests(census, &mut memory, layout)?;
+    }
+    if let Some(layout) = &chase.namespace {
+        namespaces::find(census, &mut memory, layout)?;
     }
     segments::find(census, &mut memory, chase.segment)
 }

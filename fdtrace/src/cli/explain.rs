@@ -254,6 +254,9 @@ fn around() -> Around {
     Around {
         loop_devices: around::loop_devices(),
         swap_files: around::swap_files(),
+        autofs_mounts: around::autofs_mounts(),
+        kept_interpreters: around::kept_interpreters(),
+        aio_room: around::aio_room(),
         nfs_server: around::has_nfs_server(),
         graphics: around::has_graphics(),
         inside_pid_namespace: around::is_inside_pid_namespace(),

@@ -19,11 +19,15 @@ pub enum Holder {
     IoUring,
     /// A process that runs it.
     Executable,
+    /// A BPF map or link.
+    Bpf,
+    /// Nothing in sight: only the other end of its connection leads to it.
+    Unknown,
 }
 
 impl Holder {
     /// All of them, in their order.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::Descriptor,
         Self::ShmAttach,
         Self::Mapping,
@@ -31,6 +35,8 @@ impl Holder {
         Self::ScmRights,
         Self::IoUring,
         Self::Executable,
+        Self::Bpf,
+        Self::Unknown,
     ];
 
     /// The word for it in help, JSON and documents.
@@ -44,6 +50,8 @@ impl Holder {
             Self::ScmRights => "scm_rights",
             Self::IoUring => "io_uring",
             Self::Executable => "executable",
+            Self::Bpf => "bpf",
+            Self::Unknown => "unknown",
         }
     }
 
@@ -53,7 +61,7 @@ impl Holder {
         Self::ALL.into_iter().find(|holder| holder.name() == name)
     }
 
-    const fn bit(self) -> u8 {
+    const fn bit(self) -> u16 {
         1 << self as u8
     }
 }
@@ -81,10 +89,10 @@ impl PerHolder {
 }
 
 /// All holders of each handle, and [`UNCOUNTED`].
-pub(super) struct Attribution(Vec<u8>);
+pub(super) struct Attribution(Vec<u16>);
 
 /// file-nr does not count the handle.
-const UNCOUNTED: u8 = 1 << Holder::ALL.len();
+const UNCOUNTED: u16 = 1 << Holder::ALL.len();
 
 impl Attribution {
     pub(super) fn of(census: &Census) -> Self {
@@ -98,6 +106,8 @@ impl Attribution {
                 By::Queue => Holder::ScmRights,
                 By::Ring => Holder::IoUring,
                 By::Execution => Holder::Executable,
+                By::Bpf => Holder::Bpf,
+                By::Unseen => Holder::Unknown,
             };
             all.note(handle, holder);
         });

@@ -7,7 +7,7 @@ use super::{
     processes::Processes,
 };
 use crate::{
-    census::{Census, Owner},
+    census::{Census, Link, Owner},
     kinds::Kind,
 };
 
@@ -72,6 +72,8 @@ pub enum By {
     Queue(u64),
     /// It is registered with the ring at this address.
     Ring(u64),
+    /// The BPF map or link whose handle has this address keeps it.
+    Bpf(u64),
     /// A task has registered it, in place of a descriptor.
     RingOfTask,
     /// It is a program that runs.
@@ -248,6 +250,10 @@ impl References {
         for found in &census.registered {
             let carriers = || processes.carriers_of(found.ring);
             self.add(found.handle, Holder::IoUring, By::Ring(address(found.ring)), carriers);
+        }
+        for found in census.linked.iter().filter(|found| found.link == Link::Bpf) {
+            let carriers = || processes.carriers_of(found.through);
+            self.add(found.handle, Holder::Bpf, By::Bpf(address(found.through)), carriers);
         }
         for (task, ring) in &census.ring_descriptors {
             let pid = census.tasks.get(*task as usize).map_or(0, |task| task.tgid);

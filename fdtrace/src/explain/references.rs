@@ -8,7 +8,7 @@ use super::{
     holders::mapping_holder,
     processes::{Member, Processes},
 };
-use crate::census::Census;
+use crate::census::{Census, Link};
 
 /// A reference by which a process holds a handle.
 pub(super) struct Held {
@@ -90,7 +90,8 @@ impl Processes {
         let in_flight =
             census.in_flight.iter().map(|found| (found.handle, found.receiver, Holder::ScmRights));
         let registered = census.registered.iter().map(|found| (found.handle, found.ring, Holder::IoUring));
-        for (handle, carrier, holder) in in_flight.chain(registered) {
+        let linked = census.linked.iter().map(|linked| (linked.handle, linked.through, by_link(linked.link)));
+        for (handle, carrier, holder) in in_flight.chain(registered).chain(linked) {
             for index in self.carriers.get(&carrier).into_iter().flatten() {
                 carried.entry(*index).or_default().push((handle, holder));
             }
@@ -112,6 +113,7 @@ impl Processes {
             .iter()
             .map(|found| (found.handle, found.receiver))
             .chain(census.registered.iter().map(|found| (found.handle, found.ring)))
+            .chain(census.linked.iter().map(|linked| (linked.handle, linked.through)))
             .collect();
         let mut carriers: HashMap<u32, Vec<usize>> =
             within.iter().map(|(_, carrier)| (*carrier, Vec::new())).collect();
@@ -138,6 +140,15 @@ impl Processes {
         }
         spread(&mut carriers, &within);
         carriers
+    }
+}
+
+/// How a process that holds the other handle holds one that it leads to.
+const fn by_link(link: Link) -> Holder {
+    match link {
+        Link::Bpf => Holder::Bpf,
+        Link::Namespace => Holder::ShmSegment,
+        Link::Peer => Holder::Unknown,
     }
 }
 

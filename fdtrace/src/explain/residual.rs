@@ -1,5 +1,7 @@
 //! What is left over: handles that the kernel counts and nobody was seen to hold, or the other way round.
 
+use std::cmp::Reverse;
+
 use super::FileNr;
 use crate::census::{Census, Sightings};
 
@@ -10,6 +12,12 @@ pub struct Around {
     pub loop_devices: u64,
     /// Swap files.
     pub swap_files: u64,
+    /// Mounts of autofs, each with a pipe.
+    pub autofs_mounts: u64,
+    /// Interpreters that binfmt_misc keeps open.
+    pub kept_interpreters: u64,
+    /// Requests that contexts of AIO have room for.
+    pub aio_room: u64,
     /// A server of NFS runs in the kernel.
     pub nfs_server: bool,
     /// There are graphics devices, whose buffers are files.
@@ -60,6 +68,37 @@ fn found(census: &Census, accounted: u64, file_nr: FileNr) -> (u64, u64) {
     (least.saturating_sub(census.moving), most)
 }
 
+/// What the machine has, with numbers, the largest first.
+fn things(census: &Census, around: &Around) -> Vec<String> {
+    let of = |count: u64, one: &str, many: &str| {
+        (count, if count == 1 { format!("1 {one}") } else { format!("{count} {many}") })
+    };
+    let (requests, rings) = census.requests;
+    let (_, rings) = of(rings, "ring", "rings");
+    let mut things = [
+        of(
+            requests,
+            &format!("request in flight in io_uring, in {rings}"),
+            &format!("requests in flight in io_uring, in {rings}"),
+        ),
+        of(around.aio_room, "request that AIO has room for", "requests that AIO has room for (fs.aio-nr)"),
+        of(
+            around.autofs_mounts,
+            "autofs mount, which keeps a pipe",
+            "autofs mounts, each of which keeps a pipe",
+        ),
+        of(
+            around.kept_interpreters,
+            "interpreter that binfmt_misc keeps open",
+            "interpreters that binfmt_misc keeps open",
+        ),
+        of(around.loop_devices, "loop device", "loop devices"),
+        of(around.swap_files, "swap file", "swap files"),
+    ];
+    things.sort_by_key(|(count, _)| Reverse(*count));
+    things.into_iter().filter(|(count, _)| *count > 0).map(|(_, thing)| thing).collect()
+}
+
 fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Around) -> Vec<String> {
     let mut reasons = Vec::new();
     if max > 0 {
@@ -69,11 +108,7 @@ fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Ar
             let has = has.unwrap_or_default();
             reasons.push(format!("process {pid} ({comm}) cannot be looked into{has}"));
         }
-        let counted = |count: u64, thing: &str| {
-            (count > 0).then(|| format!("{count} {thing}{}", if count == 1 { "" } else { "s" }))
-        };
-        reasons.extend(counted(around.loop_devices, "loop device"));
-        reasons.extend(counted(around.swap_files, "swap file"));
+        reasons.extend(things(census, around));
         reasons.extend(around.nfs_server.then(|| "files that the NFS server keeps open".to_owned()));
         reasons.extend(around.graphics.then(|| "graphics buffers".to_owned()));
         reasons.push("files being closed, or the kernel's own".to_owned());

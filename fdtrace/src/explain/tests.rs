@@ -366,16 +366,28 @@ fn the_machine_around_gives_reasons() {
     let mut census = Census::default();
     census.counted =
         Some(crate::census::Counted { last: 9, min: 9, max: 9, exactness: Exactness::FileNr, limit: 1000 });
+    census.requests = (500, 1);
     let around = Around {
         loop_devices: 1,
         swap_files: 2,
+        autofs_mounts: 3,
+        kept_interpreters: 1,
+        aio_room: 128,
         nfs_server: true,
         graphics: true,
         inside_pid_namespace: false,
     };
     let reasons = explain(&census, &around, &everything(), &mut NoPaths).residual.expect("a number").reasons;
-    assert_eq!(reasons[..2], ["1 loop device", "2 swap files"]);
-    assert_eq!(reasons.len(), 5);
+    let expected = [
+        "500 requests in flight in io_uring, in 1 ring",
+        "128 requests that AIO has room for (fs.aio-nr)",
+        "3 autofs mounts, each of which keeps a pipe",
+        "2 swap files",
+        "1 interpreter that binfmt_misc keeps open",
+        "1 loop device",
+    ];
+    assert_eq!(reasons[..6], expected);
+    assert_eq!(reasons.len(), 9);
     let inside = Around { inside_pid_namespace: true, ..around };
     let found = explain(&census, &inside, &everything(), &mut NoPaths);
     assert!(found.residual.is_none() && found.partial[0].contains("PID namespace"));

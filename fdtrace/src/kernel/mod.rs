@@ -24,8 +24,8 @@ pub use acquired::AcquiredTable;
 pub use capabilities::{Capabilities, Capability};
 pub(crate) use census::records as census_records;
 pub use census::{
-    CensusPrograms, Chase, PathLayout, PeerLayout, PidLayout, QueueLayout, RING_DESCRIPTORS, RingTable,
-    SegmentLayout, TreeLayout, Walk,
+    BpfLayout, CensusPrograms, Chase, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout,
+    RING_DESCRIPTORS, RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, Walk,
 };
 pub use config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;

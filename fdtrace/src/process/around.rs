@@ -1,6 +1,6 @@
 //! What the machine has that keeps files open where no process does.
 
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use super::procfs::{Text, fields, lines, number};
 
@@ -17,6 +17,39 @@ pub fn swap_files() -> u64 {
     let swaps = Text::or_empty("/proc/swaps");
     let is_file = |line: &&[u8]| fields(line).rev().nth(3) == Some(b"file");
     lines(&swaps).skip(1).filter(is_file).count() as u64
+}
+
+/// Mounts of autofs, each of which keeps a pipe to its daemon. One that is mounted at several places is one.
+#[must_use]
+pub fn autofs_mounts() -> u64 {
+    autofs_of(&Text::or_empty("/proc/self/mountinfo"))
+}
+
+/// `36 35 0:31 / /net rw - autofs systemd-1 rw,fd=47`
+fn autofs_of(mounts: &[u8]) -> u64 {
+    let device = |line: &[u8]| {
+        let kind = fields(line).skip_while(|field| *field != b"-").nth(1);
+        (kind == Some(b"autofs")).then(|| fields(line).nth(2).unwrap_or_default().to_vec())
+    };
+    lines(mounts).filter_map(device).collect::<BTreeSet<_>>().len() as u64
+}
+
+/// Interpreters that binfmt_misc keeps open: those that are registered with the flag F.
+#[must_use]
+pub fn kept_interpreters() -> u64 {
+    let entries = fs::read_dir("/proc/sys/fs/binfmt_misc").into_iter().flatten().flatten();
+    entries.filter(|entry| keeps_open(&Text::or_empty(entry.path()))).count() as u64
+}
+
+/// The line `flags: OCF` of an entry.
+fn keeps_open(entry: &[u8]) -> bool {
+    lines(entry).any(|line| line.strip_prefix(b"flags:").is_some_and(|flags| flags.contains(&b'F')))
+}
+
+/// Requests that contexts of AIO (`io_setup`) have room for.
+#[must_use]
+pub fn aio_room() -> u64 {
+    number(Text::or_empty("/proc/sys/fs/aio-nr").trim_ascii()).unwrap_or(0)
 }
 
 /// Whether a server of NFS runs in the kernel.
@@ -115,7 +148,22 @@ fn kernel(setting: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::runnable;
+    use super::{autofs_of, keeps_open, runnable};
+
+    #[test]
+    fn mounts_of_autofs_once_each() {
+        let mounts = b"36 35 0:31 / /net rw shared:1 - autofs systemd-1 rw,fd=47\n\
+            37 35 0:32 / /home rw - autofs home rw,fd=6\n\
+            38 35 0:31 / /srv/net rw - autofs systemd-1 rw,fd=47\n\
+            39 35 0:33 / /autofs rw - tmpfs autofs rw\n";
+        assert_eq!(autofs_of(mounts), 2);
+    }
+
+    #[test]
+    fn interpreters_with_the_flag() {
+        assert!(keeps_open(b"enabled\ninterpreter /usr/bin/qemu\nflags: POCF\noffset 0\n"));
+        assert!(!keeps_open(b"enabled\ninterpreter /usr/bin/F\nflags: POC\n"));
+    }
 
     #[test]
     fn threads_that_run() {

@@ -1,5 +1,6 @@
 //! Handles that no table, no memory and no queue holds: a system call that is in progress keeps them.
 
+use crate::workload::unix_pair;
 use anyhow::{Context as _, Result, ensure};
 use rustix::{
     io::{close, read},
@@ -14,24 +15,37 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Reads of empty pipes whose descriptors were closed meanwhile; they end when this is dropped.
+/// Reads of empty pipes or sockets whose descriptors were closed meanwhile; they end when this is dropped.
 #[derive(Debug)]
 pub struct BlockedReads {
+    /// The ends that others have.
     writers: Vec<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
 }
 
 impl BlockedReads {
-    /// Begins so many.
+    /// Begins so many, of pipes.
     ///
     /// # Errors
     /// When there are no pipes or threads any more, or when the reads do not begin.
     pub fn new(count: usize) -> Result<Self> {
+        Self::of(count, || Ok(pipe()?))
+    }
+
+    /// The same of pairs of unix sockets.
+    ///
+    /// # Errors
+    /// As above.
+    pub fn of_sockets(count: usize) -> Result<Self> {
+        Self::of(count, unix_pair)
+    }
+
+    fn of(count: usize, pair: impl Fn() -> Result<(OwnedFd, OwnedFd)>) -> Result<Self> {
         let mut all = Self { writers: Vec::new(), threads: Vec::new() };
         let (sender, receiver) = channel();
         let mut readers = Vec::new();
         for _ in 0..count {
-            let (reader, writer) = pipe()?;
+            let (reader, writer) = pair()?;
             let (number, sender) = (reader.into_raw_fd(), sender.clone());
             let body = move || {
                 // Who waits for it is there, or the test has failed.

@@ -27,6 +27,7 @@ pub use place::Place;
 pub use plan::{Plan, Step};
 pub use speaker::speak;
 pub use steps::names;
+pub(crate) use steps::unix_pair;
 
 use std::{error::Error, fmt};
 

@@ -311,7 +311,7 @@ fn unix(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     })
 }
 
-pub(super) fn unix_pair() -> Result<(OwnedFd, OwnedFd)> {
+pub(crate) fn unix_pair() -> Result<(OwnedFd, OwnedFd)> {
     socketpair(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).context("socketpair")
 }
 

@@ -164,6 +164,14 @@ pub struct Chase {
     pub counter: Option<(u64, u64)>,
     /// Of the other ends of sockets and terminals.
     pub peer: PeerLayout,
+    /// From a socket's memory to its file.
+    pub socket: Option<SocketLayout>,
+    /// Of IPC namespaces.
+    pub namespace: Option<NamespaceLayout>,
+    /// Of the requests of rings.
+    pub requests: Option<RequestLayout>,
+    /// Of BPF maps and links.
+    pub bpf: Option<BpfLayout>,
     /// Of paths.
     pub path: Option<PathLayout>,
     /// Of pidfds.
@@ -211,6 +219,70 @@ pub struct PathLayout {
     pub mountpoint: u64,
 }
 
+/// From a `struct sock` to its file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketLayout {
+    /// `sock.sk_socket`
+    pub of_sock: u64,
+    /// `socket.file`
+    pub file: u64,
+}
+
+/// From a descriptor of an IPC namespace to its segments.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct NamespaceLayout {
+    /// `inode.i_private`: the `ns_common` of an inode on nsfs.
+    pub of_inode: u64,
+    /// `ipc_namespace.ns`, a `ns_common`.
+    pub common: u64,
+    /// `ns_common.inum`
+    pub number: u64,
+    /// `ns_common.ops`
+    pub operations: u64,
+    /// `proc_ns_operations.name`
+    pub name: u64,
+    /// `ipc_namespace.ids[IPC_SHM_IDS].ipcs_idr.idr_rt.xa_head`
+    pub head: u64,
+    /// `xa_node.slots`
+    pub slots: u64,
+    /// `shmid_kernel.shm_perm.id`
+    pub id: u64,
+    /// `shmid_kernel.shm_perm.key`
+    pub key: u64,
+    /// `shmid_kernel.shm_file`
+    pub file: u64,
+    /// `shmid_kernel.shm_nattch`
+    pub attaches: u64,
+    /// `shmid_kernel.shm_segsz`
+    pub size: u64,
+}
+
+/// How many requests a ring has taken in, and how many answers it has given: 32 bits each.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RequestLayout {
+    /// `io_ring_ctx.cached_sq_head`
+    pub submitted: u64,
+    /// `io_ring_ctx.cached_cq_tail`
+    pub completed: u64,
+}
+
+/// What BPF maps and links keep open.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BpfLayout {
+    /// `bpf_map.map_type`, 32 bits
+    pub map_type: u64,
+    /// `bpf_map.max_entries`, 32 bits
+    pub map_entries: u64,
+    /// `bpf_array.ptrs`, whose map comes first in it.
+    pub array: u64,
+    /// `bpf_event_entry.perf_file`
+    pub entry_file: u64,
+    /// `bpf_link.type`, 32 bits
+    pub link_type: u64,
+    /// `bpf_perf_link.perf_file`, whose link comes first in it (5.15).
+    pub link_file: u64,
+}
+
 /// What a pidfd is of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PidLayout {
@@ -253,6 +325,10 @@ pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
             terminal: at(types, "tty_file_private", "tty").zip(at(types, "tty_struct", "link")),
         },
         path: path(types),
+        socket: socket(types),
+        bpf: bpf(types),
+        namespace: namespace(types),
+        requests: requests(types),
         pid: pid(types),
         tree: tree(types),
     }
@@ -307,6 +383,51 @@ fn path(types: &mut KernelTypes) -> Option<PathLayout> {
         vfsmount: at(types, "mount", "mnt")?,
         mount_parent: at(types, "mount", "mnt_parent")?,
         mountpoint: at(types, "mount", "mnt_mountpoint")?,
+    })
+}
+
+fn socket(types: &mut KernelTypes) -> Option<SocketLayout> {
+    Some(SocketLayout { of_sock: at(types, "sock", "sk_socket")?, file: at(types, "socket", "file")? })
+}
+
+fn namespace(types: &mut KernelTypes) -> Option<NamespaceLayout> {
+    /// `IPC_SHM_IDS` (ipc/util.h)
+    const SEGMENTS: u64 = 2;
+    let ids = at(types, "ipc_namespace", "ids")? + SEGMENTS * types.size("ipc_ids")?;
+    let head =
+        at(types, "ipc_ids", "ipcs_idr")? + at(types, "idr", "idr_rt")? + at(types, "xarray", "xa_head")?;
+    let permissions = at(types, "shmid_kernel", "shm_perm")?;
+    Some(NamespaceLayout {
+        of_inode: at(types, "inode", "i_private")?,
+        common: at(types, "ipc_namespace", "ns")?,
+        number: at(types, "ns_common", "inum")?,
+        operations: at(types, "ns_common", "ops")?,
+        name: at(types, "proc_ns_operations", "name")?,
+        head: ids + head,
+        slots: at(types, "xa_node", "slots")?,
+        id: permissions + at(types, "kern_ipc_perm", "id")?,
+        key: permissions + at(types, "kern_ipc_perm", "key")?,
+        file: at(types, "shmid_kernel", "shm_file")?,
+        attaches: at(types, "shmid_kernel", "shm_nattch")?,
+        size: at(types, "shmid_kernel", "shm_segsz")?,
+    })
+}
+
+fn requests(types: &mut KernelTypes) -> Option<RequestLayout> {
+    Some(RequestLayout {
+        submitted: at(types, "io_ring_ctx", "cached_sq_head")?,
+        completed: at(types, "io_ring_ctx", "cached_cq_tail")?,
+    })
+}
+
+fn bpf(types: &mut KernelTypes) -> Option<BpfLayout> {
+    Some(BpfLayout {
+        map_type: at(types, "bpf_map", "map_type")?,
+        map_entries: at(types, "bpf_map", "max_entries")?,
+        array: at(types, "bpf_array", "ptrs")?,
+        entry_file: at(types, "bpf_event_entry", "perf_file")?,
+        link_type: at(types, "bpf_link", "type")?,
+        link_file: at(types, "bpf_perf_link", "perf_file")?,
     })
 }
 

@@ -20,8 +20,8 @@ use super::{
     tracer::raise_memlock,
 };
 pub use layout::{
-    Chase, PathLayout, PeerLayout, PidLayout, QueueLayout, RING_DESCRIPTORS, RingTable, SegmentLayout,
-    TreeLayout,
+    BpfLayout, Chase, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout, RING_DESCRIPTORS,
+    RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout,
 };
 use load::Loaded;
 

@@ -19,8 +19,8 @@ pub(super) struct Row {
 }
 
 /// What hides handles, in the order in which holders are asked for.
-pub(super) const HOLDERS: [&str; 6] =
-    ["shm_attach", "mapping", "shm_segment", "scm_rights", "io_uring", "executable"];
+pub(super) const HOLDERS: [&str; 8] =
+    ["shm_attach", "mapping", "shm_segment", "scm_rights", "io_uring", "executable", "bpf", "unknown"];
 
 /// Handles of one holder that are those of programs and libraries, and of other files that programs share: they are mapped
 /// as long as somebody runs.

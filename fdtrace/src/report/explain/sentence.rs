@@ -83,6 +83,11 @@ fn hidden_words(part: &str, holder: &str, name: &str, who: &Holders) -> String {
             "{part} are in flight: sent to a unix socket of {who}, and not received yet (ss -xp shows who is at its other \
              end)."
         ),
+        "bpf" => format!("{part} are perf events that BPF maps and links of {who} keep{next}."),
+        "unknown" => format!(
+            "{part} are unix sockets of which only the other end is in sight, that of {who}: a system call in progress, the \
+             kernel, or a process that cannot be looked into holds them."
+        ),
         "io_uring" => format!("{part} are registered with io_uring by {who}{next}."),
         other => format!("{part} are held as {other} by {who}{next}."),
     }

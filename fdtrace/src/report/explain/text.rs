@@ -120,7 +120,7 @@ fn headline(out: &mut impl Write, document: &Document, style: Style) -> io::Resu
 }
 
 /// A holder's line: its key, what it is called, and whether lsof sees what it holds.
-const HOLDERS: [(&str, &str); 7] = [
+const HOLDERS: [(&str, &str); 9] = [
     ("descriptor", "descriptors"),
     ("shm_attach", "shm attaches"),
     ("mapping", "mappings"),
@@ -128,6 +128,8 @@ const HOLDERS: [(&str, &str); 7] = [
     ("scm_rights", "in flight"),
     ("io_uring", "io_uring"),
     ("executable", "executables"),
+    ("bpf", "bpf"),
+    ("unknown", "other ends"),
 ];
 
 fn waterfall(out: &mut impl Write, document: &Document, style: Style, unicode: bool) -> io::Result<()> {
@@ -178,10 +180,12 @@ fn what(document: &Document, key: &str) -> String {
         }
         "scm_rights" => "hidden: sent through unix sockets, and not received yet".to_owned(),
         "io_uring" => "hidden: registered with io_uring".to_owned(),
-        _ if document.is_unfinished("mappings") => {
+        "executable" if document.is_unfinished("mappings") => {
             "hidden: programs that run; their mappings were not seen".to_owned()
         }
-        _ => "hidden: programs that run".to_owned(),
+        "executable" => "hidden: programs that run".to_owned(),
+        "bpf" => "hidden: perf events that BPF maps and links keep".to_owned(),
+        _ => "hidden: sockets of which only the other end is in sight".to_owned(),
     }
 }
 

@@ -208,7 +208,9 @@ fn reference(found: &Reference) -> ReferenceLine {
         By::Descriptor { fd, close_on_exec } => ReferenceLine { fd: Some(fd), close_on_exec, ..line },
         By::Mapping { start, end } => ReferenceLine { range: Some([start, end].map(address)), ..line },
         By::Segment(shmid) => ReferenceLine { shmid: Some(shmid), ..line },
-        By::Queue(through) | By::Ring(through) => ReferenceLine { through: Some(address(through)), ..line },
+        By::Queue(through) | By::Ring(through) | By::Bpf(through) => {
+            ReferenceLine { through: Some(address(through)), ..line }
+        }
         By::RingOfTask | By::Program => line,
     }
 }
