@@ -30,6 +30,7 @@ mod stand_in;
 mod take;
 mod trees;
 mod unseen;
+mod users;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -50,6 +51,7 @@ use memory::is_address;
 pub use segments::Segment;
 pub use take::{references, take};
 pub use unseen::{PF_KTHREAD, Unreadable};
+pub use users::{Counter, UserCount};
 
 /// All holders and all handles.
 #[derive(Debug, Default)]
@@ -80,6 +82,8 @@ pub struct Census {
     pub ring_descriptors: Vec<(u32, u32)>,
     /// Connections to unix sockets that nobody has accepted yet: the `struct sock` of the waiting end, the listener's place.
     pub waiting: Vec<(u64, u32)>,
+    /// What the kernel counts for users.
+    pub users: Vec<UserCount>,
     /// Sides of pseudo terminals.
     pub terminals: Vec<Terminal>,
     /// Handles that only another one leads to.

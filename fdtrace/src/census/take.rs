@@ -14,7 +14,7 @@ use super::{
     memory::half,
     namespaces, pidfds, queues, rings,
     samples::{Range, Samples},
-    segments, stand_in, trees, unseen,
+    segments, stand_in, trees, unseen, users,
 };
 use crate::{
     kernel::{CensusPrograms, Error, FileNr, HandleCounter, system},
@@ -263,6 +263,7 @@ fn follow(
     if let Some(layout) = &chase.bpf {
         linked::bpf(census, &mut memory, layout)?;
     }
+    users::find(census, &mut memory, &chase.user)?;
     backing::find(census, &mut memory)?;
     if let Some(layout) = chase.pid.filter(|_| !around::is_inside_pid_namespace()) {
         pidfds::name(census, &mut memory, layout)?;

@@ -1,4 +1,5 @@
 mod handle;
+mod limits;
 
 use std::{
     collections::BTreeSet,
@@ -221,6 +222,9 @@ fn look(arguments: &Arguments) -> Result<Document, Failure> {
         let identity = process::identity(pid);
         Whose { exe: identity.exe, cgroup: identity.cgroup, user: process::owner(pid) }
     });
+    if focus.is_everything() {
+        document.limits = limits::measure(&census, &document);
+    }
     if let Some(by) = arguments.by {
         document.groups = parties(by, &census, &focus);
     }

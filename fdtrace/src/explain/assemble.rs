@@ -28,6 +28,8 @@ pub struct Process {
     pub parent: u32,
     /// When it was started, in ns since the machine was; 0 where that is not known.
     pub started: u64,
+    /// How many threads it has.
+    pub threads: u64,
     /// Different handles that it holds in any way.
     pub handles: u64,
     /// Entries of its tables.
@@ -202,6 +204,7 @@ impl Builder<'_, '_> {
             comm: member.comm.clone(),
             parent: member.parent,
             started: member.started,
+            threads: member.threads,
             descriptors: entries.iter().sum(),
             used: entries.iter().copied().max().unwrap_or(0),
             limit: member.limit,

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fdtrace_common::census::Task;
+use fdtrace_common::census::{Task, tag};
 
 use super::{Sharer, references::Held};
 use crate::{
@@ -31,6 +31,7 @@ pub(super) struct Member {
     pub(super) executables: BTreeSet<u64>,
     pub(super) limit: Limit,
     pub(super) started: u64,
+    pub(super) threads: u64,
     pub(super) mount_namespace: u32,
     /// The table of the main thread, 0 when that has ended.
     pub(super) main_table: Option<u64>,
@@ -166,6 +167,8 @@ impl Processes {
 
 fn join(member: &mut Member, task: &Task) {
     let is_main = task.pid == task.tgid;
+    // A thread comes again with each walk.
+    member.threads += u64::from(task.header.tag == tag::TASK);
     member.pid = task.tgid;
     if task.files != 0 {
         member.tables.insert(task.files);

@@ -25,7 +25,7 @@ pub use capabilities::{Capabilities, Capability};
 pub(crate) use census::records as census_records;
 pub use census::{
     BpfLayout, CensusPrograms, Chase, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout,
-    RING_DESCRIPTORS, RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, Walk,
+    RING_DESCRIPTORS, RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, UserLayout, Walk,
 };
 pub use config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;

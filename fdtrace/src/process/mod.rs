@@ -3,6 +3,7 @@
 pub mod around;
 #[doc(hidden)]
 pub mod fuzz;
+pub mod limits;
 mod maps;
 pub(crate) mod procfs;
 pub mod speed;

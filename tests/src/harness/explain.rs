@@ -41,6 +41,9 @@ pub struct Explanation {
     /// Files without a name.
     #[serde(default)]
     pub deleted: Deleted,
+    /// Limits that are not of descriptors.
+    #[serde(default)]
+    pub limits: Vec<OtherLimit>,
     /// Who holds something.
     pub processes: Vec<Process>,
 }
@@ -170,6 +173,21 @@ pub struct Process {
     /// Which.
     #[serde(default)]
     pub files: Vec<File>,
+}
+
+/// How much is used of a limit that is not of descriptors.
+#[derive(Clone, Debug, Deserialize)]
+pub struct OtherLimit {
+    /// The setting.
+    pub name: String,
+    /// The user.
+    pub user: Option<u32>,
+    /// The cgroup.
+    pub cgroup: Option<String>,
+    /// How much is used.
+    pub used: u64,
+    /// How much may be.
+    pub limit: u64,
 }
 
 /// How many descriptors a process may have.

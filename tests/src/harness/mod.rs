@@ -26,8 +26,8 @@ pub use churn::Churn;
 pub use document::{Document, Frame, Lost, MappedAt, Site};
 pub use driver::{Workload, possible, possible_steps};
 pub use explain::{
-    Explained, Explanation, File as ExplainedFile, Process as ExplainedProcess, explain, explain_command,
-    explain_text,
+    Explained, Explanation, File as ExplainedFile, OtherLimit, Process as ExplainedProcess, explain,
+    explain_command, explain_text,
 };
 pub use hung::Hung;
 pub use judge::{Verdict, judge};

@@ -172,6 +172,8 @@ pub struct Chase {
     pub requests: Option<RequestLayout>,
     /// Of BPF maps and links.
     pub bpf: Option<BpfLayout>,
+    /// Of the counters of users.
+    pub user: UserLayout,
     /// Of paths.
     pub path: Option<PathLayout>,
     /// Of pidfds.
@@ -200,6 +202,17 @@ pub struct PeerLayout {
     pub socket: Option<u64>,
     /// `tty_file_private.tty` behind a file's private data, and `tty_struct.link`, the other side of a pseudo terminal.
     pub terminal: Option<(u64, u64)>,
+}
+
+/// Where the counters of users are; each that the kernel does not have as this build knows it is `None`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct UserLayout {
+    /// `fsnotify_group.inotify_data.ucounts`, `ucounts.uid`, `ucounts.ucount`, and the bytes of a counter.
+    pub inotify: Option<(u64, u64, u64, u64)>,
+    /// `pipe_inode_info.user`, `user_struct.uid`, `user_struct.pipe_bufs`
+    pub pipe: Option<(u64, u64, u64)>,
+    /// `eventpoll.user`, `user_struct.uid`, `user_struct.epoll_watches`
+    pub epoll: Option<(u64, u64, u64)>,
 }
 
 /// How an entry of a directory leads to the root.
@@ -324,6 +337,7 @@ pub(super) fn of_pointers(types: &mut KernelTypes) -> Chase {
             socket: at(types, "sock", "sk_socket"),
             terminal: at(types, "tty_file_private", "tty").zip(at(types, "tty_struct", "link")),
         },
+        user: user(types),
         path: path(types),
         socket: socket(types),
         bpf: bpf(types),
@@ -373,6 +387,32 @@ fn segment(types: &mut KernelTypes) -> Option<SegmentLayout> {
         file: at(types, "shm_file_data", "file")?,
         number: at(types, "ipc_namespace", "ns.inum")?,
     })
+}
+
+fn user(types: &mut KernelTypes) -> UserLayout {
+    UserLayout { inotify: inotify(types), pipe: pipe(types), epoll: epoll(types) }
+}
+
+/// A counter had 32 bits up to 5.13; those of inotify are the ninth and the tenth.
+fn inotify(types: &mut KernelTypes) -> Option<(u64, u64, u64, u64)> {
+    const COUNTERS: u64 = 10;
+    let counts = at(types, "ucounts", "ucount")?;
+    let bytes = if types.size("ucounts")? - counts >= COUNTERS * 8 { 8 } else { 4 };
+    Some((at(types, "fsnotify_group", "inotify_data.ucounts")?, at(types, "ucounts", "uid")?, counts, bytes))
+}
+
+fn pipe(types: &mut KernelTypes) -> Option<(u64, u64, u64)> {
+    let user = at(types, "pipe_inode_info", "user")?;
+    Some((user, at(types, "user_struct", "uid")?, at(types, "user_struct", "pipe_bufs")?))
+}
+
+/// From 5.16 on a sum of what the CPUs have, whose common part is near enough.
+fn epoll(types: &mut KernelTypes) -> Option<(u64, u64, u64)> {
+    let watches = match at(types, "user_struct", "epoll_watches.count") {
+        Some(watches) => watches,
+        None => at(types, "user_struct", "epoll_watches")?,
+    };
+    Some((at(types, "eventpoll", "user")?, at(types, "user_struct", "uid")?, watches))
 }
 
 fn path(types: &mut KernelTypes) -> Option<PathLayout> {

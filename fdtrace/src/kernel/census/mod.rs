@@ -21,7 +21,7 @@ use super::{
 };
 pub use layout::{
     BpfLayout, Chase, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout, RING_DESCRIPTORS,
-    RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout,
+    RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, UserLayout,
 };
 use load::Loaded;
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::growth::Growth;
+use super::{growth::Growth, limits::LimitLine};
 use crate::{
     census::Segment,
     explain::{Deleted, Explanation, Group, HiddenGroup, Party, Peer, PerHolder, Process, Sharer},
@@ -69,6 +69,9 @@ pub struct Document {
     pub max_map_count: u64,
     /// `kernel.shmmni`: the most segments that an IPC namespace may have; 0 where it is not known.
     pub shmmni: u64,
+    /// Limits that are not of descriptors, and how much of each is used.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub limits: Vec<LimitLine>,
     /// What is new since another document (`--watch`, `--diff`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
@@ -329,6 +332,8 @@ pub struct ProcessLine {
     pub parent: u32,
     /// When it was started, in ns since the machine was; 0 where that is not known. With the id it names one process.
     pub started_ns: u64,
+    /// How many threads it has.
+    pub threads: u64,
     /// Different handles that it holds.
     pub handles: u64,
     /// Entries of its tables.
@@ -540,6 +545,7 @@ impl Document {
             groups: Vec::new(),
             max_map_count: frame.max_map_count,
             shmmni: frame.shmmni,
+            limits: Vec::new(),
             growth: None,
             trace: None,
         }
@@ -633,6 +639,7 @@ fn process(found: &Process, identify: impl Fn(u32) -> Whose) -> ProcessLine {
         user,
         parent: found.parent,
         started_ns: found.started,
+        threads: found.threads,
         handles: found.handles,
         descriptors: found.descriptors,
         hidden: found.hidden,

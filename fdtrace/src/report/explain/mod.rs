@@ -6,6 +6,7 @@ pub mod document;
 pub mod growth;
 pub mod handle;
 mod hidden;
+mod limits;
 mod parties;
 mod peers;
 mod sentence;
@@ -16,6 +17,7 @@ mod text;
 mod who;
 
 pub use document::Document;
+pub use limits::LimitLine;
 pub use parties::write as write_parties;
 pub use sites::write as write_sites;
 pub use text::{Screen, write};

@@ -3,7 +3,7 @@
 use super::{
     causes::{self, Cause, FEW, What},
     document::{Document, ProcessLine},
-    hidden,
+    hidden, limits,
     who::{Holders, Lot, Register, listed},
 };
 use crate::report::words::{counted, number, process};
@@ -22,6 +22,7 @@ pub(super) fn of(document: &Document) -> String {
     sentences.extend(process_limits(document));
     sentences.extend(mapping_limit(document));
     sentences.extend(segment_limit(document));
+    sentences.extend(limits::sentences(document));
     if sentences.is_empty() {
         sentences.push(nothing(document));
     }

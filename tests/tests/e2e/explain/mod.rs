@@ -6,6 +6,7 @@ mod focus;
 mod growth;
 mod handle;
 mod hung;
+mod limits;
 mod linked;
 mod moving;
 mod names;
