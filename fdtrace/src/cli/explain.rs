@@ -1,3 +1,4 @@
+mod alert;
 mod handle;
 mod limits;
 
@@ -11,6 +12,8 @@ use std::{
 
 use clap::ValueEnum;
 
+use alert::{ALERTED, Alerts};
+
 use super::{Failure, Outcome, joining::Trace, options::OutputOptions, pause::Pause, saved, values};
 use crate::{
     census::{self, Census},
@@ -22,6 +25,7 @@ use crate::{
         COLUMNS,
         explain::{
             self as report, Document, Screen,
+            alert::Alert,
             document::{self, Frame, PartyLine, Slabs, Whose},
             growth,
         },
@@ -74,6 +78,12 @@ pub(super) struct Arguments {
     /// Stop after so many looks
     #[arg(long, value_name = "N", requires = "watch", help_heading = "Over time", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
+    /// End with status 3 when a limit is used up to this share (80%), or is reached within this time (10m); can be repeated
+    #[arg(long = "alert", value_name = "SHARE|DUR", requires = "watch", help_heading = "Over time", value_parser = alert::parse)]
+    alerts: Vec<Alert>,
+    /// Run this program for each new alert and go on; it gets the sentence as its input and as FDTRACE_ALERT
+    #[arg(long, value_name = "PROGRAM", requires = "alerts", help_heading = "Over time")]
+    alert_command: Option<PathBuf>,
     /// Show what is new since this document, which --json printed
     #[arg(long, value_name = "OLD", conflicts_with = "watch", help_heading = "Over time")]
     diff: Option<PathBuf>,
@@ -138,9 +148,14 @@ fn old(arguments: &Arguments, path: &Path) -> Result<Document, Failure> {
 }
 
 fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
+    let mut alerts = Alerts::new(&arguments.alerts, arguments.alert_command.as_deref())?;
     let pause = Pause::new()?;
-    let first = look(arguments)?;
+    let mut first = look(arguments)?;
+    alerts.find(&mut first);
     print_first(arguments, &first)?;
+    if alerts.tell(&first)? {
+        return Ok(ExitCode::from(ALERTED));
+    }
     let (mut before, mut looks) = (None, 1);
     let mut next = Instant::now();
     while arguments.count.is_none_or(|count| looks < count) {
@@ -151,7 +166,11 @@ fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
         }
         let mut now = look(arguments)?;
         now.growth = Some(growth::compare(before.as_ref().unwrap_or(&first), &now, Some(&first)));
+        alerts.find(&mut now);
         print(arguments, &now)?;
+        if alerts.tell(&now)? {
+            return Ok(ExitCode::from(ALERTED));
+        }
         before = Some(now);
         looks += 1;
     }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::{growth::Growth, limits::LimitLine};
+use super::{alert::Alarm, growth::Growth, limits::LimitLine};
 use crate::{
     census::Segment,
     explain::{Deleted, Explanation, Group, HiddenGroup, Party, Peer, PerHolder, Process, Sharer},
@@ -72,6 +72,9 @@ pub struct Document {
     /// Limits that are not of descriptors, and how much of each is used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitLine>,
+    /// Limits that are to be told of (`--alert`).
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub alerts: Vec<Alarm>,
     /// What is new since another document (`--watch`, `--diff`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
@@ -546,6 +549,7 @@ impl Document {
             max_map_count: frame.max_map_count,
             shmmni: frame.shmmni,
             limits: Vec::new(),
+            alerts: Vec::new(),
             growth: None,
             trace: None,
         }

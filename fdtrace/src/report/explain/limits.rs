@@ -121,6 +121,20 @@ impl LimitLine {
         self
     }
 
+    /// What the limit is, and whose.
+    pub(super) fn subject(&self) -> String {
+        match (&self.cgroup, self.user) {
+            (Some(cgroup), _) => format!("{} of the cgroup {cgroup}", self.name),
+            (None, Some(user)) => format!("{} of user {user}", self.name),
+            (None, None) => self.name.clone(),
+        }
+    }
+
+    /// The same in a sentence, with what happens at its end and who has most of it.
+    pub(super) fn words(&self, document: &Document) -> String {
+        words(document, self)
+    }
+
     /// Whether it is near to its end.
     #[must_use]
     pub fn is_near(&self) -> bool {

@@ -1,5 +1,6 @@
 //! What `explain` says: as a document for programs, as a screen for people.
 
+pub mod alert;
 mod alike;
 mod causes;
 pub mod document;

@@ -189,12 +189,14 @@ fn process_limits(document: &Document) -> Vec<String> {
     [full_words(&full), near_words(&near)].into_iter().flatten().collect()
 }
 
+/// Handles of a process that are mapped.
+pub(super) fn mapped(line: &ProcessLine) -> u64 {
+    let of = |holder: &str| line.by_holder.get(holder).copied().unwrap_or(0);
+    of("shm_attach") + of("mapping")
+}
+
 /// Attaches and mappings take no descriptors, and have a limit of their own. Each handle takes at least one mapping.
 fn mapping_limit(document: &Document) -> Option<String> {
-    let mapped = |line: &ProcessLine| {
-        let of = |holder: &str| line.by_holder.get(holder).copied().unwrap_or(0);
-        of("shm_attach") + of("mapping")
-    };
     let limit = document.max_map_count;
     let near = |line: &&ProcessLine| limit > 0 && is_near(mapped(line), limit);
     let mut near: Vec<&ProcessLine> = causes::others(document).filter(near).collect();
@@ -210,13 +212,18 @@ fn mapping_limit(document: &Document) -> Option<String> {
     })
 }
 
-/// Segments of one IPC namespace.
-fn segment_limit(document: &Document) -> Option<String> {
+/// Segments of the IPC namespace that has most.
+pub(super) fn segments(document: &Document) -> u64 {
     let mut counts = std::collections::BTreeMap::<u32, u64>::new();
     for segment in &document.segments {
         *counts.entry(segment.ipc_namespace).or_default() += 1;
     }
-    let (count, limit) = (counts.into_values().max()?, document.shmmni);
+    counts.into_values().max().unwrap_or(0)
+}
+
+/// Segments of one IPC namespace.
+fn segment_limit(document: &Document) -> Option<String> {
+    let (count, limit) = (segments(document), document.shmmni);
     (limit > 0 && is_near(count, limit)).then(|| {
         format!(
             "{} of {} SysV segments (kernel.shmmni) are there: when all are, shmget fails with ENOSPC.",

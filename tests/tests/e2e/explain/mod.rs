@@ -1,5 +1,6 @@
 //! `fdtrace explain`: what holds each handle, on a machine where that is known exactly.
 
+mod alerts;
 mod counts;
 mod experiments;
 mod focus;

@@ -89,7 +89,7 @@ impl Ceiling {
     }
 
     /// Whether the next one fails.
-    pub(super) const fn is_reached(&self) -> bool {
+    pub(in super::super) const fn is_reached(&self) -> bool {
         self.used >= self.limit
     }
 
