@@ -92,8 +92,8 @@ fn walks(census: &mut Census, memory: &mut Wild<'_>) -> io::Result<()> {
     segments::find(census, memory, Some(SEGMENT))?;
     ends::find(census, memory, PeerLayout { socket: Some(0x18), terminal: Some((0, 0x40)) })?;
     linked::peers(census, memory, SocketLayout { of_sock: 0x20, file: 0x10 })?;
-    let (map_type, map_entries, link_type) = (0x18, 0x24, 0x10);
-    let bpf = BpfLayout { map_type, map_entries, array: 0x80, entry_file: 8, link_type, link_file: 0x58 };
+    let (map_type, map_entries, link) = (0x18, 0x24, Some((0x10, 0x58)));
+    let bpf = BpfLayout { map_type, map_entries, array: 0x80, entry_file: 8, link };
     linked::bpf(census, memory, &bpf)?;
     let namespaces =
         NamespaceLayout { of_inode: 0x18, common: 0x40, head: 0x20, ..NamespaceLayout::default() };

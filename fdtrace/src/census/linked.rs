@@ -44,10 +44,11 @@ pub(super) fn peers(census: &mut Census, memory: &mut impl Memory, layout: Socke
 /// # Errors
 /// When the kernel's memory cannot be read.
 pub(super) fn bpf(census: &mut Census, memory: &mut impl Memory, layout: &BpfLayout) -> io::Result<()> {
-    let links = named(census, LINK);
-    let events = of_type(memory, links, layout.link_type, PERF_EVENT_LINK)?;
-    let files = follow(memory, events, layout.link_file)?;
-    keep(census, memory, &files, Link::Bpf)?;
+    if let Some((kind, file)) = layout.link {
+        let events = of_type(memory, named(census, LINK), kind, PERF_EVENT_LINK)?;
+        let files = follow(memory, events, file)?;
+        keep(census, memory, &files, Link::Bpf)?;
+    }
     let maps = of_type(memory, named(census, MAP), layout.map_type, PERF_EVENT_ARRAY)?;
     let entries = entries(memory, &maps, layout)?;
     let files = follow(memory, entries, layout.entry_file)?;
@@ -129,14 +130,8 @@ mod tests {
     use crate::census::fixture::{KERNEL, Pages, Records, file, unix_socket};
 
     const SOCKET: SocketLayout = SocketLayout { of_sock: 0x20, file: 0x10 };
-    const BPF: BpfLayout = BpfLayout {
-        map_type: 0x18,
-        map_entries: 0x24,
-        array: 0x80,
-        entry_file: 8,
-        link_type: 0x10,
-        link_file: 0x58,
-    };
+    const BPF: BpfLayout =
+        BpfLayout { map_type: 0x18, map_entries: 0x24, array: 0x80, entry_file: 8, link: Some((0x10, 0x58)) };
     const OBJECT: u64 = KERNEL + 0x10_0000;
     const FILE: u64 = KERNEL + 0x20_0000;
 

@@ -2,7 +2,7 @@
 
 use std::{thread::sleep, time::Duration};
 
-use super::{Counted, memory::word};
+use super::{Census, Counted, memory::word};
 use crate::{
     kernel::{CensusPrograms, Exactness, HandleCounter},
     process::around,
@@ -63,13 +63,13 @@ impl<'a> Samples<'a> {
     }
 
     /// Somebody who lost the processor while he opens or closes a file has a handle that is nowhere to be found. Where
-    /// others run, gives them some turns, until the number moves.
-    pub(super) fn wait_for_others(&mut self) {
+    /// others run, gives them some turns; only until the number moves where that is all there is to know.
+    pub(super) fn wait_for_others(&mut self, until_it_moves: bool) {
         const TURNS: usize = 8;
         const TURN: Duration = Duration::from_millis(4);
         let first = self.range;
         for _ in 0..TURNS {
-            if self.range != first || !around::others_run() {
+            if until_it_moves && self.range != first || !around::others_run() {
                 return;
             }
             sleep(TURN);
@@ -81,15 +81,20 @@ impl<'a> Samples<'a> {
         let words = |range: Range| [range.last, range.min, range.max].map(u64::to_ne_bytes).concat();
         self.range.map_or_else(Vec::new, words)
     }
+}
 
-    pub(super) const fn range(&self) -> Option<Range> {
-        self.range
+impl Census {
+    /// Takes in what was read.
+    pub(super) fn note(&mut self, samples: &Samples<'_>) {
+        if let (Some(counted), Some(range)) = (&mut self.counted, samples.range) {
+            *counted = counted.add(range);
+        }
     }
 }
 
 impl Counted {
     /// Takes in what was read since.
-    pub(super) fn add(self, range: Range) -> Self {
+    fn add(self, range: Range) -> Self {
         let all = Range { last: self.last, min: self.min, max: self.max }.with(range);
         Self { last: all.last, min: all.min, max: all.max, ..self }
     }

@@ -113,11 +113,9 @@ fn by_iterators(
     let mut samples = Samples::new(programs, counter);
     let followed = follow(&mut census, programs, no_mappings, &mut samples);
     if ending == Ending::Whole {
-        if !census.has_moved() {
-            samples.wait_for_others();
-        }
-        census.counted =
-            census.counted.map(|counted| samples.range().map_or(counted, |range| counted.add(range)));
+        census.note(&samples);
+        samples.wait_for_others(!census.has_moved());
+        census.note(&samples);
     }
     drop(child);
     if let Err(error) = followed {

@@ -19,10 +19,10 @@ pub struct Churn {
     threads: Vec<JoinHandle<()>>,
 }
 
-/// Files that a ring has at once.
-const FILES: usize = 16;
-
 impl Churn {
+    /// Files that a ring has at once. While it gives them back, which takes long on 5.10, nobody has them.
+    pub const RING_FILES: i64 = 16;
+
     /// So many that each open a file and close it.
     ///
     /// # Errors
@@ -41,7 +41,8 @@ impl Churn {
         let mut churn = Self { stop: Arc::default(), threads: Vec::new() };
         let ring = ring()?;
         churn.repeat(move || {
-            let files: Vec<OwnedFd> = (0..FILES).filter_map(|_| open()).map(OwnedFd::from).collect();
+            let files: Vec<OwnedFd> =
+                (0..Self::RING_FILES).filter_map(|_| open()).map(OwnedFd::from).collect();
             if register_files(&ring, &files).is_ok() {
                 drop(files);
                 unregister_files(&ring);

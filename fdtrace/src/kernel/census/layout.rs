@@ -290,10 +290,8 @@ pub struct BpfLayout {
     pub array: u64,
     /// `bpf_event_entry.perf_file`
     pub entry_file: u64,
-    /// `bpf_link.type`, 32 bits
-    pub link_type: u64,
-    /// `bpf_perf_link.perf_file`, whose link comes first in it (5.15).
-    pub link_file: u64,
+    /// `bpf_link.type`, 32 bits, and `bpf_perf_link.perf_file`, whose link comes first in it (5.15).
+    pub link: Option<(u64, u64)>,
 }
 
 /// What a pidfd is of.
@@ -466,8 +464,7 @@ fn bpf(types: &mut KernelTypes) -> Option<BpfLayout> {
         map_entries: at(types, "bpf_map", "max_entries")?,
         array: at(types, "bpf_array", "ptrs")?,
         entry_file: at(types, "bpf_event_entry", "perf_file")?,
-        link_type: at(types, "bpf_link", "type")?,
-        link_file: at(types, "bpf_perf_link", "perf_file")?,
+        link: at(types, "bpf_link", "type").zip(at(types, "bpf_perf_link", "perf_file")),
     })
 }
 

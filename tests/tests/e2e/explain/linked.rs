@@ -10,7 +10,6 @@ use rustix::{
     io::Errno,
     mount::{MountFlags, mount},
     pipe::pipe,
-    process::getpgrp,
     thread::{UnshareFlags, unshare_unsafe},
 };
 use std::{
@@ -30,7 +29,7 @@ fn held(document: &fdtrace_tests::harness::Explanation, holder: &str) -> u64 {
 /// A read in progress keeps a socket whose descriptor is closed; its other end leads to it.
 #[test]
 fn sockets_that_only_their_peers_lead_to() -> Result<()> {
-    const SOCKETS: usize = 1100;
+    const SOCKETS: usize = 400;
     let _turn = turn();
     let before = explain([])?;
     let _blocked = BlockedReads::of_sockets(SOCKETS)?;
@@ -154,8 +153,7 @@ fn autofs_mounts(scratch: &Scratch, count: usize) -> Result<()> {
         let path = scratch.path().join(number.to_string());
         fs::create_dir(&path)?;
         let (_reader, writer) = pipe()?;
-        let group = getpgrp().as_raw_nonzero();
-        let options = format!("fd={},pgrp={group},minproto=5,maxproto=5,direct", writer.as_raw_fd());
+        let options = format!("fd={},minproto=5,maxproto=5,direct", writer.as_raw_fd());
         match mount("autofs", &path, "autofs", MountFlags::empty(), CString::new(options)?.as_c_str()) {
             Ok(()) => {}
             Err(Errno::NODEV) => return Err(NotPossible("there is no autofs".to_owned()).into()),

