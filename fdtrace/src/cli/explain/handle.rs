@@ -1,7 +1,7 @@
 //! `explain --handle`: why one handle is alive.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io::{self, BufWriter},
     path::PathBuf,
     process::ExitCode,
@@ -14,7 +14,7 @@ use crate::{
     census::{self, Census},
     cli::{Outcome, joining::Trace},
     collect::monotonic_ns,
-    explain::{self, Wanted},
+    explain::{self, Kept, Wanted},
     process::{Standing, around, waits},
     report::explain::{
         Screen,
@@ -37,9 +37,6 @@ pub(super) fn run(arguments: &Arguments, word: &str) -> Outcome {
     if let (Wanted::Path(path), true) = (&wanted, places.is_empty()) {
         places = by_inode(&census, path, arguments.deadline);
     }
-    if places.is_empty() {
-        refuse(Some(nothing(&census, &wanted, word)))?;
-    }
     let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
     let left_out = places.len().saturating_sub(MOST) as u64;
     places.truncate(MOST);
@@ -48,9 +45,14 @@ pub(super) fn run(arguments: &Arguments, word: &str) -> Outcome {
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         kernel: around::kernel_release(),
     };
-    let mut document = Document::new(asked, lines(&census, &places), census.partial.clone());
+    let kept = of_others(&census, &places);
+    if kept.is_empty() {
+        refuse(Some(nothing(&census, &wanted, word)))?;
+    }
+    let mut document = Document::new(asked, lines(&census, &kept), census.partial.clone());
     document.left_out = left_out;
     if let Some(trace) = trace {
+        let places: Vec<u32> = kept.iter().map(|kept| kept.place).collect();
         trace.tell_handles(&census, &places, &mut document);
     }
     print(arguments, &document)?;
@@ -100,15 +102,27 @@ fn nothing(census: &Census, wanted: &Wanted, word: &str) -> String {
     }
 }
 
-fn lines(census: &Census, places: &[u32]) -> Vec<HandleLine> {
-    let addresses: Vec<u64> =
-        places.iter().map(|place| census.handles[*place as usize].address).filter(|one| *one != 0).collect();
+/// What keeps them alive, without those that only this look has: its programs and libraries are gone with it.
+fn of_others(census: &Census, places: &[u32]) -> Vec<Kept> {
+    let own = std::process::id();
+    let children = census.tasks.iter().filter(|task| task.parent == own).map(|task| task.tgid);
+    let own: HashSet<u32> = children.chain([own]).collect();
+    let mut kept = explain::kept(census, places, &mut ProcLinks);
+    kept.retain(|kept| {
+        let mut holders = kept.references.iter().flat_map(|found| &found.processes).peekable();
+        holders.peek().is_none() || holders.any(|process| !own.contains(&process.pid))
+    });
+    kept
+}
+
+fn lines(census: &Census, kept: &[Kept]) -> Vec<HandleLine> {
+    let address = |kept: &Kept| census.handles[kept.place as usize].address;
+    let addresses: Vec<u64> = kept.iter().map(address).filter(|address| *address != 0).collect();
     // Read after the walk, whose iterators hold what they show.
     let counts: HashMap<u64, u64> = census::references(&addresses).unwrap_or_default().into_iter().collect();
     let mut known: HashMap<u32, Vec<waits::Thread>> = HashMap::new();
     let mut threads = |pid: u32| known.entry(pid).or_insert_with(|| waits::threads(pid)).clone();
-    let kept = explain::kept(census, places, &mut ProcLinks);
-    let line = |kept: &explain::Kept| {
+    let line = |kept: &Kept| {
         let handle = &census.handles[kept.place as usize];
         HandleLine::new(kept, handle, counts.get(&handle.address).copied(), &mut threads)
     };
