@@ -16,6 +16,7 @@ mod process;
 mod reader;
 mod recorder;
 mod scratch;
+mod skipped;
 mod small_disk;
 mod tracer;
 
@@ -38,6 +39,7 @@ pub use process::{Finished, Killed, finish, finish_with, gone_process, lines};
 pub use reader::AtInput;
 pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
+pub use skipped::{is_unsure, unless_skipped, until_sure};
 pub use small_disk::SmallDisk;
 pub use tracer::{Ended, PATIENCE, Tracer};
 pub(crate) use tracer::{backend, unwind};

@@ -14,7 +14,7 @@ use fdtrace_tests::{
 use std::{env, time::Duration};
 
 /// How long it may take until everything is named.
-const SETTLED: Duration = PATIENCE;
+const SETTLED: Duration = PATIENCE.saturating_mul(2);
 
 /// Narrows the tests down to some programs, by their names with commas between.
 const ONLY: &str = "CALLSITES_ONLY";

@@ -4,7 +4,7 @@ use super::{CLEAN, LEAK, check, check_script, ends, workload_in};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
     Finished, PATIENCE, Scratch, fdtrace, finish, finish_with, in_own_processes, possible, turn,
-    unless_refused,
+    unless_refused, until_sure,
 };
 use std::process::Command;
 
@@ -38,8 +38,11 @@ fn orphans_are_taken_in() -> Result<()> {
     let script = "for i in 1 2 3; do (sleep 0.2 &); done; sleep 1; \
                   zombies() { grep -l '(zombie)' /proc/[0-9]*/status; }; \
                   for i in 1 2 3 4 5 6 7 8 9 10; do zombies >/dev/null || exit 6; sleep 1; done; zombies; exit 6";
-    let Some(mut command) = check_script(&[], script)? else { return Ok(()) };
-    let Some(finished) = first(&mut command, std::process::Stdio::null())? else { return Ok(()) };
+    let run = || match check_script(&[], script)? {
+        Some(mut command) => first(&mut command, std::process::Stdio::null()),
+        None => Ok(None),
+    };
+    let Some(finished) = until_sure(run)? else { return Ok(()) };
     ends(&finished, 6, "no leak")?;
     ensure!(finished.stdout.is_empty(), "zombies: {}", finished.stdout);
     Ok(())
