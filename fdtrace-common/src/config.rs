@@ -307,8 +307,10 @@ pub struct Config {
     pub window_code: u8,
     /// What is open when a program ends includes the descriptors that it acquired.
     pub acquired: u8,
+    /// Who closes a handle is told, where that may decide something.
+    pub closers: u8,
     /// Zero: it makes the size a multiple of eight.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
 }
 
 /// System call numbers that matter, by architecture.
@@ -351,6 +353,10 @@ pub struct Syscalls {
     pub recvmmsg: i32,
     /// `pidfd_getfd`
     pub pidfd_getfd: i32,
+    /// `close`
+    pub close: i32,
+    /// `close_range`
+    pub close_range: i32,
 }
 
 // No padding: the loader hands the programs this structure as bytes.

@@ -15,6 +15,10 @@ const MARK: u64 = 1 << 62;
 /// The most that a descriptor's number can be; what is above is not followed.
 pub const LAST_NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 
+/// Stands for a [`key`] in the record of who closes handles: the call chain is the closer's, and `files` the time from which
+/// on its thread has closed what it has closed by the record's own time.
+pub const LETS_GO: u64 = 2;
+
 /// Names a place in a table of descriptors, apart from the addresses of all handles.
 #[inline(always)]
 #[must_use]
@@ -107,7 +111,7 @@ mod tests {
 
     #[test]
     fn no_address_is_taken_for_a_place() {
-        assert!(is_key(key(u64::MAX, LAST_NUMBER)) && is_key(key(0, 0)));
+        assert!(is_key(key(u64::MAX, LAST_NUMBER)) && is_key(key(0, 0)) && !is_key(LETS_GO));
         assert!([8, 0xffff_8880_0000_0000, 0xff11_0000_0000_0000].iter().all(|address| !is_key(*address)));
     }
 }

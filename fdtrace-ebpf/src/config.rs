@@ -35,6 +35,8 @@ static CONFIG: Config = Config {
         recvmsg: 0,
         recvmmsg: 0,
         pidfd_getfd: 0,
+        close: 0,
+        close_range: 0,
     },
     offsets: NO_OFFSETS,
     comm: [0; 16],
@@ -55,7 +57,8 @@ static CONFIG: Config = Config {
     inode_time_is_split: 0,
     window_code: 0,
     acquired: 0,
-    reserved: [0; 7],
+    closers: 0,
+    reserved: [0; 6],
 };
 
 const NO_OFFSETS: Offsets = Offsets {

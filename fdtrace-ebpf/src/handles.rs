@@ -9,7 +9,7 @@ use fdtrace_common::{
 };
 
 use crate::{
-    config,
+    closers, config,
     counters::count,
     events, filter, mappings, stacks, survivors,
     task::{Task, current_process, current_thread, ids, now, read},
@@ -62,6 +62,7 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
         return;
     }
     mappings::note_attach(syscall, tid, handle);
+    closers::note_made(handle);
     let allocations = count(Counter::Allocated);
     if config::get!(emit) == EMIT_STREAM {
         events::send_often(&birth(handle, &entry), allocations);
@@ -138,18 +139,19 @@ fn missed(handle: u64, generation: u64) -> Release {
     }
 }
 
-/// The memory of a handle is about to be given back, by the current task.
+/// The memory of a handle is about to be given back, by the current task; says whether to tell who that is.
 #[inline(always)]
-pub(crate) fn released(handle: u64) {
+pub(crate) fn released(handle: u64) -> bool {
     let Some(entry) = HANDLES.get_ptr(handle) else {
         count(Counter::ReleasedUnknown);
-        return;
+        return false;
     };
     if config::get!(emit) == EMIT_SURVIVORS {
         // SAFETY: the pointer is to a value of the map, not null; nobody else can release the same handle.
         let entry = unsafe { *entry };
         let (release, number) = leave(handle, &Maker::of(&entry));
         survivors::released(&entry, &release, number);
+        false
     } else {
         // SAFETY: as above.
         let maker = unsafe { Maker::of(&*entry) };
@@ -157,6 +159,7 @@ pub(crate) fn released(handle: u64) {
         if config::get!(emit) == EMIT_STREAM {
             events::send_often(&release, number);
         }
+        closers::is_wanted(&release)
     }
 }
 

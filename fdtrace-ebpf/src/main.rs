@@ -14,6 +14,7 @@
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "registers have no sign")]
 
 mod acquired;
+mod closers;
 mod config;
 mod counters;
 mod events;

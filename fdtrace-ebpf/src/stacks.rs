@@ -84,11 +84,12 @@ pub(crate) enum Taker {
     Mapping = 1,
     Acquired = 2,
     Refused = 3,
+    Closing = 4,
 }
 
 /// By [`Taker`].
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(4, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(5, 0);
 
 /// One step of a walk by tables; 0 when the walk is over. A global function, which the verifier checks once and not once for
 /// each frame that there may be; such a function takes numbers only.

@@ -248,6 +248,19 @@ impl Task {
         })
     }
 
+    /// The system call that 64-bit code is in, the instruction that made it, and where the stack was.
+    #[inline(always)]
+    pub(crate) fn caller(self) -> Option<(i32, u64, u64)> {
+        let registers = self.registers()?;
+        let segment = config::get!(offsets.regs_code_segment);
+        if segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64 {
+            return None;
+        }
+        let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
+        let instruction = registers.read(config::get!(offsets.regs_instruction));
+        Some((number, instruction, registers.read(config::get!(offsets.regs_stack))))
+    }
+
     /// The `mm_struct` of its address space, as a number: the verifier lets nobody calculate with a pointer that it knows.
     #[inline(always)]
     pub(crate) fn memory(self) -> u64 {

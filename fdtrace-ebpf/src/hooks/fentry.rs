@@ -4,7 +4,7 @@
 use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
 
 use super::processes;
-use crate::{acquired, handles, mappings};
+use crate::{acquired, closers, handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`
 #[fentry(function = "security_file_alloc")]
@@ -17,6 +17,15 @@ fn alloc_fentry(ctx: FEntryContext) -> i32 {
 #[fentry(function = "security_file_free")]
 fn release_fentry(ctx: FEntryContext) -> i32 {
     handles::released(ctx.arg::<u64>(0));
+    0
+}
+
+/// The same, and who closes it.
+#[fentry(function = "security_file_free")]
+fn closing_fentry(ctx: FEntryContext) -> i32 {
+    if handles::released(ctx.arg::<u64>(0)) {
+        closers::tell(ctx.as_ptr());
+    }
     0
 }
 

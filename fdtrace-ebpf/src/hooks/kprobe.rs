@@ -3,7 +3,7 @@
 use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
 
 use super::processes;
-use crate::{acquired, handles, mappings};
+use crate::{acquired, closers, handles, mappings};
 
 /// `int security_file_alloc(struct file *file)`: every allocator calls it once.
 #[kprobe]
@@ -19,6 +19,17 @@ fn alloc_kprobe(ctx: ProbeContext) -> u32 {
 fn release_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(file) = ctx.arg::<u64>(0) {
         handles::released(file);
+    }
+    0
+}
+
+/// The same, and who closes it.
+#[kprobe]
+fn closing_kprobe(ctx: ProbeContext) -> u32 {
+    if let Some(file) = ctx.arg::<u64>(0)
+        && handles::released(file)
+    {
+        closers::tell(ctx.as_ptr());
     }
     0
 }

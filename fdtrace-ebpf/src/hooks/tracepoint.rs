@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::config::Range;
 
-use crate::{acquired, config, handles, mappings};
+use crate::{acquired, closers, config, handles, mappings};
 
 /// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
 #[unsafe(no_mangle)]
@@ -54,7 +54,9 @@ fn release_slab(ctx: RawTracePointContext) -> i32 {
     if config::get!(free_names_cache) != 0 && !is_known(ctx.arg::<u64>(2)) {
         return 0;
     }
-    handles::released(ctx.arg::<u64>(1));
+    if handles::released(ctx.arg::<u64>(1)) {
+        closers::mark();
+    }
     0
 }
 
@@ -79,6 +81,9 @@ fn mapping_any(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     // Two programs would take twice the time to be verified.
+    if config::get!(closers) != 0 && result == 0 && closers::syscall_returns(ctx.as_ptr()) {
+        return 0;
+    }
     if config::get!(acquired) != 0 {
         acquired::syscall_returns(ctx.as_ptr(), result);
     }

@@ -37,6 +37,7 @@ pub(super) fn noticed(
     all.extend(judged.iter().filter(|site| site.class == Class::Exec).map(|site| of_exec(judge, site)));
     let with_peers = judged.iter().filter(|site| site.class == Class::GrowingWithPeers);
     all.extend(with_peers.map(|site| of_peers(judge, site, name)));
+    all.extend(of_ends(judge, judged, name));
     all.extend(of_handles(judge, places, close_wait_ms, name));
     all.extend(peaks(judge));
     for also in &mut all {
@@ -108,6 +109,21 @@ fn of_peers(judge: &Judge, site: &Judged, name: Name<'_>) -> Also {
         top: vec![TopHolder { site: id, place, live: site.leaked }],
         ..also(judge, AlsoKind::GrowingWithPeers, site.worst, site.leaked)
     }
+}
+
+/// What lived until a program's end is one remark: a line of a script may have several call sites.
+fn of_ends(judge: &Judge, judged: &[Judged], name: Name<'_>) -> Vec<Also> {
+    let mut by_image: BTreeMap<ImageKey, Vec<TopHolder>> = BTreeMap::new();
+    for site in judged.iter().filter(|site| site.class == Class::Teardown) {
+        let (id, place) = name(site.place);
+        by_image.entry(site.worst).or_default().push(TopHolder { site: id, place, live: site.leaked });
+    }
+    let remark = |(image, mut top): (ImageKey, Vec<TopHolder>)| {
+        top.sort_by_key(|holder| std::cmp::Reverse(holder.live));
+        let count = top.iter().map(|holder| holder.live).sum();
+        Also { top, ..also(judge, AlsoKind::Teardown, image, count) }
+    };
+    by_image.into_iter().map(remark).collect()
 }
 
 /// Whose a remark is: sockets that wait are one remark for each site, whatever process held them.

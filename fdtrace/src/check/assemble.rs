@@ -73,7 +73,7 @@ fn name(judge: &Judge, sites: &HashMap<&str, &Site>, place: Place) -> (String, S
         Place::Stack(_) => None,
     };
     let words = match (sites.get(id.as_str()), known) {
-        (Some(site), _) => report::place(&site.user_stack, &site.kernel_stack),
+        (Some(site), _) => report::check::place_of_site(site),
         (None, Some(site)) => format!("{} by an unknown caller", site.origin.name()),
         (None, None) => "an unknown caller".to_owned(),
     };
@@ -108,6 +108,7 @@ fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
         because: found.because.clone(),
         leaked: found.leaked,
         handles: found.handles,
+        closed_by_end: found.closed_by_end,
         images: found.images.clone(),
         images_in_all: found.images_in_all,
         site,

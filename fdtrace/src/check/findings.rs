@@ -109,6 +109,8 @@ pub struct Finding {
     pub leaked: u64,
     /// Handles kept in all images.
     pub handles: u64,
+    /// Of those, the ones that were not open any more when their program was gone: what runs at its end has closed them.
+    pub closed_by_end: u64,
     /// The images that kept any, worst first; the first few.
     pub images: Vec<KeptBy>,
     /// How many images there are in all.
@@ -128,6 +130,8 @@ pub enum Class {
     Steady,
     /// It kept the sockets of connections that it accepted, as many as there are peers that have not hung up.
     GrowingWithPeers,
+    /// What it made lived until the program's end, and what runs then closed it.
+    Teardown,
     /// It kept archives of code, each a file of its own, as libraries are mapped.
     Loaded,
     /// What it made was open when a program ended that had not made it.
@@ -205,6 +209,8 @@ pub enum AlsoKind {
     Deleted,
     /// `growing-with-peers`: a site kept the sockets of all clients that are connected still.
     GrowingWithPeers,
+    /// `teardown`: what a site made lived until the program's end, and what runs then closed it.
+    Teardown,
     /// `peak`: the most handles of its own that a process had at once, where that is more than half of its limit.
     Peak,
 }

@@ -208,7 +208,7 @@ fn is_part(frame: &UserFrame, interpreter: &'static Interpreter) -> bool {
 }
 
 /// A function's name without its arguments, and without what a compiler adds to the parts that it makes of one.
-fn function(symbol: &str) -> &str {
+pub(super) fn function(symbol: &str) -> &str {
     symbol.split(['(', '.', '@']).next().unwrap_or(symbol)
 }
 

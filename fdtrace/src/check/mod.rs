@@ -10,6 +10,7 @@ mod places;
 mod rule;
 mod scopes;
 mod steering;
+mod teardown;
 #[cfg(test)]
 mod tests;
 mod weaker;

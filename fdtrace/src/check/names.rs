@@ -16,11 +16,12 @@ impl Verdict {
 
 impl Class {
     /// All classes, in the order in which texts have them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Leak,
         Self::Suppressed,
         Self::Steady,
         Self::GrowingWithPeers,
+        Self::Teardown,
         Self::Loaded,
         Self::Inherited,
         Self::Mapped,
@@ -36,6 +37,7 @@ impl Class {
             Self::Suppressed => "suppressed",
             Self::Steady => "steady",
             Self::GrowingWithPeers => "growing-with-peers",
+            Self::Teardown => "teardown",
             Self::Loaded => "loaded",
             Self::Inherited => "inherited",
             Self::Mapped => "mapped",
@@ -47,7 +49,7 @@ impl Class {
 
 impl AlsoKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Emfile,
         Self::Enfile,
         Self::Exec,
@@ -55,6 +57,7 @@ impl AlsoKind {
         Self::CloseWait,
         Self::Deleted,
         Self::GrowingWithPeers,
+        Self::Teardown,
         Self::Peak,
     ];
 
@@ -69,6 +72,7 @@ impl AlsoKind {
             Self::CloseWait => "close-wait",
             Self::Deleted => "deleted",
             Self::GrowingWithPeers => "growing-with-peers",
+            Self::Teardown => "teardown",
             Self::Peak => "peak",
         }
     }

@@ -11,8 +11,9 @@ use std::{
 use super::{
     Class, Ended, KeptBy,
     interpreters::Interpreters,
-    judge::{Group, Image, Judge, LeftOpen, highest, percentile, percentile_of_shares, was_waiting},
+    judge::{Group, Image, Judge, LeftOpen, Parted, highest, percentile, percentile_of_shares, was_waiting},
     places::{Place, Places},
+    teardown::Ends,
     weaker,
 };
 use crate::{
@@ -25,10 +26,10 @@ use crate::{
 pub(super) const MANY_MAPPED: u64 = 8;
 
 /// The most calls that a site may usually keep: a log file or two are kept on purpose, each by a site of its own.
-const MOST: u64 = 1;
+pub(super) const MOST: u64 = 1;
 /// The same where an interpreter's chain is the site, whatever the line of the script; or where the chain was cut off before
 /// it came to the program.
-const MOST_OF_SCRIPT: u64 = 8;
+pub(super) const MOST_OF_SCRIPT: u64 = 8;
 
 /// Images that are named.
 const MOST_IMAGES: usize = 8;
@@ -58,6 +59,8 @@ pub(super) struct Judged {
     pub(super) class: Class,
     pub(super) leaked: u64,
     pub(super) handles: u64,
+    /// Of those, the ones that the program's end has closed.
+    pub(super) closed_by_end: u64,
     pub(super) images: Vec<KeptBy>,
     pub(super) images_in_all: u64,
     pub(super) examples: Vec<Example>,
@@ -77,6 +80,8 @@ pub(super) struct Judged {
 pub(super) enum Fate {
     /// Open at the end of the image that made it, or of one that has it in its place; or alive in a descriptor.
     Kept,
+    /// Kept, or closed by what runs when a program ends.
+    Ended,
     /// Open at the end of another image.
     Inherited,
     /// Open at the end only because a thread was cut off that was about to close it.
@@ -93,6 +98,10 @@ pub(super) struct Deeds<'a> {
     pub(super) groups: Vec<&'a Group>,
     /// Handles that were open at an end.
     left: Vec<(Fate, &'a LeftOpen)>,
+    /// What the program's end has closed.
+    closed_by_end: Parted,
+    /// Calls of this site that lived until then; of a script's, of all its sites, for a line may have several.
+    ended: u64,
 }
 
 impl<'a> Deeds<'a> {
@@ -104,6 +113,9 @@ impl<'a> Deeds<'a> {
 
     /// Calls with a handle of this fate.
     fn calls(&self, fate: Fate) -> u64 {
+        if fate == Fate::Ended {
+            return self.calls(Fate::Kept) + self.closed_by_end.calls;
+        }
         let calls: HashSet<u64> = self.of(fate).map(|left| left.call).collect();
         calls.len() as u64
     }
@@ -132,6 +144,7 @@ impl<'a> Deeds<'a> {
     fn handles(&self, fate: Fate) -> u64 {
         match fate {
             Fate::Nothing => self.groups.iter().flat_map(|group| group.mapped.values()).sum(),
+            Fate::Ended => self.handles(Fate::Kept) + self.closed_by_end.handles,
             _ => self.of(fate).count() as u64,
         }
     }
@@ -208,16 +221,19 @@ impl Rule<'_> {
         let mut alive_by_group: HashMap<usize, Vec<&LeftOpen>> = HashMap::new();
         alive.iter().for_each(|(group, left)| alive_by_group.entry(*group).or_default().push(left));
         let mut places: BTreeMap<Place, BTreeMap<ImageKey, Deeds<'_>>> = BTreeMap::new();
+        let ends = Ends::of(judge);
         for (index, group) in judge.groups() {
             let deeds = places.entry(same.place(group)).or_default().entry(group.image).or_default();
             let alive = alive_by_group.get(&index).into_iter().flatten().copied();
             deeds.add(judge, group, group.left.iter().chain(alive));
+            deeds.closed_by_end.add(ends.closed(group));
         }
         for (key, deeds) in places.values_mut().flatten() {
             deeds.tell_what_was_in_flight(judge, *key, ends_lost);
         }
         let scripts = Interpreters::of(judge);
         let most = |place| self.most(judge, place, &scripts);
+        count_ended(&mut places, |place| is_script(judge, place, &scripts));
         let mut judged: Vec<Judged> = places
             .iter()
             .filter_map(|(place, images)| self.site(judge, *place, most(*place), images))
@@ -252,6 +268,10 @@ impl Rule<'_> {
             class,
             leaked: number,
             handles: alike.iter().map(|key| self.kept(&images[key], fate).1).sum(),
+            closed_by_end: match fate {
+                Fate::Ended => alike.iter().map(|key| images[key].closed_by_end.handles).sum(),
+                _ => 0,
+            },
             images: alike
                 .iter()
                 .take(MOST_IMAGES)
@@ -310,12 +330,8 @@ impl Rule<'_> {
 
     /// The most calls that a site may keep.
     fn most(&self, judge: &Judge, place: Place, scripts: &Interpreters) -> u64 {
-        let stands_for_many = || match place {
-            Place::Site(id) => {
-                judge.site(id).is_some_and(|site| scripts.run(site) || weaker::ends_in_library(site))
-            }
-            Place::Stack(_) => false,
-        };
+        let is_cut = || matches!(place, Place::Site(id) if judge.site(id).is_some_and(|site| weaker::ends_in_library(site)));
+        let stands_for_many = || is_script(judge, place, scripts) || is_cut();
         self.max_per_site.unwrap_or_else(|| if stands_for_many() { MOST_OF_SCRIPT } else { MOST })
     }
 
@@ -351,6 +367,10 @@ impl Rule<'_> {
         if mapped > MANY_MAPPED {
             return Some(Sentence { class: Class::Leak, number: mapped, fate: Fate::Nothing });
         }
+        if deeds.closed_by_end.calls > 0 && deeds.ended > most {
+            let class = if growing() { Class::Leak } else { Class::Teardown };
+            return Some(Sentence { class, number: deeds.calls(Fate::Ended), fate: Fate::Ended });
+        }
         // What was inherited, or closed by an exec, is told of by the handle.
         if deeds.groups.iter().any(|group| group.call.acquired) {
             return if kept > 0 { say(Class::Allowed, kept) } else { None };
@@ -366,6 +386,31 @@ impl Rule<'_> {
     }
 }
 
+/// Whether a site stands for all lines of a script.
+fn is_script(judge: &Judge, place: Place, scripts: &Interpreters) -> bool {
+    matches!(place, Place::Site(id) if judge.site(id).is_some_and(|site| scripts.run(site)))
+}
+
+/// How many calls lived until their program's end, by what is one site to a person.
+fn count_ended(
+    places: &mut BTreeMap<Place, BTreeMap<ImageKey, Deeds<'_>>>,
+    is_script: impl Fn(Place) -> bool,
+) {
+    let scripts: Vec<Place> = places.keys().copied().filter(|place| is_script(*place)).collect();
+    let mut sums: HashMap<ImageKey, u64> = HashMap::new();
+    for deeds in places.values_mut().flat_map(BTreeMap::values_mut) {
+        deeds.ended = deeds.calls(Fate::Ended);
+    }
+    for (key, deeds) in scripts.iter().flat_map(|place| &places[place]) {
+        *sums.entry(*key).or_default() += if deeds.closed_by_end.calls > 0 { deeds.ended } else { 0 };
+    }
+    for place in &scripts {
+        for (key, deeds) in places.get_mut(place).into_iter().flatten() {
+            deeds.ended = sums[key];
+        }
+    }
+}
+
 fn fate_of(class: Class) -> Fate {
     match class {
         Class::Leak
@@ -374,6 +419,7 @@ fn fate_of(class: Class) -> Fate {
         | Class::Loaded
         | Class::Allowed
         | Class::Suppressed => Fate::Kept,
+        Class::Teardown => Fate::Ended,
         Class::Inherited => Fate::Inherited,
         Class::Exec => Fate::Execed,
         Class::Mapped => Fate::Nothing,

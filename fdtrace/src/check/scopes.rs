@@ -400,6 +400,7 @@ impl KeptInScope {
             class_before: Class::Leak,
             leaked: self.calls,
             handles: self.handles,
+            closed_by_end: 0,
             images: Vec::new(),
             images_in_all: 0,
             site,

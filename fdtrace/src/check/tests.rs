@@ -12,8 +12,8 @@ use crate::{
     kinds::Kind,
     report::Verdict as Growth,
     stream::{
-        Alloc, Call, Cause, Cut, Described, Event, Fact, Leaving, Mapped, Moment, Open, Origin, Release,
-        Site, Sought, UserChain, UserFrame,
+        Alloc, Call, Cause, Cut, Described, Event, Fact, Leaving, LetGo, Mapped, Moment, Open, Origin,
+        Release, Site, Sought, UserChain, UserFrame,
     },
 };
 
@@ -205,6 +205,25 @@ impl Stream {
         open.iter().for_each(|handle| self.close(*handle, Cause::Exit));
     }
 
+    /// The process closes these by a chain of these functions.
+    fn close_by(&mut self, functions: &[&str], handles: &[(u64, u64)]) {
+        const CLOSER: u64 = 901;
+        let syscall = u16::try_from(libc::SYS_close).ok();
+        let call = Call { user_stack: CLOSER, syscall, ..Call::default() };
+        for handle in handles {
+            let since = self.time;
+            self.close(*handle, Cause::Close);
+            self.apply(&Event::LetGo(LetGo { since, time: self.time, tgid: PID, tid: PID, call }));
+        }
+        let frame =
+            |name: &&str| Arc::new(UserFrame { symbol: Some((*name).to_owned()), ..UserFrame::default() });
+        let user = UserChain { frames: functions.iter().map(frame).collect(), complete: true };
+        let site = Site { id: CLOSER, origin: Origin::Open, kernel: Vec::new(), user };
+        self.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site)))));
+        let image = self.judge.groups().next().map(|(_, group)| group.image).expect("a group");
+        self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: CLOSER })));
+    }
+
     fn rule() -> Rule<'static> {
         Rule {
             max_per_site: None,
@@ -305,6 +324,47 @@ fn archives_of_code_are_loaded_when_each_is_another_file() {
     assert_eq!(judged(&|number| format!("/var/log/{number}.log")), Some((Class::Leak, 30)));
     let one_log = |number| if number == 7 { "/var/log/a".to_owned() } else { format!("/lib/{number}.jar") };
     assert_eq!(judged(&one_log), Some((Class::Leak, 30)));
+}
+
+const AT_EXIT: [&str; 4] = ["close", "tidy", "__run_exit_handlers", "exit"];
+
+#[test]
+fn what_the_end_alone_closes_lived_until_then() {
+    let judged = |functions: &[&str], count: u64| {
+        let mut stream = Stream::new();
+        let open: Vec<_> = (0..count).map(|_| stream.make(PID, 7, OPENAT)).collect();
+        stream.close_by(functions, &open);
+        stream.exit(PID, &[], 0);
+        stream.only()
+    };
+    assert_eq!(judged(&AT_EXIT, 20), Some((Class::Teardown, 20)));
+    assert_eq!(judged(&AT_EXIT, 1), None, "a site may keep one");
+    assert_eq!(judged(&["close", "tidy", "main"], 20), None);
+}
+
+#[test]
+fn who_goes_on_was_not_at_its_end() {
+    let mut stream = Stream::new();
+    let open: Vec<_> = (0..20).map(|_| stream.make(PID, 7, OPENAT)).collect();
+    stream.close_by(&AT_EXIT, &open);
+    let last = stream.make(PID, 7, OPENAT);
+    stream.close(last, Cause::Close);
+    stream.exit(PID, &[], 0);
+    assert_eq!(stream.only(), None);
+}
+
+#[test]
+fn what_grew_until_the_end_is_a_leak() {
+    let mut stream = Stream::new();
+    let open: Vec<_> = (0..20).map(|_| stream.make(PID, 7, OPENAT)).collect();
+    let image = stream.judge.groups().next().map(|(_, group)| group.image).expect("a group");
+    let call = Call { user_stack: 7, syscall: u16::try_from(OPENAT).ok(), ..Call::default() };
+    stream.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: 7 })));
+    stream.close_by(&AT_EXIT, &open);
+    stream.exit(PID, &[], 0);
+    let rule = Rule { growth: &|_, _| Growth::Growing, ..Stream::rule() };
+    let judged = rule.apply(&stream.judge, &Places::of(&stream.judge), false);
+    assert_eq!((judged[0].class, judged[0].leaked, judged[0].closed_by_end), (Class::Leak, 20, 20));
 }
 
 #[test]

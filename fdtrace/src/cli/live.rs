@@ -80,7 +80,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 async fn live(arguments: &Arguments, signals: &Signals) -> Outcome {
     let descriptors = if arguments.descriptors { Acquisitions::Watched } else { Acquisitions::Later };
     let (mappings, min_age) = (arguments.mappings, arguments.min_age);
-    let watched = Watch { mappings, leaving: false, descriptors, min_age };
+    let watched = Watch { mappings, descriptors, min_age, ..Watch::default() };
     let settings = arguments.trace.settings(arguments.filters.filters()?, watched)?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.

@@ -173,6 +173,8 @@ pub(super) struct Watch {
     pub(super) leaving: bool,
     /// Who installs descriptors for handles that were there before.
     pub(super) descriptors: Acquisitions,
+    /// Who closes handles.
+    pub(super) closers: bool,
     /// Survivors mode: handles that their own process closes before this age are only counted; zero for none.
     pub(super) min_age: Duration,
 }
@@ -205,6 +207,7 @@ impl TraceOptions {
             mappings: watch.mappings,
             leaving: watch.leaving,
             descriptors: watch.descriptors,
+            closers: watch.closers,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
             object,
         })

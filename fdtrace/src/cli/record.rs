@@ -83,7 +83,12 @@ async fn record(arguments: &Arguments, passed: Passed, signals: &Signals) -> Out
     let descriptors = if arguments.no_descriptors { Acquisitions::Off } else { Acquisitions::Watched };
     let settings = arguments.trace.settings(
         filters,
-        Watch { mappings: !arguments.no_mappings, leaving: false, descriptors, min_age: arguments.min_age },
+        Watch {
+            mappings: !arguments.no_mappings,
+            descriptors,
+            min_age: arguments.min_age,
+            ..Watch::default()
+        },
     )?;
     let mut attached = Attached::attach(&settings)?;
     if arguments.command.is_empty() {

@@ -97,6 +97,8 @@ impl Fold {
             Event::Acquired(acquired) => self.acquire(&acquired),
             Event::Refused(alloc) => self.refuse(&alloc),
             Event::Release(release) => self.release(&release),
+            // Nothing is counted; that there is such a group lets its call site be found out.
+            Event::LetGo(let_go) => drop(self.group(let_go.tgid, let_go.call)),
             Event::Stack(stack) => self.stacks.insert(stack),
             Event::Mapped(mapped) => self.map(&mapped),
             Event::Fork { time, parent, child, comm, .. } => {

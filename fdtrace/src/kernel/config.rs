@@ -161,6 +161,8 @@ pub struct Settings {
     pub leaving: bool,
     /// Whether it is watched who installs descriptors for handles that were there before.
     pub descriptors: Acquisitions,
+    /// Whether it is told who closes handles, except those that are closed right after they were made.
+    pub closers: bool,
     /// What is told of handles.
     pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
@@ -228,7 +230,8 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         inode_time_is_split: u8::from(inode_time(&mut kernel.types)[2] != 0),
         window_code: u8::from(kernel.types.offset("mm_struct", "mm_mt.ma_root").is_some()),
         acquired: u8::from(settings.leaving && settings.descriptors != Acquisitions::Off),
-        reserved: [0; 7],
+        closers: u8::from(settings.closers),
+        reserved: [0; 6],
     })
 }
 
@@ -293,6 +296,8 @@ fn syscalls() -> Syscalls {
         recvmsg: number(libc::SYS_recvmsg),
         recvmmsg: number(libc::SYS_recvmmsg),
         pidfd_getfd: number(libc::SYS_pidfd_getfd),
+        close: number(libc::SYS_close),
+        close_range: number(libc::SYS_close_range),
     }
 }
 

@@ -255,6 +255,11 @@ const FAILURE_KRETPROBE: Choice = Choice {
     }),
 };
 
+const RELEASE_KPROBE: Choice = choice("release_kprobe", Target::Kprobe("security_file_free"));
+const RELEASE_FENTRY: Choice = choice("release_fentry", Target::Fentry("security_file_free"));
+const CLOSING_KPROBE: Choice = choice("closing_kprobe", Target::Kprobe("security_file_free"));
+const CLOSING_FENTRY: Choice = choice("closing_fentry", Target::Fentry("security_file_free"));
+
 const MMAP_REGION: Option<Need> = Some(Need::Arguments("mmap_region", &["file", "addr", "len"]));
 
 const MAPPING_KPROBE: Choice =
@@ -391,11 +396,7 @@ const KPROBE: &[Hook] = &[
         choices: &[NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_SYSCALL],
         without: NO_EMFILE,
     },
-    Hook {
-        role: Role::Release,
-        choices: &[choice("release_kprobe", Target::Kprobe("security_file_free"))],
-        without: None,
-    },
+    Hook { role: Role::Release, choices: &[CLOSING_KPROBE, RELEASE_KPROBE], without: None },
     Hook {
         role: Role::Allocation,
         choices: &[choice("alloc_kprobe", Target::Kprobe("security_file_alloc"))],
@@ -437,11 +438,7 @@ const FENTRY: &[Hook] = &[
         choices: &[NO_DESCRIPTOR_FEXIT, NO_DESCRIPTOR_KRETPROBE, NO_DESCRIPTOR_SYSCALL],
         without: NO_EMFILE,
     },
-    Hook {
-        role: Role::Release,
-        choices: &[choice("release_fentry", Target::Fentry("security_file_free"))],
-        without: None,
-    },
+    Hook { role: Role::Release, choices: &[CLOSING_FENTRY, RELEASE_FENTRY], without: None },
     Hook {
         role: Role::Allocation,
         choices: &[choice("alloc_fentry", Target::Fentry("security_file_alloc"))],
@@ -654,7 +651,7 @@ pub(super) fn attach(
         let report = if let Some(both) = both.filter(|_| wanted) {
             HookReport { role: hook.role, ..both.clone() }
         } else if wanted {
-            attach_hook(ebpf, btf, Some(kernel), hook)
+            attach_hook(ebpf, btf, Some(kernel), &Hook { choices: choices(hook, settings), ..*hook })
         } else {
             HookReport { role: hook.role, state: State::Off, program: None }
         };
@@ -665,6 +662,14 @@ pub(super) fn attach(
         }
     }
     reports
+}
+
+/// The first one of a release, where there are two, tells as well who closes.
+fn choices(hook: &Hook, settings: &Settings) -> &'static [Choice] {
+    match hook.choices {
+        [_, without] if hook.role == Role::Release && !settings.closers => std::slice::from_ref(without),
+        all => all,
+    }
 }
 
 /// Attaches what was left for later, and says whether any of it could be. These hooks need nothing of the kernel that has to be
@@ -696,6 +701,8 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: Option<&Kernel>, hook: &
             Err(reason) => reasons.push(format!("{}: {reason}", choice.target)),
         }
     }
+    // Two programs for one place may fail alike.
+    reasons.dedup();
     let reason = if reasons.is_empty() { "not seen by this backend".to_owned() } else { reasons.join("; ") };
     let state = match hook.without {
         Some(lost) => State::Missing(reason, lost),
@@ -783,6 +790,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         mappings: true,
         leaving: true,
         descriptors: Acquisitions::Watched,
+        closers: true,
         emit: Emit::All,
         object: None,
     };

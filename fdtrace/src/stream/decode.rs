@@ -10,7 +10,8 @@ use fdtrace_common::{
 };
 
 use super::{
-    Acquired, Alloc, Call, Cut, Event, Leaving, Mapped, Moment, Name, Open, Release, Shortage, Stack, Window,
+    Acquired, Alloc, Call, Cut, Event, Leaving, LetGo, Mapped, Moment, Name, Open, Release, Shortage, Stack,
+    Window,
 };
 
 /// What a record of the ring buffer is.
@@ -152,8 +153,14 @@ fn acquired(mut bytes: &[u8]) -> Event {
     };
     match acquisition(&found) {
         Acquired { alloc, .. } if found.key == 0 => Event::Refused(alloc),
+        _ if found.key == descriptor::LETS_GO => Event::LetGo(let_go(&found)),
         acquired => Event::Acquired(acquired),
     }
+}
+
+const fn let_go(found: &descriptor::Acquired) -> LetGo {
+    let descriptor::Acquired { time, tgid, tid, files, user_stack, syscall, .. } = *found;
+    LetGo { since: files, time, tgid, tid, call: call(user_stack, 0, 0, syscall, 0) }
 }
 
 /// What an entry of the kernel's own table of acquired descriptors says.
@@ -449,6 +456,24 @@ mod tests {
         let Ok(Event::Release(release)) = event(&bytes_of(&record)) else { panic!("a release") };
         assert_eq!((release.cause, release.never_opened, release.unaccounted), (Cause::Exit, true, false));
         assert_eq!((release.tgid, release.handle, release.generation, release.time), (1, 2, 3, 4));
+    }
+
+    #[test]
+    fn decodes_who_closes() {
+        let record = descriptor::Acquired {
+            tag: Tag::Acquired as u8,
+            syscall: 3,
+            tid: 1,
+            key: descriptor::LETS_GO,
+            time: 20,
+            user_stack: 7,
+            files: 10,
+            tgid: 2,
+            ..descriptor::Acquired::default()
+        };
+        let call = Call { user_stack: 7, syscall: Some(3), ..Call::default() };
+        let expected = LetGo { since: 10, time: 20, tgid: 2, tid: 1, call };
+        assert_eq!(event(&bytes_of(&record)), Ok(Event::LetGo(expected)));
     }
 
     #[test]

@@ -34,6 +34,8 @@ pub enum Event {
     Refused(Alloc),
     /// A handle was released; or a descriptor that was acquired was closed.
     Release(Release),
+    /// It is told who closed what a thread has just closed.
+    LetGo(LetGo),
     /// A stack that later events name by its hash.
     Stack(Stack),
     /// A handle was mapped into memory.
@@ -112,6 +114,7 @@ impl Event {
                 Some(alloc.generation)
             }
             Self::Release(release) => Some(release.time),
+            Self::LetGo(let_go) => Some(let_go.time),
             Self::Mapped(mapped) => Some(mapped.time),
             Self::Open(open) => Some(open.time),
             Self::Cut(cut) => Some(cut.time),
@@ -252,6 +255,21 @@ pub struct Acquired {
     pub alloc: Alloc,
     /// Kernel address of the handle that it points to.
     pub of: u64,
+}
+
+/// A thread has closed handles. Of those that are closed right after they were made nobody is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LetGo {
+    /// From when on, `CLOCK_MONOTONIC` in ns.
+    pub since: u64,
+    /// Until when.
+    pub time: u64,
+    /// Its process.
+    pub tgid: u32,
+    /// The thread.
+    pub tid: u32,
+    /// From where.
+    pub call: Call,
 }
 
 /// From where and by what system call a handle was allocated.

@@ -61,8 +61,8 @@ impl Encoder {
     /// Adds an event, if it is one that is kept.
     pub(super) fn event(&mut self, event: &Event) {
         match event {
-            // Addresses mean nothing once their process is gone.
-            Event::Stack(_) => return,
+            // Addresses mean nothing once their process is gone; whoever judges programs does it while they run.
+            Event::Stack(_) | Event::LetGo(_) => return,
             // No handle lies there, and no reader takes it.
             Event::Alloc(Alloc { handle: 0, .. }) | Event::FoundLive(Alloc { handle: 0, .. }) => return,
             Event::Acquired(Acquired { alloc, .. }) if !descriptor::is_key(alloc.handle) => return,
@@ -70,7 +70,7 @@ impl Encoder {
             _ => self.out.events += 1,
         }
         match event {
-            Event::Stack(_) => {}
+            Event::Stack(_) | Event::LetGo(_) => {}
             Event::Alloc(alloc) => self.alloc(alloc, 0),
             Event::FoundLive(alloc) => self.alloc(alloc, alloc::FOUND),
             Event::Acquired(acquired) => self.acquired(acquired),

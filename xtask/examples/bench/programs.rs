@@ -101,6 +101,7 @@ impl Args {
             mappings: false,
             leaving: false,
             descriptors: Acquisitions::Off,
+            closers: false,
             emit: self.hooks.emit(),
             object,
         })

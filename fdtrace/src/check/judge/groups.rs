@@ -38,6 +38,8 @@ pub(crate) struct Group {
     pub(crate) lives: Ages,
     /// Handles that were open when a program ended, and are gone.
     pub(crate) left: Vec<LeftOpen>,
+    /// Handles that were closed since the last call, by the group that has the closing chain.
+    pub(crate) parted: HashMap<usize, Parted>,
     /// Handles without a descriptor that are mapped, by their inode.
     pub(crate) mapped: HashMap<u64, u64>,
     /// Sockets that are alive and have a peer, when somebody looked last.
@@ -45,6 +47,20 @@ pub(crate) struct Group {
     /// Somebody names it still.
     pub(crate) pinned: bool,
     ended: bool,
+}
+
+/// What was closed by one call chain.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Parted {
+    pub(crate) calls: u64,
+    pub(crate) handles: u64,
+}
+
+impl Parted {
+    pub(crate) const fn add(&mut self, more: Self) {
+        self.calls += more.calls;
+        self.handles += more.handles;
+    }
 }
 
 /// A handle that was open when a program ended.
@@ -159,6 +175,7 @@ impl Group {
             thread_ages: Ages::default(),
             lives: Ages::default(),
             left: Vec::new(),
+            parted: HashMap::new(),
             mapped: HashMap::new(),
             connected: 0,
             pinned: false,
@@ -173,6 +190,8 @@ impl Group {
             self.calls += 1;
             if !self.ended {
                 self.series.rise(time);
+                // What goes on is not at its end.
+                self.parted.clear();
             }
         }
         self.calls
@@ -199,6 +218,11 @@ impl Group {
             End::Left => {}
             End::Failed => self.failed += 1,
         }
+    }
+
+    /// It is known by which chain a handle was closed, and whether that was the last one of its call.
+    pub(crate) fn part(&mut self, by: usize, last: bool) {
+        self.parted.entry(by).or_default().add(Parted { calls: u64::from(last), handles: 1 });
     }
 
     /// Handles that somebody had.
@@ -239,6 +263,11 @@ impl Group {
     pub(crate) fn leaves_something(&self, crowded: bool) -> bool {
         let mapped = if crowded { self.most_mapped() > MANY_MAPPED } else { !self.mapped.is_empty() };
         self.pinned || !self.left.is_empty() || mapped
+    }
+
+    /// Calls of which it is known by which chain everything was closed.
+    pub(crate) fn parted_calls(&self) -> u64 {
+        self.parted.values().map(|parted| parted.calls).sum()
     }
 
     /// Handles of one file that are mapped at once and have no descriptor: the most of any file.

@@ -7,6 +7,7 @@ mod ages;
 mod calls;
 mod groups;
 mod images;
+mod partings;
 mod scoped;
 mod series;
 mod threads;
@@ -17,9 +18,10 @@ pub(crate) use ages::{percentile, percentile_of_shares};
 use calls::Calls;
 use groups::End;
 use groups::Held;
-pub(crate) use groups::{Group, LeftOpen, OpenAt, Shortages};
+pub(crate) use groups::{Group, LeftOpen, OpenAt, Parted, Shortages};
 pub(crate) use images::Image;
 use images::Images;
+use partings::{Closed, Partings};
 pub(crate) use scoped::Made;
 pub(crate) use series::highest;
 use threads::Threads;
@@ -27,11 +29,14 @@ pub(crate) use threads::was_waiting;
 
 use fdtrace_common::{descriptor, wire::PREEXISTING};
 
-use super::Ended;
+use super::{
+    Ended,
+    rule::{MOST, MOST_OF_SCRIPT},
+};
 use crate::{
     kinds::Kind,
     stream::{
-        Alloc, Call, Cause, Described, Event, Fact, ImageKey, Leaving, Mapped, Moment, Open, Release,
+        Alloc, Call, Cause, Described, Event, Fact, ImageKey, Leaving, LetGo, Mapped, Moment, Open, Release,
         Shortage, Site, Sought,
     },
 };
@@ -66,6 +71,7 @@ pub struct Judge {
     handles: HashMap<u64, Life>,
     calls: Calls,
     threads: Threads,
+    partings: Partings,
     sites: HashMap<u64, Arc<Site>>,
     shortages: Vec<Shortages>,
     /// What handles are that are older than the trace: descriptors that are acquired may point to them.
@@ -84,6 +90,7 @@ impl Judge {
             Event::Alloc(alloc) | Event::FoundLive(alloc) => self.allocate(alloc, 0),
             Event::Acquired(acquired) => self.allocate(&acquired.alloc, acquired.of),
             Event::Release(release) => self.release(release),
+            Event::LetGo(let_go) => self.part(let_go),
             Event::FoundGone { time, handle, generation } => {
                 self.drop_handle(*handle, *generation, *time, Cause::Unknown);
             }
@@ -290,12 +297,30 @@ impl Judge {
             let thread_age = self.threads.age(life.of_thread);
             End::Closed { thread_age, life: time.saturating_sub(generation) }
         };
+        let closes = matches!(end, End::Closed { .. }) && cause == Cause::Close;
         if let Some(held) = held.filter(|held| !held.at.is_empty()) {
             let Life { call, of_thread, of, .. } = life;
             let left = LeftOpen { call, of_thread, generation, alive: false, of, held };
             self.groups[life.group].left.push(left);
         }
-        self.end_life(handle, &life, time, end);
+        let (group, tgid) = (life.group, self.groups[life.group].image.tgid);
+        let last = self.end_life(handle, &life, time, end);
+        if closes {
+            self.partings.note(tgid, Closed { time, group, last });
+        }
+    }
+
+    /// It is told by which call chain a thread has closed what it has closed.
+    fn part(&mut self, let_go: &LetGo) {
+        let closed = self.partings.take(let_go);
+        let image = self.images.current(let_go.tgid);
+        let by = self.group(image, let_go.call);
+        for Closed { group, last, .. } in closed {
+            // A program before this one in the same process may have made it.
+            if self.groups[group].image == image {
+                self.groups[group].part(by, last);
+            }
+        }
     }
 
     fn take(&mut self, handle: u64, generation: u64) -> Option<Life> {
@@ -303,7 +328,8 @@ impl Judge {
         self.handles.remove(&handle)
     }
 
-    fn end_life(&mut self, handle: u64, life: &Life, time: u64, end: End) {
+    /// Says whether it was the last one of its call.
+    fn end_life(&mut self, handle: u64, life: &Life, time: u64, end: End) -> bool {
         let last = self.calls.release(handle, life.call);
         let group = &mut self.groups[life.group];
         group.release(time, life.number, last, end);
@@ -315,6 +341,7 @@ impl Judge {
             image.live -= 1;
         }
         self.tidy(image);
+        last
     }
 
     fn map(&mut self, mapped: &Mapped) {
@@ -384,6 +411,7 @@ impl Judge {
     }
 
     fn end_image(&mut self, tgid: u32, time: u64, ended: Ended) {
+        self.partings.end(tgid);
         let Some(key) = self.images.end(tgid, time, ended) else { return };
         for member in self.images.leave_table(key) {
             let groups = self.images.get(member).map(|image| image.groups.clone()).unwrap_or_default();
@@ -398,6 +426,11 @@ impl Judge {
         let crowded = self.groups.len() > CROWD;
         let leaves = |index: &usize| self.groups[*index].leaves_something(crowded);
         if image.live > 0 || image.ended.is_none() || image.groups.iter().any(leaves) {
+            return;
+        }
+        // Whether its end has closed that is found out later.
+        let parted: u64 = image.groups.iter().map(|index| self.groups[*index].parted_calls()).sum();
+        if parted > if crowded { MOST_OF_SCRIPT } else { MOST } {
             return;
         }
         for index in std::mem::take(&mut image.groups) {

@@ -9,7 +9,7 @@ mod tests;
 pub use baseline::{Baseline, BaselineEntry};
 pub use suppressions::{Suppression, Suppressions};
 
-use super::{AlsoKind, Class, Finding, Findings, Steered, Verdict, Word};
+use super::{Also, AlsoKind, Class, Finding, Findings, Steered, TopHolder, Verdict, Word};
 use crate::{kinds::Kind, report::Site};
 
 /// What a project has to say to the findings.
@@ -43,7 +43,7 @@ impl Steering {
             self.excuse_known(baseline, findings);
         }
         for also in &mut findings.also {
-            also.fatal = self.fail_on.contains(&also.kind);
+            also.fatal = self.fail_on.contains(&also.kind) && !is_excused(also, &findings.sites);
         }
         findings.steered.total = total(&findings.sites);
         findings.verdict = verdict(findings);
@@ -101,6 +101,15 @@ impl Steering {
         let removable = baseline.entries().iter().filter(|entry| !is_needed(entry));
         findings.steered.removable = removable.map(|entry| entry.place.clone()).collect();
     }
+}
+
+/// Whether what is said of call sites is said of such only as a suppression names.
+fn is_excused(also: &Also, sites: &[Finding]) -> bool {
+    let suppressed = |holder: &TopHolder| {
+        sites.iter().any(|finding| finding.site.id == holder.site && finding.class == Class::Suppressed)
+    };
+    let of_sites = matches!(also.kind, AlsoKind::Teardown | AlsoKind::GrowingWithPeers);
+    of_sites && !also.top.is_empty() && also.top.iter().all(suppressed)
 }
 
 fn excuse_by(entry: &BaselineEntry, finding: &mut Finding, steered: &mut Steered) {

@@ -195,3 +195,20 @@ fn what_is_no_baseline_says_so() {
     assert!(refused("leak:x").starts_with("no baseline that `--write-baseline` wrote (expected"));
     assert!(refused(r#"{"schema": "fdtrace.baseline/1"}"#).contains("missing field"));
 }
+
+#[test]
+fn what_lives_until_the_end_can_be_excused_by_name() {
+    let fatal = |text: &str| {
+        let also = Also {
+            top: vec![TopHolder { site: "c1ea".to_owned(), place: "handle_request".to_owned(), live: 50 }],
+            ..noticed(AlsoKind::Teardown, 50)
+        };
+        let finding = Finding { class: Class::Teardown, class_before: Class::Teardown, ..c_leak() };
+        let mut findings = Findings { also: vec![also], ..findings(Verdict::Clean, vec![finding]) };
+        let fail_on = vec![AlsoKind::Teardown];
+        Steering { suppressions: suppressions(text), fail_on, ..Steering::default() }.apply(&mut findings);
+        (findings.also[0].fatal, findings.verdict)
+    };
+    assert_eq!(fatal("leak:somebody_else"), (true, Verdict::Leak));
+    assert_eq!(fatal("leak:handle_request"), (false, Verdict::Clean));
+}

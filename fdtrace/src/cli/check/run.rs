@@ -145,9 +145,15 @@ impl Check<'_> {
                 mappings: true,
                 leaving: true,
                 descriptors: Acquisitions::Watched,
+                // What a service closes when it is told to end is no merit anyway.
+                closers: !self.is_service(),
                 min_age: Duration::ZERO,
             },
         )
+    }
+
+    const fn is_service(&self) -> bool {
+        self.arguments.command.is_empty() || self.arguments.until.is_some()
     }
 
     fn create_trace(
@@ -270,7 +276,7 @@ impl Check<'_> {
             max_per_site: self.settled.max_per_site,
             growth: &|site, image| view.growth_of(site, image),
             close_wait_ms: u32::try_from(self.settled.close_wait.as_millis()).unwrap_or(u32::MAX),
-            services: self.arguments.command.is_empty() || self.arguments.until.is_some(),
+            services: self.is_service(),
             holds_code: &archive::holds_code,
         };
         let command = CommandRun { argv: self.argv(), ended: Ended::Running, duration_ns: 0 };

@@ -51,13 +51,14 @@ pub(super) struct SteeringOptions {
     #[arg(long = "ignore-kind", value_name = "KIND", value_delimiter = ',', value_parser = values::kind)]
     ignore_kinds: Vec<Kind>,
     /// Fail on this too (repeatable): emfile, enfile, exec, inherit, close-wait, deleted,
-    /// growing-with-peers, peak
+    /// growing-with-peers, teardown, peak
     ///
     /// emfile, enfile: there were no descriptors, or no handles, left. exec: a program left calls open at an exec.
     /// inherit: a program was started with descriptors that have no close-on-exec flag. close-wait: sockets whose peer
     /// had hung up were open at the end. deleted: so were files that had been deleted.
-    /// growing-with-peers: a program kept a socket for each of its clients, and none had hung up. peak: a process had more handles of
-    /// its own at once than half of its limit of descriptors.
+    /// growing-with-peers: a program kept a socket for each of its clients, and none had hung up. teardown: what a call
+    /// site opened lived until the program's end, and nothing else closed it. peak: a process had more handles of its own
+    /// at once than half of its limit of descriptors.
     #[arg(long, value_name = "KIND", value_delimiter = ',', value_parser = values::also_kind)]
     fail_on: Vec<AlsoKind>,
     /// Report sockets in CLOSE_WAIT at the end only when they have been so for this long [default: 1s]

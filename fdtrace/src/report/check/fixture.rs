@@ -53,6 +53,7 @@ pub(crate) fn finding(class: Class, site: Site, leaked: u64) -> Finding {
         class_before: class,
         leaked,
         handles: leaked,
+        closed_by_end: 0,
         images: vec![kept],
         images_in_all: 1,
         site,

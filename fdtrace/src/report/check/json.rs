@@ -56,6 +56,7 @@ struct SiteLine<'a> {
     /// What the baseline allows, for a site that leaks more.
     baseline: Option<u64>,
     handles: u64,
+    closed_by_end: u64,
     images: Vec<Image<'a>>,
     images_in_all: u64,
 }
@@ -181,6 +182,7 @@ fn site<'a>(finding: &'a Finding, steered: &Steered) -> SiteLine<'a> {
         class_before: finding.class_before.name(),
         baseline: steered.grown.get(&finding.site.id).copied(),
         handles: finding.handles,
+        closed_by_end: finding.closed_by_end,
         images: finding.images.iter().map(image).collect(),
         images_in_all: finding.images_in_all,
     }

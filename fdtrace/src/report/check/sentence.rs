@@ -71,9 +71,10 @@ pub(super) fn of_site(findings: &Findings, finding: &Finding) -> String {
     let words = nouns::of(finding);
     let were = if finding.handles == 1 { "was" } else { "were" };
     let what = format!("{} {} {} {were}", words.counted(finding.handles), words.made, at(finding));
-    match findings.judged_early {
-        true => format!("{what} not {} while it ran", words.ended),
-        false => format!("{what} never {}", words.ended),
+    match () {
+        () if findings.judged_early => format!("{what} not {} while it ran", words.ended),
+        () if finding.closed_by_end > 0 => format!("{what} {} by nothing but the program's end", words.ended),
+        () => format!("{what} never {}", words.ended),
     }
 }
 
@@ -171,6 +172,15 @@ pub(super) fn of_also(also: &Also) -> String {
                 counted(count, "accepted socket"),
                 examples(also)
             )
+        }
+        AlsoKind::Teardown => {
+            let from = match also.top.as_slice() {
+                [] => String::new(),
+                [only] => format!(" from {}", harmless(&only.place)),
+                [most, ..] => format!(", {} of them from {},", number(most.live), harmless(&most.place)),
+            };
+            let (files, them) = (nouns::FILES.counted(count), if count == 1 { "it" } else { "them" });
+            format!("{files}{from} lived until the end of {who}: nothing else closed {them}")
         }
         AlsoKind::Peak => {
             let of = also.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();

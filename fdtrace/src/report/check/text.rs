@@ -270,10 +270,11 @@ pub(super) fn example(example: &Example) -> String {
 }
 
 /// What is said of the classes that are no leaks.
-const OTHERS: [(Class, &str); 8] = [
+const OTHERS: [(Class, &str); 9] = [
     (Class::Suppressed, "suppressed"),
     (Class::Steady, "steady: kept, but others were closed and there were as many before (a pool, a cache)"),
     (Class::GrowingWithPeers, "growing with peers: accepted, kept, and connected still"),
+    (Class::Teardown, "teardown: lived until the program's end, which closed it"),
     (Class::Loaded, "loaded: archives of code, each a file of its own, as libraries are mapped"),
     (Class::Inherited, "inherited: open at the end in a program that has not made it"),
     (Class::Mapped, "mapped: held by mappings alone"),

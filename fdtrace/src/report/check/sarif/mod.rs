@@ -35,7 +35,7 @@ const LEAK: (&str, &str, &str) =
     ("leak", "error", "Open files that a call site made and never closed, more than it may keep");
 
 /// What else is found, as rules.
-const ALSO: [(AlsoKind, &str); 8] = [
+const ALSO: [(AlsoKind, &str); 9] = [
     (AlsoKind::Emfile, "A process had no descriptors left"),
     (AlsoKind::Enfile, "The system had no handles left"),
     (AlsoKind::Exec, "Handles were open when another program took the place of the one that made them"),
@@ -43,6 +43,7 @@ const ALSO: [(AlsoKind, &str); 8] = [
     (AlsoKind::CloseWait, "Sockets whose peer had hung up were not closed"),
     (AlsoKind::Deleted, "Deleted files were held open"),
     (AlsoKind::GrowingWithPeers, "A program keeps a socket for each client, and no client has hung up"),
+    (AlsoKind::Teardown, "What a program opened lived until its end"),
     (AlsoKind::Peak, "A process came near to its limit of descriptors"),
 ];
 

@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::{super::fixture::*, *};
 use crate::{
-    check::{AlsoKind, Steered, Suppressing},
+    check::{AlsoKind, Steered, Suppressing, TopHolder},
     report::fixture::{frame, kernel, written},
 };
 
@@ -119,6 +119,7 @@ fn what_else_was_noticed() {
             "server (4711) held 2 deleted files at the end (e.g. fd 9 /var/lib/app/x)",
             "server (4711) grows with its clients (2 peers): it has 2 accepted sockets, and no peer has hung up \
              (e.g. fd 9 /var/lib/app/x)",
+            "2 files lived until the end of server (4711): nothing else closed them",
             "server (4711) had 2 descriptors of its own at once",
         ]
     );
@@ -129,6 +130,27 @@ fn what_else_was_noticed() {
     let what = "server (4711) had no descriptors left 3 times";
     assert!(text.starts_with(&format!("fdtrace: FAILED: {what}")));
     assert_eq!(text.matches(what).count(), 1, "it is said once");
+}
+
+#[test]
+fn what_lived_until_the_end_is_told_by_its_sites() {
+    let mut findings = findings(Verdict::Clean, Vec::new());
+    let holder = |place: &str, live| TopHolder { site: String::new(), place: place.to_owned(), live };
+    let top = vec![holder("keep.c:5 (keep)", 13), holder("main", 7)];
+    findings.also.push(Also { top, ..noticed(AlsoKind::Teardown, 20) });
+    let two = "20 files, 13 of them from keep.c:5 (keep), lived until the end of server (4711): nothing else closed them";
+    assert!(text(&findings).contains(two), "{}", text(&findings));
+    findings.also[0].top.truncate(1);
+    assert!(text(&findings).contains("20 files from keep.c:5 (keep) lived until"));
+}
+
+#[test]
+fn what_grew_until_the_end_is_no_leak_of_another_kind() {
+    let finding = Finding { closed_by_end: 50, ..c_leak() };
+    let text = text(&leaks(vec![finding]));
+    let what =
+        "50 files opened at src/server.c:41 (handle_request) were closed by nothing but the program's end";
+    assert!(text.starts_with(&format!("fdtrace: LEAK: {what}")), "{text}");
 }
 
 #[test]
