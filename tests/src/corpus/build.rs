@@ -68,7 +68,7 @@ fn make(program: &Program, sources: &Path, folder: &Path) -> Result<()> {
         Language::Rust => command.args(RUST_FLAGS),
         // One file belongs to no module, and needs no network.
         Language::Go => command.env("GO111MODULE", "off").arg("build"),
-        Language::Python | Language::Node | Language::Sh | Language::Bash => return Ok(()),
+        _ => return Ok(()),
     };
     succeed(command.args(["-o", &program.name]).arg(source))
 }
@@ -88,6 +88,7 @@ impl Language {
     /// The compiler or interpreter. Python may be a script that looks for the real one, which nobody wants to test.
     pub(super) fn command(self) -> &'static str {
         const PYTHON: &str = "/usr/bin/python3";
+        const LUA: &str = "/usr/bin/lua5.4";
         match self {
             Self::C => "cc",
             Self::Cpp => "c++",
@@ -96,6 +97,11 @@ impl Language {
             Self::Python if Path::new(PYTHON).exists() => PYTHON,
             Self::Python => "python3",
             Self::Node => "node",
+            Self::Ruby => "ruby",
+            Self::Perl => "perl",
+            Self::Php => "php",
+            Self::Lua if Path::new(LUA).exists() => LUA,
+            Self::Lua => "lua",
             Self::Sh => "sh",
             Self::Bash => "bash",
         }
@@ -106,6 +112,7 @@ impl Language {
             Self::Go => &["version"],
             // Not every shell knows an option for that.
             Self::Sh | Self::Bash => &["-c", "true"],
+            Self::Lua => &["-v"],
             _ => &["--version"],
         };
         let mut command = Command::new(self.command());

@@ -95,6 +95,8 @@ pub enum Class {
     Steady,
     /// It kept the sockets of clients that are connected still.
     GrowingWithPeers,
+    /// It lived until the program's end, which closed it.
+    Teardown,
     /// It kept archives of code, as libraries are mapped.
     Loaded,
     /// Another program than the one that opened it had it.
@@ -124,6 +126,14 @@ pub enum Language {
     Python,
     /// JavaScript, with Node.
     Node,
+    /// Ruby.
+    Ruby,
+    /// Perl.
+    Perl,
+    /// PHP.
+    Php,
+    /// Lua.
+    Lua,
     /// What every system calls `sh`.
     Sh,
     /// Bash.
@@ -162,6 +172,10 @@ impl Program {
             Some("go") => Language::Go,
             Some("py") => Language::Python,
             Some("js") => Language::Node,
+            Some("rb") => Language::Ruby,
+            Some("pl") => Language::Perl,
+            Some("php") => Language::Php,
+            Some("lua") => Language::Lua,
             Some("bash") => Language::Bash,
             _ => Language::Sh,
         }
@@ -223,6 +237,10 @@ impl fmt::Display for Language {
             Self::Go => "Go",
             Self::Python => "Python",
             Self::Node => "Node",
+            Self::Ruby => "Ruby",
+            Self::Perl => "Perl",
+            Self::Php => "PHP",
+            Self::Lua => "Lua",
             Self::Sh => "sh",
             Self::Bash => "bash",
         })

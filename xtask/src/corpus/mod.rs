@@ -17,7 +17,8 @@ use std::{
 };
 
 /// What brings the compilers and the interpreters. Rust's is there, or nobody would be here.
-const PACKAGES: [&str; 6] = ["gcc", "g++", "golang-go", "python3", "nodejs", "bash"];
+const PACKAGES: [&str; 10] =
+    ["gcc", "g++", "golang-go", "python3", "nodejs", "bash", "ruby", "perl", "php-cli", "lua5.4"];
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// The programs, in the checkout.
 const SOURCES: &str = "tests/corpus";
