@@ -73,7 +73,7 @@ fn name(judge: &Judge, sites: &HashMap<&str, &Site>, place: Place) -> (String, S
         Place::Stack(_) => None,
     };
     let words = match (sites.get(id.as_str()), known) {
-        (Some(site), _) => report::check::place_of_site(site),
+        (Some(site), _) => report::place_of_site(site),
         (None, Some(site)) => format!("{} by an unknown caller", site.origin.name()),
         (None, None) => "an unknown caller".to_owned(),
     };

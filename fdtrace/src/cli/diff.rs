@@ -8,6 +8,7 @@ use super::{
     Outcome,
     options::{OutputOptions, SelectionOptions},
     reading::{Reading, read},
+    screen::fitted,
 };
 use crate::report;
 
@@ -41,7 +42,8 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         difference.sites.truncate(arguments.output.all_rows());
         report::write_diff_json(&mut out, &difference)?;
     } else {
-        report::write_diff_text(&mut out, &difference, arguments.output.style(true))?;
+        let style = arguments.output.style(true);
+        fitted(&mut out, style, |mut out| report::write_diff_text(&mut out, &difference, style))?;
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,9 @@ use clap::ValueEnum;
 
 use alert::{ALERTED, Alerts};
 
-use super::{Failure, Outcome, joining::Trace, options::OutputOptions, pause::Pause, saved, values};
+use super::{
+    Failure, Outcome, joining::Trace, options::OutputOptions, pause::Pause, saved, screen::columns, values,
+};
 use crate::{
     census::{self, Census},
     collect::monotonic_ns,
@@ -22,7 +24,6 @@ use crate::{
     kinds::Kind,
     process::{self, Standing, around},
     report::{
-        COLUMNS,
         explain::{
             self as report, Document, Screen,
             alert::Alert,
@@ -347,21 +348,6 @@ fn words(focus: &Focus) -> Vec<String> {
     ];
     words.extend(flags.into_iter().filter(|(set, _)| *set).map(|(_, word)| word.to_owned()));
     words
-}
-
-/// How wide the terminal is; as wide as a page where there is none.
-fn columns() -> usize {
-    // SAFETY: all bytes zero are a size of nothing.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills in one structure, which outlives the call.
-    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    // A terminal that nobody has told its size says 0; one of a few columns has no room for a table.
-    const FEWEST: usize = 60;
-    match usize::from(size.ws_col) {
-        0 => COLUMNS,
-        _ if result != 0 => COLUMNS,
-        columns => columns.max(FEWEST),
-    }
 }
 
 /// Whether the terminal draws more than ASCII, as far as the locale says.

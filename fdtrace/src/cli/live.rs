@@ -13,6 +13,7 @@ use super::{
     recording::{News, RecordingOptions},
     runtime,
     say::say,
+    screen::fitted,
     signals::{Signals, TO_STOP},
     tracing::{Attached, Tracing, WITNESS, ticker},
     values,
@@ -168,7 +169,8 @@ fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {
         document.sites.truncate(arguments.output.all_rows());
         return report::write_json(&mut out, &document);
     }
-    report::write_text(&mut out, &document, arguments.output.style(false))?;
+    let style = arguments.output.style(false);
+    fitted(&mut out, style, |mut out| report::write_text(&mut out, &document, style))?;
     out.flush()
 }
 

@@ -17,6 +17,7 @@ mod recording;
 mod report;
 mod saved;
 mod say;
+mod screen;
 mod signals;
 mod tracing;
 mod user;

@@ -11,6 +11,7 @@ use super::{
     Failure, Outcome,
     options::{OutputOptions, SelectionOptions, nanoseconds},
     reading::{Reading, read},
+    screen::fitted,
     values,
 };
 use crate::{
@@ -150,8 +151,11 @@ fn write(
     style.color &= arguments.output.is_none();
     let weight = if arguments.all { Weight::Allocated } else { Weight::Live };
     match (format, by(arguments.by)) {
-        (Format::Table, None) => report::write_text(&mut out, document, style),
-        (Format::Table, Some(by)) => report::write_table_text(&mut out, &report::table(document, by), style),
+        (Format::Table, None) => fitted(out, style, |mut out| report::write_text(&mut out, document, style)),
+        (Format::Table, Some(by)) => {
+            let table = report::table(document, by);
+            fitted(out, style, |mut out| report::write_table_text(&mut out, &table, style))
+        }
         (Format::Json | Format::Jsonl, by) => write_json(arguments, document, by, out),
         (Format::Folded, _) => report::write_folded(&mut out, document, weight),
         (Format::Flamegraph, _) => report::write_flamegraph(&mut out, document, weight),

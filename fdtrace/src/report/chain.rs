@@ -1,8 +1,12 @@
-//! Call chains in a few words.
+//! Call chains, in a few words or a frame a line.
 
 use std::io::{self, Write};
 
-use super::{KernelFrame, UserFrame, words::harmless};
+use super::{
+    KernelFrame, Style, UserFrame, frames,
+    text::paint,
+    words::{counted, harmless},
+};
 
 /// The most frames of a chain in the short form.
 const SHORT: usize = 6;
@@ -48,6 +52,82 @@ fn words(frame: &UserFrame) -> String {
         (None, _) => name + inlined,
     };
     harmless(&text)
+}
+
+/// Where a chain is written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Block {
+    /// Columns before the mark.
+    pub(super) indent: usize,
+    /// The most frames.
+    pub(super) frames: usize,
+}
+
+/// The frames that say something, one on each line, innermost first, with a mark at the one to look at. All of them where the
+/// style is verbose.
+pub(super) fn write(
+    out: &mut impl Write,
+    user: &[UserFrame],
+    kernel: &[KernelFrame],
+    complete: bool,
+    block: Block,
+    style: Style,
+) -> io::Result<()> {
+    let indent = " ".repeat(block.indent);
+    if user.is_empty() {
+        return writeln!(out, "{indent}  {}", short(&[], kernel, true));
+    }
+    let most = if style.verbose { usize::MAX } else { block.frames };
+    let lines = lines(user, style.verbose);
+    let names = lines.iter().take(most).map(|line| line.name.chars().count());
+    let width = names.max().unwrap_or_default().min(WIDEST_NAME);
+    for line in lines.iter().take(most) {
+        let mark = if line.is_own { ">" } else { " " };
+        let text = format!("{indent}{mark} {:<width$}  {}", line.name, line.place);
+        let text = text.trim_end();
+        writeln!(out, "{}", if line.is_own { paint(style, "1", text) } else { text.to_owned() })?;
+    }
+    if lines.len() > most {
+        writeln!(out, "{indent}  and {} more (-v)", counted((lines.len() - most) as u64, "frame"))?;
+    }
+    if !complete {
+        writeln!(out, "{indent}  ? the chain ends before the thread's first function")?;
+    }
+    Ok(())
+}
+
+/// Names that are longer push their place to the right.
+const WIDEST_NAME: usize = 40;
+
+/// A frame as it is shown.
+struct Line {
+    name: String,
+    place: String,
+    is_own: bool,
+}
+
+/// The frames that say something: of the runtime only the function by which the program entered it, and nothing of what
+/// calls `main`.
+fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
+    let own = frames::own_index(user);
+    let line = |index: usize| line(&user[index], own == Some(index));
+    if all {
+        return (0..user.len()).map(line).collect();
+    }
+    let inside = user.iter().take_while(|frame| frames::is_runtime(frame)).count();
+    let end = user.iter().rposition(|frame| !frames::is_runtime(frame)).map_or(user.len(), |last| last + 1);
+    (inside.saturating_sub(1)..end).map(line).collect()
+}
+
+fn line(frame: &UserFrame, is_own: bool) -> Line {
+    let inlined = if frame.inlined { " (inlined)" } else { "" };
+    let source = match (&frame.file, frame.line) {
+        (Some(file), Some(line)) => format!("{}:{line}{inlined}  ", last_two(file)),
+        (Some(file), None) => format!("{}{inlined}  ", last_two(file)),
+        (None, _) => String::new(),
+    };
+    let module = file_name(frame.module.as_deref().unwrap_or_default());
+    Line { name: harmless(&name(frame)), place: harmless(&format!("{source}{module}")), is_own }
 }
 
 /// All frames, one on each line, the kernel's first.

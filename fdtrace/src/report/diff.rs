@@ -13,7 +13,7 @@ use super::{
     chain::{self, place},
     name_id,
     terminal::Terminal,
-    text::{at_the_end, paint, processes},
+    text::{CHAIN, at_the_end, paint, processes},
     words::{change, counted, harmless, number},
 };
 
@@ -235,8 +235,8 @@ fn write_site(out: &mut impl Write, site: &SiteDifference, style: Style) -> io::
     if style.verbose {
         chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete)?;
     } else {
-        let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
-        writeln!(out, "          at {chain}")?;
+        let (user, kernel) = (&site.user_stack, &site.kernel_stack);
+        chain::write(out, user, kernel, site.user_stack_complete, CHAIN, style)?;
     }
     if site.merged > 1 {
         writeln!(out, "          {} of these names in one row", counted(site.merged, "site"))?;
@@ -351,8 +351,11 @@ mod tests {
             "before: 26 live handles at the end of a trace of 12s (kprobe backend, Linux 6.1.0)"
         );
         assert_eq!(lines[3], "     +990        10     1,000          open        app (7)");
-        assert_eq!(lines[4], "          at open64 < leak < main");
-        assert!(lines[5].contains(" new "), "{text}");
+        assert_eq!(
+            lines[4..7].concat(),
+            "          open64  libc.so.6        > leak    app          main    app"
+        );
+        assert!(lines[7].contains(" new "), "{text}");
         assert_eq!(
             lines[lines.len() - 1],
             "What grew most: app, leak, 990 live handles more (10 before, 1,000 after)."
@@ -456,7 +459,7 @@ mod tests {
         let difference = diff(&document(Vec::new()), &document(vec![hostile]));
         let text = written(|out| write_text(out, &difference, STYLE));
         assert!(!text.contains(|character: char| character.is_control() && character != '\n'), "{text:?}");
-        assert_eq!(text.lines().count(), 6, "{text}");
+        assert_eq!(text.lines().count(), 8, "{text}");
     }
 
     #[test]

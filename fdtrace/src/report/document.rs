@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::check;
+use super::frames;
 
 /// One look at the live handles.
 #[derive(Clone, Debug, Serialize)]
@@ -38,7 +38,7 @@ impl Document {
             let most = acquired.filter_map(|site| Some((own(site)?, site.refused, site)));
             if let Some((_, _, site)) = most.max_by_key(|(live, refused, _)| (*live, *refused)) {
                 table.site = Some(site.id.clone());
-                table.place = Some(check::place_of(&site.user_stack, &site.kernel_stack));
+                table.place = Some(frames::place_of(&site.user_stack, &site.kernel_stack));
             }
         }
         self.processes = tables;

@@ -11,6 +11,7 @@ pub mod explain;
 pub(crate) mod fixture;
 mod flamegraph;
 mod folded;
+mod frames;
 mod json;
 mod pprof;
 pub(crate) mod rebuilt;
@@ -32,6 +33,7 @@ pub use document::{
 };
 pub use flamegraph::write as write_flamegraph;
 pub use folded::{Weight, write as write_folded};
+pub(crate) use frames::{place as place_of_frame, place_of_site};
 pub use json::{pretty as write_pretty_json, write as write_json};
 pub use pprof::write as write_pprof;
 pub use rebuilt::name_id;

@@ -6,7 +6,9 @@ use std::{
 };
 
 use super::{
-    Document, Example, Fastest, FullTable, Handles, Own, Process, Site, Trace, Verdict, chain, repeats,
+    Document, Example, Fastest, FullTable, Handles, Own, Process, Site, Trace, Verdict,
+    chain::{self, Block},
+    repeats,
     terminal::Terminal,
     words::{at_least, bytes, change, counted, harmless, number, process, rate, seconds, span},
 };
@@ -32,6 +34,11 @@ const EXISTING_HOLDERS: usize = 3;
 
 /// The most call sites that mapped a site's handles and are shown.
 const MAPPED_BY: usize = 3;
+
+/// A chain below its row.
+pub(super) const CHAIN: Block = Block { indent: 8, frames: 5 };
+/// The same of who mapped handles.
+const MAPPING_CHAIN: Block = Block { indent: 12, frames: 3 };
 
 /// Examples of so many characters go on one line.
 const SHORT_LINE: usize = 84;
@@ -100,11 +107,11 @@ fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> i
     if style.verbose {
         chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete)?;
     } else {
-        let chain = chain::short(&site.user_stack, &site.kernel_stack, site.user_stack_complete);
-        writeln!(out, "          at {chain}")?;
+        let (user, kernel) = (&site.user_stack, &site.kernel_stack);
+        chain::write(out, user, kernel, site.user_stack_complete, CHAIN, style)?;
     }
     write_repeats(out, site)?;
-    write_mappings(out, site)?;
+    write_mappings(out, site, style)?;
     write_examples(out, site)
 }
 
@@ -144,14 +151,14 @@ fn write_repeats(out: &mut impl Write, site: &Site) -> io::Result<()> {
     Ok(())
 }
 
-fn write_mappings(out: &mut impl Write, site: &Site) -> io::Result<()> {
+fn write_mappings(out: &mut impl Write, site: &Site, style: Style) -> io::Result<()> {
     for mapped in site.mapped_by.iter().take(MAPPED_BY) {
-        let chain = chain::short(&mapped.user_stack, &[], true);
         let example = mapped.example.map(|found| {
-            format!(", e.g. pid {} at {:#x}, {}", found.pid, found.address, bytes(found.length))
+            format!(" (e.g. pid {} at {:#x}, {})", found.pid, found.address, bytes(found.length))
         });
         let example = example.unwrap_or_default();
-        writeln!(out, "          mapped by {chain} ({}{example})", counted(mapped.handles, "handle"))?;
+        writeln!(out, "          {} mapped{example} by", counted(mapped.handles, "handle"))?;
+        chain::write(out, &mapped.user_stack, &[], true, MAPPING_CHAIN, style)?;
     }
     let hidden = site.mapped_by.len().saturating_sub(MAPPED_BY);
     if hidden > 0 {
@@ -423,13 +430,17 @@ mod tests {
         let mut site = site("a", 9);
         site.mapped_by = vec![mapped(5, Some(example)), mapped(1, None), mapped(1, None), mapped(1, None)];
         let text = text(&document(vec![site]), FINISHED);
-        let lines: Vec<&str> = text.lines().filter(|line| line.contains("mapped by")).collect();
+        let lines: Vec<&str> =
+            text.lines().filter(|line| line.contains("mapped") || line.contains("load")).collect();
         assert_eq!(
             lines,
             [
-                "          mapped by mmap\\u{1b} < load (5 handles, e.g. pid 7 at 0x7f0000001000, 4 kB)",
-                "          mapped by mmap\\u{1b} < load (1 handle)",
-                "          mapped by mmap\\u{1b} < load (1 handle)",
+                "          5 handles mapped (e.g. pid 7 at 0x7f0000001000, 4 kB) by",
+                "            > load        app",
+                "          1 handle mapped by",
+                "            > load        app",
+                "          1 handle mapped by",
+                "            > load        app",
                 "          mapped by 1 call site more",
             ]
         );
@@ -458,7 +469,7 @@ mod tests {
             let steers =
                 |character: char| character != '\n' && (character.is_control() || character == '\u{202e}');
             assert!(!text.contains(steers), "{text:?}");
-            assert_eq!(text.lines().count(), if verbose { 13 } else { 9 }, "{text}");
+            assert_eq!(text.lines().count(), if verbose { 13 } else { 11 }, "{text}");
         }
     }
 }

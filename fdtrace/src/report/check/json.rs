@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::Serialize;
 
-use super::place_of_site;
+use crate::report::place_of_site;
 use crate::{
     check::{
         Also, Ended, Finding, Findings, KeptBy, KeptInScope, ScopeFound, Steered, Suppressing, TopHolder,

@@ -3,7 +3,6 @@
 mod advice;
 #[cfg(test)]
 pub(crate) mod fixture;
-mod frames;
 mod json;
 mod junit;
 mod nouns;
@@ -12,8 +11,8 @@ mod scopes;
 mod sentence;
 mod text;
 
-pub(in crate::report) use frames::place_of;
-pub(crate) use frames::{place as place_of_frame, place_of_site};
+use super::frames;
+
 pub use json::write as write_json;
 pub use junit::write as write_junit;
 pub use sarif::write as write_sarif;

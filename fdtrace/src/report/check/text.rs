@@ -3,22 +3,21 @@
 use std::io::{self, Write};
 
 use super::{
-    advice, frames, nouns, scopes,
+    advice, nouns, scopes,
     sentence::{self, of_class},
 };
 use crate::{
     check::{Also, Class, Ended, Finding, Findings, KeptBy, ScopeFound, ScopeVerdict, Verdict},
     report::{
-        Example, Lost, Style, Terminal, UserFrame,
-        chain::{self, file_name},
+        Example, Lost, Style, Terminal,
+        chain::{self, Block},
         repeats,
         text::paint,
         words::{self, counted, harmless, number},
     },
 };
 
-/// Frames of a chain, unless all are asked for.
-const FRAMES: usize = 10;
+const CHAIN: Block = Block { indent: 2, frames: 10 };
 /// Examples of what a site kept.
 const EXAMPLES: usize = 3;
 /// Processes of a leak.
@@ -127,7 +126,9 @@ pub(super) fn write_leak(
 
 /// Where something was made, and some of it.
 pub(super) fn write_place(out: &mut impl Write, finding: &Finding, style: Style) -> io::Result<()> {
-    write_chain(out, finding, style)?;
+    let site = &finding.site;
+    let (user, kernel) = (&site.user_stack, &site.kernel_stack);
+    chain::write(out, user, kernel, site.user_stack_complete, CHAIN, style)?;
     write_repeats(out, finding)?;
     write_examples(out, &finding.site.examples, style)
 }
@@ -184,63 +185,6 @@ fn accept(finding: &Finding) -> String {
         Some(line) => format!("a line `{line}` in a --suppressions file, or {limit}"),
         None => format!("--write-baseline and --baseline, or {limit}"),
     }
-}
-
-/// The chain, innermost first, with a mark at the frame to look at.
-fn write_chain(out: &mut impl Write, finding: &Finding, style: Style) -> io::Result<()> {
-    let site = &finding.site;
-    if site.user_stack.is_empty() {
-        let chain = chain::short(&[], &site.kernel_stack, true);
-        return writeln!(out, "    {chain}");
-    }
-    let lines = lines(&site.user_stack, style.verbose);
-    let most = if style.verbose { usize::MAX } else { FRAMES };
-    let width =
-        lines.iter().take(most).map(|line| line.name.chars().count()).max().unwrap_or_default().min(40);
-    for line in lines.iter().take(most) {
-        let mark = if line.is_own { ">" } else { " " };
-        let text = format!("  {mark} {:<width$}  {}", line.name, line.place);
-        let text = text.trim_end();
-        writeln!(out, "{}", if line.is_own { paint(style, "1", text) } else { text.to_owned() })?;
-    }
-    if lines.len() > most {
-        writeln!(out, "    and {} more (-v)", counted((lines.len() - most) as u64, "frame"))?;
-    }
-    if !site.user_stack_complete {
-        writeln!(out, "    ? the chain ends before the thread's first function")?;
-    }
-    Ok(())
-}
-
-/// A frame as it is shown.
-struct Line {
-    name: String,
-    place: String,
-    is_own: bool,
-}
-
-/// The frames that say something: of the runtime only the function by which the program entered it, and nothing of what
-/// calls `main`.
-fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
-    let own = frames::own_index(user);
-    let line = |index: usize| line(&user[index], own == Some(index));
-    if all {
-        return (0..user.len()).map(line).collect();
-    }
-    let inside = user.iter().take_while(|frame| frames::is_runtime(frame)).count();
-    let end = user.iter().rposition(|frame| !frames::is_runtime(frame)).map_or(user.len(), |last| last + 1);
-    (inside.saturating_sub(1)..end).map(line).collect()
-}
-
-fn line(frame: &UserFrame, is_own: bool) -> Line {
-    let inlined = if frame.inlined { " (inlined)" } else { "" };
-    let source = match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{}:{line}{inlined}  ", chain::last_two(file)),
-        (Some(file), None) => format!("{}{inlined}  ", chain::last_two(file)),
-        (None, _) => String::new(),
-    };
-    let module = file_name(frame.module.as_deref().unwrap_or_default());
-    Line { name: harmless(&chain::name(frame)), place: harmless(&format!("{source}{module}")), is_own }
 }
 
 /// What descriptors that were duplicated or received point to.

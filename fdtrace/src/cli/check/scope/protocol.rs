@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::{
     check::{KeptInScope, Word},
-    report::{Example, UserFrame, check, words::harmless},
+    report::{Example, UserFrame, place_of_frame, place_of_site, words::harmless},
 };
 
 /// The longest line, in bytes, with its end.
@@ -135,7 +135,7 @@ fn site(kept: &KeptInScope, suppressed_by: Option<String>) -> SiteKept<'_> {
     SiteKept {
         site: &kept.id,
         origin: kept.site.origin,
-        place: cut(&check::place_of_site(&kept.site)),
+        place: cut(&place_of_site(&kept.site)),
         calls: kept.calls,
         handles: kept.handles,
         acquired: kept.site.acquired,
@@ -147,7 +147,7 @@ fn site(kept: &KeptInScope, suppressed_by: Option<String>) -> SiteKept<'_> {
 }
 
 fn frame(frame: &UserFrame) -> String {
-    cut(&check::place_of_frame(frame))
+    cut(&place_of_frame(frame))
 }
 
 fn example(example: &Example) -> ExampleKept {

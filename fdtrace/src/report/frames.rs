@@ -1,7 +1,10 @@
 //! Which frame of a chain is the one to look at.
 
-use super::super::chain::{self, file_name};
-use crate::report::{UserFrame, words::harmless};
+use super::{
+    UserFrame,
+    chain::{self, file_name},
+    words::harmless,
+};
 
 /// Modules that are between a program and the kernel.
 const RUNTIME_MODULES: [&str; 14] = [
@@ -195,12 +198,12 @@ pub(crate) fn place(frame: &UserFrame) -> String {
 }
 
 /// Where a site is, for a sentence.
-pub(crate) fn place_of_site(site: &crate::report::Site) -> String {
+pub(crate) fn place_of_site(site: &super::Site) -> String {
     place_of(&site.user_stack, &site.kernel_stack)
 }
 
 /// Where a site is, for a sentence; the kernel's function where no process is in it.
-pub(in crate::report) fn place_of(user: &[UserFrame], kernel: &[crate::report::KernelFrame]) -> String {
+pub(super) fn place_of(user: &[UserFrame], kernel: &[super::KernelFrame]) -> String {
     if let Some(frame) = own(user) {
         return place(frame);
     }
@@ -213,7 +216,7 @@ pub(in crate::report) fn place_of(user: &[UserFrame], kernel: &[crate::report::K
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::fixture::*, *};
+    use super::{super::fixture::*, *};
 
     fn at(symbol: &str, file: &str, line: u32) -> UserFrame {
         UserFrame { file: Some(file.to_owned()), line: Some(line), ..frame(symbol, "/opt/app", 1) }
