@@ -2,8 +2,10 @@
 
 mod check;
 mod command;
+mod completions;
 mod diff;
 mod doctor;
+mod examples;
 mod explain;
 mod joining;
 mod live;
@@ -70,7 +72,7 @@ type Outcome = Result<ExitCode, Failure>;
 ///
 /// fdtrace counts file handles (struct file), not descriptors: it says who allocated each one that is alive and where.
 #[derive(Parser)]
-#[command(name = "fdtrace", version, max_term_width = 110)]
+#[command(name = "fdtrace", version, max_term_width = 110, after_help = examples::VERBS)]
 struct Arguments {
     #[command(subcommand)]
     verb: Verb,
@@ -79,12 +81,19 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Verb {
     Doctor(doctor::Arguments),
+    #[command(after_help = examples::EXPLAIN)]
     Explain(Box<explain::Arguments>),
+    #[command(after_help = examples::LIVE)]
     Live(Box<live::Arguments>),
+    #[command(after_help = examples::RECORD)]
     Record(Box<record::Arguments>),
+    #[command(after_help = examples::REPORT)]
     Report(Box<report::Arguments>),
+    #[command(after_help = examples::DIFF)]
     Diff(diff::Arguments),
+    #[command(after_help = examples::CHECK)]
     Check(Box<check::Arguments>),
+    Completions(completions::Arguments),
 }
 
 /// What `report --json` calls its documents.
@@ -106,6 +115,7 @@ pub fn main() -> ExitCode {
         Verb::Report(arguments) => report::run(&arguments),
         Verb::Diff(arguments) => diff::run(&arguments),
         Verb::Check(arguments) => return check::run(&arguments),
+        Verb::Completions(arguments) => completions::run(&arguments),
     };
     match outcome {
         Ok(status) => status,
