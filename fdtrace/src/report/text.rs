@@ -303,10 +303,19 @@ fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> i
         _ if style.finished => where_most_are(document),
         _ if document.trace.looks < LOOKS_TO_JUDGE => "Too early to say what grows.".to_owned(),
         _ if let Some(table) = document.processes.first() => format!("{}.", repeats::of_table(table)),
-        _ => "Nothing grows.".to_owned(),
+        _ => nothing_grows(document),
     };
     // A live view is a sequence of documents, with an empty line between them.
     writeln!(out, "{line}{}", if style.finished { "" } else { "\n" })
+}
+
+/// A site that has more handles than before may be too young for a judgement.
+fn nothing_grows(document: &Document) -> String {
+    let is_young = |site: &&Site| site.verdict == Verdict::Unknown && site.change > 0;
+    match document.sites.iter().filter(is_young).count() as u64 {
+        0 => "Nothing grows.".to_owned(),
+        sites => format!("Nothing grows so far; it is too early to say of {}.", counted(sites, "site")),
+    }
 }
 
 /// The last line of a trace that has ended and does not say what grew: where to look first.
@@ -392,6 +401,9 @@ mod tests {
         assert!(early.contains("\nlost: nothing; fdtrace: 18 MB, cost per event unknown\n"), "{early}");
         assert!(early.ends_with("\nToo early to say what grows.\n\n"), "{early}");
         document.trace.looks = LOOKS_TO_JUDGE;
+        let young = text(&document, LIVE);
+        assert!(young.ends_with("\nNothing grows so far; it is too early to say of 1 site.\n\n"), "{young}");
+        document.sites[0].verdict = Verdict::Steady;
         assert!(text(&document, LIVE).ends_with("\nNothing grows.\n\n"));
     }
 
