@@ -5,7 +5,7 @@ use super::{
     build::{file_name, marked_lines},
     judge::Report,
 };
-use crate::harness::{Scratch, backend, collect, is_unsure, unwind};
+use crate::harness::{Scratch, again_while, backend, collect, is_unsure, unwind};
 use anyhow::{Context as _, Result, bail};
 use rustix::{
     event::{PollFd, PollFlags, Timespec, poll},
@@ -86,19 +86,9 @@ pub fn plain(place: &Place, run: &Run) -> Result<Ended> {
 /// # Errors
 /// When the check does not end, or reports nothing that can be read.
 pub fn checked(fdtrace: &Path, place: &Place, run: &Run) -> Result<(Ended, Report)> {
-    let once = || checked_once(fdtrace, place, run);
-    let mut found = once()?;
-    for _ in 1..TRIES {
-        if !is_unsure(Some(found.0.status), &found.0.stderr) {
-            break;
-        }
-        found = once()?;
-    }
-    Ok(found)
+    let skipped = |(ended, _): &(Ended, Report)| is_unsure(Some(ended.status), &ended.stderr);
+    again_while(skipped, || checked_once(fdtrace, place, run))
 }
-
-/// How often a program is run, where the kernel skips something each time.
-const TRIES: usize = 4;
 
 fn checked_once(fdtrace: &Path, place: &Place, run: &Run) -> Result<(Ended, Report)> {
     let scratch = Scratch::new()?;

@@ -39,7 +39,7 @@ pub use process::{Finished, Killed, finish, finish_with, gone_process, lines};
 pub use reader::AtInput;
 pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
-pub use skipped::{is_unsure, unless_skipped, until_sure};
+pub use skipped::{again_while, is_unsure, unless_skipped, until_sure};
 pub use small_disk::SmallDisk;
 pub use tracer::{Ended, PATIENCE, Tracer};
 pub(crate) use tracer::{backend, unwind};

@@ -9,20 +9,30 @@ const TRIES: usize = 4;
 /// What a check says of it.
 const WORDS: &str = "skipped by the kernel";
 
+/// Does something until it is no longer because of the kernel that it went wrong.
+///
+/// # Errors
+/// Those of what is done.
+pub fn again_while<T>(skipped: impl Fn(&T) -> bool, mut run: impl FnMut() -> Result<T>) -> Result<T> {
+    for _ in 1..TRIES {
+        let found = run()?;
+        if !skipped(&found) {
+            return Ok(found);
+        }
+        say("the kernel skipped something: once more");
+    }
+    run()
+}
+
 /// Runs a check until it is sure, as it tells whoever reads that it is not.
 ///
 /// # Errors
 /// Those of the run.
-pub fn until_sure(mut run: impl FnMut() -> Result<Option<Finished>>) -> Result<Option<Finished>> {
-    for _ in 1..TRIES {
-        match run()? {
-            Some(unsure) if is_unsure(unsure.status.code(), &unsure.stderr) => {
-                say("the kernel skipped something: once more");
-            }
-            other => return Ok(other),
-        }
-    }
-    run()
+pub fn until_sure(run: impl FnMut() -> Result<Option<Finished>>) -> Result<Option<Finished>> {
+    let unsure = |found: &Option<Finished>| {
+        found.as_ref().is_some_and(|found| is_unsure(found.status.code(), &found.stderr))
+    };
+    again_while(unsure, run)
 }
 
 /// Whether a check could not judge because the kernel skipped something.
@@ -35,12 +45,13 @@ pub fn is_unsure(status: Option<i32>, stderr: &str) -> bool {
 ///
 /// # Errors
 /// Those of the test.
-pub fn unless_skipped(mut test: impl FnMut() -> Result<(u64, Result<()>)>) -> Result<()> {
-    for _ in 1..TRIES {
-        match test()? {
-            (1.., Err(error)) => say(&format!("the kernel skipped something, so once more: {error:#}")),
-            (_, found) => return found,
+pub fn unless_skipped(test: impl FnMut() -> Result<(u64, Result<()>)>) -> Result<()> {
+    let failed = |(skipped, found): &(u64, Result<()>)| match found {
+        Err(error) if *skipped > 0 => {
+            say(&format!("{error:#}"));
+            true
         }
-    }
-    test()?.1
+        _ => false,
+    };
+    again_while(failed, test)?.1
 }
