@@ -96,6 +96,20 @@ pub(super) fn write(
     Ok(())
 }
 
+/// The chain of a site, below its row in a table.
+pub(super) fn write_below_row(
+    out: &mut impl Write,
+    user: &[UserFrame],
+    kernel: &[KernelFrame],
+    complete: bool,
+    style: Style,
+) -> io::Result<()> {
+    match style.verbose {
+        true => write_whole(out, user, kernel, complete),
+        false => write(out, user, kernel, complete, Block { indent: 8, frames: 5 }, style),
+    }
+}
+
 /// Names that are longer push their place to the right.
 const WIDEST_NAME: usize = 40;
 
@@ -131,7 +145,7 @@ fn line(frame: &UserFrame, is_own: bool) -> Line {
 }
 
 /// All frames, one on each line, the kernel's first.
-pub(super) fn write_whole(
+fn write_whole(
     out: &mut impl Write,
     user: &[UserFrame],
     kernel: &[KernelFrame],

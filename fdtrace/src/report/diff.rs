@@ -13,7 +13,7 @@ use super::{
     chain::{self, place},
     name_id,
     terminal::Terminal,
-    text::{CHAIN, at_the_end, paint, processes},
+    text::{at_the_end, paint, processes},
     words::{change, counted, harmless, number},
 };
 
@@ -232,12 +232,7 @@ fn write_site(out: &mut impl Write, site: &SiteDifference, style: Style) -> io::
         processes(&site.processes)
     );
     writeln!(out, "{}", if site.change > 0 { paint(style, "31", &line) } else { line })?;
-    if style.verbose {
-        chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete)?;
-    } else {
-        let (user, kernel) = (&site.user_stack, &site.kernel_stack);
-        chain::write(out, user, kernel, site.user_stack_complete, CHAIN, style)?;
-    }
+    chain::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
     if site.merged > 1 {
         writeln!(out, "          {} of these names in one row", counted(site.merged, "site"))?;
     }

@@ -35,9 +35,7 @@ const EXISTING_HOLDERS: usize = 3;
 /// The most call sites that mapped a site's handles and are shown.
 const MAPPED_BY: usize = 3;
 
-/// A chain below its row.
-pub(super) const CHAIN: Block = Block { indent: 8, frames: 5 };
-/// The same of who mapped handles.
+/// The chain of who mapped handles, below the row of their site.
 const MAPPING_CHAIN: Block = Block { indent: 12, frames: 3 };
 
 /// Examples of so many characters go on one line.
@@ -104,12 +102,7 @@ fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> i
     );
     let growing = site.verdict == Verdict::Growing;
     writeln!(out, "{}", if growing { paint(style, "31", &line) } else { line })?;
-    if style.verbose {
-        chain::write_whole(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete)?;
-    } else {
-        let (user, kernel) = (&site.user_stack, &site.kernel_stack);
-        chain::write(out, user, kernel, site.user_stack_complete, CHAIN, style)?;
-    }
+    chain::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
     write_repeats(out, site)?;
     write_mappings(out, site, style)?;
     write_examples(out, site)
