@@ -26,8 +26,6 @@ impl Judge {
 
 /// Whether a group's handles are sockets of connections that were accepted.
 fn is_accepting(judge: &Judge, group: &Group) -> bool {
-    let is =
-        |number: libc::c_long| group.call.syscall.is_some_and(|known| libc::c_long::from(known) == number);
     if group.call.acquired {
         return false;
     }
@@ -35,7 +33,7 @@ fn is_accepting(judge: &Judge, group: &Group) -> bool {
         let site = group.site.and_then(|id| judge.site(id));
         site.is_some_and(|site| site.kernel.iter().any(|frame| ACCEPTING.contains(&frame.symbol.as_str())))
     };
-    is(libc::SYS_accept4) || is(libc::SYS_accept) || by_kernel()
+    group.call.is(libc::SYS_accept4) || group.call.is(libc::SYS_accept) || by_kernel()
 }
 
 /// How many of the sockets that a site accepted and kept have a peer that is there and has not hung up. None of those that
@@ -134,11 +132,9 @@ const CREATES: libc::c_int = libc::O_CREAT | libc::O_TRUNC | libc::O_APPEND;
 
 /// The flags of the calls that opened files.
 fn flags(group: &Group) -> Option<libc::c_int> {
-    let is =
-        |number: libc::c_long| group.call.syscall.is_some_and(|known| libc::c_long::from(known) == number);
     #[cfg(target_arch = "x86_64")]
-    let opens = is(libc::SYS_open) || is(libc::SYS_openat);
+    let opens = group.call.is(libc::SYS_open) || group.call.is(libc::SYS_openat);
     #[cfg(not(target_arch = "x86_64"))]
-    let opens = is(libc::SYS_openat);
+    let opens = group.call.is(libc::SYS_openat);
     opens.then_some(group.call.detail.cast_signed())
 }

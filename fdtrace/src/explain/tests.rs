@@ -11,7 +11,7 @@ use crate::census::fixture::{
 };
 
 /// Nothing has a path.
-struct NoPaths;
+pub(super) struct NoPaths;
 
 impl Paths for NoPaths {
     fn of_descriptor(&mut self, _: u32, _: u32) -> Option<PathBuf> {

@@ -289,6 +289,13 @@ pub struct Call {
     pub acquired: bool,
 }
 
+impl Call {
+    /// Whether it is the system call with this number.
+    pub(crate) fn is(&self, syscall: libc::c_long) -> bool {
+        self.syscall.is_some_and(|known| libc::c_long::from(known) == syscall)
+    }
+}
+
 /// A handle was released.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Release {

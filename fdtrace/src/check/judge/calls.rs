@@ -75,13 +75,11 @@ impl Calls {
 
 /// System calls that make two handles.
 fn makes_two(alloc: &Alloc) -> bool {
-    let is =
-        |number: libc::c_long| alloc.call.syscall.is_some_and(|known| libc::c_long::from(known) == number);
     #[cfg(target_arch = "x86_64")]
-    let pipe = is(libc::SYS_pipe);
+    let pipe = alloc.call.is(libc::SYS_pipe);
     #[cfg(not(target_arch = "x86_64"))]
     let pipe = false;
-    pipe || is(libc::SYS_pipe2) || is(libc::SYS_socketpair)
+    pipe || alloc.call.is(libc::SYS_pipe2) || alloc.call.is(libc::SYS_socketpair)
 }
 
 #[cfg(test)]

@@ -1,23 +1,12 @@
 //! From small scenes to who is at the other end.
 
-use std::path::PathBuf;
-
 use fdtrace_common::census::File;
 
-use super::{super::*, *};
+use super::{
+    super::{tests::NoPaths, *},
+    *,
+};
 use crate::census::fixture::{KERNEL, Scene, file, tcp_socket, unix_socket};
-
-struct NoPaths;
-
-impl Paths for NoPaths {
-    fn of_descriptor(&mut self, _: u32, _: u32) -> Option<PathBuf> {
-        None
-    }
-
-    fn of_mapping(&mut self, _: u32, _: u64, _: u64) -> Option<PathBuf> {
-        None
-    }
-}
 
 /// An end, handles, those that are closed, those elsewhere, and who has them.
 type Line = (End, u64, u64, u64, Vec<(u32, u64)>);
