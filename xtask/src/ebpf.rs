@@ -7,7 +7,7 @@
 mod object;
 mod toolchain;
 
-use crate::run;
+use crate::{install, run};
 use anyhow::{Context as _, Result, bail};
 use cargo_metadata::Metadata;
 use std::{
@@ -41,7 +41,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.install {
-        toolchain::install()?;
+        install::bpf_toolchain()?;
     }
     let checkout = run::checkout()?;
     let toolchain = Toolchain::find()?;

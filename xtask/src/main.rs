@@ -1,25 +1,23 @@
 //! fdtrace's own chores. `cargo xtask` lists them.
 
-mod apt;
 mod audit;
 mod bench;
+mod build;
 mod callsites;
-mod corpus;
+mod checks;
 mod ebpf;
-mod growth;
+mod install;
 mod kernels;
-mod known_leaks;
 mod libtest;
 mod lint;
-mod ordinary;
-mod programs;
-mod recipes;
+mod man;
 mod run;
 mod tables;
 mod test;
 mod vm;
 
 use anyhow::Result;
+use checks::Which;
 use clap::{CommandFactory as _, Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -41,22 +39,18 @@ enum Verb {
     Bench(bench::Args),
     /// Builds the programs whose call chains are known, and shows how many of their leaks fdtrace names (root)
     Callsites(callsites::Args),
-
-    /// Measures how often the verdict on growth is wrong, on series whose truth is known
-    Growth(growth::Args),
-
     /// Runs the programs of which everybody knows whether they leak under `fdtrace check`, many times (root)
-    Corpus(corpus::Args),
-
+    Corpus(checks::Args),
     /// Runs programs that nobody here wrote under `fdtrace check`, which has to be silent about them (root)
-    Ordinary(ordinary::Args),
-
+    #[command(alias = "ordinary")]
+    ThirdParty(checks::Args),
     /// Runs versions of published software that are known to leak, and those that were mended, under `fdtrace check` (root)
-    KnownLeaks(known_leaks::Args),
-
+    KnownLeaks(checks::Args),
     /// Does what docs/ci.md tells people to do, with small projects (root)
-    Recipes(recipes::Args),
-
+    #[command(alias = "recipes")]
+    CiExamples(checks::Args),
+    /// Writes the manual pages
+    Man(man::Args),
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
     /// Compares the lock file with what is known of vulnerable crates, or says that nothing is known; fetches nothing
@@ -87,16 +81,11 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Vm(args)) => vm::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
         Some(Verb::Callsites(args)) => callsites::run(&args),
-
-        Some(Verb::Growth(args)) => growth::run(&args),
-
-        Some(Verb::Corpus(args)) => corpus::run(&args),
-
-        Some(Verb::Ordinary(args)) => ordinary::run(&args),
-
-        Some(Verb::KnownLeaks(args)) => known_leaks::run(&args),
-        Some(Verb::Recipes(args)) => recipes::run(&args),
-
+        Some(Verb::Corpus(args)) => checks::run(Which::Corpus, &args),
+        Some(Verb::ThirdParty(args)) => checks::run(Which::ThirdParty, &args),
+        Some(Verb::KnownLeaks(args)) => checks::run(Which::KnownLeaks, &args),
+        Some(Verb::CiExamples(args)) => checks::run(Which::CiExamples, &args),
+        Some(Verb::Man(args)) => man::run(&args),
         Some(Verb::Kernels(args)) => kernels::run(&args),
         Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Lint) => lint::run(),

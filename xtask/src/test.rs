@@ -1,18 +1,26 @@
-//! `cargo xtask test`: all tests, in the order in which they fail soonest.
+//! `cargo xtask test`: all tests. What needs the network or only the processor is prepared beside those that fail soonest; what
+//! traces the kernel has the machine for itself.
 
 use crate::{
-    callsites, corpus, ebpf, libtest,
-    programs::{self, Linkage, Suite},
-    run, vm,
+    build::{self, Linkage, Suite},
+    callsites, checks, ebpf,
+    install::{self, kernels},
+    libtest, lint, run, vm,
 };
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use std::{
+    path::PathBuf,
     process::{Command, ExitCode},
+    sync::mpsc::{Sender, channel},
+    thread,
     time::{Duration, Instant},
 };
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// First check formatting and lints, as `cargo xtask lint` does
+    #[arg(long)]
+    lint: bool,
     /// Leave out the virtual machines
     #[arg(long)]
     no_vm: bool,
@@ -29,6 +37,19 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
+/// Where the programs are that the end-to-end tests are tried on.
+pub(crate) struct Programs {
+    pub(crate) callsites: PathBuf,
+    pub(crate) corpus: PathBuf,
+}
+
+impl Programs {
+    /// `required`: a compiler or an interpreter that is missing is an error.
+    pub(crate) fn build(required: bool) -> Result<Self> {
+        Ok(Self { callsites: callsites::build(required)?, corpus: checks::build_corpus(required)? })
+    }
+}
+
 /// What came of a part.
 struct Verdict {
     name: &'static str,
@@ -39,48 +60,93 @@ struct Verdict {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let install = !args.no_install && run::is_root()?;
     let filter = args.filter.as_deref();
-    let mut verdicts = Vec::new();
-    part(&mut verdicts, "unit tests", || unit_tests(filter));
-    if !args.no_ebpf {
-        part(&mut verdicts, "BPF object", || {
-            ebpf::run(&ebpf::Args { check: true, install, log: false }).map(drop)
-        });
-    }
+    let traces = !args.no_e2e || !args.no_vm;
+    let mut programs = None;
+    let mut verdicts = thread::scope(|scope| {
+        let (installed, packages) = channel();
+        let beside = scope.spawn(move || prepare(args, install, &installed));
+        let mut verdicts = Vec::new();
+        if args.lint {
+            verdicts.extend([part("lint", || lint::run().map(drop))]);
+        }
+        verdicts.push(part("unit tests", || unit_tests(filter)));
+        if traces {
+            // An error means that nothing was to be installed.
+            let _ = packages.recv();
+            verdicts.push(part("programs", || {
+                programs = Some(Programs::build(install)?);
+                Ok(())
+            }));
+        }
+        verdicts.extend(beside.join().unwrap_or_default());
+        verdicts
+    });
+    let programs = || programs.as_ref().context("there are no programs to try it on");
     if !args.no_e2e {
-        part(&mut verdicts, "this kernel", || end_to_end_tests(install, filter));
+        verdicts.push(part("this kernel", || end_to_end_tests(programs()?, filter)));
     }
     if !args.no_vm {
-        part(&mut verdicts, "virtual machines", || virtual_machines(install, filter));
+        verdicts.push(part("virtual machines", || virtual_machines(programs()?, filter)));
     }
     Ok(summary(&verdicts))
 }
 
 /// Runs one part. A part that fails does not keep the next ones from being run: whoever waits for all of this wants to
 /// know all of it.
-fn part(verdicts: &mut Vec<Verdict>, name: &'static str, run: impl FnOnce() -> Result<()>) {
+fn part(name: &'static str, run: impl FnOnce() -> Result<()>) -> Verdict {
     println!("\n==== {name}");
     let began = Instant::now();
     let outcome = run();
     if let Err(error) = &outcome {
         println!("{name}: {error:#}");
     }
-    verdicts.push(Verdict { name, outcome, took: began.elapsed() });
+    Verdict { name, outcome, took: began.elapsed() }
+}
+
+/// What can be done while others compile: packages first, since others wait for them, all of them at once.
+fn prepare(args: &Args, install: bool, installed: &Sender<()>) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    if install {
+        verdicts.push(part("packages", || packages(args)));
+    }
+    // Nobody waits for it where nothing is traced.
+    let _ = installed.send(());
+    if !args.no_ebpf {
+        let check = ebpf::Args { check: true, install, log: false };
+        verdicts.push(part("BPF object", || ebpf::run(&check).map(drop)));
+    }
+    if !args.no_vm {
+        verdicts.push(part("kernels", || kernels::select(&[], &kernels::Options::default()).map(drop)));
+    }
+    verdicts
+}
+
+fn packages(args: &Args) -> Result<()> {
+    let mut wanted = Vec::new();
+    if !args.no_e2e || !args.no_vm {
+        wanted.extend(install::CORPUS);
+    }
+    if !args.no_vm {
+        wanted.extend(install::VM);
+    }
+    if !args.no_ebpf {
+        wanted.extend(install::EBPF);
+    }
+    install::packages(&wanted)
 }
 
 /// The programs that read BTF and attach are tested by the parts that follow.
 fn unit_tests(filter: Option<&str>) -> Result<()> {
-    let words = [&["test"], &programs::WORKSPACE[..], &["--lib", "--bins"]].concat();
-    libtest::run(programs::tested(&words)?.args(filter))
+    let words = [&["test"], &build::WORKSPACE[..], &["--lib", "--bins", "--test", "growth"]].concat();
+    libtest::run(build::tested(&words)?.args(filter))
 }
 
 /// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual
 /// machines run, so they are built once.
-fn end_to_end_tests(install: bool, filter: Option<&str>) -> Result<()> {
+fn end_to_end_tests(Programs { callsites, corpus }: &Programs, filter: Option<&str>) -> Result<()> {
     if !run::is_root()? {
         bail!("tracing the running kernel needs root; leave this part out with --no-e2e");
     }
-    let callsites = callsites::build(install)?;
-    let corpus = corpus::build(install)?;
     let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
     libtest::run(
         Command::new(e2e)
@@ -94,8 +160,8 @@ fn end_to_end_tests(install: bool, filter: Option<&str>) -> Result<()> {
     )
 }
 
-fn virtual_machines(install: bool, filter: Option<&str>) -> Result<()> {
-    match vm::run_suite(install, filter)? {
+fn virtual_machines(programs: &Programs, filter: Option<&str>) -> Result<()> {
+    match vm::run_suite(programs, filter)? {
         true => Ok(()),
         false => bail!("see the table"),
     }

@@ -27,7 +27,7 @@ mod values;
 
 use std::{fs::File, io, path::Path, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction};
 use tokio::runtime::{Builder, Runtime};
 
@@ -98,6 +98,12 @@ enum Verb {
 
 /// What `report --json` calls its documents.
 const REPORT_SCHEMA: &str = "fdtrace.report/1";
+
+/// The command line, for whoever documents it.
+#[must_use]
+pub fn command() -> clap::Command {
+    Arguments::command()
+}
 
 /// Runs the command line of this process.
 #[must_use]

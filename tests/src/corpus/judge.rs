@@ -19,9 +19,21 @@ pub struct Report {
     pub sites: Vec<Site>,
     #[serde(default)]
     also: Vec<Also>,
+    #[serde(default)]
+    doubts: Vec<String>,
+    #[serde(default)]
+    command: Command,
+    /// Programs that ran under the check: each exec and each fork.
+    #[serde(default)]
+    pub programs: u64,
     /// Where it was found.
     #[serde(default)]
     pub trace: Traced,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Command {
+    exit_status: Option<i32>,
 }
 
 /// Where a trace was taken.
@@ -31,6 +43,13 @@ pub struct Traced {
     kernel: String,
     /// How fdtrace was attached.
     backend: String,
+    #[serde(default, skip_serializing)]
+    events: Events,
+}
+
+#[derive(Clone, Debug, Default, Deserialize)]
+struct Events {
+    allocated: u64,
 }
 
 /// A call site.
@@ -51,7 +70,10 @@ pub struct Site {
 /// A program that kept something.
 #[derive(Clone, Debug, Deserialize)]
 struct Image {
+    #[serde(default)]
+    comm: String,
     /// Handles that it made at the site.
+    #[serde(default)]
     allocated: u64,
 }
 
@@ -72,8 +94,45 @@ impl Report {
         Ok(report)
     }
 
+    /// The command's own exit status, as a shell has it.
+    #[must_use]
+    pub fn status(&self) -> Option<i32> {
+        self.command.exit_status
+    }
+
+    /// Files that were opened, of all kinds.
+    #[must_use]
+    pub fn files(&self) -> u64 {
+        self.trace.events.allocated
+    }
+
+    /// Why it could not be told.
+    #[must_use]
+    pub fn doubts(&self) -> &[String] {
+        &self.doubts
+    }
+
+    /// Of each call site that leaks: the program, how many calls, and the chain.
+    #[must_use]
+    pub fn leaks(&self) -> Vec<String> {
+        self.of(Class::Leak).map(Site::say).collect()
+    }
+
+    /// Calls that are kept, at all call sites that leak: an interpreter may make several of one line of a script.
+    #[must_use]
+    pub fn leaked(&self) -> u64 {
+        self.of(Class::Leak).map(|site| site.leaked).sum()
+    }
+
     fn of(&self, class: Class) -> impl Iterator<Item = &Site> {
         self.sites.iter().filter(move |site| site.class == class)
+    }
+}
+
+impl Site {
+    fn say(&self) -> String {
+        let program = self.images.first().map_or("?", |image| image.comm.as_str());
+        format!("{program}: {} calls at {}", self.leaked, chain(self))
     }
 }
 
@@ -188,11 +247,17 @@ fn found(report: &Report) -> String {
 }
 
 fn chain(site: &Site) -> String {
-    let name = |frame: &Frame| {
-        let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
-        format!("{}{line}", frame.symbol.as_deref().unwrap_or("?"))
-    };
     site.user_stack.iter().take(8).map(name).collect::<Vec<_>>().join(" < ")
+}
+
+/// A function with its line, or else the file with the place in it.
+fn name(frame: &Frame) -> String {
+    let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
+    let module = || frame.module.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or("?");
+    match &frame.symbol {
+        Some(symbol) => format!("{symbol}{line}"),
+        None => format!("{}+{:#x}", module(), frame.offset),
+    }
 }
 
 impl Run {
@@ -259,6 +324,28 @@ mod tests {
         assert_eq!(judged("error-path", 0, 23, &more), ["a leak that is none: open < parse:9"]);
         let silent = report("leak", &[site("leak", 30, 7)], &[]);
         assert_eq!(judged("accept-without-close", 0, 23, &silent), ["nothing of \"close-wait\" is reported"]);
+    }
+
+    #[test]
+    fn leaks_are_said_with_their_chain() -> Result<()> {
+        let frames = json!([
+            {"symbol": "open64", "module": "/lib/libc.so.6", "offset": 1, "line": null},
+            {"symbol": null, "module": "/usr/bin/tool", "offset": 18},
+            {"symbol": "main", "offset": 2, "line": 7}
+        ]);
+        let document = json!({
+            "schema": "fdtrace.check/1", "verdict": "leak", "doubts": [], "command": {"exit_status": 3},
+            "programs": 2, "trace": {"kernel": "6.1", "backend": "kprobe", "events": {"allocated": 9}},
+            "sites": [
+                {"class": "leak", "leaked": 4, "user_stack": frames, "images": [{"comm": "tool"}]},
+                {"class": "steady", "leaked": 2}
+            ]
+        });
+        let report = Report::parse(&document.to_string())?;
+        assert_eq!(report.leaks(), ["tool: 4 calls at open64 < tool+0x12 < main:7"]);
+        assert_eq!((report.status(), report.files(), report.leaked()), (Some(3), 9, 4));
+        assert!(Report::parse(&document.to_string().replace("check/1", "check/2")).is_err());
+        Ok(())
     }
 
     #[test]

@@ -24,8 +24,6 @@ pub struct Program {
     pub library: Option<Library>,
     #[serde(default = "yes")]
     guest: bool,
-    #[serde(default = "yes")]
-    valgrind: bool,
     /// The ways in which it is run.
     pub runs: Vec<Run>,
 }
@@ -185,12 +183,6 @@ impl Program {
     #[must_use]
     pub fn runs_in_guests(&self) -> bool {
         self.guest && self.language().is_compiled()
-    }
-
-    /// Whether valgrind can count its descriptors.
-    #[must_use]
-    pub fn runs_with_valgrind(&self) -> bool {
-        self.valgrind && matches!(self.language(), Language::C | Language::Cpp)
     }
 
     /// Its name, and its arguments and options if it is run in several ways.

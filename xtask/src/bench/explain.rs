@@ -1,11 +1,13 @@
 //! `cargo xtask bench explain`: one look at all handles, beside those who have looked before.
 
 use super::{
+    by_turns,
     child::Background,
-    numbers::{median, median_ratio},
-    peers,
     programs::{self, Bench},
-    table::{Limit, Target, print, print_targets},
+};
+use crate::{
+    run,
+    tables::{Limit, Target, median, median_ratio, print, print_targets},
 };
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Resource, getrlimit};
@@ -120,12 +122,12 @@ fn tools(fdtrace: &Path) -> Result<Vec<Tool>> {
         Tool { name: "fdtrace explain", command: words(&[fdtrace, "explain"]), slow: false },
         Tool { name: "fdtrace explain --json", command: words(&[fdtrace, "explain", "--json"]), slow: false },
     ];
-    let others: [(_, _, &[&str]); 2] =
-        [("lsof -n -P", ("lsof", "-v"), &["lsof", "-n", "-P"]), ("lsfd", ("lsfd", "--version"), &["lsfd"])];
-    for (name, (program, version), command) in others {
-        match peers::runs(program, version) {
-            true => tools.push(Tool { name, command: words(command), slow: true }),
-            false => println!("{name}: not installed"),
+    let others: [(_, &[&str], _); 2] =
+        [("lsof -n -P", &["lsof", "-n", "-P"], "-v"), ("lsfd", &["lsfd"], "--version")];
+    for (name, command, version) in others {
+        match run::probe(Command::new(command[0]).arg(version)) {
+            Some(_) => tools.push(Tool { name, command: words(command), slow: true }),
+            None => println!("{name}: not installed"),
         }
     }
     Ok(tools)
@@ -166,19 +168,16 @@ fn hold(bench: &Bench, count: u64, folder: &Path) -> Result<Vec<Background>> {
     Ok(holders)
 }
 
-/// Each program in turn, round after round: a machine that gets slower slows all of them.
+/// Each program in turn.
 fn look(bench: &Bench, tools: &[Tool], count: u64, rounds: usize, slow_rounds: usize) -> Result<Vec<Runs>> {
     let folder = tempfile::tempdir()?;
     let _holders = hold(bench, count, folder.path())?;
-    let mut all: Vec<Runs> = tools.iter().map(|_| Runs::default()).collect();
-    for round in 0..rounds.max(1) {
-        for (tool, runs) in tools.iter().zip(&mut all) {
-            if !tool.slow || round < slow_rounds {
-                runs.enter(&measure(bench, tool)?);
-            }
+    by_turns(tools, rounds, |round, tool, runs: &mut Runs| {
+        if !tool.slow || round < slow_rounds {
+            runs.enter(&measure(bench, tool)?);
         }
-    }
-    Ok(all)
+        Ok(())
+    })
 }
 
 fn measure(bench: &Bench, tool: &Tool) -> Result<Measured> {

@@ -3,7 +3,7 @@
 use super::programs::{self, Bench};
 use anyhow::Result;
 use serde::Deserialize;
-use std::{path::Path, process::Command};
+use std::process::Command;
 
 /// How the ways of running a load take turns.
 #[derive(clap::Args)]
@@ -25,8 +25,8 @@ pub(super) enum Load {
 impl Load {
     pub(super) const ALL: [Self; 2] = [Self::OpenClose, Self::PingPong];
 
-    /// The verb of the example `bench`.
-    pub(super) const fn verb(self) -> &'static str {
+    /// The verb of the bench `hooks`.
+    const fn verb(self) -> &'static str {
         match self {
             Self::OpenClose => "open-close",
             Self::PingPong => "ping-pong",
@@ -34,21 +34,19 @@ impl Load {
     }
 
     /// Runs it for so many milliseconds, below the command that `wrapper` begins with, if any.
-    pub(super) fn run(self, bench: &Bench, wrapper: &[&str], time: u64) -> Result<Sample> {
+    pub(super) fn run(self, bench: &Bench, wrapper: &[String], time: u64) -> Result<Sample> {
         let time = time.to_string();
         let words = [self.verb(), "--time", &time];
         let mut command = match wrapper {
             [] => Command::new(&bench.0),
-            [program, arguments @ ..] => wrapped(program, arguments, &bench.0),
+            [program, arguments @ ..] => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(&bench.0);
+                command
+            }
         };
         programs::result(command.args(words))
     }
-}
-
-fn wrapped(program: &str, arguments: &[&str], inner: &Path) -> Command {
-    let mut command = Command::new(program);
-    command.args(arguments).arg(inner);
-    command
 }
 
 /// What a turn of a load took, in nanoseconds where nothing else is said.

@@ -1,7 +1,7 @@
 //! The programs that are measured, built as people build them.
 
 use crate::{
-    programs::{Build, Linkage},
+    build::{Build, Linkage},
     run,
 };
 use anyhow::{Context as _, Result, bail};
@@ -11,37 +11,48 @@ use std::{
     process::{Command, Stdio},
 };
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 /// Builds fdtrace.
 pub(super) fn fdtrace() -> Result<PathBuf> {
     Build::run(Linkage::Dynamic, &["build", "--package", "fdtrace", "--bin", "fdtrace"])?.program("fdtrace")
 }
 
-/// The example `bench`.
+/// Runs what has `name` in it of the library's bench.
+pub(super) fn library(name: &str, options: &[String]) -> Result<()> {
+    let mut cargo = Command::new(run::cargo());
+    cargo.current_dir(run::checkout()?).args([
+        "bench",
+        "--locked",
+        "--package",
+        "fdtrace",
+        "--bench",
+        "library",
+    ]);
+    run::succeed(cargo.args(["--", name]).args(options))
+}
+
+/// The bench `hooks`, which has the loads.
 pub(super) struct Bench(pub(super) PathBuf);
 
 impl Bench {
     /// Builds it with frame pointers, so that the call chains of its loads are as long as they claim to be.
     pub(super) fn build() -> Result<Self> {
-        let checkout = run::checkout()?;
-        run::succeed(
-            Command::new(run::cargo())
-                .current_dir(&checkout)
-                .args(["rustc", "--release", "--locked", "--package", "xtask", "--example", "bench"])
-                .args(["--", "-Cforce-frame-pointers=yes"]),
-        )?;
-        let target = run::metadata(&checkout, TARGET)?.target_directory;
-        Ok(Self(target.join("release/examples/bench").into_std_path_buf()))
+        let words = ["rustc", "--package", "fdtrace", "--bench", "hooks"];
+        let built = Build::run_with(Linkage::Dynamic, &words, &["--", "-Cforce-frame-pointers=yes"])?;
+        Ok(Self(built.bench("hooks")?))
     }
 
     /// Runs one of its verbs to the end.
     pub(super) fn run<T: DeserializeOwned>(&self, arguments: &[&str]) -> Result<T> {
         result(Command::new(&self.0).args(arguments))
     }
+
+    /// Runs a verb that writes tables.
+    pub(super) fn show(&self, verb: &str, options: &[String]) -> Result<()> {
+        run::succeed(Command::new(&self.0).arg(verb).args(options))
+    }
 }
 
-/// What a command of the example `bench` has measured.
+/// What a command has measured.
 pub(super) fn result<T: DeserializeOwned>(command: &mut Command) -> Result<T> {
     let name = command.get_program().display().to_string();
     let output = command

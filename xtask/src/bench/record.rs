@@ -2,14 +2,13 @@
 
 use super::{
     child::Background,
+    live::{Document, Trace},
     load::Sample,
     programs::{self, Bench},
-    table::{Limit, Target, print, print_targets},
 };
+use crate::tables::{Limit, Target, print_targets};
 use anyhow::{Result, bail};
-use serde::Deserialize;
 use std::{
-    collections::BTreeMap,
     fs,
     path::Path,
     process::Command,
@@ -27,39 +26,6 @@ pub(super) struct Args {
     time: u64,
 }
 
-/// What the example says of synthetic traces.
-#[derive(Deserialize)]
-struct Synthetic {
-    storm: Figures,
-    build: Figures,
-}
-
-#[derive(Deserialize)]
-struct Figures {
-    bytes_per_event: f64,
-    write_ns: f64,
-    read_ns: f64,
-    read_and_fold_ns: f64,
-}
-
-/// What a report says of a recording.
-#[derive(Deserialize)]
-struct Report {
-    trace: Trace,
-}
-
-#[derive(Deserialize)]
-struct Trace {
-    events: Events,
-    lost: BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-struct Events {
-    allocated: u64,
-    released: u64,
-}
-
 /// What recording a storm took.
 struct Recorded {
     /// Of one core.
@@ -71,27 +37,13 @@ struct Recorded {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let (fdtrace, bench) = (programs::fdtrace()?, Bench::build()?);
-    print_synthetic(&bench.run(&["trace"])?);
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("trace");
     let recorded = record(&fdtrace, &bench, &file, args)?;
     let start = Instant::now();
-    let report: Report = programs::result(Command::new(&fdtrace).arg("report").arg(&file).arg("--json"))?;
+    let report: Document = programs::result(Command::new(&fdtrace).arg("report").arg(&file).arg("--json"))?;
     print_targets(&targets(&recorded, &report.trace, start.elapsed()));
     Ok(())
-}
-
-fn print_synthetic(synthetic: &Synthetic) {
-    let row = |name: &str, figures: &Figures| {
-        let ns = [figures.write_ns, figures.read_ns, figures.read_and_fold_ns];
-        let mut row = vec![name.to_owned(), format!("{:.2}", figures.bytes_per_event)];
-        row.extend(ns.map(|ns| format!("{ns:.1}")));
-        row
-    };
-    print(
-        &["20 million synthetic events", "bytes each", "write ns", "read ns", "and fold ns"],
-        &[row("open/close storm", &synthetic.storm), row("build", &synthetic.build)],
-    );
 }
 
 fn record(fdtrace: &Path, bench: &Bench, file: &Path, args: &Args) -> Result<Recorded> {
@@ -123,42 +75,29 @@ fn wait_for(file: &Path) -> Result<()> {
 fn targets(recorded: &Recorded, trace: &Trace, replay: Duration) -> Vec<Target> {
     let events = (trace.events.allocated + trace.events.released) as f64;
     let lost = ["events", "handles"].iter().filter_map(|key| trace.lost.get(*key)).sum::<u64>();
+    let target = |what, measured, limit, unit| Target { what, measured, limit, unit };
+    let megabytes = recorded.resident as f64 / f64::from(1 << 20);
     vec![
-        Target {
-            what: "storm: files opened and closed in a second",
-            measured: 1e6 / recorded.sample.wall_ns,
-            limit: Limit::AtLeast(180.0),
-            unit: " thousand",
-        },
-        Target {
-            what: "lost events and handles",
-            measured: lost as f64,
-            limit: Limit::AtMost(0.0),
-            unit: "",
-        },
-        Target {
-            what: "processor time of the recorder, of one core",
-            measured: recorded.cpu * 100.0,
-            limit: Limit::AtMost(50.0),
-            unit: " %",
-        },
-        Target {
-            what: "resident memory of the recorder",
-            measured: recorded.resident as f64 / f64::from(1 << 20),
-            limit: Limit::AtMost(100.0),
-            unit: " MB",
-        },
-        Target {
-            what: "size of an event in the file",
-            measured: recorded.bytes as f64 / events,
-            limit: Limit::AtMost(3.0),
-            unit: " bytes",
-        },
-        Target {
-            what: "replay: events in a second",
-            measured: events / replay.as_secs_f64() / 1e6,
-            limit: Limit::AtLeast(5.0),
-            unit: " million",
-        },
+        target(
+            "storm: files opened and closed in a second",
+            1e6 / recorded.sample.wall_ns,
+            Limit::AtLeast(180.0),
+            " thousand",
+        ),
+        target("lost events and handles", lost as f64, Limit::AtMost(0.0), ""),
+        target(
+            "processor time of the recorder, of one core",
+            recorded.cpu * 100.0,
+            Limit::AtMost(50.0),
+            " %",
+        ),
+        target("resident memory of the recorder", megabytes, Limit::AtMost(100.0), " MB"),
+        target("size of an event in the file", recorded.bytes as f64 / events, Limit::AtMost(3.0), " bytes"),
+        target(
+            "replay: events in a second",
+            events / replay.as_secs_f64() / 1e6,
+            Limit::AtLeast(5.0),
+            " million",
+        ),
     ]
 }

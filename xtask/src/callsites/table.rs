@@ -1,6 +1,6 @@
 //! The leaks of the programs with frame pointers and with unwind tables, side by side.
 
-use crate::{programs::Suite, run};
+use crate::{build::Suite, run};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::{

@@ -3,7 +3,7 @@
 //! `core` for the BPF target is not distributed in binary form and has to be built from the library's source. Two
 //! toolchains come with that source: Debian's, and rustup's nightly with `rust-src`.
 
-use crate::{apt, run};
+use crate::run;
 use anyhow::{Result, bail};
 use std::{
     fmt,
@@ -13,12 +13,6 @@ use std::{
 
 /// Debian's compiler, wherever rustup's stands on PATH.
 const DEBIAN_RUSTC: &str = "/usr/bin/rustc";
-/// rustc-web is the compiler that Debian keeps new enough, in its stable releases, for web browsers.
-const DEBIAN_PACKAGES: [&str; 5] =
-    ["rustc-web", "rust-web-src", "llvm-22-dev", "libpolly-22-dev", "libzstd-dev"];
-/// bpf-linker has to be built against the LLVM of the compiler whose bitcode it reads.
-const LLVM_PREFIX: &str = "/usr/lib/llvm-22";
-const BPF_LINKER_VERSION: &str = "0.13.0";
 
 pub(super) const ADVICE_REFERENCE: &str =
     "`cargo xtask ebpf --install`, as root on Debian, installs the toolchain of the committed object";
@@ -121,19 +115,4 @@ impl Origin {
 
 fn library_source(sysroot: &Path) -> PathBuf {
     sysroot.join("lib/rustlib/src/rust")
-}
-
-/// Installs Debian's toolchain and the linker, as far as they are missing.
-pub(super) fn install() -> Result<()> {
-    apt::install(&DEBIAN_PACKAGES)?;
-    let wanted = format!("bpf-linker {BPF_LINKER_VERSION}");
-    if run::probe(Command::new("bpf-linker").arg("--version")).as_deref() == Some(wanted.as_str()) {
-        return Ok(());
-    }
-    run::succeed(
-        Command::new(run::cargo())
-            .args(["install", "bpf-linker", "--version", BPF_LINKER_VERSION, "--locked"])
-            .args(["--no-default-features", "--features", "llvm-22"])
-            .env("LLVM_PREFIX", LLVM_PREFIX),
-    )
 }

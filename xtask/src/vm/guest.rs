@@ -2,8 +2,9 @@
 
 use super::{boot::GuestFile, libraries};
 use crate::{
-    corpus,
-    programs::{Build, Linkage, Suite},
+    build::{Build, Linkage, Suite},
+    checks,
+    test::Programs,
 };
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _};
@@ -37,12 +38,12 @@ pub(super) fn suite() -> Result<(PathBuf, Vec<GuestFile>)> {
 
 /// The programs of the call site tests and those of the corpus that can run there, with the libraries of this machine that
 /// they need. The guest has no compilers.
-pub(super) fn programs(callsites: &Path, corpus: &Path) -> Result<Vec<GuestFile>> {
+pub(super) fn programs(Programs { callsites, corpus }: &Programs) -> Result<Vec<GuestFile>> {
     let mut found = Vec::new();
     for host in files_below(callsites)? {
         found.push((format!("{CALLSITES}/{}", host.strip_prefix(callsites)?.display()), host));
     }
-    for folder in corpus::for_guests(corpus)? {
+    for folder in checks::for_guests(corpus)? {
         for host in files_below(&folder)? {
             found.push((format!("{CORPUS}/{}", host.strip_prefix(corpus)?.display()), host));
         }

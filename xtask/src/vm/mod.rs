@@ -4,16 +4,20 @@ mod boot;
 mod console;
 mod guest;
 mod initramfs;
-mod kernels;
 mod libraries;
 mod qemu;
 mod suite;
 
-use crate::apt;
+use crate::{
+    install::{
+        self,
+        kernels::{self, Kernel},
+    },
+    test::Programs,
+};
 use anyhow::{Context as _, Result};
 use boot::{BootReport, Guest, GuestFile, Shown};
 use console::GuestCommand;
-use kernels::Kernel;
 use qemu::Ending;
 use std::{
     collections::BTreeMap,
@@ -22,8 +26,6 @@ use std::{
     time::Duration,
 };
 
-/// What else of Debian is needed: apt and dpkg are there wherever its kernels are looked for.
-const PACKAGES: [&str; 3] = [qemu::PACKAGE, "busybox-static", "debian-archive-keyring"];
 /// The watchdog of a boot that runs the whole suite; emulated machines are slow.
 const SUITE_TIMEOUT: Duration = Duration::from_secs(1800);
 /// The directory of programs in the guest.
@@ -68,14 +70,15 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.install {
-        apt::install(&PACKAGES)?;
+        install::packages(&[&install::VM[..], &install::CORPUS].concat())?;
     }
     qemu::require()?;
     let options = kernels::Options { mirror: args.mirror.as_deref(), update: args.update };
     let kernels = kernels::select(&args.kernels, &options)?;
     let timeout = Duration::from_secs(args.timeout);
     if args.program.is_empty() {
-        let passed = suite::run(&args.suite, &kernels, timeout, args.install)?;
+        let programs = Programs::build(args.install)?;
+        let passed = suite::run(&args.suite, &kernels, timeout, &programs)?;
         Ok(if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE })
     } else {
         run_program(args, &kernels, timeout)
@@ -83,13 +86,10 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 }
 
 /// Runs the end-to-end tests on all series with all backends, two machines at a time; says whether they passed.
-pub(crate) fn run_suite(install: bool, filter: Option<&str>) -> Result<bool> {
-    if install {
-        apt::install(&PACKAGES)?;
-    }
+pub(crate) fn run_suite(programs: &Programs, filter: Option<&str>) -> Result<bool> {
     qemu::require()?;
-    let kernels = kernels::select(&[], &kernels::Options { mirror: None, update: false })?;
-    suite::run(&suite::Options::for_all(filter), &kernels, SUITE_TIMEOUT, install)
+    let kernels = kernels::select(&[], &kernels::Options::default())?;
+    suite::run(&suite::Options::for_all(filter), &kernels, SUITE_TIMEOUT, programs)
 }
 
 /// Boots each kernel and runs one program in it, with its output as it comes. The first status that is not zero counts.

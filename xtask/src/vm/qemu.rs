@@ -19,7 +19,6 @@ use std::{
 };
 
 pub(super) const PROGRAM: &str = "qemu-system-x86_64";
-pub(super) const PACKAGE: &str = "qemu-system-x86";
 
 /// The machine. Emulation, not KVM: it works everywhere, also inside of other virtual machines, and always in the same
 /// way.
@@ -80,9 +79,7 @@ pub(super) struct Run {
 /// Says what to install when QEMU is not there.
 pub(super) fn require() -> Result<()> {
     if run::probe(Command::new(PROGRAM).arg("--version")).is_none() {
-        bail!(
-            "{PROGRAM} is not on PATH: install {PACKAGE}, or run `cargo xtask vm --install` as root on Debian"
-        );
+        bail!("{PROGRAM} is not on PATH: install it, or run `cargo xtask vm --install` as root on Debian");
     }
     Ok(())
 }

@@ -4,12 +4,13 @@ use super::{
     boot::{self, BootReport, Guest, GuestFile, Shown},
     console::{CommandReport, GuestCommand},
     describe, guest,
-    kernels::Kernel,
     qemu::Ending,
 };
 use crate::{
-    callsites, corpus,
+    install::kernels::Kernel,
     libtest::{Counts, counts, failures},
+    tables::columns,
+    test::Programs,
 };
 use anyhow::{Context as _, Result};
 use clap::ValueEnum;
@@ -80,13 +81,17 @@ struct Outcome {
     report: BootReport,
 }
 
-/// `install`: what compiles the programs that the tests are tried on must be there, and is installed if it is not.
-pub(super) fn run(options: &Options, kernels: &[Kernel], timeout: Duration, install: bool) -> Result<bool> {
+pub(super) fn run(
+    options: &Options,
+    kernels: &[Kernel],
+    timeout: Duration,
+    programs: &Programs,
+) -> Result<bool> {
     let backends = if options.backends.is_empty() { Backend::value_variants() } else { &options.backends };
     let which = Which::of(options);
     let commands: Vec<_> = backends.iter().map(|backend| command(*backend, which)).collect();
     let (init, mut files) = guest::suite()?;
-    files.extend(guest::programs(&callsites::build(install)?, &corpus::build(install)?)?);
+    files.extend(guest::programs(programs)?);
     files.extend(guest::busybox());
     let outcomes = boot_all(options.jobs, kernels, &init, &files, &commands, timeout)?;
     if let Some(file) = &options.results_out {
@@ -278,21 +283,7 @@ fn table(outcomes: &[Outcome], backends: &[Backend]) -> String {
         let cells = backends.iter().map(|backend| cell(report, backend.name()));
         std::iter::once(kernel.clone()).chain(cells).chain([report.restarts.to_string()]).collect()
     });
-    aligned(&std::iter::once(header.collect()).chain(rows).collect::<Vec<Vec<String>>>())
-}
-
-/// Rows of the same length, with each column as wide as its widest cell.
-fn aligned(rows: &[Vec<String>]) -> String {
-    let columns = rows.first().map_or(0, Vec::len);
-    let widths: Vec<_> =
-        (0..columns).map(|column| rows.iter().map(|row| row[column].len()).max().unwrap_or(0)).collect();
-    let mut text = String::new();
-    for row in rows {
-        let cells = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}"));
-        text.push_str(cells.collect::<Vec<_>>().join("  ").trim_end());
-        text.push('\n');
-    }
-    text
+    columns(&std::iter::once(header.collect()).chain(rows).collect::<Vec<Vec<String>>>())
 }
 
 fn cell(report: &BootReport, label: &str) -> String {
@@ -380,8 +371,8 @@ mod tests {
     fn the_table_has_a_line_for_each_kernel() {
         let outcome = Outcome { kernel: "6.1".into(), report: report(vec![ran("kprobe", 101, BAD)]) };
         let text = table(&[outcome], &[Backend::Kprobe, Backend::Fentry]);
-        let expected = "kernel  kprobe          fentry          restarts\n\
-                        6.1     0 ok, 1 failed  did not finish  0\n";
+        let expected = "kernel          kprobe          fentry  restarts\n\
+                        6.1     0 ok, 1 failed  did not finish         0\n";
         assert_eq!(text, expected);
     }
 

@@ -1,0 +1,12 @@
+//! Parts of the library that are timed on their own, without a kernel: `cargo bench --bench library`, or by name
+//! `cargo xtask bench fold`. What traces is in the bench `hooks`.
+
+mod chance;
+mod fold;
+mod memory;
+mod symbols;
+mod trace;
+
+fn main() {
+    divan::main();
+}
