@@ -22,6 +22,8 @@ pub mod process;
 pub mod record;
 pub mod replay;
 pub mod report;
+#[doc(hidden)]
+pub mod runtimes;
 mod sandbox;
 pub mod stacks;
 pub mod stream;

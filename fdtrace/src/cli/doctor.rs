@@ -1,3 +1,5 @@
+mod process;
+
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -16,6 +18,9 @@ use crate::{
 /// Show what this kernel offers, which backend is chosen, and what each missing piece costs
 #[derive(clap::Args)]
 pub(super) struct Arguments {
+    /// Show which runtimes of languages a process has, and whether its scripts can be read
+    #[arg(short, long, value_name = "PID")]
+    pid: Option<u32>,
     /// The same as one JSON document
     #[arg(long)]
     json: bool,
@@ -88,6 +93,10 @@ const NEEDS: [(Capability, &str); 6] = [
 const BYTES_PER_HANDLE: u64 = 48 + 8 + 40 + 16;
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    if let Some(pid) = arguments.pid {
+        write(arguments, &process::report(pid)?, process::write_text)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let reader = reader_line(&Readers::start()?.status());
     let mut kernel = Kernel::inspect()?;
     let backends = match survey(&mut kernel) {
@@ -95,22 +104,27 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         // Without the right to try, the table of capabilities is the answer.
         Err(error @ Error::Capability { .. }) => {
             let report = report(&kernel, &[], reader);
-            write(arguments, &report)?;
+            write(arguments, &report, write_text)?;
             return Err(error.into());
         }
         Err(error) => return Err(error.into()),
     };
     let report = report(&kernel, &backends, reader);
-    write(arguments, &report)?;
+    write(arguments, &report, write_text)?;
     Ok(if report.backend.is_some() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn write(arguments: &Arguments, report: &Report) -> io::Result<()> {
+/// In words, or as a document.
+fn write<R: Serialize>(
+    arguments: &Arguments,
+    report: &R,
+    in_words: impl Fn(&mut io::StdoutLock<'static>, &R) -> io::Result<()>,
+) -> io::Result<()> {
     let mut out = io::stdout().lock();
     if arguments.json {
         return report::write_json(&mut out, report);
     }
-    write_text(&mut out, report)
+    in_words(&mut out, report)
 }
 
 fn report(kernel: &Kernel, backends: &[BackendReport], reader: Option<ReaderLine>) -> Report {

@@ -3,6 +3,7 @@
 //! Those who ask have this side: they open files, which needs privileges, hand them to a [`crate::sandbox::Child`], and wait
 //! no longer than a second. All parsing is on the other side, in `service`.
 
+mod anchors;
 mod bytes;
 mod code;
 mod demangle;
@@ -41,10 +42,11 @@ pub(super) use self::{
 };
 use crate::{
     process::{
-        self,
+        self, Mapping,
         procfs::Text,
         usage::{Usage, children},
     },
+    runtimes::{Interpreter, ScriptThread, Sighting},
     sandbox::{Child, Limits, Spawner, Unanswered},
 };
 
@@ -198,6 +200,22 @@ impl Reader {
             names.append(&mut found);
         }
         Ok(names)
+    }
+
+    /// The runtime that a mapped file is in a process whose memory is the second file.
+    pub(super) fn runtime(&mut self, files: [&File; 2], mapping: &Mapping) -> Read<Option<Sighting>> {
+        let path = mapping.path.to_string_lossy().into_owned();
+        self.ask(&Request::Runtime { path, start: mapping.range.start, offset: mapping.offset }, &files)
+    }
+
+    /// The threads of a runtime, with at most so many calls of each.
+    pub(super) fn scripts(
+        &mut self,
+        memory: &File,
+        interpreter: &Interpreter,
+        most: usize,
+    ) -> Read<Vec<ScriptThread>> {
+        self.ask(&Request::Scripts { interpreter: interpreter.clone(), most }, &[memory])
     }
 
     /// Says, once, that a file was not read.

@@ -21,6 +21,9 @@ const MOST_UNPACKED: u64 = 64 << 20;
 /// What compilers write shrinks to a third, what is made up for the purpose to nothing.
 const MOST_SHRUNK: u64 = 64;
 
+/// What mappings begin at multiples of. Linkers align to more on some machines, which is a multiple of this too.
+const PAGE: u64 = 4096;
+
 /// A program or a library of this machine's byte order.
 #[derive(Debug)]
 pub(super) struct Object {
@@ -116,6 +119,17 @@ impl Object {
         let loaded = |segment: &&Segment| segment.kind == elf::PT_LOAD && segment.file.contains(&offset);
         let segment = self.segments.iter().find(loaded)?;
         segment.address.checked_add(offset - segment.file.start)
+    }
+
+    /// The same for the first byte of a page, which may be of the page that a segment begins in.
+    pub(super) fn page_address(&self, offset: u64) -> Option<u64> {
+        let first = |segment: &Segment| segment.file.start - segment.file.start % PAGE;
+        let loaded = |segment: &&Segment| {
+            segment.kind == elf::PT_LOAD && (first(segment)..segment.file.end).contains(&offset)
+        };
+        // A page that two segments share is mapped for each of them, the later one where code lies.
+        let segment = self.segments.iter().rfind(loaded)?;
+        segment.address.checked_sub(segment.file.start % PAGE)?.checked_add(offset - first(segment))
     }
 
     /// Where a section is loaded; 0 for one that is not there.

@@ -3,6 +3,10 @@
 use fdtrace_common::unwind::Rule;
 use serde::{Deserialize, Serialize};
 
+use crate::runtimes::Interpreter;
+#[cfg(doc)]
+use crate::runtimes::{ScriptThread, Sighting};
+
 /// A question; the files come beside it.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum Request {
@@ -19,6 +23,12 @@ pub(super) enum Request {
     Needed,
     /// The functions at addresses by a perf map: a name or `null` for each.
     PerfMap { addresses: Vec<u64> },
+    /// The runtime that a file is which a process has mapped there: a [`Sighting`], or `null` where it is none. The second file
+    /// is the process's memory.
+    Runtime { path: String, start: u64, offset: u64 },
+    /// The threads of a runtime, with so many calls of each at most: a list of [`ScriptThread`]s. The file is the process's
+    /// memory.
+    Scripts { interpreter: Interpreter, most: usize },
 }
 
 /// What a file says it is.

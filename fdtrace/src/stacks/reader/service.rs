@@ -5,6 +5,7 @@ use std::{collections::HashMap, fs::File, hash::Hash, os::unix::fs::MetadataExt 
 use serde::Serialize;
 
 use super::{
+    anchors,
     bytes::Bytes,
     code::Code,
     identity, needed,
@@ -13,7 +14,10 @@ use super::{
     request::{Name, PlainRule, Request},
     tables::Tables,
 };
-use crate::sandbox::Channel;
+use crate::{
+    runtimes::{self, Image, Sighting},
+    sandbox::Channel,
+};
 
 /// The most files of which something is kept; whoever asks is limited before by what memory there is.
 const MOST_FILES: usize = 32;
@@ -52,6 +56,11 @@ impl Service {
             Request::Names { offsets, lines } => encode(&self.names(&offsets, files, lines)),
             Request::PerfMap { addresses } => encode(&self.perf_map(&addresses, files.first()?)),
             Request::Tables { module } => encode(&self.read_tables(module, files.first()?)),
+            Request::Runtime { path, start, offset } => {
+                let [file, memory] = files else { return None };
+                encode(&runtime(file, memory, path, (start, offset)))
+            }
+            Request::Scripts { interpreter, most } => encode(&interpreter.threads(files.first()?, most)),
             Request::Rule { module, offset, exact } => {
                 let tables = self.tables.get(&module);
                 let rule = |tables: &Option<Tables>| match tables {
@@ -98,6 +107,15 @@ impl Service {
         self.tables.insert(module, tables);
         are_there
     }
+}
+
+/// What a file is which begins at this address with this offset.
+fn runtime(file: &File, memory: &File, path: String, (start, offset): (u64, u64)) -> Option<Sighting> {
+    let object = object(file)?;
+    let bias = start.wrapping_sub(object.page_address(offset)?);
+    let symbols = anchors::find(&object, &runtimes::symbols().collect::<Vec<_>>());
+    let symbols = symbols.into_iter().map(|(name, address)| (name, address.wrapping_add(bias)));
+    runtimes::recognise(&Image { path, symbols: symbols.collect() }, memory)
 }
 
 fn object(file: &File) -> Option<Object> {

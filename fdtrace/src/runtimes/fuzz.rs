@@ -1,0 +1,49 @@
+//! What a fuzzer throws bytes at.
+
+use std::{cell::Cell, collections::HashMap};
+
+use super::{Image, Memory, recognise, symbols};
+
+/// Files that have the name of each version that is read in another way.
+const NAMES: [&str; 7] =
+    ["python3.6", "libpython3.8.so.1.0", "python3.10", "python3.11", "python3.12", "python3.13", "python"];
+
+/// Memory that these bytes are, again and again, with symbols anywhere in it: whatever is read there, it ends.
+pub fn memory(bytes: &[u8]) {
+    let place = |at: usize| u64::from(bytes.get(at).copied().unwrap_or(0)) * 8;
+    let places: HashMap<&str, u64> = symbols().zip(0..).map(|(name, at)| (name, place(at))).collect();
+    for path in NAMES {
+        let wild = Wild { bytes, left: Cell::new(READS) };
+        let image = Image { path: path.to_owned(), symbols: places.clone() };
+        let found = recognise(&image, &wild).and_then(|sighting| sighting.found.ok());
+        std::hint::black_box(found.map(|found| found.threads(&wild, 8)));
+    }
+}
+
+/// So many reads, then there is no memory any more.
+const READS: u32 = 2000;
+
+struct Wild<'a> {
+    bytes: &'a [u8],
+    left: Cell<u32>,
+}
+
+impl Memory for Wild<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> Option<()> {
+        self.left.set(self.left.get().checked_sub(1)?);
+        let start = usize::try_from(address % u64::try_from(self.bytes.len()).ok()?.max(1)).ok()?;
+        let mut bytes = self.bytes.iter().cycle().skip(start);
+        into.iter_mut().try_for_each(|byte| bytes.next().map(|found| *byte = *found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn any_bytes_are_a_process() {
+        for length in 0..600_usize {
+            let byte = |at: usize| (at * length * 31 + at / 7).to_le_bytes()[0];
+            super::memory(&(0..length).map(byte).collect::<Vec<u8>>());
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! Runtimes of languages, in whose processes a call site is a line of a script: one folder for each.
+//!
+//! A runtime is recognised by symbols of a mapped file ([`symbols`]), and read in the process's memory ([`Memory`]) by offsets
+//! that are data of its folder. All that stands there is a stranger's: reads are bounded, and happen in a process that can do
+//! nothing else (`stacks::reader`). To add a runtime: a folder, an arm in [`recognise`], one in [`Interpreter`].
+
+mod cpython;
+#[doc(hidden)]
+pub mod fuzz;
+mod memory;
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+
+pub(crate) use self::memory::Memory;
+
+/// A language's runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Runtime {
+    Cpython,
+}
+
+impl Runtime {
+    /// The word for it in documents.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Cpython => "cpython",
+        }
+    }
+}
+
+/// A file that a process has mapped as code.
+pub(crate) struct Image {
+    /// Its path, as the process sees it.
+    pub(crate) path: String,
+    /// Where its symbols are in the process, of those that were asked for.
+    pub(crate) symbols: HashMap<&'static str, u64>,
+}
+
+impl Image {
+    fn symbol(&self, name: &str) -> Option<u64> {
+        self.symbols.get(name).copied()
+    }
+
+    fn name(&self) -> &str {
+        self.path.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+/// A runtime that was recognised, and how to read it, or why it cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Sighting {
+    pub(crate) runtime: Runtime,
+    /// As far as it is known.
+    pub(crate) version: Option<String>,
+    pub(crate) found: Result<Interpreter, Refusal>,
+}
+
+/// Why a runtime's scripts cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
+pub(crate) enum Refusal {
+    #[error("this version is not known")]
+    UnknownVersion,
+    #[error("its free-threaded build keeps its frames in another way")]
+    FreeThreaded,
+    #[error("its symbols are missing")]
+    NoSymbols,
+    #[error("it has not started, or it has ended")]
+    NotStarted,
+    #[error("its memory cannot be read")]
+    Unreadable,
+    #[error("what is read of it makes no sense: it is built in another way, or no such runtime at all")]
+    Senseless,
+}
+
+/// How to read a process's scripts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Interpreter {
+    Cpython(cpython::Interpreter),
+}
+
+/// A thread, and the calls of scripts that are in progress in it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScriptThread {
+    /// What `pthread_self` returns in it.
+    pub(crate) pthread: u64,
+    /// Its number to the kernel, in the thread's own namespace, where the runtime keeps it.
+    pub(crate) native: Option<u64>,
+    /// Innermost first.
+    pub(crate) frames: Vec<ScriptFrame>,
+}
+
+/// A call in progress.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ScriptFrame {
+    /// Qualified, where the runtime has that.
+    pub(crate) function: String,
+    pub(crate) file: String,
+    /// Of the call; `None` for code that is of no line.
+    pub(crate) line: Option<u32>,
+}
+
+/// The symbols that [`recognise`] wants to know of.
+pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
+    cpython::SYMBOLS.into_iter()
+}
+
+/// The runtime that an image is; `None` for all other files.
+pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Sighting> {
+    cpython::recognise(image, memory)
+}
+
+impl Interpreter {
+    /// Its threads with at most so many frames each.
+    pub(crate) fn threads(&self, memory: &(impl Memory + ?Sized), most: usize) -> Vec<ScriptThread> {
+        match self {
+            Self::Cpython(interpreter) => interpreter.scripts(memory, most),
+        }
+    }
+}
