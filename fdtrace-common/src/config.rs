@@ -223,7 +223,7 @@ pub const ABSENT: u32 = u32::MAX;
 /// `Config::emit`: every allocation and release goes through the ring.
 pub const EMIT_STREAM: u8 = 0;
 /// `Config::emit`: a handle that its own process closes before `min_age_ns` never leaves the kernel.
-pub const EMIT_SURVIVORS: u8 = 1;
+pub const EMIT_MIN_AGE: u8 = 1;
 /// `Config::emit`: nothing of handles leaves the kernel. For measuring what the ring costs.
 pub const EMIT_NOTHING: u8 = 2;
 
@@ -247,7 +247,7 @@ pub const UNWIND_OFF: u8 = 2;
 pub struct Config {
     /// Return addresses of slab allocations that make a handle (tracepoint backend); unused ones are empty.
     pub slab_callers: [Range; 4],
-    /// Survivors mode: the age under which a closed handle is swallowed, in ns.
+    /// Min-age filter: the age under which a closed handle is only counted, in ns.
     pub min_age_ns: u64,
     /// Only tasks below this cgroup v2 (its id), 0 for no filter.
     pub cgroup: u64,
@@ -267,13 +267,13 @@ pub struct Config {
     pub pid_namespace: u32,
     /// Ring bytes that wait to be read before the reader is woken.
     pub wakeup_bytes: u32,
-    /// Numbers of the system calls that the programs tell apart.
+    /// Numbers of the system calls that the programs distinguish.
     pub syscalls: Syscalls,
     /// Offsets of kernel fields.
     pub offsets: Offsets,
     /// Only tasks of this name, if its first byte is not 0.
     pub comm: [u8; COMM_LEN],
-    /// [`EMIT_STREAM`], [`EMIT_SURVIVORS`] or [`EMIT_NOTHING`].
+    /// [`EMIT_STREAM`], [`EMIT_MIN_AGE`] or [`EMIT_NOTHING`].
     pub emit: u8,
     /// [`STACKS_OFF`], [`STACKS_USER`] or [`STACKS_BOTH`].
     pub stacks: u8,
@@ -303,8 +303,8 @@ pub struct Config {
     pub unwind: u8,
     /// The time of an inode is two fields, the second of 32 bits (6.11).
     pub inode_time_is_split: u8,
-    /// A window tells of the code that its stack points into: verifiers before 6.1 take minutes to see that it may.
-    pub window_code: u8,
+    /// A dump tells of the code that its stack points into: verifiers before 6.1 take minutes to see that it may.
+    pub dump_code: u8,
     /// What is open when a program ends includes the descriptors that it acquired.
     pub acquired: u8,
     /// Who closes a handle is told, where that may decide something.

@@ -14,8 +14,8 @@ pub enum Counter {
     ReleasedUnknown = 3,
     /// Records that found no room in the ring buffer.
     LostEvents = 4,
-    /// Allocations that found no room in HANDLES; of handles that are older than the trace, all their holders that the
-    /// census came by.
+    /// Allocations that found no room in HANDLES; of handles that are pre-existing, all their holders that the
+    /// walk came by.
     LostHandles = 5,
     /// Stacks that could not be read.
     LostStacks = 6,
@@ -25,10 +25,10 @@ pub enum Counter {
     Own = 8,
     /// Allocations that failed (ENFILE, ENOMEM, denied by a security module).
     Failed = 9,
-    /// Releases swallowed in survivors mode.
-    Swallowed = 10,
-    /// Of those swallowed, the ones that no `open` ever completed.
-    SwallowedNeverOpened = 11,
+    /// Releases that the min-age filter dropped.
+    ShortLived = 10,
+    /// Of those, the ones that no `open` ever completed.
+    ShortLivedNeverOpened = 11,
     /// Of the records that found no room, those that no look at HANDLES makes up for: forks, execs, exits, and what was open
     /// then.
     LostEnds = 12,
@@ -63,17 +63,17 @@ impl Counters {
     }
 }
 
-/// What was swallowed of one call ([`crate::hash::call_key`]): value of the SWALLOWED map, on each CPU.
+/// What was dropped as short-lived of one call ([`crate::hash::call_key`]): value of the SHORT_LIVED map, on each CPU.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swallow {
+pub struct ShortLivedCount {
     /// Handles that came and went unreported.
     pub handles: u64,
     /// Of those, the ones that no `open` ever completed.
     pub never_opened: u64,
 }
 
-impl Swallow {
+impl ShortLivedCount {
     /// Adds another CPU's count to this one.
     pub const fn add(&mut self, other: Self) {
         self.handles = self.handles.wrapping_add(other.handles);
@@ -89,10 +89,10 @@ mod tests {
     fn adds_by_counter() {
         let mut sum = Counters::default();
         let mut one = Counters::default();
-        one.0[Counter::Swallowed as usize] = 2;
+        one.0[Counter::ShortLived as usize] = 2;
         sum.add(&one);
         sum.add(&one);
-        assert_eq!(sum.get(Counter::Swallowed), 4);
+        assert_eq!(sum.get(Counter::ShortLived), 4);
         assert_eq!(sum.get(Counter::Allocated), 0);
     }
 }

@@ -15,7 +15,7 @@ const MARK: u64 = 1 << 62;
 /// The most that a descriptor's number can be; what is above is not followed.
 pub const LAST_NUMBER: u32 = (1 << NUMBER_BITS) - 1;
 
-/// Stands for a [`key`] in the record of who closes handles: the call chain is the closer's, and `files` the time from which
+/// Stands for a [`key`] in the record of who closes handles: the stack is the closer's, and `files` the time from which
 /// on its thread has closed what it has closed by the record's own time.
 pub const LETS_GO: u64 = 2;
 

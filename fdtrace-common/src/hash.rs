@@ -31,7 +31,7 @@ pub fn stack(frames: &[u64]) -> u64 {
     finish(frames.iter().fold(SEED, |hash, frame| mix(hash, *frame)))
 }
 
-/// The name of a chain of places, innermost first: a module and an offset each; and how it ended.
+/// The name of a stack of places, innermost first: a module and an offset each; and how it ended.
 #[must_use]
 pub fn places(words: &[u64], end: u8) -> u64 {
     finish(mix(words.iter().fold(SEED, |hash, word| mix(hash, *word)), end as u64))

@@ -4,11 +4,11 @@
 //! compiles, because the same bytes are written by code built for BPF and read by code built for the host.
 #![no_std]
 
-pub mod census;
 pub mod config;
 pub mod counters;
 pub mod descriptor;
 pub mod hash;
-pub mod look;
+pub mod holder_walk;
+pub mod iterators;
 pub mod unwind;
 pub mod wire;

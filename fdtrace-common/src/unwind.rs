@@ -10,7 +10,7 @@ use crate::hash;
 
 /// What a rule is; `Rule::kind`.
 pub mod kind {
-    /// Nobody knows the way on from here: the chain is cut.
+    /// Nobody knows the way on from here: the stack is cut.
     pub const UNKNOWN: u8 = 0;
     /// The CFA lies at a distance from the stack pointer.
     pub const STACK: u8 = 1;
@@ -81,7 +81,7 @@ impl Rule {
     }
 
     /// The caller's registers; `None` when its stack cannot be read, or when the rule leads nowhere, which a rule of
-    /// kind [`kind::UNKNOWN`] or [`kind::END`] always does. A caller's stack lies above, so a chain ends.
+    /// kind [`kind::UNKNOWN`] or [`kind::END`] always does. A caller's stack lies above, so a stack ends.
     #[inline(always)]
     pub fn caller(self, at: Registers, mut word: impl FnMut(u64) -> Option<u64>) -> Option<Registers> {
         if self.kind == kind::SIGNAL {
@@ -109,7 +109,7 @@ impl Rule {
     }
 }
 
-/// Where in a program an address lies, and how its frame leads on. Value of the CODE map.
+/// Where in a program an address lies, and how its frame leads on. Value of the PC_CACHE map.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Code {
@@ -144,13 +144,13 @@ pub const fn place_key(within: u64, at: u64) -> u64 {
     hash::finish(hash::mix(hash::mix(hash::SEED, within), at))
 }
 
-/// How a chain ended; `StackHeader::end`.
+/// How a stack ended; `StackHeader::end`.
 pub mod end {
     /// Where a thread or a process begins.
     pub const COMPLETE: u8 = 0;
     /// Before that: no rule, no memory, or no more room.
     pub const CUT: u8 = 1;
-    /// At an address whose rule user space is asked for; the rest of the stack follows in a [`crate::wire::Window`].
+    /// At an address whose rule user space is asked for; the rest of the stack follows in a [`crate::wire::StackDump`].
     pub const ASKED: u8 = 2;
 }
 

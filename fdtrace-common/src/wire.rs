@@ -35,8 +35,8 @@ pub enum Tag {
     Failure = 7,
     /// [`Mapped`]
     Mapped = 8,
-    /// [`Window`], followed by stack memory
-    Window = 9,
+    /// [`StackDump`], followed by stack memory
+    StackDump = 9,
     /// [`Open`]
     Open = 10,
     /// [`OpenWhat`]
@@ -50,7 +50,7 @@ pub enum Tag {
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.
 pub const NO_SYSCALL: i16 = -1;
 
-/// `Entry::generation` of a handle that is older than the trace: no clock says 1 when a process can run.
+/// `Entry::generation` of a handle that is pre-existing: no clock says 1 when a process can run.
 pub const PREEXISTING: u64 = 1;
 
 /// A handle was allocated. Reserved in the ring before anyone but the allocator has the pointer.
@@ -198,7 +198,7 @@ pub struct Mapped {
     pub inode: u64,
 }
 
-/// Which half of a call chain a stack record holds.
+/// Which half of a stack a stack record holds.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Side {
@@ -245,8 +245,8 @@ pub struct StackHeader {
 /// before came as a stack of the same name.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// [`Tag::Window`]
+pub struct StackDump {
+    /// [`Tag::StackDump`]
     pub tag: u8,
     /// The instruction pointer is an instruction's, not a return address.
     pub exact: u8,
@@ -270,7 +270,7 @@ pub struct Window {
     pub reserved2: u32,
     /// Where the process has code that words of that memory point into, as far as there was room: the process may be gone
     /// before anybody looks. Empty ones are all zeros.
-    pub code: [CodeMapping; WINDOW_MAPPINGS],
+    pub code: [CodeMapping; DUMP_MAPPINGS],
 }
 
 /// A part of a file that a process has mapped as code.
@@ -287,11 +287,11 @@ pub struct CodeMapping {
     pub module: u64,
 }
 
-/// How many mappings a [`Window`] can tell of, the same one more than once. A power of two.
-pub const WINDOW_MAPPINGS: usize = 32;
+/// How many mappings a [`StackDump`] can tell of, the same one more than once. A power of two.
+pub const DUMP_MAPPINGS: usize = 32;
 
-/// The most stack memory that a [`Window`] brings.
-pub const WINDOW_BYTES: usize = 16 << 10;
+/// The most stack memory that a [`StackDump`] brings.
+pub const DUMP_BYTES: usize = 16 << 10;
 
 /// A process was made (not a thread).
 #[repr(C)]
@@ -415,7 +415,7 @@ pub struct Cut {
     pub time: u64,
 }
 
-/// What the handle of the [`Open`] before is: said of the first few of each call chain, while it can be said.
+/// What the handle of the [`Open`] before is: said of the first few of each stack, while it can be said.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct OpenWhat {
@@ -435,7 +435,7 @@ pub struct OpenWhat {
     /// Bytes of `path`.
     pub path_bytes: u32,
     /// What it is.
-    pub description: crate::look::Description,
+    pub description: crate::iterators::Description,
     /// The names of the directory entries from the file's own to the root, a zero behind each.
     pub path: [u8; OPEN_PATH_LEN],
 }
@@ -506,13 +506,13 @@ const _: () = {
     assert!(size_of::<Mapped>() == 72 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
     assert!(size_of::<StackHeader>() == 24 && offset_of!(StackHeader, hash) == 8);
-    assert!(size_of::<Window>() == 72 + 32 * WINDOW_MAPPINGS && offset_of!(Window, bytes) == 64);
+    assert!(size_of::<StackDump>() == 72 + 32 * DUMP_MAPPINGS && offset_of!(StackDump, bytes) == 64);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);
     assert!(size_of::<Exit>() == 24 && offset_of!(Exit, time) == 8);
     assert!(size_of::<Failure>() == 48 && offset_of!(Failure, time) == 16);
     assert!(size_of::<Open>() == 48 && offset_of!(Open, fd) == 32);
     assert!(size_of::<Cut>() == 24 && offset_of!(Cut, began) == 8);
-    assert!(size_of::<OpenWhat>() == 16 + size_of::<crate::look::Description>() + OPEN_PATH_LEN);
+    assert!(size_of::<OpenWhat>() == 16 + size_of::<crate::iterators::Description>() + OPEN_PATH_LEN);
     assert!(size_of::<Entry>() == 40 && offset_of!(Entry, state) == 39);
 };

@@ -37,7 +37,7 @@ const F_DUPFD_CLOEXEC: u32 = 1030;
 const SOL_SOCKET: i32 = 1;
 const SCM_RIGHTS: i32 = 1;
 /// The most descriptors that a message brings (`SCM_MAX_FD`).
-const MOST_RIGHTS: u64 = 253;
+const MAX_RIGHTS: u64 = 253;
 /// `struct user_msghdr`: where the control messages are, and how long; the size of a `struct mmsghdr`, which begins with one.
 const CONTROL: u64 = 32;
 const CONTROL_LENGTH: u64 = 40;
@@ -45,7 +45,7 @@ const MESSAGE_BYTES: u64 = 64;
 /// `struct cmsghdr { size_t cmsg_len; int cmsg_level; int cmsg_type; }`
 const HEADER_BYTES: u64 = 16;
 /// The most messages of one call, and headers of them, that are looked through.
-const MOST_HEADERS: u32 = 64;
+const MAX_HEADERS: u32 = 64;
 const EMFILE: i64 = -24;
 /// A process that is refused is told of no more often.
 const REFUSAL_NS: u64 = 1_000_000;
@@ -102,7 +102,7 @@ pub(crate) fn syscall_returns(ctx: *mut c_void, result: i64) {
     // SAFETY: the map's value is one `Call`, which only this program uses on this CPU.
     let call = unsafe { &mut *call };
     call.outcome = outcome(task, number, kind, result, call) as u64;
-    // The chain is taken at one place for all, and the outcome waits in memory: in a register, each of its values would be
+    // The stack is taken at one place for all, and the outcome waits in memory: in a register, each of its values would be
     // another way through all that follows.
     // SAFETY: a field of a map's value.
     let outcome = unsafe { core::ptr::read_volatile(&raw const call.outcome) };
@@ -358,7 +358,7 @@ extern "C" fn acquired_next(number: u32) -> i32 {
 #[inline(never)]
 extern "C" fn acquired_seek(number: u32) -> i32 {
     let mut headers = 0;
-    while headers < MOST_HEADERS {
+    while headers < MAX_HEADERS {
         let found = acquired_header(number);
         if found >= 0 {
             return found;
@@ -390,7 +390,7 @@ extern "C" fn acquired_header(number: u32) -> i32 {
     }
     call.data = at + HEADER_BYTES;
     let count = (length - HEADER_BYTES) / 4;
-    call.left = if count > MOST_RIGHTS { MOST_RIGHTS } else { count };
+    call.left = if count > MAX_RIGHTS { MAX_RIGHTS } else { count };
     1
 }
 

@@ -1,7 +1,7 @@
 //! Who closes handles: a handle that lives until its program's end is closed by what runs then.
 //!
-//! The call chain is taken only where it may decide something. Most programs close what they have just made, over and over:
-//! that is told once for each place. A loop that closes many handles costs a chain now and then.
+//! The stack is taken only where it may decide something. Most programs close what they have just made, over and over:
+//! that is told once for each place. A loop that closes many handles costs a stack now and then.
 
 use aya_ebpf::{
     macros::map,
@@ -22,7 +22,7 @@ use crate::{
 
 const BPF_ANY: u64 = 0;
 
-/// For so long a place has the chain that it had: others that look like it come later.
+/// For so long a place has the stack that it had: others that look like it come later.
 const SAME_NS: u64 = 1_000_000;
 /// For so long after a place has closed others, it is told as well that it closes the last handle that was made.
 const BUSY_NS: u64 = 10_000_000;
@@ -45,7 +45,7 @@ static LATEST: PerCpuArray<Latest> = PerCpuArray::with_max_entries(1, 0);
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Place {
-    /// The name of the call chain, and when it was taken.
+    /// The name of the stack, and when it was taken.
     stack: u64,
     taken: u64,
     /// When it closed a handle that was not the last one that was made.
@@ -86,9 +86,9 @@ pub(crate) fn is_wanted(release: &Release) -> bool {
     if !others && latest.quiet == key {
         return false;
     }
-    let told = is_told(key, others, release.time);
-    latest.quiet = if told { 0 } else { key };
-    told
+    let reported = is_told(key, others, release.time);
+    latest.quiet = if reported { 0 } else { key };
+    reported
 }
 
 /// Whether this place is new, or has more to close than what was just made.
@@ -104,11 +104,11 @@ fn is_told(key: u64, others: bool, time: u64) -> bool {
     if others {
         known.busy = busy;
     }
-    let told = others || time.wrapping_sub(known.busy) < BUSY_NS;
-    if told && known.since == 0 {
+    let reported = others || time.wrapping_sub(known.busy) < BUSY_NS;
+    if reported && known.since == 0 {
         known.since = time;
     }
-    told
+    reported
 }
 
 /// Names the place that the current task closes from. Not by the frame pointer: most code has other things there, which change.

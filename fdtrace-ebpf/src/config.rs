@@ -55,7 +55,7 @@ static CONFIG: Config = Config {
     note_attach: 0,
     unwind: 0,
     inode_time_is_split: 0,
-    window_code: 0,
+    dump_code: 0,
     acquired: 0,
     closers: 0,
     reserved: [0; 6],

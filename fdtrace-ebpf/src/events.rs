@@ -14,7 +14,7 @@ const BPF_RB_FORCE_WAKEUP: u64 = 2;
 const BPF_RB_AVAIL_DATA: u64 = 0;
 
 /// One in so many frequent records looks how full the ring is. A power of two.
-const LOOK: u64 = 16;
+const SAMPLE_INTERVAL: u64 = 16;
 
 /// Sends one record of fixed size; counted when the ring is full.
 #[inline(always)]
@@ -26,7 +26,7 @@ pub(crate) fn send<T: Copy + 'static>(record: &T) {
 /// filling it, so only some do.
 #[inline(always)]
 pub(crate) fn send_often<T: Copy + 'static>(record: &T, number: u64) {
-    let _ = submit(record, number.is_multiple_of(LOOK));
+    let _ = submit(record, number.is_multiple_of(SAMPLE_INTERVAL));
 }
 
 /// The same; false when the ring is full, for a caller that counts what that costs it besides.
@@ -36,13 +36,13 @@ pub(crate) fn tell<T: Copy + 'static>(record: &T) -> bool {
 }
 
 #[inline(always)]
-fn submit<T: Copy + 'static>(record: &T, look: bool) -> bool {
+fn submit<T: Copy + 'static>(record: &T, wake: bool) -> bool {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
         count(Counter::LostEvents);
         return false;
     };
     slot.write(*record);
-    slot.submit(if look { wakeup() } else { BPF_RB_NO_WAKEUP });
+    slot.submit(if wake { wakeup() } else { BPF_RB_NO_WAKEUP });
     true
 }
 

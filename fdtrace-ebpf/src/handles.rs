@@ -3,7 +3,7 @@
 use aya_ebpf::{macros::map, maps::HashMap};
 use core::ffi::c_void;
 use fdtrace_common::{
-    config::{ABSENT, EMIT_STREAM, EMIT_SURVIVORS},
+    config::{ABSENT, EMIT_MIN_AGE, EMIT_STREAM},
     counters::Counter,
     wire::{Alloc, Cause, Entry, NO_SYSCALL, Release, Tag, flag, state},
 };
@@ -11,7 +11,7 @@ use fdtrace_common::{
 use crate::{
     closers, config,
     counters::count,
-    events, filter, mappings, stacks, survivors,
+    events, filter, mappings, short_lived, stacks,
     task::{Task, current_process, current_thread, ids, now, read},
 };
 
@@ -43,19 +43,19 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
     let task = Task::current();
     let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
     let (syscall, detail) = task.syscall();
-    let chain = stacks::take(ctx, task, tgid, kernel_task, syscall, detail);
+    let stack = stacks::take(ctx, task, tgid, kernel_task, syscall, detail);
     let flags = if kernel_task { flag::KERNEL_TASK } else { 0 };
     let generation = now();
     let entry = Entry {
         generation,
-        user_stack: chain.user,
-        kernel_stack: chain.kernel,
+        user_stack: stack.user,
+        kernel_stack: stack.kernel,
         tgid,
         tid,
         detail,
         syscall,
         flags,
-        state: if chain.asked { state::ASKED } else { 0 },
+        state: if stack.asked { state::ASKED } else { 0 },
     };
     if !insert(handle, &entry) {
         count(Counter::LostHandles);
@@ -76,12 +76,12 @@ fn insert(handle: u64, entry: &Entry) -> bool {
         Err(EEXIST) => {
             count(Counter::Phantoms);
             // The event of the new one tells that the former one is gone, where there is such an event.
-            if config::get!(emit) == EMIT_SURVIVORS
+            if config::get!(emit) == EMIT_MIN_AGE
                 && let Some(former) = HANDLES.get_ptr(handle)
             {
                 // SAFETY: the pointer is to a value of the map, not null.
                 let former = unsafe { *former };
-                survivors::gone(&former, &missed(handle, former.generation), 0);
+                short_lived::gone(&former, &missed(handle, former.generation), 0);
             }
             HANDLES.insert(handle, entry, BPF_ANY).is_ok()
         }
@@ -119,8 +119,8 @@ fn reused(handle: u64) {
     count(Counter::Phantoms);
     count(Counter::Released);
     let release = missed(handle, former.generation);
-    if config::get!(emit) == EMIT_SURVIVORS {
-        survivors::gone(&former, &release, 0);
+    if config::get!(emit) == EMIT_MIN_AGE {
+        short_lived::gone(&former, &release, 0);
     } else {
         events::send(&release);
     }
@@ -146,11 +146,11 @@ pub(crate) fn released(handle: u64) -> bool {
         count(Counter::ReleasedUnknown);
         return false;
     };
-    if config::get!(emit) == EMIT_SURVIVORS {
+    if config::get!(emit) == EMIT_MIN_AGE {
         // SAFETY: the pointer is to a value of the map, not null; nobody else can release the same handle.
         let entry = unsafe { *entry };
         let (release, number) = leave(handle, &Maker::of(&entry));
-        survivors::released(&entry, &release, number);
+        short_lived::released(&entry, &release, number);
         false
     } else {
         // SAFETY: as above.

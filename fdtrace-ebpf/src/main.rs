@@ -4,7 +4,7 @@
 //! and loads only the programs of the backend that it chose. Built by `cargo xtask ebpf`.
 //!
 //! Each hook has a thin program per backend in [`hooks`]; what they do is shared: [`handles`] keeps the table of live
-//! handles, [`survivors`] says which of them user space hears of, [`stacks`] names call chains, [`events`] fills the ring, [`leaving`] tells what is
+//! handles, [`short_lived`] says which of them user space hears of, [`stacks`] names stacks, [`events`] fills the ring, [`fd_exit_scan`] tells what is
 //! open when a program ends, [`acquired`] who installs descriptors for handles that were there before. [`look`] holds the iterators, which run only when
 //! user space reads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
@@ -18,15 +18,15 @@ mod closers;
 mod config;
 mod counters;
 mod events;
+mod fd_exit_scan;
 mod filter;
 mod handles;
 mod hooks;
-mod leaving;
+mod iterators;
 mod log;
-mod look;
 mod mappings;
+mod short_lived;
 mod stacks;
-mod survivors;
 mod task;
 mod unwind;
 

@@ -89,7 +89,7 @@ fn made_by_mmap() -> Option<Made> {
     Some(Made { handle: task.file(task.argument(4) as u32), address, length: task.argument(1) })
 }
 
-/// Any system call is about to return; false when it is none that maps. The chain is taken at one place for all: the
+/// Any system call is about to return; false when it is none that maps. The stack is taken at one place for all: the
 /// verifier follows each place where that is done.
 #[inline(always)]
 pub(crate) fn syscall_returns(ctx: *mut c_void) -> bool {

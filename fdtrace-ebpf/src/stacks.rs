@@ -1,6 +1,6 @@
-//! Call chains: taken at allocation, named by a hash, sent in full once for each name.
+//! Stacks: taken at allocation, named by a hash, sent in full once for each name.
 //!
-//! The kernel's half of a chain costs about ten times the user's, and nearly always follows from where the process
+//! The kernel's half of a stack costs about ten times the user's, and nearly always follows from where the process
 //! called and what it asked for. So it is taken when that pair is first seen, again once in [`RESAMPLE`] calls, and
 //! always where there is no system call or where one system call does many things.
 
@@ -25,8 +25,8 @@ use crate::{
     task::Task,
     unwind::{
         frame_pointers,
+        stack_dump::{self, StackDump},
         tables::{self, Frames, Workspace},
-        window::{self, Window},
     },
 };
 
@@ -42,27 +42,27 @@ struct Scratch {
     header: StackHeader,
     frames: Frames,
     work: Workspace,
-    window: Window,
+    dump: StackDump,
 }
 
-/// Looks at some words of a window; global for the same reason.
+/// Looks at some words of a dump; global for the same reason.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn stacks_choose(taker: u32, stretch: u32) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
-    window::choose_some(unsafe { &mut (*scratch).window }, stretch as usize);
+    stack_dump::choose_some(unsafe { &mut (*scratch).dump }, stretch as usize);
     0
 }
 
-/// Finds the code that one word of a window points into; global for the same reason.
+/// Finds the code that one word of a dump points into; global for the same reason.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn stacks_locate(taker: u32, slot: u32) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let scratch = unsafe { &mut *scratch };
-    window::locate(&mut scratch.window, &mut scratch.work, slot as usize);
+    stack_dump::locate(&mut scratch.dump, &mut scratch.work, slot as usize);
     0
 }
 
@@ -75,7 +75,7 @@ struct Site {
     reserved: u32,
 }
 
-/// Which program takes a chain: each has a scratch of its own, for one may run while the other is interrupted. The kernel
+/// Which program takes a stack: each has a scratch of its own, for one may run while the other is interrupted. The kernel
 /// never runs a program twice at once on a CPU.
 #[repr(u32)]
 #[derive(Clone, Copy)]
@@ -110,16 +110,16 @@ static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
 #[map]
 static SITES: LruHashMap<u64, Site> = LruHashMap::with_max_entries(16384, 0);
 
-/// The names of the two halves of a call chain; 0 for none.
+/// The names of the two halves of a stack; 0 for none.
 #[derive(Clone, Copy, Default)]
-pub(crate) struct Chain {
+pub(crate) struct StackIds {
     pub(crate) user: u64,
     pub(crate) kernel: u64,
     /// User space has to complete the user's half, whose name is no other's.
     pub(crate) asked: bool,
 }
 
-/// Names the current call chain, sending what user space has not seen.
+/// Names the current stack, sending what user space has not seen.
 #[inline(always)]
 pub(crate) fn take(
     ctx: *mut c_void,
@@ -128,11 +128,11 @@ pub(crate) fn take(
     kernel_task: bool,
     syscall: i16,
     detail: u32,
-) -> Chain {
+) -> StackIds {
     if config::get!(stacks) == STACKS_OFF {
-        return Chain::default();
+        return StackIds::default();
     }
-    let Some(scratch) = SCRATCH.get_ptr_mut(Taker::Allocation as u32) else { return Chain::default() };
+    let Some(scratch) = SCRATCH.get_ptr_mut(Taker::Allocation as u32) else { return StackIds::default() };
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
     let no_user = kernel_task || config::get!(unwind) == UNWIND_OFF;
@@ -145,7 +145,7 @@ pub(crate) fn take(
         let site = unsafe { &mut *site };
         site.calls = site.calls.wrapping_add(1);
         if site.calls % RESAMPLE != 0 || config::get!(stacks) != STACKS_BOTH {
-            return Chain { user, kernel: site.kernel_stack, asked };
+            return StackIds { user, kernel: site.kernel_stack, asked };
         }
     }
     // The user stack is still in the scratch, so it goes first.
@@ -155,10 +155,10 @@ pub(crate) fn take(
         let site = Site { kernel_stack: kernel, calls: 0, reserved: 0 };
         let _ = SITES.insert(key, site, BPF_ANY);
     }
-    Chain { user, kernel, asked }
+    StackIds { user, kernel, asked }
 }
 
-/// Names the user's half of the current call chain, for a mapping.
+/// Names the user's half of the current stack, for a mapping.
 #[inline(always)]
 pub(crate) fn take_mapping(ctx: *mut c_void, task: Task, tgid: u32) -> u64 {
     take_user(ctx, task, tgid, Taker::Mapping)
@@ -260,7 +260,7 @@ extern "C" fn stacks_send(taker: u32, tgid: u32, name: u64) -> i32 {
         stacks_locate(taker, slot);
     };
     let sent = send(scratch, tgid, name)
-        && window::send(&mut scratch.window, &mut scratch.work, tgid, name, stretch, locate);
+        && stack_dump::send(&mut scratch.dump, &mut scratch.work, tgid, name, stretch, locate);
     if !sent {
         count(Counter::LostStacks);
     }

@@ -1,21 +1,22 @@
 //! Finds leaked open files on running Linux kernels.
 //!
 //! The data flows in one direction. [`kernel`] attaches and reads; [`stream`] decodes; [`collect`] drains the ring and
-//! keeps [`handles`] true to the kernel's own table; [`witness`] finds out what events cannot say, with the help of
+//! keeps [`handles`] true to the kernel's own table; [`enrich`] finds out what events cannot say, with the help of
 //! [`stacks`], [`kinds`] and [`process`], and puts it into the stream; [`view`] turns what is known into documents;
 //! [`report`] writes them. [`record`] keeps a stream as a [`trace`] file, and [`replay`] reads it back into the same views.
-//! [`check`] judges a stream: did a command leak?
+//! [`check`] evaluates a stream: did a command leak?
 //! [`cli`] is what a person types. Nothing below `cli` prints.
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 #![cfg_attr(test, allow(clippy::disallowed_methods, reason = "tests make the files that they are about"))]
 
-pub mod census;
 pub mod check;
 pub mod cli;
 pub mod collect;
+pub mod enrich;
 pub mod explain;
 mod files;
 pub mod handles;
+pub mod holders;
 pub mod kernel;
 pub mod kinds;
 pub mod process;
@@ -29,4 +30,3 @@ pub mod stacks;
 pub mod stream;
 pub mod trace;
 pub mod view;
-pub mod witness;

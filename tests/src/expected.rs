@@ -164,7 +164,7 @@ pub fn not_possible(release: &str, what: &str) -> Result<Option<String>> {
     Ok(kernel(release)?.not_possible.remove(what))
 }
 
-/// The holders that a census does not see all of on a kernel, with the reasons.
+/// The holders that a walk does not see all of on a kernel, with the reasons.
 ///
 /// # Errors
 /// When the kernel is not listed.

@@ -22,7 +22,7 @@ const PACKAGE: &str = "fdtrace-ebpf";
 const TARGET: &str = "bpfel-unknown-none";
 /// The programs of the package, and their objects beside the source.
 const OBJECTS: [(&str, &str); 2] =
-    [(PACKAGE, "fdtrace-ebpf/fdtrace.bpf.o"), ("fdtrace-census", "fdtrace-ebpf/census.bpf.o")];
+    [(PACKAGE, "fdtrace-ebpf/fdtrace.bpf.o"), ("fdtrace-holder-walk", "fdtrace-ebpf/holder_walk.bpf.o")];
 /// What built the objects: `--check` has to tell "another compiler" from "another source".
 const BUILT_BY: &str = "fdtrace-ebpf/fdtrace.bpf.toolchain";
 

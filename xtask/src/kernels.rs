@@ -106,7 +106,7 @@ fn document(table: &Table) -> String {
          run where no virtual machine is, and those with a meaning for the kernel in one.\n\n",
     );
     let _ =
-        writeln!(text, "| kernel | backend | comparisons | {} | skipped runs | check |", FIELDS.join(" | "));
+        writeln!(text, "| kernel | backend | comparisons | {} | missed probes | check |", FIELDS.join(" | "));
     let _ = writeln!(text, "|---|---|---|{}---|---|", "---|".repeat(FIELDS.len()));
     for ((_, kernel, backend), seen) in table {
         let _ = writeln!(text, "| {kernel} | {backend} | {} |", row(seen));

@@ -37,7 +37,7 @@ enum Verb {
     Vm(Box<vm::Args>),
     /// Measures what tracing costs, and compares it with what it may cost
     Bench(bench::Args),
-    /// Builds the programs whose call chains are known, and shows how many of their leaks fdtrace names (root)
+    /// Builds the programs whose stacks are known, and shows how many of their leaks fdtrace names (root)
     Callsites(callsites::Args),
     /// Runs the programs of which everybody knows whether they leak under `fdtrace check`, many times (root)
     Corpus(checks::Args),

@@ -38,7 +38,7 @@ fn mapping_fentry(ctx: FEntryContext) -> i32 {
 
 /// `void do_close_on_exec(struct files_struct *files)`
 #[fentry(function = "do_close_on_exec")]
-fn leaving_exec_fentry(ctx: FEntryContext) -> i32 {
+fn fd_scan_exec_fentry(ctx: FEntryContext) -> i32 {
     processes::execs(ctx.arg(0));
     0
 }

@@ -46,7 +46,7 @@ fn mapping_kprobe(ctx: ProbeContext) -> u32 {
 
 /// `void do_close_on_exec(struct files_struct *files)`
 #[kprobe]
-fn leaving_exec_kprobe(ctx: ProbeContext) -> u32 {
+fn fd_scan_exec_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(files) = ctx.arg::<u64>(0) {
         processes::execs(files);
     }

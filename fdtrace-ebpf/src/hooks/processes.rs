@@ -16,7 +16,7 @@ use super::failures;
 use crate::{
     config,
     counters::count,
-    events, filter, leaving,
+    events, fd_exit_scan, filter,
     log::debug,
     task::{current_process, now, process_of, read},
 };
@@ -49,7 +49,7 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
     let files: u64 = read(task_child, config::get!(offsets.task_files));
     let shares = files != 0 && files == read(task_parent, config::get!(offsets.task_files));
     if shares {
-        leaving::share(files);
+        fd_exit_scan::share(files);
     }
     end(&Fork {
         tag: Tag::Fork as u8,
@@ -120,24 +120,24 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
 /// along; when a whole process ends, that is its table, whoever else of it is still about to let go of it, unless the table
 /// is another process's as well.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
-fn leaving_exit(ctx: RawTracePointContext) -> i32 {
+fn fd_scan_exit(ctx: RawTracePointContext) -> i32 {
     let task = ctx.arg::<u64>(0);
     let tgid = process_of(task);
-    leaving::cut(task, tgid);
+    fd_exit_scan::cut(task, tgid);
     if !filter::follows(tgid) {
         return 0;
     }
     let is_last = is_last_thread(&ctx, task);
     if is_last {
-        leaving::ending(tgid);
+        fd_exit_scan::ending(tgid);
     }
     let files: u64 = read(task, config::get!(offsets.task_files));
     let is_alone = || {
         read::<u32>(files, config::get!(offsets.files_count)) == 1
-            || is_last && !leaving::is_shared(task, files)
+            || is_last && !fd_exit_scan::is_shared(task, files)
     };
     if files != 0 && is_alone() {
-        leaving::walk(files, tgid, Moment::Exit, !is_last);
+        fd_exit_scan::walk(files, tgid, Moment::Exit, !is_last);
     }
     0
 }
@@ -150,7 +150,7 @@ fn is_last_thread(ctx: &RawTracePointContext, task: u64) -> bool {
 
 /// `sched_prepare_exec(struct task_struct *task, struct linux_binprm *bprm)`, from 6.11 on: before anything is closed.
 #[raw_tracepoint(tracepoint = "sched_prepare_exec")]
-fn leaving_exec(ctx: RawTracePointContext) -> i32 {
+fn fd_scan_exec(ctx: RawTracePointContext) -> i32 {
     execs(read(ctx.arg::<u64>(0), config::get!(offsets.task_files)));
     0
 }
@@ -160,7 +160,7 @@ fn leaving_exec(ctx: RawTracePointContext) -> i32 {
 pub(super) fn execs(files: u64) {
     let tgid = current_process();
     if filter::follows(tgid) {
-        leaving::walk(files, tgid, Moment::Exec, false);
+        fd_exit_scan::walk(files, tgid, Moment::Exec, false);
     }
 }
 

@@ -1,6 +1,6 @@
 //! User stacks by frame pointers, without the kernel's walker.
 //!
-//! `bpf_get_stack` reads each frame with two guarded loads, and where a chain ends in a null pointer, as it should, it
+//! `bpf_get_stack` reads each frame with two guarded loads, and where a stack ends in a null pointer, as it should, it
 //! takes a page fault: at a dozen frames that costs more than opening a file does.
 
 use fdtrace_common::{hash, unwind::Registers, wire::MAX_FRAMES};

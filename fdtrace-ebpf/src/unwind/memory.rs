@@ -1,4 +1,4 @@
-//! Stack memory, read in blocks: most chains lie in one or two of them.
+//! Stack memory, read in blocks: most stacks lie in one or two of them.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 

@@ -1,8 +1,8 @@
-//! Where a user's call chain leads: by frame pointers, or by what the programs' unwind tables say.
+//! Where a user's stack leads: by frame pointers, or by what the programs' unwind tables say.
 
 pub(crate) mod frame_pointers;
 mod mappings;
 mod memory;
-mod near;
+mod pc_cache;
+pub(crate) mod stack_dump;
 pub(crate) mod tables;
-pub(crate) mod window;

@@ -1,9 +1,9 @@
 //! User stacks by the programs' unwind tables: exact without frame pointers.
 //!
-//! Each address of a chain is looked up in CODE, which says where in which file it lies and how its frame leads to the
+//! Each address of a stack is looked up in PC_CACHE, which says where in which file it lies and how its frame leads to the
 //! caller's. An address that is met for the first time in an address space is found in the process's mappings, and its
-//! rule in RULES, where it is once one process has been there before. A place that nobody has been to is user space's to
-//! look up: it is asked, with the rest of the stack, and answers by putting the rule into RULES. So chains are named
+//! rule in UNWIND_RULES, where it is once one process has been there before. A place that nobody has been to is user space's to
+//! look up: it is asked, with the rest of the stack, and answers by putting the rule into UNWIND_RULES. So stacks are named
 //! by files and offsets, the same for every process that runs the same code.
 
 use aya_ebpf::{
@@ -15,13 +15,13 @@ use fdtrace_common::{
     counters::Counter,
     hash,
     unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, end, kind, module_key, place_key},
-    wire::{MAX_FRAMES, Side, WINDOW_BYTES},
+    wire::{DUMP_BYTES, MAX_FRAMES, Side},
 };
 
 use super::{
     mappings::{self, Node},
     memory::{self, Memory},
-    near,
+    pc_cache,
 };
 use crate::{
     config,
@@ -33,9 +33,9 @@ const BPF_ANY: u64 = 0;
 
 /// How often one address is asked for before there is an answer, each time with the whole stack: a program can open
 /// hundreds of files before its tables are read.
-const MOST_QUESTIONS: u32 = 1024;
-/// From then on with less of the stack: so many more chains find room in the ring.
-const MANY_QUESTIONS: u32 = 64;
+const MAX_MISSES: u32 = 1024;
+/// From then on with less of the stack: so many more stacks find room in the ring.
+const MANY_MISSES: u32 = 64;
 const SMALL_WINDOW: u64 = 2 << 10;
 
 /// The vDSO is at most so long.
@@ -48,15 +48,15 @@ const REGISTERS_BYTES: u64 = 48;
 
 /// Addresses that were met, by [`place_key`] of the address space and the address. An evicted one is looked up again.
 #[map]
-static CODE: LruHashMap<u64, Code> = LruHashMap::with_max_entries(65536, 0);
+static PC_CACHE: LruHashMap<u64, Code> = LruHashMap::with_max_entries(65536, 0);
 
 /// What user space has found out, by [`place_key`] of the module and the offset. User space empties it when it is full.
 #[map]
-static RULES: HashMap<u64, Rule> = HashMap::with_max_entries(65536, 0);
+static UNWIND_RULES: HashMap<u64, Rule> = HashMap::with_max_entries(65536, 0);
 
-/// How often user space was asked for an address, by its key in CODE.
+/// How often user space was asked for an address, by its key in PC_CACHE.
 #[map]
-static QUESTIONS: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
+static UNWIND_MISSES: LruHashMap<u64, u32> = LruHashMap::with_max_entries(4096, 0);
 
 /// What the walk needs besides the stack's own record.
 #[repr(C)]
@@ -115,7 +115,7 @@ pub(crate) struct Stopped {
 /// Places, innermost first; room for one more than are taken, so that the verifier sees that an index fits.
 pub(crate) type Frames = [u64; (MAX_FRAMES + 1) * Side::Code.words()];
 
-/// What a walk has found: frames of two words each, the chain's name, and how it ended.
+/// What a walk has found: frames of two words each, the stack's name, and how it ended.
 #[derive(Clone, Copy)]
 pub(crate) struct Walked {
     pub(crate) frames: u16,
@@ -157,10 +157,10 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
-    let near = near::key(walk.space, address);
-    let code = match near::find(near) {
+    let pc_cache = pc_cache::key(walk.space, address);
+    let code = match pc_cache::find(pc_cache) {
         Some(code) => code,
-        None => match far(walk, near, address, &mut work.node, &mut work.stopped) {
+        None => match far(walk, pc_cache, address, &mut work.node, &mut work.stopped) {
             Some(code) => code,
             None => return false,
         },
@@ -189,14 +189,14 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
 
 /// An address that is not near.
 #[inline(always)]
-fn far(walk: &mut Walk, near: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
+fn far(walk: &mut Walk, pc_cache: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
     let key = place_key(walk.space, address);
-    let code = match CODE.get_ptr(key) {
+    let code = match PC_CACHE.get_ptr(key) {
         // SAFETY: the pointer is to a value of the map, not null.
         Some(known) => unsafe { *known },
         None => meet(walk, key, address, node, stopped)?,
     };
-    near::keep(near, code);
+    pc_cache::keep(pc_cache, code);
     Some(code)
 }
 
@@ -216,19 +216,19 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         mm: walk.mm,
         top: Task::first_stack(walk.mm),
         exact: u64::from(walk.returns == 0),
-        room: WINDOW_BYTES as u64,
+        room: DUMP_BYTES as u64,
     };
     let asked = ask(key);
-    if asked > MANY_QUESTIONS {
+    if asked > MANY_MISSES {
         stopped.room = SMALL_WINDOW;
     }
-    if asked > MOST_QUESTIONS {
-        // The chain ends here, and says where that is.
+    if asked > MAX_MISSES {
+        // The stack ends here, and says where that is.
         count(Counter::LostStacks);
         return Some(place.code);
     }
     walk.how = end::ASKED;
-    // No other chain is completed under this name. The time alone is not enough: with some clocks (HPET) the kernel gives
+    // No other stack is completed under this name. The time alone is not enough: with some clocks (HPET) the kernel gives
     // two CPUs that ask at once one answer.
     walk.hash = hash::mix(hash::mix(walk.hash, bpf_get_current_pid_tgid()), now());
     None
@@ -293,25 +293,27 @@ fn learn(place: &mut Place, key: u64) -> bool {
         if place.code.module == ANONYMOUS {
             return false;
         }
-        let Some(rule) = RULES.get_ptr(place_key(place.code.module, place.code.offset)) else { return false };
+        let Some(rule) = UNWIND_RULES.get_ptr(place_key(place.code.module, place.code.offset)) else {
+            return false;
+        };
         // SAFETY: the pointer is to a value of the map, not null.
         place.code.rule = unsafe { *rule };
     }
     // Where there is no room, it is found again.
-    let _ = CODE.insert(key, place.code, BPF_ANY);
+    let _ = PC_CACHE.insert(key, place.code, BPF_ANY);
     true
 }
 
 /// How often an address was asked for, this time included.
 #[inline(always)]
 fn ask(key: u64) -> u32 {
-    if let Some(asked) = QUESTIONS.get_ptr_mut(key) {
+    if let Some(asked) = UNWIND_MISSES.get_ptr_mut(key) {
         // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
         return unsafe {
             *asked += 1;
             *asked
         };
     }
-    let _ = QUESTIONS.insert(key, 1, BPF_ANY);
+    let _ = UNWIND_MISSES.insert(key, 1, BPF_ANY);
     1
 }

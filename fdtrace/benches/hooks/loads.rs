@@ -45,7 +45,7 @@ impl Args {
 }
 
 /// Each turn opens and closes a regular file, below a dozen frames. Not by the standard library, which is built without
-/// frame pointers: the call chain would end there.
+/// frame pointers: the stack would end there.
 pub(crate) fn open_close(args: &Args) -> anyhow::Result<Sample> {
     stay_on_one_cpu()?;
     let file = tempfile::NamedTempFile::new()?;

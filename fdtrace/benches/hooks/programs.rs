@@ -78,7 +78,7 @@ impl Hooks {
 
     const fn emit(self) -> Emit {
         match self {
-            Self::Survivors => Emit::Survivors(1_000_000_000),
+            Self::Survivors => Emit::MinAge(1_000_000_000),
             Self::Nothing => Emit::Nothing,
             _ => Emit::All,
         }
@@ -97,7 +97,7 @@ impl Measurement<'_> {
             max_handles: 262_144,
             failures: true,
             mappings: false,
-            leaving: false,
+            fd_exit_scan: false,
             descriptors: Acquisitions::Off,
             closers: false,
             emit: self.hooks.emit(),

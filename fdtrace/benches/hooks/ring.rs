@@ -10,7 +10,7 @@ use std::{
 use fdtrace::{
     kernel::RuleBook,
     stacks::{Completer, Modules, Readers},
-    stream::{Event, Record, Side, Stack, Window, decode},
+    stream::{Event, Record, Side, Stack, StackDump, decode},
 };
 use fdtrace_common::wire::Tag;
 
@@ -31,12 +31,12 @@ pub(crate) struct Depth {
 }
 
 /// Windows that may wait for the one who completes them, as in the collector.
-const MOST_WAITING: usize = 1024;
+const MAX_WAITING: usize = 1024;
 
-/// Takes what comes, and has call chains completed as the collector has: by a thread, so that the ring is emptied
+/// Takes what comes, and has stacks completed as the collector has: by a thread, so that the ring is emptied
 /// meanwhile.
 pub(crate) struct Reader {
-    work: SyncSender<(Stack, Window)>,
+    work: SyncSender<(Stack, StackDump)>,
     begun: HashMap<u64, Stack>,
     /// The process whose chains are looked at.
     load: u32,
@@ -50,7 +50,7 @@ pub(crate) struct Reader {
     pub(crate) given_up: u64,
 }
 
-fn complete(waiting: &Receiver<(Stack, Window)>, mut completer: Completer, mut rules: RuleBook) {
+fn complete(waiting: &Receiver<(Stack, StackDump)>, mut completer: Completer, mut rules: RuleBook) {
     for (begun, window) in waiting {
         let completed = completer.complete(begun, &window);
         rules.learn(&completed.rules, &completed.code);
@@ -59,7 +59,7 @@ fn complete(waiting: &Receiver<(Stack, Window)>, mut completer: Completer, mut r
 
 impl Reader {
     pub(crate) fn start(rules: RuleBook, load: u32, readers: &Readers) -> Self {
-        let (work, waiting) = sync_channel(MOST_WAITING);
+        let (work, waiting) = sync_channel(MAX_WAITING);
         let completer = Completer::new(Modules::default().into(), readers);
         thread::spawn(move || complete(&waiting, completer, rules));
         Self {
@@ -79,7 +79,7 @@ impl Reader {
         let is = |tag: Tag| record.first() == Some(&(tag as u8));
         if is(Tag::Alloc) || is(Tag::Release) {
             self.traffic.handle_bytes += record.len();
-        } else if is(Tag::Stack) || is(Tag::Window) {
+        } else if is(Tag::Stack) || is(Tag::StackDump) {
             // Bytes that are no record are a defect of the programs, which the tests find.
             decode(record).into_iter().for_each(|record| self.follow(record));
         }
@@ -89,8 +89,8 @@ impl Reader {
         match record {
             Record::Event(Event::Stack(stack)) => self.meet(&stack),
             Record::Event(_) | Record::What(_) => {}
-            Record::Begun(stack) => drop(self.begun.insert(stack.hash, stack)),
-            Record::Window(window) => self.go_on(window),
+            Record::PartialStack(stack) => drop(self.begun.insert(stack.hash, stack)),
+            Record::StackDump(window) => self.go_on(window),
         }
     }
 
@@ -101,7 +101,7 @@ impl Reader {
         }
     }
 
-    fn go_on(&mut self, window: Window) {
+    fn go_on(&mut self, window: StackDump) {
         self.traffic.windows += 1;
         self.last_window = self.start.elapsed();
         let Some(begun) = self.begun.remove(&window.hash) else { return };

@@ -32,7 +32,7 @@ pub(crate) fn repeat(
 ) -> anyhow::Result<Sample> {
     let control = Control::new()?;
     let mut sample = Sample::default();
-    // One loop for both, so that the call chains of the one are those of the other.
+    // One loop for both, so that the stacks of the one are those of the other.
     for time in [warm_up, time] {
         sample = measure(time, &control, turn)?;
     }

@@ -9,20 +9,20 @@ use rustix::{
 };
 
 /// The most sites that there are.
-const MOST: usize = 64;
+const MAX: usize = 64;
 
-/// What a function keeps on its stack, in bytes: the frames of a chain do not all lie in one cache line.
+/// What a function keeps on its stack, in bytes: the frames of a stack do not all lie in one cache line.
 const LOCALS: usize = 48;
 
 /// Opens a file, somewhere.
 pub(crate) type Site = fn(&CStr) -> Result<OwnedFd>;
 
-/// The first `count` sites; there are [`MOST`].
+/// The first `count` sites; there are [`MAX`].
 pub(crate) fn sites(count: usize) -> &'static [Site] {
-    &SITES[..count.min(MOST)]
+    &SITES[..count.min(MAX)]
 }
 
-/// A function of a chain.
+/// A function of a stack.
 trait Chain {
     fn open(path: &CStr) -> Result<OwnedFd>;
 }
@@ -74,4 +74,4 @@ macro_rules! table {
     )*] };
 }
 
-static SITES: [Site; MOST] = table!(0 1 2 3 4 5 6 7);
+static SITES: [Site; MAX] = table!(0 1 2 3 4 5 6 7);

@@ -1,4 +1,4 @@
-//! What call chains by unwind tables cost, against those by frame pointers.
+//! What stacks by unwind tables cost, against those by frame pointers.
 //!
 //! The loads keep frame pointers and have tables, so both walks see the same functions; how many frames each finds is
 //! printed, since a walk that stops early is a cheap one.

@@ -22,7 +22,7 @@ const CHUNK: usize = 8 * BATCH;
 const FEW: usize = 1000;
 const MANY: usize = 1_000_000;
 
-/// Processes, and call chains of each.
+/// Processes, and stacks of each.
 const PROCESSES: u64 = 32;
 const CALLS: u64 = 16;
 const FRAMES: u16 = 20;
@@ -116,7 +116,7 @@ struct Traffic {
     live: Vec<(u64, u64)>,
     /// Addresses without a handle.
     spare: Vec<u64>,
-    /// The names of the call chains.
+    /// The names of the stacks.
     stacks: Vec<u64>,
     chance: Chance,
 }
@@ -132,7 +132,7 @@ impl Traffic {
         }
     }
 
-    /// Allocations of the handles from `first` on, and at the very start the call chains.
+    /// Allocations of the handles from `first` on, and at the very start the stacks.
     fn begin(&mut self, first: usize, chunk: &mut Chunk) {
         if first == 0 {
             (0..PROCESSES * CALLS).for_each(|call| push_stack(call, chunk));
@@ -142,7 +142,7 @@ impl Traffic {
         }
     }
 
-    /// Random handles go, others come at random addresses; now and then a call chain is told again.
+    /// Random handles go, others come at random addresses; now and then a stack is told again.
     fn turn_over(&mut self, chunk: &mut Chunk) {
         push_stack(self.chance.below(PROCESSES * CALLS), chunk);
         while chunk.ends.len() + 2 <= CHUNK {
@@ -179,7 +179,7 @@ fn process(call: u64) -> u32 {
     u32::try_from(1000 + call % PROCESSES).unwrap_or(0)
 }
 
-/// A call chain and its name.
+/// A stack and its name.
 fn stack(call: u64) -> (u64, Vec<u64>) {
     let frames: Vec<u64> =
         (0..u64::from(FRAMES)).map(|depth| 0x5555_0000_0000 + call * 4096 + depth * 64).collect();

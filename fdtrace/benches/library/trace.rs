@@ -150,7 +150,7 @@ impl Storm {
     }
 }
 
-/// Call chains of a program, and handles that a process makes of each on average.
+/// Stacks of a program, and handles that a process makes of each on average.
 const CHAINS: u64 = 12;
 const OPENS: u64 = 60;
 
@@ -158,7 +158,7 @@ struct Process {
     tgid: u32,
     since: u64,
     left: u64,
-    /// What tells its call chains from those of others: each has its own layout.
+    /// What tells its stacks from those of others: each has its own layout.
     layout: u64,
     told: u64,
     open: Vec<(u64, u64)>,

@@ -1,26 +1,26 @@
-//! From what a judge knows to findings.
+//! From what an evaluator knows to findings.
 
 use std::collections::HashMap;
 
 use super::{
-    Also, AlsoKind, CommandRun, Finding, Findings, Steered, Verdict, also,
-    judge::Judge,
+    AppliedPolicy, CommandRun, Diagnostic, DiagnosticKind, Finding, Findings, Verdict, diagnostics,
+    evaluate::Evaluator,
     places::{Place, Places},
-    rule::{Judged, Rule},
+    rule::{Evaluated, Rule},
 };
 use crate::{
     handles::Snapshot,
     report::{self, Document, Process, Site},
     stacks,
-    stream::{Call, UserChain},
+    stream::{Call, UserStack},
     view,
 };
 
 impl Findings {
-    /// What a judge has found: by a rule, with the sites of a document of the same stream.
+    /// What an evaluator has found: by a rule, with the sites of a document of the same stream.
     #[must_use]
     pub fn of(
-        judge: &Judge,
+        evaluator: &Evaluator,
         rule: &Rule<'_>,
         command: CommandRun,
         document: &Document,
@@ -29,33 +29,40 @@ impl Findings {
     ) -> Self {
         let sites: HashMap<&str, &Site> =
             document.sites.iter().map(|site| (site.id.as_str(), site)).collect();
-        let places = Places::of(judge);
-        let judged = rule.apply(judge, &places, snapshot.vitals.lost_ends > 0);
-        let name = |place: Place| name(judge, &sites, place);
+        let places = Places::of(evaluator);
+        let evaluated = rule.apply(evaluator, &places, snapshot.stats.lost_ends > 0);
+        let name = |place: Place| name(evaluator, &sites, place);
         Self {
             // Whoever steers says what the findings amount to.
             verdict: Verdict::Clean,
-            judged_early: false,
-            doubts: doubts(judge, &command, snapshot),
+            evaluated_early: false,
+            incomplete_reasons: incomplete_reasons(evaluator, &command, snapshot),
             command,
             trace: document.trace.clone(),
-            sites: judged.iter().map(|found| finding(found, &sites)).collect(),
-            also: also::noticed(judge, &places, &judged, start_ns, rule.close_wait_ms, &name),
+            sites: evaluated.iter().map(|found| finding(found, &sites)).collect(),
+            diagnostics: diagnostics::noticed(
+                evaluator,
+                &places,
+                &evaluated,
+                start_ns,
+                rule.close_wait_ms,
+                &name,
+            ),
             tables: Vec::new(),
-            images: judge.programs(),
+            images: evaluator.programs(),
             scopes: Vec::new(),
-            steered: Steered::default(),
+            steered: AppliedPolicy::default(),
         }
     }
 }
 
 impl Findings {
     /// The sites are those of the moment when a service was told to end, and so is what was said of them.
-    pub(crate) fn judge_early(&mut self, early: Self) {
-        let of_sites = |also: &Also| also.kind == AlsoKind::GrowingWithPeers;
-        self.also.retain(|also| !of_sites(also));
-        self.also.extend(early.also.into_iter().filter(of_sites));
-        (self.sites, self.judged_early) = (early.sites, true);
+    pub(crate) fn evaluate_early(&mut self, early: Self) {
+        let of_sites = |diagnostics: &Diagnostic| diagnostics.kind == DiagnosticKind::GrowingWithPeers;
+        self.diagnostics.retain(|diagnostics| !of_sites(diagnostics));
+        self.diagnostics.extend(early.diagnostics.into_iter().filter(of_sites));
+        (self.sites, self.evaluated_early) = (early.sites, true);
     }
 }
 
@@ -66,10 +73,10 @@ pub(super) fn id(place: Place, call: &Call) -> String {
     }
 }
 
-fn name(judge: &Judge, sites: &HashMap<&str, &Site>, place: Place) -> (String, String) {
+fn name(evaluator: &Evaluator, sites: &HashMap<&str, &Site>, place: Place) -> (String, String) {
     let id = id(place, &Call::default());
     let known = match place {
-        Place::Site(number) => judge.site(number),
+        Place::Site(number) => evaluator.site(number),
         Place::Stack(_) => None,
     };
     let words = match (sites.get(id.as_str()), known) {
@@ -80,7 +87,7 @@ fn name(judge: &Judge, sites: &HashMap<&str, &Site>, place: Place) -> (String, S
     (id, words)
 }
 
-fn finding(found: &Judged, sites: &HashMap<&str, &Site>) -> Finding {
+fn finding(found: &Evaluated, sites: &HashMap<&str, &Site>) -> Finding {
     let id = id(found.place, &found.call);
     let mut site = sites.get(id.as_str()).map_or_else(|| unknown(&id, &found.call), |site| (*site).clone());
     site.examples.clone_from(&found.examples);
@@ -121,7 +128,7 @@ pub(super) fn unknown(id: &str, call: &Call) -> Site {
         id: 0,
         origin: stacks::origin(&[], call),
         kernel: Vec::new(),
-        user: UserChain::default(),
+        user: UserStack::default(),
     };
     Site { id: id.to_owned(), ..view::bare_site(&site) }
 }
@@ -137,31 +144,31 @@ const fn unseen(command: &CommandRun) -> &'static str {
 }
 
 /// What was lost that can hide a leak. What the kernel's own table puts right is not lost.
-fn doubts(judge: &Judge, command: &CommandRun, snapshot: &Snapshot) -> Vec<String> {
-    let vitals = &snapshot.vitals;
-    let mut doubts = Vec::new();
-    if judge.programs() == 0 {
-        doubts.push(unseen(command).to_owned());
+fn incomplete_reasons(evaluator: &Evaluator, command: &CommandRun, snapshot: &Snapshot) -> Vec<String> {
+    let stats = &snapshot.stats;
+    let mut incomplete_reasons = Vec::new();
+    if evaluator.programs() == 0 {
+        incomplete_reasons.push(unseen(command).to_owned());
     }
-    let mut doubt = |count: u64, text: &str| {
+    let mut reason = |count: u64, text: &str| {
         if count > 0 {
-            doubts.push(format!("{count} {text}"));
+            incomplete_reasons.push(format!("{count} {text}"));
         }
     };
-    doubt(
-        vitals.lost_ends,
+    reason(
+        stats.lost_ends,
         "records of forks, execs, exits or descriptors open then found no room in the ring (--ring-size)",
     );
-    doubt(vitals.lost_handles, "handles found no room in the kernel's table (--max-handles)");
-    doubt(vitals.unfollowed, "processes could not be followed: there were too many at once");
-    doubt(vitals.lost_descriptors, "duplicated descriptors found no room in the kernel's table");
-    doubt(
-        vitals.cut_walks,
+    reason(stats.lost_handles, "handles found no room in the kernel's table (--max-handles)");
+    reason(stats.unfollowed, "processes could not be followed: there were too many at once");
+    reason(stats.lost_descriptors, "duplicated descriptors found no room in the kernel's table");
+    reason(
+        stats.cut_walks,
         "tables of descriptors were too long to be looked through when their process ended",
     );
-    doubt(vitals.skipped_ends, "forks, execs, exits or duplications may have been skipped by the kernel");
-    doubt(vitals.unhealed, "allocations may have been skipped by the kernel");
-    doubt(vitals.malformed, "records could not be read");
-    doubt(judge.unknown(), "descriptors were open at an end whose allocation was not seen");
-    doubts
+    reason(stats.missed_ends, "forks, execs, exits or duplications may have been missed by the kernel");
+    reason(stats.unsynced, "allocations may have been missed by the kernel");
+    reason(stats.malformed, "records could not be read");
+    reason(evaluator.unknown(), "descriptors were open at an end whose allocation was not seen");
+    incomplete_reasons
 }

@@ -11,9 +11,9 @@ pub struct Findings {
     /// The answer.
     pub verdict: Verdict,
     /// Why the answer is not sure: what was lost. Empty when nothing was.
-    pub doubts: Vec<String>,
-    /// The sites are judged by what they had when the service was told to end: what it closes after that is no merit.
-    pub judged_early: bool,
+    pub incomplete_reasons: Vec<String>,
+    /// The sites are evaluated by what they had when the service was told to end: what it closes after that is no merit.
+    pub evaluated_early: bool,
     /// What was run.
     pub command: CommandRun,
     /// The trace behind it.
@@ -21,7 +21,7 @@ pub struct Findings {
     /// Call sites of which something is to be said: leaks first, worst first.
     pub sites: Vec<Finding>,
     /// What else was noticed.
-    pub also: Vec<Also>,
+    pub diagnostics: Vec<Diagnostic>,
     /// Processes that run still and whose tables of descriptors repeat a handle, the fullest first.
     pub tables: Vec<FullTable>,
     /// What the command announced as scopes, in the order in which they began.
@@ -29,12 +29,12 @@ pub struct Findings {
     /// How many programs ran: each exec and each fork counts.
     pub images: u64,
     /// What suppressions, baseline and limits did to the sites.
-    pub steered: Steered,
+    pub steered: AppliedPolicy,
 }
 
 /// What suppressions, baseline and limits did; nothing until [`super::Steering::apply`] has run.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Steered {
+pub struct AppliedPolicy {
     /// Kept calls of all sites that nothing excuses, also of those that kept no more than they may.
     pub total: u64,
     /// What `--max-total` allows.
@@ -126,7 +126,7 @@ pub enum Class {
     Leak,
     /// A suppression or the baseline names it.
     Suppressed,
-    /// It kept calls, but it released others and had as many before: a pool, a cache.
+    /// It unclosed opens, but it released others and had as many before: a pool, a cache.
     Steady,
     /// It kept the sockets of connections that it accepted, as many as there are peers that have not hung up.
     GrowingWithPeers,
@@ -167,9 +167,9 @@ pub struct KeptBy {
 
 /// Something else that was noticed.
 #[derive(Clone, Debug)]
-pub struct Also {
+pub struct Diagnostic {
     /// What.
-    pub kind: AlsoKind,
+    pub kind: DiagnosticKind,
     /// The process.
     pub pid: u32,
     /// Its name.
@@ -194,7 +194,7 @@ pub struct Also {
 
 /// What else can be noticed; each is a word of `--fail-on`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum AlsoKind {
+pub enum DiagnosticKind {
     /// `emfile`: a process had no descriptors left.
     Emfile,
     /// `enfile`: the system had no handles left.

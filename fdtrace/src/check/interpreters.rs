@@ -1,12 +1,12 @@
 //! Programs that run scripts.
 //!
 //! A file's name proves nothing: anybody may call a program `python3`. So a module counts as an interpreter by its name
-//! *and* by functions that only this interpreter has and that every script comes through, in some chain of the same
+//! *and* by functions that only this interpreter has and that every script comes through, in some stack of the same
 //! program; or, where a shell has no names at all, by where it is installed.
 
 use std::collections::HashSet;
 
-use super::judge::Judge;
+use super::evaluate::Evaluator;
 use crate::stream::{Site, UserFrame};
 
 /// An interpreter.
@@ -141,10 +141,10 @@ type Module = (String, Option<String>);
 pub(super) struct Interpreters(HashSet<Module>);
 
 impl Interpreters {
-    /// All that some chain proves to be one.
-    pub(super) fn of(judge: &Judge) -> Self {
-        let ids: HashSet<u64> = judge.groups().filter_map(|(_, group)| group.site).collect();
-        let sites = || ids.iter().filter_map(|id| judge.site(*id)).map(|site| &**site);
+    /// All that some stack proves to be one.
+    pub(super) fn of(evaluator: &Evaluator) -> Self {
+        let ids: HashSet<u64> = evaluator.groups().filter_map(|(_, group)| group.site).collect();
+        let sites = || ids.iter().filter_map(|id| evaluator.site(*id)).map(|site| &**site);
         let named = sites().flat_map(frames).filter(|frame| has_name(frame)).filter_map(module);
         let named: HashSet<Module> = named.collect();
         let proven = sites().flat_map(|site| {
@@ -155,7 +155,7 @@ impl Interpreters {
         Self(proven.map(|(module, _)| module).collect())
     }
 
-    /// Whether a chain leads through one: then it stands for all lines of the script that come that way.
+    /// Whether a stack leads through one: then it stands for all lines of the script that come that way.
     pub(super) fn run(&self, site: &Site) -> bool {
         frames(site).filter_map(module).any(|module| self.0.contains(&module))
     }
@@ -179,7 +179,7 @@ fn has_name(frame: &UserFrame) -> bool {
     frame.symbol.as_deref().is_some_and(|symbol| symbol != "_start")
 }
 
-/// The modules of a chain that are called like an interpreter.
+/// The modules of a stack that are called like an interpreter.
 fn candidates(site: &Site) -> impl Iterator<Item = (Module, &'static Interpreter)> {
     frames(site).filter_map(|frame| {
         let path = frame.module.as_deref()?;
@@ -188,7 +188,7 @@ fn candidates(site: &Site) -> impl Iterator<Item = (Module, &'static Interpreter
     })
 }
 
-/// Whether a chain leads through a function of an interpreter's own: one of its module, or of a library of Java's.
+/// Whether a stack leads through a function of an interpreter's own: one of its module, or of a library of Java's.
 fn enters(site: &Site, interpreter: &'static Interpreter) -> bool {
     frames(site).filter(|frame| is_part(frame, interpreter)).filter_map(|frame| frame.symbol.as_deref()).any(
         |symbol| {
@@ -217,22 +217,22 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::stream::{Alloc, Call, Event, Fact, ImageKey, Origin, UserChain};
+    use crate::stream::{Alloc, Call, Event, Fact, ImageKey, Origin, UserStack};
 
-    /// A judge that has seen these chains, each a list of modules and functions.
-    fn judge(chains: &[&[(&str, &str)]]) -> Judge {
-        let mut judge = Judge::default();
+    /// An evaluator that has seen these stacks, each a list of modules and functions.
+    fn evaluator(stacks: &[&[(&str, &str)]]) -> Evaluator {
+        let mut evaluator = Evaluator::default();
         let image = ImageKey { tgid: 5, since: 0 };
-        for (id, chain) in (1..).zip(chains) {
+        for (id, stack) in (1..).zip(stacks) {
             let call = Call { user_stack: id, ..Call::default() };
-            judge.apply(&Event::Alloc(Alloc { handle: id * 8, generation: id, tgid: 5, tid: 5, call }));
-            judge.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site(id, chain))))));
-            judge.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: id })));
+            evaluator.apply(&Event::Alloc(Alloc { handle: id * 8, generation: id, tgid: 5, tid: 5, call }));
+            evaluator.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site(id, stack))))));
+            evaluator.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: id })));
         }
-        judge
+        evaluator
     }
 
-    fn site(id: u64, chain: &[(&str, &str)]) -> Site {
+    fn site(id: u64, stack: &[(&str, &str)]) -> Site {
         let frame = |(module, symbol): &(&str, &str)| {
             Arc::new(UserFrame {
                 symbol: Some((*symbol).to_owned()).filter(|symbol| !symbol.is_empty()),
@@ -240,15 +240,15 @@ mod tests {
                 ..UserFrame::default()
             })
         };
-        let user = UserChain { frames: chain.iter().map(frame).collect(), complete: true };
+        let user = UserStack { frames: stack.iter().map(frame).collect(), complete: true };
         Site { id, origin: Origin::Open, kernel: Vec::new(), user }
     }
 
-    /// Whether the last of some chains leads through an interpreter.
-    fn is_script(chains: &[&[(&str, &str)]]) -> bool {
-        let judge = judge(chains);
-        let last = judge.site(chains.len() as u64).expect("a site");
-        Interpreters::of(&judge).run(last)
+    /// Whether the last of some stacks leads through an interpreter.
+    fn is_script(stacks: &[&[(&str, &str)]]) -> bool {
+        let evaluator = evaluator(stacks);
+        let last = evaluator.site(stacks.len() as u64).expect("a site");
+        Interpreters::of(&evaluator).run(last)
     }
 
     #[test]
@@ -273,13 +273,13 @@ mod tests {
         assert!(is_script(&[&[LIBC, native, ("/usr/lib/jvm/libjvm.so", "")]]));
         assert!(
             is_script(&[&[LIBC, ("/usr/lib/jvm/libjava.so", "handleOpen")]]),
-            "a chain that compiled code cuts"
+            "a stack that compiled code cuts"
         );
         assert!(!is_script(&[&[LIBC, ("/tmp/libjvm.so", "")]]));
     }
 
     #[test]
-    fn one_chain_proves_a_program_for_all_of_them() {
+    fn one_stack_proves_a_program_for_all_of_them() {
         let thread: &[(&str, &str)] = &[("/usr/bin/node", "uv__fs_work")];
         assert!(is_script(&[&[("/usr/bin/node", "node::Start(int, char**)")], thread]));
         assert!(!is_script(&[&[("/opt/node", "node::Start(int, char**)")], thread]), "another file");

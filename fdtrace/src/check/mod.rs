@@ -1,25 +1,25 @@
 //! The gate: did a command leak handles? From the event stream to findings; it knows no kernel.
 
-mod also;
 mod assemble;
+mod diagnostics;
+mod evaluate;
 mod findings;
 pub mod interpreters;
-mod judge;
 mod names;
 mod places;
+mod policy;
 mod rule;
 mod scopes;
-mod steering;
 mod teardown;
 #[cfg(test)]
 mod tests;
 mod weaker;
 
+pub use evaluate::Evaluator;
 pub use findings::{
-    Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, KeptBy, Steered, Suppressing, TopHolder,
-    Verdict,
+    AppliedPolicy, Class, CommandRun, Diagnostic, DiagnosticKind, Ended, Finding, Findings, KeptBy,
+    Suppressing, TopHolder, Verdict,
 };
-pub use judge::Judge;
+pub use policy::{Baseline, BaselineEntry, Policy, Suppression, Suppressions};
 pub use rule::Rule;
 pub use scopes::{KeptInScope, ScopeFound, ScopeVerdict, Scopes, Word};
-pub use steering::{Baseline, BaselineEntry, Steering, Suppression, Suppressions};

@@ -1,6 +1,6 @@
 //! The words for what a check finds: the same in JSON, in options and in texts.
 
-use super::{AlsoKind, Class, Ended, Verdict};
+use super::{Class, DiagnosticKind, Ended, Verdict};
 
 impl Verdict {
     /// The word for it in documents.
@@ -47,7 +47,7 @@ impl Class {
     }
 }
 
-impl AlsoKind {
+impl DiagnosticKind {
     /// All kinds.
     pub const ALL: [Self; 9] = [
         Self::Emfile,
@@ -113,8 +113,10 @@ mod tests {
 
     #[test]
     fn words_are_found_again() {
-        assert!(AlsoKind::ALL.into_iter().all(|kind| AlsoKind::from_name(kind.name()) == Some(kind)));
-        assert_eq!(AlsoKind::from_name("close_wait"), None);
+        assert!(
+            DiagnosticKind::ALL.into_iter().all(|kind| DiagnosticKind::from_name(kind.name()) == Some(kind))
+        );
+        assert_eq!(DiagnosticKind::from_name("close_wait"), None);
         assert_eq!(
             [Ended::Status(3), Ended::Signal(9), Ended::Running].map(Ended::status),
             [Some(3), Some(137), None]

@@ -10,7 +10,7 @@ use std::{
 use super::{
     Class, Finding, Findings,
     assemble::{id, unknown},
-    judge::{Group, Image, Judge, LeftOpen, Made},
+    evaluate::{Evaluator, Group, Image, LeftOpen, Made},
     places::{Place, Places, place},
     rule::example,
 };
@@ -26,9 +26,9 @@ const ROOM: usize = 128 << 20;
 const EACH: usize = 256;
 const EACH_SITE: usize = 2048;
 /// The most scopes that one connection may have open at once.
-const MOST_OPEN: usize = 64;
+const MAX_OPEN: usize = 64;
 /// Handles that are named.
-const MOST_EXAMPLES: usize = 8;
+const MAX_EXAMPLES: usize = 8;
 
 /// What a runner has decided about a scope.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,7 +126,7 @@ pub enum ScopeVerdict {
     Clean,
     /// Something is, and it is no leak.
     Kept,
-    /// The runner says that it leaks, or it kept calls of a site that leaks.
+    /// The runner says that it leaks, or it unclosed opens of a site that leaks.
     Leak,
 }
 
@@ -179,18 +179,18 @@ impl Scopes {
     /// A sentence: its process is not followed, it is open already, or there are too many.
     pub fn begin(
         &mut self,
-        judge: &Judge,
+        evaluator: &Evaluator,
         (connection, pid): (u64, u32),
         (name, whole): (&str, bool),
         time: u64,
     ) -> Result<(), String> {
         let (process, comm) =
-            judge.process(pid).ok_or_else(|| format!("process {pid} is none that the check follows"))?;
+            evaluator.process(pid).ok_or_else(|| format!("process {pid} is none that the check follows"))?;
         if self.find(connection, name).is_ok_and(|index| self.all[index].ended.is_none()) {
             return Err("this scope has begun already".to_owned());
         }
-        if self.open.get(&connection).is_some_and(|open| *open >= MOST_OPEN) {
-            return Err(format!("there are {MOST_OPEN} scopes already that have not ended"));
+        if self.open.get(&connection).is_some_and(|open| *open >= MAX_OPEN) {
+            return Err(format!("there are {MAX_OPEN} scopes already that have not ended"));
         }
         self.take_room(EACH + 2 * name.len()).ok_or("there are too many scopes")?;
         *self.open.entry(connection).or_default() += 1;
@@ -216,14 +216,20 @@ impl Scopes {
     ///
     /// # Errors
     /// A sentence: it has not begun, or it has ended before.
-    pub fn end(&mut self, judge: &Judge, connection: u64, name: &str, time: u64) -> Result<usize, String> {
+    pub fn end(
+        &mut self,
+        evaluator: &Evaluator,
+        connection: u64,
+        name: &str,
+        time: u64,
+    ) -> Result<usize, String> {
         let index = self.find(connection, name)?;
         let scope = &mut self.all[index];
         if scope.ended.is_some() {
             return Err("this scope has ended already".to_owned());
         }
         scope.ended = Some(time);
-        scope.made = judge.made(scope.process, &(scope.begun..=time));
+        scope.made = evaluator.made(scope.process, &(scope.begun..=time));
         if let Some(open) = self.open.get_mut(&connection) {
             *open -= 1;
         }
@@ -274,22 +280,22 @@ impl Scopes {
     }
 
     /// At the end of a scope, when its handles have been looked for: what is open is remembered, as far as there is room.
-    pub fn remember(&mut self, judge: &Judge, index: usize) -> Vec<KeptInScope> {
+    pub fn remember(&mut self, evaluator: &Evaluator, index: usize) -> Vec<KeptInScope> {
         let mut made = std::mem::take(&mut self.all[index].made);
-        made.retain(|made| judge.open_now(made).is_some());
+        made.retain(|made| evaluator.open_now(made).is_some());
         self.all[index].at_end = made.len() as u64;
         made.truncate(self.room / size_of::<Made>());
         self.room -= made.len() * size_of::<Made>();
         made.shrink_to_fit();
         self.all[index].made = made;
-        self.open(judge, index)
+        self.open(evaluator, index)
     }
 
     /// What is open now of what was open at a scope's end.
-    pub fn open(&mut self, judge: &Judge, index: usize) -> Vec<KeptInScope> {
+    pub fn open(&mut self, evaluator: &Evaluator, index: usize) -> Vec<KeptInScope> {
         let made = &self.all[index].made;
-        let open = made.iter().filter_map(|made| Some((made.group, judge.open_now(made)?)));
-        self.sites.grouped(judge, open)
+        let open = made.iter().filter_map(|made| Some((made.group, evaluator.open_now(made)?)));
+        self.sites.grouped(evaluator, open)
     }
 
     /// How many handles and duplicated descriptors were open at a scope's end.
@@ -299,31 +305,31 @@ impl Scopes {
     }
 
     /// The runner has done: what is open of a scope now stays.
-    pub fn settle(&mut self, judge: &Judge, index: usize) {
-        let mut open = self.open(judge, index);
+    pub fn settle(&mut self, evaluator: &Evaluator, index: usize) {
+        let mut open = self.open(evaluator, index);
         open.truncate(self.room / EACH_SITE);
         self.room -= open.len() * EACH_SITE;
         self.all[index].settled = Some(open);
     }
 
     /// What is known of all in the end. What no runner has settled is what was open when its process ended.
-    pub fn found(&mut self, judge: &Judge, start_ns: u64) -> Vec<ScopeFound> {
+    pub fn found(&mut self, evaluator: &Evaluator, start_ns: u64) -> Vec<ScopeFound> {
         if self.all.is_empty() {
             return Vec::new();
         }
-        let places = Places::of(judge);
+        let places = Places::of(evaluator);
         let mut found = Vec::with_capacity(self.all.len());
         for scope in &self.all {
             let mut kept = scope
                 .settled
                 .clone()
-                .unwrap_or_else(|| self.sites.grouped(judge, scope.kept_by_the_process(judge)));
+                .unwrap_or_else(|| self.sites.grouped(evaluator, scope.kept_by_the_process(evaluator)));
             if scope.settled.is_none() {
                 kept.truncate(self.room / EACH_SITE);
                 self.room -= kept.len() * EACH_SITE;
             }
             kept.iter_mut().for_each(|kept| kept.join(&places));
-            found.push(scope.found(judge, kept, start_ns));
+            found.push(scope.found(evaluator, kept, start_ns));
         }
         found
     }
@@ -340,9 +346,9 @@ impl Scopes {
 }
 
 impl Scope {
-    fn found(&self, judge: &Judge, kept: Vec<KeptInScope>, start_ns: u64) -> ScopeFound {
+    fn found(&self, evaluator: &Evaluator, kept: Vec<KeptInScope>, start_ns: u64) -> ScopeFound {
         // Whoever announces a whole process may become another program then.
-        let keeper = kept.first().filter(|_| self.whole).and_then(|kept| judge.image(kept.image));
+        let keeper = kept.first().filter(|_| self.whole).and_then(|kept| evaluator.image(kept.image));
         ScopeFound {
             name: self.name.clone(),
             pid: self.process.tgid,
@@ -357,15 +363,16 @@ impl Scope {
     }
 
     /// With the group that each is of.
-    fn kept_by_the_process(&self, judge: &Judge) -> Vec<(usize, LeftOpen)> {
-        let open =
-            |made: &Made| Some((made.group, judge.open_at_the_end(made).or_else(|| judge.open_now(made))?));
+    fn kept_by_the_process(&self, evaluator: &Evaluator) -> Vec<(usize, LeftOpen)> {
+        let open = |made: &Made| {
+            Some((made.group, evaluator.open_at_the_end(made).or_else(|| evaluator.open_now(made))?))
+        };
         if self.ended.is_some() {
             return self.made.iter().filter_map(open).collect();
         }
         let time: RangeInclusive<u64> = self.begun..=u64::MAX;
-        let alive = judge.made(self.process, &time);
-        let left = judge.left(self.process, &time).map(|(group, left)| (group, left.clone()));
+        let alive = evaluator.made(self.process, &time);
+        let left = evaluator.left(self.process, &time).map(|(group, left)| (group, left.clone()));
         left.chain(alive.iter().filter_map(open)).collect()
     }
 }
@@ -382,7 +389,7 @@ impl KeptInScope {
 
     fn add(&mut self, left: &LeftOpen, end: u64) {
         self.handles += 1;
-        if self.examples.len() < MOST_EXAMPLES {
+        if self.examples.len() < MAX_EXAMPLES {
             self.examples.push(example(left, self.image, end));
         }
     }
@@ -424,15 +431,16 @@ impl Sites {
     /// What was kept, by call site, the site with the most calls first.
     fn grouped(
         &mut self,
-        judge: &Judge,
+        evaluator: &Evaluator,
         open: impl IntoIterator<Item = (usize, LeftOpen)>,
     ) -> Vec<KeptInScope> {
         let mut kept: BTreeMap<Place, (KeptInScope, HashSet<u64>)> = BTreeMap::new();
         for (group, left) in open {
-            let group = judge.group_at(group);
-            let (site, calls) =
-                kept.entry(place(group)).or_insert_with(|| (self.nothing_of(judge, group), HashSet::new()));
-            site.add(&left, judge.end_of(group.image));
+            let group = evaluator.group_at(group);
+            let (site, calls) = kept
+                .entry(place(group))
+                .or_insert_with(|| (self.nothing_of(evaluator, group), HashSet::new()));
+            site.add(&left, evaluator.end_of(group.image));
             calls.insert(left.call);
         }
         let counted =
@@ -442,19 +450,19 @@ impl Sites {
         kept
     }
 
-    fn nothing_of(&mut self, judge: &Judge, group: &Group) -> KeptInScope {
+    fn nothing_of(&mut self, evaluator: &Evaluator, group: &Group) -> KeptInScope {
         let place = place(group);
         let id = id(place, &group.call);
-        let site = self.site(judge, place).unwrap_or_else(|| Arc::new(unknown(&id, &group.call)));
+        let site = self.site(evaluator, place).unwrap_or_else(|| Arc::new(unknown(&id, &group.call)));
         KeptInScope { id, site, examples: Vec::new(), calls: 0, handles: 0, place, image: group.image }
     }
 
-    fn site(&mut self, judge: &Judge, place: Place) -> Option<Arc<Site>> {
+    fn site(&mut self, evaluator: &Evaluator, place: Place) -> Option<Arc<Site>> {
         let Place::Site(number) = place else { return None };
         if let Some(known) = self.0.get(&number) {
             return Some(Arc::clone(known));
         }
-        let site = Arc::new(view::bare_site(judge.site(number)?));
+        let site = Arc::new(view::bare_site(evaluator.site(number)?));
         self.0.insert(number, Arc::clone(&site));
         Some(site)
     }
@@ -463,7 +471,7 @@ impl Sites {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::{Alloc, Described, Event, Fact, Leaving, Moment, Open, Release, Sought};
+    use crate::stream::{Alloc, Described, Event, Fact, FdLookup, Leaving, Moment, Open, Release};
 
     /// The process that announces, and one that is none of ours.
     const RUNNER: u32 = 5;
@@ -478,7 +486,7 @@ mod tests {
         Event::Fork { time, parent, child, shares: false, comm: Default::default() }
     }
 
-    fn seen(handle: u64, generation: u64, descriptor: Sought) -> Event {
+    fn seen(handle: u64, generation: u64, descriptor: FdLookup) -> Event {
         let (kind, name) = (crate::kinds::Kind::Regular, Some("f".into()));
         Event::Fact(Box::new(Fact::Described(Described { handle, generation, kind, name, descriptor })))
     }
@@ -488,31 +496,31 @@ mod tests {
         Event::Release(Release { handle, generation, time, tgid: RUNNER, cause, never_opened, unaccounted })
     }
 
-    fn judge(events: &[Event]) -> Judge {
-        let mut judge = Judge::default();
-        events.iter().for_each(|event| judge.apply(event));
-        judge
+    fn evaluator(events: &[Event]) -> Evaluator {
+        let mut evaluator = Evaluator::default();
+        events.iter().for_each(|event| evaluator.apply(event));
+        evaluator
     }
 
     fn handles(kept: &[KeptInScope]) -> u64 {
         kept.iter().map(|kept| kept.handles).sum()
     }
 
-    fn ended(scopes: &mut Scopes, judge: &Judge, name: &str, time: u64) -> u64 {
-        let index = scopes.end(judge, BY.0, name, time).expect("it has begun");
-        handles(&scopes.remember(judge, index))
+    fn ended(scopes: &mut Scopes, evaluator: &Evaluator, name: &str, time: u64) -> u64 {
+        let index = scopes.end(evaluator, BY.0, name, time).expect("it has begun");
+        handles(&scopes.remember(evaluator, index))
     }
 
     #[test]
     fn what_the_process_and_its_children_made_meanwhile_counts() {
         let before = [alloc(8, 10, RUNNER), fork(RUNNER, 6, 11), fork(6, 7, 12), fork(1, 9, 13)];
-        let mut judge = judge(&before);
+        let mut evaluator = evaluator(&before);
         let mut scopes = Scopes::default();
-        scopes.begin(&judge, BY, ("t", false), 20).expect("it is followed");
+        scopes.begin(&evaluator, BY, ("t", false), 20).expect("it is followed");
         let made = [alloc(16, 21, RUNNER), alloc(24, 22, 7), alloc(32, 23, 9), alloc(40, 31, RUNNER)];
-        made.iter().for_each(|event| judge.apply(event));
+        made.iter().for_each(|event| evaluator.apply(event));
         assert_eq!(
-            ended(&mut scopes, &judge, "t", 30),
+            ended(&mut scopes, &evaluator, "t", 30),
             2,
             "neither what is older, nor a stranger's, nor what came later"
         );
@@ -520,29 +528,29 @@ mod tests {
 
     #[test]
     fn what_has_no_descriptor_is_not_open() {
-        let mut judge = judge(&[alloc(8, 1, RUNNER)]);
+        let mut evaluator = evaluator(&[alloc(8, 1, RUNNER)]);
         let mut scopes = Scopes::default();
-        scopes.begin(&judge, BY, ("t", false), 20).expect("it is followed");
+        scopes.begin(&evaluator, BY, ("t", false), 20).expect("it is followed");
         for (handle, found) in
-            [(16, Sought::Nothing), (24, Sought::Found(RUNNER, 9)), (32, Sought::Found(RUNNER, 2))]
+            [(16, FdLookup::Nothing), (24, FdLookup::Found(RUNNER, 9)), (32, FdLookup::Found(RUNNER, 2))]
         {
-            judge.apply(&alloc(handle, 21, RUNNER));
-            judge.apply(&seen(handle, 21, found));
+            evaluator.apply(&alloc(handle, 21, RUNNER));
+            evaluator.apply(&seen(handle, 21, found));
         }
-        assert_eq!(ended(&mut scopes, &judge, "t", 30), 1, "mapped, open, and a standard stream");
+        assert_eq!(ended(&mut scopes, &evaluator, "t", 30), 1, "mapped, open, and a standard stream");
     }
 
     #[test]
     fn what_is_closed_before_the_runner_has_done_is_not_kept() {
-        let mut judge = judge(&[alloc(8, 1, RUNNER)]);
+        let mut evaluator = evaluator(&[alloc(8, 1, RUNNER)]);
         let mut scopes = Scopes::default();
-        scopes.begin(&judge, BY, ("t", false), 20).expect("it is followed");
-        [alloc(16, 21, RUNNER), alloc(24, 22, RUNNER)].iter().for_each(|event| judge.apply(event));
-        assert_eq!(ended(&mut scopes, &judge, "t", 30), 2);
-        judge.apply(&gone(16, 21, 40));
-        scopes.of(BY.0).into_iter().for_each(|index| scopes.settle(&judge, index));
-        judge.apply(&gone(24, 22, 50));
-        let found = scopes.found(&judge, 0);
+        scopes.begin(&evaluator, BY, ("t", false), 20).expect("it is followed");
+        [alloc(16, 21, RUNNER), alloc(24, 22, RUNNER)].iter().for_each(|event| evaluator.apply(event));
+        assert_eq!(ended(&mut scopes, &evaluator, "t", 30), 2);
+        evaluator.apply(&gone(16, 21, 40));
+        scopes.of(BY.0).into_iter().for_each(|index| scopes.settle(&evaluator, index));
+        evaluator.apply(&gone(24, 22, 50));
+        let found = scopes.found(&evaluator, 0);
         assert_eq!(
             (found[0].at_end, handles(&found[0].kept)),
             (2, 1),
@@ -551,16 +559,16 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_more_is_judged_by_its_end() {
-        let mut judge = judge(&[alloc(8, 1, RUNNER)]);
+    fn who_says_nothing_more_is_evaluated_by_its_end() {
+        let mut evaluator = evaluator(&[alloc(8, 1, RUNNER)]);
         let mut scopes = Scopes::default();
-        scopes.begin(&judge, BY, ("ends", false), 20).expect("it is followed");
-        judge.apply(&alloc(16, 21, RUNNER));
-        assert_eq!(ended(&mut scopes, &judge, "ends", 30), 1);
-        scopes.begin(&judge, BY, ("never", false), 31).expect("another");
-        judge.apply(&alloc(24, 32, RUNNER));
+        scopes.begin(&evaluator, BY, ("ends", false), 20).expect("it is followed");
+        evaluator.apply(&alloc(16, 21, RUNNER));
+        assert_eq!(ended(&mut scopes, &evaluator, "ends", 30), 1);
+        scopes.begin(&evaluator, BY, ("never", false), 31).expect("another");
+        evaluator.apply(&alloc(24, 32, RUNNER));
         for (handle, generation) in [(16, 21), (24, 32)] {
-            judge.apply(&Event::Open(Open {
+            evaluator.apply(&Event::Open(Open {
                 handle,
                 generation,
                 tgid: RUNNER,
@@ -574,39 +582,40 @@ mod tests {
                 of_thread: None,
             }));
         }
-        judge.apply(&Event::Exit { time: 40, tgid: RUNNER, how: Leaving::default() });
-        judge.apply(&gone(16, 21, 41));
-        judge.apply(&gone(24, 32, 41));
-        let found = scopes.found(&judge, 0);
+        evaluator.apply(&Event::Exit { time: 40, tgid: RUNNER, how: Leaving::default() });
+        evaluator.apply(&gone(16, 21, 41));
+        evaluator.apply(&gone(24, 32, 41));
+        let found = scopes.found(&evaluator, 0);
         let kept: Vec<_> = found.iter().map(|scope| (scope.duration_ns, handles(&scope.kept))).collect();
         assert_eq!(kept, [(Some(10), 1), (None, 1)]);
     }
 
     #[test]
     fn who_breaks_the_rules_is_told() {
-        let judge = judge(&[alloc(8, 1, RUNNER)]);
+        let evaluator = evaluator(&[alloc(8, 1, RUNNER)]);
         let mut scopes = Scopes::default();
-        assert!(scopes.begin(&judge, (1, 77), ("t", false), 2).is_err(), "nobody follows it");
-        assert!(scopes.end(&judge, 1, "t", 2).is_err(), "it has not begun");
-        scopes.begin(&judge, BY, ("t", false), 3).expect("it is followed");
-        assert!(scopes.begin(&judge, BY, ("t", false), 4).is_err(), "it is open");
+        assert!(scopes.begin(&evaluator, (1, 77), ("t", false), 2).is_err(), "nobody follows it");
+        assert!(scopes.end(&evaluator, 1, "t", 2).is_err(), "it has not begun");
+        scopes.begin(&evaluator, BY, ("t", false), 3).expect("it is followed");
+        assert!(scopes.begin(&evaluator, BY, ("t", false), 4).is_err(), "it is open");
         assert!(scopes.say(1, "t", Word::Fail).is_err(), "it is open");
-        assert!(scopes.end(&judge, 2, "t", 4).is_err(), "it is another connection's");
-        scopes.end(&judge, 1, "t", 5).expect("it is open");
-        assert!(scopes.end(&judge, 1, "t", 6).is_err(), "it has ended");
-        scopes.begin(&judge, BY, ("t", false), 7).expect("once more");
+        assert!(scopes.end(&evaluator, 2, "t", 4).is_err(), "it is another connection's");
+        scopes.end(&evaluator, 1, "t", 5).expect("it is open");
+        assert!(scopes.end(&evaluator, 1, "t", 6).is_err(), "it has ended");
+        scopes.begin(&evaluator, BY, ("t", false), 7).expect("once more");
     }
 
     #[test]
     fn nobody_takes_all_memory() {
-        let judge = judge(&[alloc(8, 1, RUNNER)]);
+        let evaluator = evaluator(&[alloc(8, 1, RUNNER)]);
         let mut scopes = Scopes::default();
-        let open = (0..1000).filter(|n| scopes.begin(&judge, BY, (&n.to_string(), false), 2).is_ok()).count();
-        assert_eq!(open, MOST_OPEN);
+        let open =
+            (0..1000).filter(|n| scopes.begin(&evaluator, BY, (&n.to_string(), false), 2).is_ok()).count();
+        assert_eq!(open, MAX_OPEN);
         scopes.room = EACH * 10;
         let name = |n: u32| format!("{n:04}");
         let begun = (0..100)
-            .filter(|n| scopes.begin(&judge, (2 + u64::from(*n), RUNNER), (&name(*n), false), 2).is_ok());
+            .filter(|n| scopes.begin(&evaluator, (2 + u64::from(*n), RUNNER), (&name(*n), false), 2).is_ok());
         assert_eq!(begun.count(), EACH * 10 / (EACH + 8));
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::HashMap;
 
 use super::{
+    evaluate::{ClosedCount, Evaluator, Group},
     interpreters::{function, named},
-    judge::{Group, Judge, Parted},
 };
 use crate::stream::{ImageKey, Site, UserFrame};
 
@@ -50,7 +50,7 @@ const RUNTIMES: [Runtime; 6] = [
 
 /// The ends of all programs.
 pub(super) struct Ends<'a> {
-    judge: &'a Judge,
+    evaluator: &'a Evaluator,
     interpreters: HashMap<ImageKey, Interpreter>,
 }
 
@@ -62,29 +62,29 @@ struct Interpreter {
 }
 
 impl<'a> Ends<'a> {
-    pub(super) fn of(judge: &'a Judge) -> Self {
-        let ran = judge.images().filter_map(|(key, image)| {
+    pub(super) fn of(evaluator: &'a Evaluator) -> Self {
+        let ran = evaluator.images().filter_map(|(key, image)| {
             let program = image.program();
             let name = named(program.rsplit('/').next().unwrap_or(&program))?;
             let runtime = RUNTIMES.iter().find(|runtime| runtime.names.contains(&name))?;
             Some((*key, Interpreter { runtime, script: None }))
         });
         let mut interpreters: HashMap<ImageKey, Interpreter> = ran.collect();
-        for (_, group) in judge.groups() {
-            let site = group.site.and_then(|id| judge.site(id));
+        for (_, group) in evaluator.groups() {
+            let site = group.site.and_then(|id| evaluator.site(id));
             if let Some((interpreter, site)) = interpreters.get_mut(&group.image).zip(site) {
                 interpreter.note(site);
             }
         }
-        Self { judge, interpreters }
+        Self { evaluator, interpreters }
     }
 
     /// What of a group was closed by its program's end.
-    pub(super) fn closed(&self, group: &Group) -> Parted {
+    pub(super) fn closed(&self, group: &Group) -> ClosedCount {
         let interpreter = self.interpreters.get(&group.image);
-        let mut sum = Parted::default();
+        let mut sum = ClosedCount::default();
         for (by, parted) in &group.parted {
-            let site = self.judge.group_at(*by).site.and_then(|id| self.judge.site(id));
+            let site = self.evaluator.group_at(*by).site.and_then(|id| self.evaluator.site(id));
             if site.is_some_and(|site| is_end(site, interpreter)) {
                 sum.add(*parted);
             }
@@ -106,7 +106,7 @@ fn leads_through(site: &Site, functions: &[&str]) -> bool {
 }
 
 impl Interpreter {
-    /// Takes a chain that made a handle.
+    /// Takes a stack that made a handle.
     fn note(&mut self, site: &Site) {
         if let Some(at) = self.in_runner(site) {
             self.script = Some(self.script.map_or(at, |script| script.min(at)));
@@ -118,7 +118,7 @@ impl Interpreter {
         self.script.zip(self.in_runner(site)).is_some_and(|(script, at)| at > script)
     }
 
-    /// Where a chain leaves the runner.
+    /// Where a stack leaves the runner.
     fn in_runner(&self, site: &Site) -> Option<u64> {
         let frames: Vec<&UserFrame> = site.user.frames.iter().map(|frame| &**frame).collect();
         let is = |frame: &UserFrame, name: &str| frame.symbol.as_deref().is_some_and(|symbol| symbol == name);
@@ -139,15 +139,15 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::stream::{Origin, UserChain};
+    use crate::stream::{Origin, UserStack};
 
-    /// A chain, innermost first: functions and where they were left.
-    fn chain(frames: &[(&str, u64)]) -> Site {
+    /// A stack, innermost first: functions and where they were left.
+    fn stack(frames: &[(&str, u64)]) -> Site {
         let frame = |(symbol, offset): &(&str, u64)| {
             let symbol = Some((*symbol).to_owned()).filter(|symbol| !symbol.is_empty());
             Arc::new(UserFrame { symbol, offset: *offset, ..UserFrame::default() })
         };
-        let user = UserChain { frames: frames.iter().map(frame).collect(), complete: true };
+        let user = UserStack { frames: frames.iter().map(frame).collect(), complete: true };
         Site { id: 1, origin: Origin::Open, kernel: Vec::new(), user }
     }
 
@@ -160,25 +160,25 @@ mod tests {
 
     #[test]
     fn exit_handlers_are_the_end_of_any_program() {
-        let at_exit = chain(&[("close", 1), ("tidy", 2), ("__run_exit_handlers", 3), ("exit", 4)]);
+        let at_exit = stack(&[("close", 1), ("tidy", 2), ("__run_exit_handlers", 3), ("exit", 4)]);
         assert!(is_end(&at_exit, None));
-        assert!(!is_end(&chain(&[("close", 1), ("tidy", 2), ("main", 3)]), None));
-        assert!(!is_end(&chain(&[("close", 1), ("Session::exit(int)", 2), ("main", 3)]), None));
+        assert!(!is_end(&stack(&[("close", 1), ("tidy", 2), ("main", 3)]), None));
+        assert!(!is_end(&stack(&[("close", 1), ("Session::exit(int)", 2), ("main", 3)]), None));
     }
 
     #[test]
     fn an_interpreter_ends_in_its_own_program_only() {
-        let finalized = chain(&[("close", 1), ("", 2), ("Py_FinalizeEx", 3), ("Py_RunMain", 4)]);
+        let finalized = stack(&[("close", 1), ("", 2), ("Py_FinalizeEx", 3), ("Py_RunMain", 4)]);
         assert!(is_end(&finalized, Some(&interpreter("python", &[]))));
         assert!(!is_end(&finalized, None), "a program that embeds it");
         assert!(!is_end(&finalized, Some(&interpreter("perl", &[]))));
-        let closed = chain(&[("close", 1), ("_PyEval_EvalFrameDefault", 3), ("Py_RunMain", 4)]);
+        let closed = stack(&[("close", 1), ("_PyEval_EvalFrameDefault", 3), ("Py_RunMain", 4)]);
         assert!(!is_end(&closed, Some(&interpreter("python", &[]))));
     }
 
     #[test]
     fn what_runs_and_cleans_up_is_told_by_where_it_is() {
-        let ruby = |at| chain(&[("close", 1), ("", 2), ("ruby_run_node", at), ("main", 5)]);
+        let ruby = |at| stack(&[("close", 1), ("", 2), ("ruby_run_node", at), ("main", 5)]);
         let ran = interpreter("ruby", &[ruby(40), ruby(30)]);
         assert!(!is_end(&ruby(30), Some(&ran)));
         assert!(is_end(&ruby(50), Some(&ran)));
@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn main_is_known_by_its_caller() {
         let lua =
-            |at| chain(&[("close", 1), ("", 2), ("", at), ("__libc_start_call_main", 9), ("_start", 8)]);
+            |at| stack(&[("close", 1), ("", 2), ("", at), ("__libc_start_call_main", 9), ("_start", 8)]);
         let ran = interpreter("lua", &[lua(30)]);
         assert!(is_end(&lua(50), Some(&ran)));
         assert!(!is_end(&lua(30), Some(&ran)));

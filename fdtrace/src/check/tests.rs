@@ -3,23 +3,23 @@
 use std::sync::Arc;
 
 use super::{
-    Class, Judge,
-    judge::Group,
+    Class, Evaluator,
+    evaluate::Group,
     places::Places,
-    rule::{Judged, Rule},
+    rule::{Evaluated, Rule},
 };
 use crate::{
     kinds::Kind,
     report::Verdict as Growth,
     stream::{
-        Alloc, Call, Cause, Cut, Described, Event, Fact, Leaving, LetGo, Mapped, Moment, Open, Origin,
-        Release, Site, Sought, UserChain, UserFrame,
+        Alloc, Call, Cause, ClosedBy, Cut, Described, Event, Fact, FdLookup, Leaving, Mapped, Moment, Open,
+        Origin, Release, Site, UserFrame, UserStack,
     },
 };
 
 /// A stream in the making; the clock ticks with each event.
 struct Stream {
-    judge: Judge,
+    evaluator: Evaluator,
     time: u64,
     next: u64,
     /// The state of the sockets that are open at the next end.
@@ -33,14 +33,15 @@ const OPENAT: libc::c_long = libc::SYS_openat;
 
 impl Stream {
     fn new() -> Self {
-        let mut stream = Self { judge: Judge::default(), time: 1000, next: 0, socket_state: 0, flags: 0 };
+        let mut stream =
+            Self { evaluator: Evaluator::default(), time: 1000, next: 0, socket_state: 0, flags: 0 };
         stream.fork(1, PID);
         stream.exec(PID);
         stream
     }
 
     fn apply(&mut self, event: &Event) {
-        self.judge.apply(event);
+        self.evaluator.apply(event);
         self.time += 1;
     }
 
@@ -116,9 +117,9 @@ impl Stream {
         }));
     }
 
-    /// Whatever chain was followed, it led to one site.
+    /// Whatever stack was followed, it led to one site.
     fn all_of_one_site(&mut self) {
-        let groups: Vec<_> = self.judge.groups().map(|(_, group)| (group.image, group.call)).collect();
+        let groups: Vec<_> = self.evaluator.groups().map(|(_, group)| (group.image, group.call)).collect();
         for (image, call) in groups {
             self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: 1 })));
         }
@@ -130,11 +131,11 @@ impl Stream {
             let (symbol, module) = (Some((*symbol).to_owned()), Some((*module).to_owned()));
             Arc::new(UserFrame { symbol, module, offset: id, ..UserFrame::default() })
         };
-        let user = UserChain { frames: functions.iter().map(frame).collect(), complete };
+        let user = UserStack { frames: functions.iter().map(frame).collect(), complete };
         let site = Site { id, origin: Origin::Open, kernel: Vec::new(), user };
         self.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site)))));
         let of_site = |(_, group): &(usize, &Group)| group.call.user_stack == id;
-        let groups = self.judge.groups().filter(of_site).map(|(_, group)| (group.image, group.call));
+        let groups = self.evaluator.groups().filter(of_site).map(|(_, group)| (group.image, group.call));
         for (image, call) in groups.collect::<Vec<_>>() {
             self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: id })));
         }
@@ -179,7 +180,7 @@ impl Stream {
     }
 
     fn name(&mut self, (handle, generation): (u64, u64), kind: Kind, name: &str) {
-        let (name, descriptor) = (Some(name.into()), Sought::NotYet);
+        let (name, descriptor) = (Some(name.into()), FdLookup::NotYet);
         self.apply(&Event::Fact(Box::new(Fact::Described(Described {
             handle,
             generation,
@@ -205,7 +206,7 @@ impl Stream {
         open.iter().for_each(|handle| self.close(*handle, Cause::Exit));
     }
 
-    /// The process closes these by a chain of these functions.
+    /// The process closes these by a stack of these functions.
     fn close_by(&mut self, functions: &[&str], handles: &[(u64, u64)]) {
         const CLOSER: u64 = 901;
         let syscall = u16::try_from(libc::SYS_close).ok();
@@ -213,14 +214,14 @@ impl Stream {
         for handle in handles {
             let since = self.time;
             self.close(*handle, Cause::Close);
-            self.apply(&Event::LetGo(LetGo { since, time: self.time, tgid: PID, tid: PID, call }));
+            self.apply(&Event::ClosedBy(ClosedBy { since, time: self.time, tgid: PID, tid: PID, call }));
         }
         let frame =
             |name: &&str| Arc::new(UserFrame { symbol: Some((*name).to_owned()), ..UserFrame::default() });
-        let user = UserChain { frames: functions.iter().map(frame).collect(), complete: true };
+        let user = UserStack { frames: functions.iter().map(frame).collect(), complete: true };
         let site = Site { id: CLOSER, origin: Origin::Open, kernel: Vec::new(), user };
         self.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site)))));
-        let image = self.judge.groups().next().map(|(_, group)| group.image).expect("a group");
+        let image = self.evaluator.groups().next().map(|(_, group)| group.image).expect("a group");
         self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: CLOSER })));
     }
 
@@ -237,19 +238,19 @@ impl Stream {
     /// It is found out where a site is.
     fn name_site(&mut self, id: u64) {
         let call = Call { user_stack: id, syscall: u16::try_from(libc::SYS_accept4).ok(), ..Call::default() };
-        let image = self.judge.groups().next().map(|(_, group)| group.image).expect("a group");
+        let image = self.evaluator.groups().next().map(|(_, group)| group.image).expect("a group");
         self.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: id })));
     }
 
-    fn judged(&self) -> Vec<Judged> {
-        Self::rule().apply(&self.judge, &Places::of(&self.judge), false)
+    fn evaluated(&self) -> Vec<Evaluated> {
+        Self::rule().apply(&self.evaluator, &Places::of(&self.evaluator), false)
     }
 
     /// The class and the number of the only site of which something is to be said.
     fn only(&self) -> Option<(Class, u64)> {
-        let judged = self.judged();
-        assert!(judged.len() <= 1, "{judged:?}");
-        judged.first().map(|site| (site.class, site.leaked))
+        let evaluated = self.evaluated();
+        assert!(evaluated.len() <= 1, "{evaluated:?}");
+        evaluated.first().map(|site| (site.class, site.leaked))
     }
 }
 
@@ -279,7 +280,7 @@ const CLOSE_WAIT: u8 = 8;
 
 #[test]
 fn accepted_sockets_grow_with_their_peers() {
-    let judged = |syscall, name: &str, state| {
+    let evaluated = |syscall, name: &str, state| {
         let mut stream = Stream::new();
         let open = stream.sockets(syscall, 60, name);
         stream.socket_state = state;
@@ -287,29 +288,33 @@ fn accepted_sockets_grow_with_their_peers() {
         stream.only()
     };
     let tcp = "tcp 127.0.0.1:80 to 127.0.0.1:5000 ESTABLISHED";
-    assert_eq!(judged(libc::SYS_accept4, tcp, ESTABLISHED), Some((Class::GrowingWithPeers, 60)));
-    assert_eq!(judged(libc::SYS_accept4, tcp, CLOSE_WAIT), Some((Class::Leak, 60)), "they have hung up");
-    assert_eq!(judged(libc::SYS_socket, tcp, ESTABLISHED), Some((Class::Leak, 60)), "its own doing");
+    assert_eq!(evaluated(libc::SYS_accept4, tcp, ESTABLISHED), Some((Class::GrowingWithPeers, 60)));
+    assert_eq!(evaluated(libc::SYS_accept4, tcp, CLOSE_WAIT), Some((Class::Leak, 60)), "they have hung up");
+    assert_eq!(evaluated(libc::SYS_socket, tcp, ESTABLISHED), Some((Class::Leak, 60)), "its own doing");
     let unix = "unix stream /run/x.sock";
-    assert_eq!(judged(libc::SYS_accept4, unix, ESTABLISHED), Some((Class::Leak, 60)), "as after a hang-up");
+    assert_eq!(
+        evaluated(libc::SYS_accept4, unix, ESTABLISHED),
+        Some((Class::Leak, 60)),
+        "as after a hang-up"
+    );
 }
 
 #[test]
 fn peers_that_have_gone_leak_when_they_are_more_than_a_site_may_keep() {
-    let judged = |gone: usize| {
+    let evaluated = |gone: usize| {
         let mut stream = Stream::new();
         let open = stream.sockets(libc::SYS_accept4, 60, "unix stream /run/x.sock");
-        stream.judge.connected(&open[gone..]);
+        stream.evaluator.connected(&open[gone..]);
         let rule = Rule { services: true, growth: &|_, _| Growth::Growing, ..Stream::rule() };
         stream.name_site(7);
-        rule.apply(&stream.judge, &Places::of(&stream.judge), false)[0].class
+        rule.apply(&stream.evaluator, &Places::of(&stream.evaluator), false)[0].class
     };
-    assert_eq!([0, 1, 2].map(judged), [Class::GrowingWithPeers, Class::GrowingWithPeers, Class::Leak]);
+    assert_eq!([0, 1, 2].map(evaluated), [Class::GrowingWithPeers, Class::GrowingWithPeers, Class::Leak]);
 }
 
 #[test]
 fn archives_of_code_are_loaded_when_each_is_another_file() {
-    let judged = |name: &dyn Fn(u64) -> String| {
+    let evaluated = |name: &dyn Fn(u64) -> String| {
         let mut stream = Stream::new();
         let open: Vec<_> = (0..30).map(|_| stream.make(PID, 7, OPENAT)).collect();
         for (number, file) in (0..).zip(&open) {
@@ -318,28 +323,32 @@ fn archives_of_code_are_loaded_when_each_is_another_file() {
         stream.exit(PID, &open, 0);
         stream.only()
     };
-    assert_eq!(judged(&|number| format!("/lib/{number}.jar")), Some((Class::Loaded, 30)));
-    assert_eq!(judged(&|number| format!("/lib/{}.jar", number.max(1))), Some((Class::Loaded, 30)), "a link");
-    assert_eq!(judged(&|number| format!("/lib/{}.jar", number.max(2))), Some((Class::Leak, 30)));
-    assert_eq!(judged(&|number| format!("/var/log/{number}.log")), Some((Class::Leak, 30)));
+    assert_eq!(evaluated(&|number| format!("/lib/{number}.jar")), Some((Class::Loaded, 30)));
+    assert_eq!(
+        evaluated(&|number| format!("/lib/{}.jar", number.max(1))),
+        Some((Class::Loaded, 30)),
+        "a link"
+    );
+    assert_eq!(evaluated(&|number| format!("/lib/{}.jar", number.max(2))), Some((Class::Leak, 30)));
+    assert_eq!(evaluated(&|number| format!("/var/log/{number}.log")), Some((Class::Leak, 30)));
     let one_log = |number| if number == 7 { "/var/log/a".to_owned() } else { format!("/lib/{number}.jar") };
-    assert_eq!(judged(&one_log), Some((Class::Leak, 30)));
+    assert_eq!(evaluated(&one_log), Some((Class::Leak, 30)));
 }
 
 const AT_EXIT: [&str; 4] = ["close", "tidy", "__run_exit_handlers", "exit"];
 
 #[test]
 fn what_the_end_alone_closes_lived_until_then() {
-    let judged = |functions: &[&str], count: u64| {
+    let evaluated = |functions: &[&str], count: u64| {
         let mut stream = Stream::new();
         let open: Vec<_> = (0..count).map(|_| stream.make(PID, 7, OPENAT)).collect();
         stream.close_by(functions, &open);
         stream.exit(PID, &[], 0);
         stream.only()
     };
-    assert_eq!(judged(&AT_EXIT, 20), Some((Class::Teardown, 20)));
-    assert_eq!(judged(&AT_EXIT, 1), None, "a site may keep one");
-    assert_eq!(judged(&["close", "tidy", "main"], 20), None);
+    assert_eq!(evaluated(&AT_EXIT, 20), Some((Class::Teardown, 20)));
+    assert_eq!(evaluated(&AT_EXIT, 1), None, "a site may keep one");
+    assert_eq!(evaluated(&["close", "tidy", "main"], 20), None);
 }
 
 #[test]
@@ -357,19 +366,19 @@ fn who_goes_on_was_not_at_its_end() {
 fn what_grew_until_the_end_is_a_leak() {
     let mut stream = Stream::new();
     let open: Vec<_> = (0..20).map(|_| stream.make(PID, 7, OPENAT)).collect();
-    let image = stream.judge.groups().next().map(|(_, group)| group.image).expect("a group");
+    let image = stream.evaluator.groups().next().map(|(_, group)| group.image).expect("a group");
     let call = Call { user_stack: 7, syscall: u16::try_from(OPENAT).ok(), ..Call::default() };
     stream.apply(&Event::Fact(Box::new(Fact::Belongs { image, call, site: 7 })));
     stream.close_by(&AT_EXIT, &open);
     stream.exit(PID, &[], 0);
     let rule = Rule { growth: &|_, _| Growth::Growing, ..Stream::rule() };
-    let judged = rule.apply(&stream.judge, &Places::of(&stream.judge), false);
-    assert_eq!((judged[0].class, judged[0].leaked, judged[0].closed_by_end), (Class::Leak, 20, 20));
+    let evaluated = rule.apply(&stream.evaluator, &Places::of(&stream.evaluator), false);
+    assert_eq!((evaluated[0].class, evaluated[0].leaked, evaluated[0].closed_by_end), (Class::Leak, 20, 20));
 }
 
 #[test]
 fn data_files_are_a_cache_when_their_opener_closes_others() {
-    let judged = |flags: libc::c_int, files: u64, closes: bool| {
+    let evaluated = |flags: libc::c_int, files: u64, closes: bool| {
         let mut stream = Stream::new();
         stream.flags = flags;
         if closes {
@@ -386,15 +395,15 @@ fn data_files_are_a_cache_when_their_opener_closes_others() {
         }
         stream.only()
     };
-    assert_eq!(judged(libc::O_RDWR, 32, true), Some((Class::Steady, 32)));
-    assert_eq!(judged(libc::O_RDWR, 31, true), Some((Class::Leak, 32)), "a file comes twice");
-    assert_eq!(judged(libc::O_RDWR, 32, false), Some((Class::Leak, 32)), "nothing is ever closed");
-    assert_eq!(judged(libc::O_RDONLY, 32, true), Some((Class::Leak, 32)));
-    assert_eq!(judged(libc::O_RDWR | libc::O_CREAT, 32, true), Some((Class::Leak, 32)));
+    assert_eq!(evaluated(libc::O_RDWR, 32, true), Some((Class::Steady, 32)));
+    assert_eq!(evaluated(libc::O_RDWR, 31, true), Some((Class::Leak, 32)), "a file comes twice");
+    assert_eq!(evaluated(libc::O_RDWR, 32, false), Some((Class::Leak, 32)), "nothing is ever closed");
+    assert_eq!(evaluated(libc::O_RDONLY, 32, true), Some((Class::Leak, 32)));
+    assert_eq!(evaluated(libc::O_RDWR | libc::O_CREAT, 32, true), Some((Class::Leak, 32)));
 }
 
 #[test]
-fn a_chain_that_ends_in_the_library_stands_for_all_lines_of_the_program() {
+fn a_stack_that_ends_in_the_library_stands_for_all_lines_of_the_program() {
     for (kept, expected) in [(8, Class::Allowed), (9, Class::Leak)] {
         let mut stream = Stream::new();
         let open: Vec<_> = (0..kept).map(|_| stream.make(PID, 7, OPENAT)).collect();
@@ -513,7 +522,7 @@ fn a_leak_at_the_start_is_not_excused_by_what_is_closed_later() {
     assert_eq!(stream.only(), Some((Class::Leak, 5)));
 }
 
-/// Chains of one site differ where one was cut off, or the kernel came another way.
+/// Stacks of one site differ where one was cut off, or the kernel came another way.
 #[test]
 fn a_leak_by_another_way_to_the_same_site_is_as_old_as_all_that_was_made_since() {
     let mut stream = Stream::new();
@@ -548,7 +557,7 @@ fn a_cache_is_steady_by_however_many_ways_it_is_filled() {
 }
 
 #[test]
-fn a_program_that_is_killed_is_judged_by_growth() {
+fn a_program_that_is_killed_is_evaluated_by_growth() {
     for (pause, expected) in [(0, Class::Allowed), (1, Class::Leak)] {
         let mut stream = Stream::new();
         let mut open = Vec::new();
@@ -564,13 +573,13 @@ fn a_program_that_is_killed_is_judged_by_growth() {
 }
 
 #[test]
-fn two_sites_are_judged_apart() {
+fn two_sites_are_evaluated_apart() {
     let mut stream = Stream::new();
     let mut open: Vec<_> = (0..3).map(|_| stream.make(PID, 7, OPENAT)).collect();
     open.push(stream.make(PID, 8, OPENAT));
     stream.exit(PID, &open, 0);
-    let judged: Vec<_> = stream.judged().iter().map(|site| (site.class, site.leaked)).collect();
-    assert_eq!(judged, [(Class::Leak, 3), (Class::Allowed, 1)]);
+    let evaluated: Vec<_> = stream.evaluated().iter().map(|site| (site.class, site.leaked)).collect();
+    assert_eq!(evaluated, [(Class::Leak, 3), (Class::Allowed, 1)]);
 }
 
 #[test]
@@ -579,7 +588,7 @@ fn what_nobody_allocated_is_counted_as_unknown() {
     stream.open_at(PID, (8, 2000), 3, Moment::Exit);
     stream.open_at(PID, (16, 1), 4, Moment::Exit);
     stream.exit(PID, &[], 0);
-    assert_eq!(stream.judge.unknown(), 1, "one is older than the trace");
+    assert_eq!(stream.evaluator.unknown(), 1, "one is pre-existing");
 }
 
 #[test]
@@ -728,7 +737,7 @@ fn what_nobody_ever_had_was_not_made() {
         stream.release(failed, Cause::Close, true);
     }
     stream.exit(PID, &open, 0);
-    let judged = stream.judged();
+    let evaluated = stream.evaluated();
     assert_eq!(stream.only(), Some((Class::Leak, 10)));
-    assert_eq!((judged[0].images[0].allocated, judged[0].images[0].released), (10, 0));
+    assert_eq!((evaluated[0].images[0].allocated, evaluated[0].images[0].released), (10, 0));
 }

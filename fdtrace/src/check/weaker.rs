@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{
-    judge::{Group, Judge, LeftOpen},
-    rule::{Deeds, Fate},
+    evaluate::{Evaluator, Group, LeftOpen},
+    rule::{Disposition, SiteStats},
 };
 use crate::{
     kinds::Kind,
@@ -16,7 +16,7 @@ const ESTABLISHED: u8 = 1;
 /// Where the kernel makes the socket of a connection that it accepts, whoever asks: a system call, or io_uring.
 const ACCEPTING: [&str; 2] = ["do_accept", "__sys_accept4_file"];
 
-impl Judge {
+impl Evaluator {
     /// Sockets that programs have accepted and that are alive, by address and generation; the first so many.
     pub(crate) fn accepted(&self, most: usize) -> Vec<(u64, u64)> {
         let lives = self.lives().filter(|(_, _, group)| is_accepting(self, group));
@@ -25,12 +25,12 @@ impl Judge {
 }
 
 /// Whether a group's handles are sockets of connections that were accepted.
-fn is_accepting(judge: &Judge, group: &Group) -> bool {
+fn is_accepting(evaluator: &Evaluator, group: &Group) -> bool {
     if group.call.acquired {
         return false;
     }
     let by_kernel = || {
-        let site = group.site.and_then(|id| judge.site(id));
+        let site = group.site.and_then(|id| evaluator.site(id));
         site.is_some_and(|site| site.kernel.iter().any(|frame| ACCEPTING.contains(&frame.symbol.as_str())))
     };
     group.call.is(libc::SYS_accept4) || group.call.is(libc::SYS_accept) || by_kernel()
@@ -38,13 +38,13 @@ fn is_accepting(judge: &Judge, group: &Group) -> bool {
 
 /// How many of the sockets that a site accepted and kept have a peer that is there and has not hung up. None of those that
 /// a program connected itself: their number is its own doing.
-pub(super) fn living_peers(judge: &Judge, deeds: &Deeds<'_>) -> u64 {
-    let groups = &deeds.groups;
-    if groups.is_empty() || !groups.iter().all(|group| is_accepting(judge, group)) {
+pub(super) fn living_peers(evaluator: &Evaluator, stats: &SiteStats<'_>) -> u64 {
+    let groups = &stats.groups;
+    if groups.is_empty() || !groups.iter().all(|group| is_accepting(evaluator, group)) {
         return 0;
     }
     let alive: u64 = groups.iter().map(|group| group.connected).sum();
-    alive + peers_at_exit(&deeds.of(Fate::Kept).collect::<Vec<_>>())
+    alive + peers_at_exit(&stats.of(Disposition::Kept).collect::<Vec<_>>())
 }
 
 /// A socket in the family of Unix is ESTABLISHED for ever, so when a program has ended only TCP tells.
@@ -60,9 +60,9 @@ fn peers_at_exit(kept: &[&LeftOpen]) -> u64 {
 
 /// The files that a site has kept, by name: regular files, and no more of them twice than `most`. None where a name is not
 /// known.
-fn different_files<'a>(deeds: &Deeds<'a>, most: u64) -> Option<BTreeSet<&'a str>> {
+fn different_files<'a>(stats: &SiteStats<'a>, most: u64) -> Option<BTreeSet<&'a str>> {
     let (mut names, mut again) = (BTreeSet::new(), 0);
-    for left in deeds.of(Fate::Kept) {
+    for left in stats.of(Disposition::Kept) {
         let name = left.held.name.as_deref().filter(|_| left.held.kind == Kind::Regular && left.of == 0)?;
         again += u64::from(!names.insert(name));
     }
@@ -71,15 +71,15 @@ fn different_files<'a>(deeds: &Deeds<'a>, most: u64) -> Option<BTreeSet<&'a str>
 
 /// How many archives of code a site has kept, and nothing else: what a runtime has on its class path is open for as long as
 /// it runs, as libraries are mapped. Each is a file of its own that was opened to be read; a link may name one once more.
-pub(super) fn archives(deeds: &Deeds<'_>, holds_code: &dyn Fn(&str) -> bool) -> Option<usize> {
-    let only_read = with_something_kept(deeds).all(only_reads);
-    let files = different_files(deeds, LINKS).filter(|_| only_read)?;
+pub(super) fn archives(stats: &SiteStats<'_>, holds_code: &dyn Fn(&str) -> bool) -> Option<usize> {
+    let only_read = with_something_kept(stats).all(only_reads);
+    let files = different_files(stats, LINKS).filter(|_| only_read)?;
     files.iter().all(|path| holds_code(path)).then_some(files.len())
 }
 
 /// Of the calls that a site stands for, those that kept something.
-fn with_something_kept<'a>(deeds: &'a Deeds<'_>) -> impl Iterator<Item = &'a Group> {
-    deeds.groups.iter().copied().filter(|group| !group.left.is_empty() || group.series.live() > 0)
+fn with_something_kept<'a>(stats: &'a SiteStats<'_>) -> impl Iterator<Item = &'a Group> {
+    stats.groups.iter().copied().filter(|group| !group.left.is_empty() || group.series.live() > 0)
 }
 
 /// So many files of a class path may be on it by two names.
@@ -90,24 +90,24 @@ const PART_OF_LIMIT: u64 = 4;
 
 /// How many data files a site has kept, and nothing else, of a cache as databases have one: files that were there before,
 /// opened to be read and written, each another one, by a function that closes others of them.
-pub(super) fn data_files(judge: &Judge, deeds: &Deeds<'_>) -> Option<usize> {
-    let groups = &deeds.groups;
-    let image = groups.first().and_then(|group| judge.image(group.image))?;
-    let opener = groups.first().and_then(|group| opener(judge, group))?;
-    let closes = |group: &Group| group.closed > 0 && self::opener(judge, group) == Some(opener);
-    let files = different_files(deeds, 0).filter(|_| with_something_kept(deeds).all(updates_in_place))?;
+pub(super) fn data_files(evaluator: &Evaluator, stats: &SiteStats<'_>) -> Option<usize> {
+    let groups = &stats.groups;
+    let image = groups.first().and_then(|group| evaluator.image(group.image))?;
+    let opener = groups.first().and_then(|group| opener(evaluator, group))?;
+    let closes = |group: &Group| group.closed > 0 && self::opener(evaluator, group) == Some(opener);
+    let files = different_files(stats, 0).filter(|_| with_something_kept(stats).all(updates_in_place))?;
     let few = files.len() as u64 <= image.limit / PART_OF_LIMIT;
-    (few && image.groups.iter().any(|index| closes(judge.group_at(*index)))).then_some(files.len())
+    (few && image.groups.iter().any(|index| closes(evaluator.group_at(*index)))).then_some(files.len())
 }
 
 /// The function that calls the C library, by its module and name.
-fn opener<'a>(judge: &'a Judge, group: &Group) -> Option<(&'a str, &'a str)> {
-    let frames = &group.site.and_then(|id| judge.site(id))?.user.frames;
+fn opener<'a>(evaluator: &'a Evaluator, group: &Group) -> Option<(&'a str, &'a str)> {
+    let frames = &group.site.and_then(|id| evaluator.site(id))?.user.frames;
     let frame = frames.iter().find(|frame| !is_in_library(frame))?;
     frame.module.as_deref().zip(frame.symbol.as_deref())
 }
 
-/// A chain that was cut off in the C library stands for all lines of the program.
+/// A stack that was cut off in the C library stands for all lines of the program.
 pub(super) fn ends_in_library(site: &Site) -> bool {
     let frames = &site.user.frames;
     !site.user.complete && !frames.is_empty() && frames.iter().all(|frame| is_in_library(frame))

@@ -80,7 +80,7 @@ struct HookLine {
 const NEEDS: [(Capability, &str); 6] = [
     (Capability::Bpf, "tracing at all"),
     (Capability::Perfmon, "tracing at all"),
-    (Capability::SysPtrace, "call chains and programs of other users' processes"),
+    (Capability::SysPtrace, "stacks and programs of other users' processes"),
     (Capability::Syslog, "kernel addresses: origins by function, kernel stacks, the tracepoint backend"),
     (
         Capability::SysAdmin,

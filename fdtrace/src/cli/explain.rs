@@ -15,23 +15,24 @@ use clap::ValueEnum;
 use alert::{ALERTED, Alerts};
 
 use super::{
-    Failure, Outcome, joining::Trace, options::OutputOptions, pause::Pause, saved, screen::columns, values,
+    Failure, Outcome, load_json, options::OutputOptions, pause::Pause, screen::columns, trace_join::Trace,
+    values,
 };
 use crate::{
-    census::{self, Census},
     collect::monotonic_ns,
     explain::{self, Around, Focus, Holder, Paths, SocketState},
+    holders::{self, HolderSnapshot},
     kinds::Kind,
     process::{self, Standing, around},
     report::{
         explain::{
             self as report, Document, Screen,
             alert::Alert,
-            document::{self, Frame, PartyLine, Slabs, Whose},
+            document::{self, Frame, ProcessGroupLine, Slabs, Whose},
             growth,
         },
         fit,
-        words::harmless,
+        fmt::escape_control,
     },
 };
 
@@ -76,7 +77,7 @@ pub(super) struct Arguments {
     /// Look again each time so much has passed, and show what grew since
     #[arg(long, value_name = "DUR", value_parser = values::interval, help_heading = "Over time")]
     watch: Option<Duration>,
-    /// Stop after so many looks
+    /// Stop after so many samples
     #[arg(long, value_name = "N", requires = "watch", help_heading = "Over time", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// End with status 3 when a limit is used up to this share (80%), or is reached within this time (10m); can be repeated
@@ -126,7 +127,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         return watch(arguments, interval);
     }
     let old = arguments.diff.as_deref().map(|path| old(arguments, path)).transpose()?;
-    let mut document = look(arguments)?;
+    let mut document = walk(arguments)?;
     document.growth = old.map(|old| growth::compare(&old, &document, None));
     print(arguments, &document)?;
     Ok(ExitCode::SUCCESS)
@@ -134,7 +135,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 
 /// What an earlier document says, if it says it of the same handles.
 fn old(arguments: &Arguments, path: &Path) -> Result<Document, Failure> {
-    let old = saved::read(path)?;
+    let old = load_json::read(path)?;
     let focus = words(&arguments.focus());
     let sorted = |focus: &[String]| BTreeSet::from_iter(focus.iter().cloned());
     if sorted(&old.focus) == sorted(&focus) {
@@ -144,28 +145,28 @@ fn old(arguments: &Arguments, path: &Path) -> Result<Document, Failure> {
         if focus.is_empty() { "of everything".to_owned() } else { format!("with {}", focus.join(" ")) }
     };
     let (path, then, now) = (path.to_string_lossy(), words(&old.focus), words(&focus));
-    let sentence = format!("{path} was taken {then}, and this look is {now}: they cannot be compared");
-    Err(Failure::Failed(anyhow::anyhow!(harmless(&sentence))))
+    let sentence = format!("{path} was taken {then}, and this sample is {now}: they cannot be compared");
+    Err(Failure::Failed(anyhow::anyhow!(escape_control(&sentence))))
 }
 
 fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
     let mut alerts = Alerts::new(&arguments.alerts, arguments.alert_command.as_deref())?;
     let pause = Pause::new()?;
-    let mut first = look(arguments)?;
+    let mut first = walk(arguments)?;
     alerts.find(&mut first);
     print_first(arguments, &first)?;
     if alerts.tell(&first)? {
         return Ok(ExitCode::from(ALERTED));
     }
-    let (mut before, mut looks) = (None, 1);
+    let (mut before, mut samples) = (None, 1);
     let mut next = Instant::now();
-    while arguments.count.is_none_or(|count| looks < count) {
+    while arguments.count.is_none_or(|count| samples < count) {
         // One that took too long does not hasten the others.
         next = (next + interval).max(Instant::now());
         if !pause.wait(next.saturating_duration_since(Instant::now())) {
             break;
         }
-        let mut now = look(arguments)?;
+        let mut now = walk(arguments)?;
         now.growth = Some(growth::compare(before.as_ref().unwrap_or(&first), &now, Some(&first)));
         alerts.find(&mut now);
         print(arguments, &now)?;
@@ -173,7 +174,7 @@ fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
             return Ok(ExitCode::from(ALERTED));
         }
         before = Some(now);
-        looks += 1;
+        samples += 1;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -201,7 +202,7 @@ fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
         growth::write(&mut tables, document, growth)?;
     }
     if arguments.by.is_some() {
-        report::write_parties(&mut tables, document)?;
+        report::write_process_groups(&mut tables, document)?;
     }
     out.write_all(fit(&String::from_utf8_lossy(&tables), screen.width).as_bytes())?;
     if document.growth.is_none() && arguments.by.is_none() {
@@ -215,41 +216,41 @@ fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
 
 /// Fails where there is a reason to.
 fn refuse(reason: Option<String>) -> Result<(), Failure> {
-    reason.map_or(Ok(()), |reason| Err(Failure::Failed(anyhow::anyhow!(harmless(&reason)))))
+    reason.map_or(Ok(()), |reason| Err(Failure::Failed(anyhow::anyhow!(escape_control(&reason)))))
 }
 
-/// Why nothing can be said of a process, after a census in which it is not.
-fn out_of_sight(census: &Census, pid: u32) -> Option<String> {
-    let unreadable = census.unreadable.iter().find(|process| process.pid == pid);
+/// Why nothing can be said of a process, after a walk in which it is not.
+fn out_of_sight(snapshot: &HolderSnapshot, pid: u32) -> Option<String> {
+    let unreadable = snapshot.unreadable.iter().find(|process| process.pid == pid);
     let Some(unreadable) = unreadable else { return Standing::of(pid).refusal(pid) };
     let has =
         unreadable.descriptors.map_or_else(String::new, |count| format!(": it has {count} descriptors"));
     Some(format!("{} ({pid}) cannot be looked into from here{has}", unreadable.comm))
 }
 
-/// Takes a census, and makes a document of it.
-fn look(arguments: &Arguments) -> Result<Document, Failure> {
-    let census = census::take(arguments.deadline)?;
+/// Takes a walk, and makes a document of it.
+fn walk(arguments: &Arguments) -> Result<Document, Failure> {
+    let snapshot = holders::take(arguments.deadline)?;
     let moment = monotonic_ns();
     if arguments.watch.is_none() {
-        arguments.pids.iter().try_for_each(|pid| refuse(out_of_sight(&census, *pid)))?;
+        arguments.pids.iter().try_for_each(|pid| refuse(out_of_sight(&snapshot, *pid)))?;
     }
-    // Read after the census, so that what was allocated just before it is in it.
+    // Read after the walk, so that what was allocated just before it is in it.
     let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
     let focus = arguments.focus();
-    let found = explain::explain(&census, &around(), &focus, &mut ProcLinks);
-    let mut document = Document::new(&found, frame(&focus, &census), |pid| {
+    let found = explain::explain(&snapshot, &around(), &focus, &mut ProcLinks);
+    let mut document = Document::new(&found, frame(&focus, &snapshot), |pid| {
         let identity = process::identity(pid);
         Whose { exe: identity.exe, cgroup: identity.cgroup, user: process::owner(pid) }
     });
     if focus.is_everything() {
-        document.limits = limits::measure(&census, &document);
+        document.limits = limits::measure(&snapshot, &document);
     }
     if let Some(by) = arguments.by {
-        document.groups = parties(by, &census, &focus);
+        document.groups = process_groups(by, &snapshot, &focus);
     }
     if let Some(trace) = trace {
-        trace.tell(&census, &found, &mut document);
+        trace.tell(&snapshot, &found, &mut document);
     }
     Ok(document)
 }
@@ -287,7 +288,7 @@ fn around() -> Around {
     }
 }
 
-fn frame(focus: &Focus, census: &Census) -> Frame {
+fn frame(focus: &Focus, snapshot: &HolderSnapshot) -> Frame {
     let [filp, vm_area_struct] = around::slabs(["filp", "vm_area_struct"]);
     Frame {
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -296,7 +297,7 @@ fn frame(focus: &Focus, census: &Census) -> Frame {
         kernel: around::kernel_release(),
         boot_id: around::boot_id(),
         focus: words(focus),
-        duration_ns: u64::try_from(census.took.as_nanos()).unwrap_or(u64::MAX),
+        duration_ns: u64::try_from(snapshot.took.as_nanos()).unwrap_or(u64::MAX),
         nr_open: around::nr_open(),
         max_map_count: around::max_map_count(),
         shmmni: around::shmmni(),
@@ -304,27 +305,27 @@ fn frame(focus: &Focus, census: &Census) -> Frame {
     }
 }
 
-fn parties(by: By, census: &Census, focus: &Focus) -> Vec<PartyLine> {
-    // The child that walked for the census is gone, and was where we are.
+fn process_groups(by: By, snapshot: &HolderSnapshot, focus: &Focus) -> Vec<ProcessGroupLine> {
+    // The child that walked for the walk is gone, and was where we are.
     let own = std::process::id();
-    let child = census.tasks.iter().find(|task| task.parent == own).map(|task| task.tgid);
+    let child = snapshot.tasks.iter().find(|task| task.parent == own).map(|task| task.tgid);
     let lasting = |pid| if child == Some(pid) { own } else { pid };
     let cgroup = |pid: u32| process::identity(lasting(pid)).cgroup;
     let (word, found) = match by {
         By::Process => {
-            ("process", explain::parties(census, focus, |of, _| format!("{} ({})", of.comm, of.pid)))
+            ("process", explain::process_groups(snapshot, focus, |of, _| format!("{} ({})", of.comm, of.pid)))
         }
-        By::Cgroup => ("cgroup", explain::parties(census, focus, |of, _| cgroup(of.pid))),
+        By::Cgroup => ("cgroup", explain::process_groups(snapshot, focus, |of, _| cgroup(of.pid))),
         By::Container => (
             "container",
-            explain::parties(census, focus, |of, namespace| {
+            explain::process_groups(snapshot, focus, |of, namespace| {
                 let cgroups = process::cgroups(lasting(of.pid));
                 let id = cgroups.iter().find_map(|cgroup| container(cgroup));
                 id.map_or_else(|| format!("mnt:[{namespace}]"), str::to_owned)
             }),
         ),
     };
-    document::parties(word, &found)
+    document::process_groups(word, &found)
 }
 
 /// The id of the container that a cgroup is of: the last 64 hexadecimal digits that stand together in its path.

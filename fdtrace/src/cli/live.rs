@@ -15,30 +15,30 @@ use super::{
     say::say,
     screen::fitted,
     signals::{Signals, TO_STOP},
-    tracing::{Attached, Tracing, WITNESS, ticker},
+    tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
     values,
 };
 use crate::{
     collect::{Collector, Sink, Written},
+    enrich::Tables,
     kernel::{Acquisitions, Settings},
     report::{self, Document},
     view::View,
-    witness::Tables,
 };
 
 /// Show call sites by the live handles that they made since tracing began
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Time between two looks
+    /// Time between two samples
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = values::interval)]
     interval: Duration,
-    /// Stop after so many looks
+    /// Stop after so many samples
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Only count what its own process closes before this age; 0s shows every handle
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = values::duration)]
     min_age: Duration,
-    /// One JSON document per look, one per line
+    /// One JSON document per sample, one per line
     #[arg(long)]
     json: bool,
     /// Watch from the start who duplicates descriptors, not only once a process repeats a handle many times
@@ -62,7 +62,7 @@ pub(super) struct Arguments {
     trace: TraceOptions,
 }
 
-/// BPF programs are timed for this long after each look.
+/// BPF programs are timed for this long after each sample.
 const TIMED: Duration = Duration::from_millis(50);
 
 impl Arguments {
@@ -109,29 +109,29 @@ impl Live<'_> {
         let arguments = self.arguments;
         let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut witness = ticker(WITNESS);
-        // The first look tells that tracing has begun.
-        let mut full = self.look().await?.full;
+        let mut enrich = ticker(ENRICH_INTERVAL);
+        // The first sample tells that tracing has begun.
+        let mut full = self.sample().await?.full;
         let news = News::of(arguments.record.as_deref());
-        let mut looks = 0;
-        while arguments.count.is_none_or(|most| looks < most) {
+        let mut samples = 0;
+        while arguments.count.is_none_or(|most| samples < most) {
             tokio::select! {
-                _ = witness.tick() => {
-                    self.tracing.witness().await?;
+                _ = enrich.tick() => {
+                    self.tracing.enrich().await?;
                     continue;
                 }
                 _ = ticks.tick() => {}
                 () = signals.stopped() => {
                     self.tracing.collector().conclude().await?;
-                    self.look().await?;
+                    self.sample().await?;
                     break;
                 }
             }
-            looks += 1;
-            if arguments.count == Some(looks) {
+            samples += 1;
+            if arguments.count == Some(samples) {
                 self.tracing.collector().conclude().await?;
             }
-            let written = self.look().await?;
+            let written = self.sample().await?;
             let was_full = std::mem::replace(&mut full, written.full);
             if full && !was_full && !arguments.recording.rotates() {
                 say!("the recording has reached --max-size and ended; live goes on");
@@ -145,12 +145,12 @@ impl Live<'_> {
     }
 
     /// Prints what is known now, and says how far the recording is.
-    async fn look(&mut self) -> io::Result<Written> {
-        let look = self.tracing.look(&mut self.view).await?;
+    async fn sample(&mut self) -> io::Result<Written> {
+        let sample = self.tracing.sample(&mut self.view).await?;
         let rows = &self.arguments.output;
         let named = if self.arguments.json { rows.all_rows() } else { rows.rows() };
-        let mut document = self.tracing.document(&self.view, look, named)?;
-        let tables = self.tables.look()?;
+        let mut document = self.tracing.document(&self.view, sample, named)?;
+        let tables = self.tables.sample()?;
         if tables.urgent && !self.watching {
             self.watching = true;
             self.tracing.collector().watch_descriptors().await?;

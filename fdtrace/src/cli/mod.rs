@@ -7,8 +7,8 @@ mod diff;
 mod doctor;
 mod examples;
 mod explain;
-mod joining;
 mod live;
+mod load_json;
 mod options;
 mod parsing;
 mod pause;
@@ -17,10 +17,10 @@ mod reading;
 mod record;
 mod recording;
 mod report;
-mod saved;
 mod say;
 mod screen;
 mod signals;
+mod trace_join;
 mod tracing;
 mod user;
 mod values;
@@ -32,7 +32,7 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 use tokio::runtime::{Builder, Runtime};
 
 use self::say::say;
-use crate::report::{harmless_lines, words::harmless};
+use crate::report::{escape_control_lines, fmt::escape_control};
 
 /// The reason for a failure, and the exit status that goes with it.
 enum Failure {
@@ -45,7 +45,7 @@ enum Failure {
 impl Failure {
     fn cannot_write(path: &Path, error: &io::Error) -> Self {
         let hint = if error.kind() == io::ErrorKind::AlreadyExists { " (--force replaces it)" } else { "" };
-        let path = harmless(&path.to_string_lossy());
+        let path = escape_control(&path.to_string_lossy());
         Self::Failed(anyhow::anyhow!("cannot write {path}: {error}{hint}"))
     }
 
@@ -133,7 +133,7 @@ pub fn main() -> ExitCode {
 
 fn fail(sentence: &str, status: u8) -> ExitCode {
     // What it quotes may have lines, and none of them may pass for one of ours.
-    say!("{}", harmless_lines(sentence).replace('\n', "\n  "));
+    say!("{}", escape_control_lines(sentence).replace('\n', "\n  "));
     ExitCode::from(status)
 }
 

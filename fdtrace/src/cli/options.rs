@@ -15,7 +15,7 @@ use crate::{
     kernel::{Acquisitions, Backend, Emit, FileNr, Filters, Settings, Stacks, Unwind},
     kinds::Kind,
     process,
-    report::{Style, words::harmless},
+    report::{Style, fmt::escape_control},
     stream::Origin,
     view::Selection,
 };
@@ -125,10 +125,10 @@ pub(super) struct TraceOptions {
     /// auto, kprobe, fentry or tracepoint
     #[arg(long, default_value = "auto", value_parser = values::backend)]
     backend: Choice,
-    /// Call chains to take
+    /// Stacks to take
     #[arg(long, value_enum, default_value_t = StackOption::Both)]
     stacks: StackOption,
-    /// How a process's call chain is followed
+    /// How a process's stack is followed
     #[arg(long, value_enum, default_value_t = UnwindOption::Auto)]
     unwind: UnwindOption,
     /// Size of the ring buffer: a power of two from 4K to 1G
@@ -170,12 +170,12 @@ pub(super) struct Watch {
     /// Who maps handles.
     pub(super) mappings: bool,
     /// What is open when a program ends.
-    pub(super) leaving: bool,
+    pub(super) fd_exit_scan: bool,
     /// Who installs descriptors for handles that were there before.
     pub(super) descriptors: Acquisitions,
     /// Who closes handles.
     pub(super) closers: bool,
-    /// Survivors mode: handles that their own process closes before this age are only counted; zero for none.
+    /// Min-age filter: handles that their own process closes before this age are only counted; zero for none.
     pub(super) min_age: Duration,
 }
 
@@ -205,7 +205,7 @@ impl TraceOptions {
             max_handles: self.max_handles.unwrap_or_else(default_handles),
             failures: true,
             mappings: watch.mappings,
-            leaving: watch.leaving,
+            fd_exit_scan: watch.fd_exit_scan,
             descriptors: watch.descriptors,
             closers: watch.closers,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
@@ -228,7 +228,7 @@ impl TraceOptions {
 }
 
 /// The most of a BPF object that is read.
-const MOST_OBJECT: u64 = 64 << 20;
+const MAX_OBJECT: u64 = 64 << 20;
 
 /// Reads another BPF object: for those who may load one themselves.
 fn object(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -237,8 +237,8 @@ fn object(path: &Path) -> Result<Vec<u8>, Failure> {
             "--bpf-log is not for a program whose file lends it capabilities: everybody could load anything";
         return Err(Failure::Usage(sentence.to_owned()));
     }
-    let name = harmless(&path.to_string_lossy());
-    files::read(path, MOST_OBJECT)
+    let name = escape_control(&path.to_string_lossy());
+    files::read(path, MAX_OBJECT)
         .map_err(|error| Failure::Failed(anyhow::anyhow!("cannot read {name}: {error}")))
 }
 
@@ -272,7 +272,7 @@ pub(super) struct OutputOptions {
     /// The most rows to show [default: 10; in JSON and other formats all]
     #[arg(long, value_name = "N")]
     top: Option<usize>,
-    /// Whole call chains, with modules and kernel frames
+    /// Whole stacks, with modules and kernel frames
     #[arg(short, long)]
     verbose: bool,
     /// When to use colours

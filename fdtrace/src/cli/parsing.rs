@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Parser as _;
 
 use super::Arguments;
-use crate::report::words::harmless;
+use crate::report::fmt::escape_control;
 
 /// The arguments of this process. What is wrong with them is said here, and ends it.
 ///
@@ -13,8 +13,9 @@ use crate::report::words::harmless;
 /// said of arguments that do nothing to a terminal.
 pub(super) fn parse() -> Arguments {
     Arguments::try_parse().unwrap_or_else(|error| {
-        let harmless = std::env::args_os().map(|word| OsString::from(harmless(&word.to_string_lossy())));
-        match Arguments::try_parse_from(harmless) {
+        let escape_control =
+            std::env::args_os().map(|word| OsString::from(escape_control(&word.to_string_lossy())));
+        match Arguments::try_parse_from(escape_control) {
             Err(said) => said.exit(),
             // It was the bytes themselves that were wrong, and these are not shown.
             Ok(_) => error.exit(),

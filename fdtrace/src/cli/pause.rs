@@ -1,4 +1,4 @@
-//! Waits between two looks, for a verb that forks and may have one thread only: a runtime would have more.
+//! Waits between two samples, for a verb that forks and may have one thread only: a runtime would have more.
 
 use std::{
     io,

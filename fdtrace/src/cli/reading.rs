@@ -12,7 +12,7 @@ use super::{Failure, REPORT_SCHEMA, say::say, values};
 use crate::{
     files,
     replay::{Replay, Step},
-    report::{Document, words::harmless},
+    report::{Document, fmt::escape_control},
     trace::End,
     view::Selection,
 };
@@ -32,7 +32,7 @@ impl Reading {
     pub(super) fn open(path: &Path, selection: Selection) -> Result<Self, Failure> {
         let (path, until) = moment(path)?;
         let about = |error: &dyn std::fmt::Display| {
-            Failure::Failed(anyhow::anyhow!("{}: {error}", harmless(&path.to_string_lossy())))
+            Failure::Failed(anyhow::anyhow!("{}: {error}", escape_control(&path.to_string_lossy())))
         };
         let file = files::open(&path).map_err(|error| about(&error))?;
         let length = file.metadata().map_or(0, |found| found.len());
@@ -46,12 +46,12 @@ impl Reading {
     }
 
     fn about(&self, error: &dyn std::fmt::Display) -> Failure {
-        Failure::Failed(anyhow::anyhow!("{}: {error}", harmless(&self.path.to_string_lossy())))
+        Failure::Failed(anyhow::anyhow!("{}: {error}", escape_control(&self.path.to_string_lossy())))
     }
 
     /// Says on standard error how the file ended, if it did not end well.
     fn tell_end(&self) {
-        let path = harmless(&self.path.to_string_lossy());
+        let path = escape_control(&self.path.to_string_lossy());
         match self.replay.end() {
             Some(End::Cut { at }) => {
                 say!("{path} is cut off at byte {at}; everything before it is shown");
@@ -72,12 +72,12 @@ impl Reading {
 /// Reads a trace to its end, and calls `look` at each moment at which somebody looked when it was recorded.
 pub(super) fn read(
     reading: &mut Reading,
-    mut look: impl FnMut(&Replay<File>) -> anyhow::Result<()>,
+    mut sample: impl FnMut(&Replay<File>) -> anyhow::Result<()>,
 ) -> Result<Document, Failure> {
     loop {
         match reading.replay.step()? {
             Step::More => reading.bar.set_position(reading.replay.position()),
-            Step::Look => look(&reading.replay)?,
+            Step::Sample => sample(&reading.replay)?,
             Step::Done => break,
         }
     }
@@ -106,6 +106,6 @@ fn moment(path: &Path) -> Result<(PathBuf, Option<Duration>), Failure> {
     let split = path.to_str().and_then(|text| text.rsplit_once('@'));
     let Some((file, until)) = split.filter(|_| !path.exists()) else { return Ok((path.to_owned(), None)) };
     let until = values::duration(until)
-        .map_err(|error| Failure::Usage(format!("{}: {error}", harmless(&path.to_string_lossy()))))?;
+        .map_err(|error| Failure::Usage(format!("{}: {error}", escape_control(&path.to_string_lossy()))))?;
     Ok((file.into(), Some(until)))
 }

@@ -20,13 +20,13 @@ use super::{
     runtime,
     say::say,
     signals::{FOR_A_COMMAND, Signals, TO_STOP},
-    tracing::{Attached, Tracing, WITNESS, ticker},
+    tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
     values,
 };
 use crate::{
     collect::Written,
     kernel::Acquisitions,
-    report::words::{self, harmless},
+    report::fmt::{self, escape_control},
     view::{Selection, View},
 };
 
@@ -63,7 +63,7 @@ pub(super) struct Arguments {
 }
 
 /// How often it looks: the moments that a report has documents of, and up to which the file can be read.
-const LOOK: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let passed = Passed::read()?;
@@ -101,7 +101,7 @@ async fn record(arguments: &Arguments, passed: Passed, signals: &Signals) -> Out
     let sink = arguments.recording.create(&arguments.output, header)?;
     let mut view = View::new(attached.session.clone(), Selection::default());
     let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
-    let path = harmless(&arguments.output.to_string_lossy());
+    let path = escape_control(&arguments.output.to_string_lossy());
     if io::stderr().is_terminal() && arguments.command.is_empty() {
         say!("recording into {path}; Ctrl-C ends it");
     }
@@ -113,7 +113,7 @@ async fn record(arguments: &Arguments, passed: Passed, signals: &Signals) -> Out
     news.tell(&written, "what came since is not in it");
     let why =
         if stopped == Stopped::Full { "; it has reached --max-size, and the recording ended" } else { "" };
-    say!("{} in {path}{why}", words::bytes(written.bytes));
+    say!("{} in {path}{why}", fmt::bytes(written.bytes));
     Ok(match &mut child {
         // It runs on when the time is over or the file is full.
         Some(child) => status(child.wait().await?),
@@ -148,14 +148,14 @@ async fn watch(
     mut child: Option<&mut Child>,
     news: &News<'_>,
 ) -> Result<Stopped, Failure> {
-    let mut witness = ticker(WITNESS);
-    let mut looks = ticker(LOOK);
+    let mut enrich = ticker(ENRICH_INTERVAL);
+    let mut samples = ticker(SAMPLE_INTERVAL);
     let end = arguments.duration.map(|duration| Instant::now() + duration);
     loop {
         tokio::select! {
-            _ = witness.tick() => tracing.witness().await?,
-            _ = looks.tick() => {
-                tracing.look(view).await?;
+            _ = enrich.tick() => tracing.enrich().await?,
+            _ = samples.tick() => {
+                tracing.sample(view).await?;
                 let written = tracing.collector().flush().await?;
                 if written.failure.is_some() && child.is_none() {
                     return Ok(Stopped::AsAsked);
@@ -190,11 +190,11 @@ async fn until(end: Option<Instant>) {
     }
 }
 
-/// The last look, with the names of what is alive.
+/// The last sample, with the names of what is alive.
 async fn end(tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
     tracing.collector().conclude().await?;
-    tracing.look(view).await?;
-    tracing.name_survivors().await?;
+    tracing.sample(view).await?;
+    tracing.name_live().await?;
     let written = tracing.collector().finish().await?;
     tracing.say_remarks();
     Ok(written)

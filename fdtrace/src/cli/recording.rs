@@ -8,7 +8,7 @@ use super::{Failure, say::say, values};
 use crate::{
     collect::Written,
     record::{Limits, Recording},
-    report::words::harmless,
+    report::fmt::escape_control,
     trace::Header,
 };
 
@@ -56,7 +56,7 @@ impl<'a> News<'a> {
     pub(super) fn tell(&self, written: &Written, rest: &str) {
         if let (Some(path), Some(failure), false) = (self.path, &written.failure, self.told.get()) {
             self.told.set(true);
-            let path = harmless(&path.to_string_lossy());
+            let path = escape_control(&path.to_string_lossy());
             say!("{path} ends here, whole: it cannot be written further ({failure}); {rest}");
         }
     }

@@ -72,9 +72,9 @@ enum Format {
     Table,
     /// One document, as `live --json` prints it
     Json,
-    /// A document for each look that was recorded, one per line
+    /// A document for each sample that was recorded, one per line
     Jsonl,
-    /// Folded stacks: a line for each chain and program
+    /// Folded stacks: a line for each stack and program
     Folded,
     /// A flame graph (SVG)
     Flamegraph,
@@ -134,7 +134,7 @@ fn lines(arguments: &Arguments, reading: &mut Reading, mut out: &mut dyn Write) 
         document.sites.truncate(arguments.text.all_rows());
         Ok(report::write_json(&mut out, &document)?)
     })?;
-    // A trace that was cut off ends between two looks.
+    // A trace that was cut off ends between two samples.
     if reading.is_cut() {
         report::write_json(&mut out, &last)?;
     }

@@ -3,7 +3,7 @@
 //! | stage | the first that asks to stop | the second |
 //! |---|---|---|
 //! | nothing runs yet | ends fdtrace | |
-//! | a command runs (a service is judged first) | is the command's, as all others are | is the command's; what is left of it soon after is killed |
+//! | a command runs (a service is evaluated first) | is the command's, as all others are | is the command's; what is left of it soon after is killed |
 //! | something is watched | ends the watching | ends fdtrace |
 //! | the command has ended | ends fdtrace if the work in hand takes long | ends fdtrace |
 //!
@@ -46,8 +46,8 @@ const NAMES: [(&str, i32); 8] = [
 
 /// So long a command may go on that was told to stop twice.
 const GRACE: Duration = Duration::from_millis(500);
-/// So long the work in hand may take that somebody wants to end: to judge a service before it is told, or to finish.
-const HASTE: Duration = Duration::from_millis(1200);
+/// So long the work in hand may take that somebody wants to end: to evaluate a service before it is told, or to finish.
+const REPEAT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How often the time is looked at while something is timed.
 const TICK: Duration = Duration::from_millis(50);
 
@@ -71,7 +71,7 @@ struct State {
     stage: Stage,
     /// How many have asked to stop.
     stops: u32,
-    /// What a service gets when it has been judged.
+    /// What a service gets when it has been evaluated.
     held: Option<i32>,
     timed: Option<(Instant, Then)>,
 }
@@ -79,7 +79,7 @@ struct State {
 enum Stage {
     /// Nothing has been started.
     Starting,
-    /// A command runs, by this handle of it: its number may become another's. A service is judged before it is told to end.
+    /// A command runs, by this handle of it: its number may become another's. A service is evaluated before it is told to end.
     Command { process: OwnedFd, is_service: bool },
     /// Something is watched that is not ours.
     Watching,
@@ -130,7 +130,7 @@ impl Signals {
         self.0.lock().send(signal);
     }
 
-    /// Sends the command what was held back until it was judged.
+    /// Sends the command what was held back until it was evaluated.
     pub(super) fn pass_on(&self) {
         self.0.lock().pass_on();
     }
@@ -150,7 +150,7 @@ impl Signals {
         let mut state = self.0.lock();
         state.stage = Stage::Finishing;
         // Whoever had to ask twice does not wait for long now.
-        state.timed = (state.stops > 1).then(|| (Instant::now() + HASTE, Then::End(libc::SIGKILL)));
+        state.timed = (state.stops > 1).then(|| (Instant::now() + REPEAT_TIMEOUT, Then::End(libc::SIGKILL)));
     }
 
     /// Whether somebody wants it to end.
@@ -171,7 +171,7 @@ impl Shared {
             let patience = self.lock().timed.map(|_| TICK);
             match next(signals, patience) {
                 Some(signal) => self.take(signal),
-                None => self.look_at_the_time(),
+                None => self.check_time(),
             }
         }
     }
@@ -206,15 +206,15 @@ impl Shared {
     fn stop(&self, state: &mut State, signal: i32) {
         match (&state.stage, state.stops) {
             (Stage::Watching, 1) => self.stopped.notify_one(),
-            (Stage::Command { .. }, 1) if state.held.is_some() => state.time(HASTE, Then::PassOn),
+            (Stage::Command { .. }, 1) if state.held.is_some() => state.time(REPEAT_TIMEOUT, Then::PassOn),
             (Stage::Command { .. }, 1) => {}
             (Stage::Command { .. }, _) => state.time(GRACE, Then::KillCommand),
-            (Stage::Finishing, 1) => state.time(HASTE, Then::End(signal)),
+            (Stage::Finishing, 1) => state.time(REPEAT_TIMEOUT, Then::End(signal)),
             _ => end(signal),
         }
     }
 
-    fn look_at_the_time(&self) {
+    fn check_time(&self) {
         let mut state = self.lock();
         let Some((moment, then)) = state.timed else { return };
         if Instant::now() < moment {

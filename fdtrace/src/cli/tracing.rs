@@ -1,4 +1,4 @@
-//! A running trace, as the verbs use it: tracer, collector and witness together.
+//! A running trace, as the verbs use it: tracer, collector and enricher together.
 
 use std::{
     io,
@@ -11,23 +11,23 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::{Failure, say::say};
 use crate::{
-    collect::{Collector, Look, Setup, Sink, monotonic_ns},
-    kernel::{Capabilities, HookReport, Kernel, Looker, Settings, State, Tracer},
+    collect::{Collector, Sample, Setup, Sink, monotonic_ns},
+    enrich::{self, Enricher, Meter, Tables},
+    kernel::{Capabilities, FileIterators, HookReport, Kernel, Settings, State, Tracer},
     kinds::Kind,
     process::{self, around},
-    report::{Descriptors, Document, Own, words::harmless},
+    report::{Descriptors, Document, Own, fmt::escape_control},
     stacks::{Modules, Readers},
     stream::Fact,
     trace::{Header, HookState},
     view::{Session, View, seconds_left},
-    witness::{self, Meter, Tables, Witness},
 };
 
-/// How often the witness looks for groups that are new. A process that lives for less may leave no names.
-pub(super) const WITNESS: Duration = Duration::from_millis(50);
+/// How often the enricher looks for groups that are new. A process that lives for less may leave no names.
+pub(super) const ENRICH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The most handles whose names and descriptors are looked up at the end of a recording.
-const MOST_NAMED: usize = 1 << 14;
+const MAX_NAMED: usize = 1 << 14;
 
 /// Ticks that are not made up for when one is late.
 pub(super) fn ticker(period: Duration) -> Interval {
@@ -39,7 +39,7 @@ pub(super) fn ticker(period: Duration) -> Interval {
 /// A running trace.
 pub(super) struct Tracing {
     collector: Collector,
-    witness: Witness,
+    enrich: Enricher,
     meter: Meter,
     readers: Readers,
     kept: Capabilities,
@@ -75,7 +75,7 @@ impl Attached {
             start_ns,
             backend: tracer.report.backend.name().to_owned(),
             kernel: kernel.release.clone(),
-            survivors_ns: settings.emit.min_age_ns(),
+            min_age_ns: settings.emit.min_age_ns(),
         };
         Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone(), readers })
     }
@@ -102,7 +102,7 @@ impl Attached {
             start_ns: self.session.start_ns,
             filters: settings.filters.words(),
             command: command.to_vec(),
-            min_age_ns: self.session.survivors_ns,
+            min_age_ns: self.session.min_age_ns,
             ring_bytes: settings.ring_bytes.into(),
             max_handles: settings.max_handles.into(),
         }
@@ -113,13 +113,13 @@ impl Attached {
     /// programs' cost is measured now and then.
     pub(super) fn begin(mut self, sink: Option<Box<dyn Sink>>, names_all: bool) -> Result<Tracing, Failure> {
         let kept = Capabilities::after_attaching(sink.is_some(), !names_all);
-        let looker = self.tracer.looker()?;
+        let iterators = self.tracer.iterators()?;
         let kernel_preempts = self.kernel.preemption.preempts();
         let modules = Arc::<Modules>::default();
         let symbols = Arc::new(self.kernel.into_symbols());
         let readers = self.readers;
-        let witness = Witness::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, looker);
-        let min_age_ns = self.session.survivors_ns;
+        let enrich = Enricher::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, iterators);
+        let min_age_ns = self.session.min_age_ns;
         let setup = Setup {
             tracer: self.tracer,
             kernel_preempts,
@@ -132,82 +132,82 @@ impl Attached {
         };
         let collector = Collector::start(setup)?;
         // Before anything else: a process may be gone before somebody asks for its name.
-        collector.tell(witness::introduce(&self.pids));
+        collector.tell(enrich::introduce(&self.pids));
         let meter = Meter::new(readers.clone());
-        Ok(Tracing { collector, witness, meter, readers, kept, names_all, files: Vec::new() })
+        Ok(Tracing { collector, enrich, meter, readers, kept, names_all, files: Vec::new() })
     }
 }
 
 impl Tracing {
     /// Finds out about what is new since the last call.
-    pub(super) async fn witness(&mut self) -> io::Result<()> {
+    pub(super) async fn enrich(&mut self) -> io::Result<()> {
         let fresh = self.collector.fresh().await?;
         if !fresh.is_empty() {
-            self.collector.tell(self.witness.find_out(&fresh));
+            self.collector.tell(self.enrich.find_out(&fresh));
         }
         Ok(())
     }
 
     /// Looks: what is known now becomes part of the view's history.
-    pub(super) async fn look(&mut self, view: &mut View) -> io::Result<Look> {
+    pub(super) async fn sample(&mut self, view: &mut View) -> io::Result<Sample> {
         self.collector.sweep();
-        self.witness().await?;
-        let described = self.witness.describe_new(self.names_all)?;
+        self.enrich().await?;
+        let described = self.enrich.describe_new(self.names_all)?;
         if self.names_all {
-            self.files = described.iter().filter_map(regular_file).take(Looker::MOST_WANTED).collect();
+            self.files = described.iter().filter_map(regular_file).take(FileIterators::MAX_WANTED).collect();
         }
         self.collector.tell(described);
-        let look = self.collector.look(view.selection().min_age_ns).await?;
-        view.look(&look.snapshot);
-        Ok(look)
+        let sample = self.collector.sample(view.selection().min_age_ns).await?;
+        view.sample(&sample.snapshot);
+        Ok(sample)
     }
 
-    /// The document of a look, with names for its first `named` sites.
-    pub(super) fn document(&mut self, view: &View, mut look: Look, named: usize) -> io::Result<Document> {
-        let unnamed = view.unnamed(&look.snapshot, named);
+    /// The document of a sample, with names for its first `named` sites.
+    pub(super) fn document(&mut self, view: &View, mut sample: Sample, named: usize) -> io::Result<Document> {
+        let unnamed = view.unnamed(&sample.snapshot, named);
         if !unnamed.is_empty() {
-            let facts = self.witness.learn_names(&unnamed)?;
-            look.snapshot.learn(&facts);
+            let facts = self.enrich.learn_names(&unnamed)?;
+            sample.snapshot.learn(&facts);
             self.collector.tell(facts);
         }
-        let mut document = view.document("fdtrace.live/1", &look.snapshot);
-        document.own = Some(self.own(&look));
+        let mut document = view.document("fdtrace.live/1", &sample.snapshot);
+        document.own = Some(self.own(&sample));
         add_limit(&mut document);
         Ok(document)
     }
 
-    fn own(&mut self, look: &Look) -> Own {
-        self.meter.read(&look.costs, look.snapshot.vitals.own_allocations)
+    fn own(&mut self, sample: &Sample) -> Own {
+        self.meter.read(&sample.costs, sample.snapshot.stats.own_allocations)
     }
 
     /// Names and descriptors of the oldest live handles: the last that is said of them.
-    pub(super) async fn name_survivors(&mut self) -> io::Result<()> {
-        let handles = self.collector.oldest(MOST_NAMED).await?;
-        let facts = self.witness.learn_names(&handles)?;
+    pub(super) async fn name_live(&mut self) -> io::Result<()> {
+        let handles = self.collector.oldest(MAX_NAMED).await?;
+        let facts = self.enrich.learn_names(&handles)?;
         self.collector.tell(facts);
-        // And what came since the last look.
-        self.collector.tell(self.witness.describe_new(self.names_all)?);
+        // And what came since the last sample.
+        self.collector.tell(self.enrich.describe_new(self.names_all)?);
         Ok(())
     }
 
     /// Finds out the names and descriptors of these handles, by address and generation.
     pub(super) fn name(&mut self, handles: &[(u64, u64)]) -> io::Result<()> {
-        self.collector.tell(self.witness.learn_names(handles)?);
+        self.collector.tell(self.enrich.learn_names(handles)?);
         Ok(())
     }
 
-    /// The paths of files that were described at the last look.
+    /// The paths of files that were described at the last sample.
     pub(super) fn name_files(&mut self) -> io::Result<()> {
         let files = std::mem::take(&mut self.files);
         if !files.is_empty() {
-            self.collector.tell(self.witness.learn_names(&files)?);
+            self.collector.tell(self.enrich.learn_names(&files)?);
         }
         Ok(())
     }
 
     /// Which of these sockets have a peer that has not hung up.
     pub(super) fn connected(&mut self, sockets: &[(u64, u64)]) -> io::Result<Vec<(u64, u64)>> {
-        self.witness.connected(sockets)
+        self.enrich.connected(sockets)
     }
 
     /// Gives up what tracing does not need any more. A command is to be started before: it gets what fdtrace was given.
@@ -218,7 +218,7 @@ impl Tracing {
     /// Says which files could not be read for stacks and names.
     pub(super) fn say_remarks(&self) {
         for remark in self.readers.take_remarks() {
-            say!("{}", harmless(&remark));
+            say!("{}", escape_control(&remark));
         }
     }
 

@@ -89,7 +89,7 @@ fn number(text: &str) -> Option<u32> {
 const GETENT: [&str; 3] = ["/usr/bin/getent", "/bin/getent", "/run/current-system/sw/bin/getent"];
 
 /// The most of a table of users that is read.
-const MOST: u64 = 64 << 20;
+const MAX: u64 = 64 << 20;
 
 /// The first line that the machine's name services have of a name or number. They are asked by the C library's own program:
 /// a statically linked fdtrace cannot load them. Where there is no such program, the files are all that there is.
@@ -108,8 +108,7 @@ fn entry(database: &str, key: &str) -> Result<Option<String>, Failure> {
 
 /// What `getent` would say if there were files only.
 fn in_files(database: &str, key: &str) -> Option<String> {
-    let lines =
-        |database: &str| files::read_text(&Path::new("/etc").join(database), MOST).unwrap_or_default();
+    let lines = |database: &str| files::read_text(&Path::new("/etc").join(database), MAX).unwrap_or_default();
     match database {
         "initgroups" => Some(groups_in(&lines("group"), key)),
         _ => entry_in(&lines(database), key),

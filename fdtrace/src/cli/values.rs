@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::{
-    check::AlsoKind,
+    check::DiagnosticKind,
     explain::{Holder, SocketState},
     kernel::Backend,
     kinds::Kind,
@@ -64,8 +64,9 @@ pub(super) fn kind(text: &str) -> Result<Kind, String> {
 }
 
 /// A word of `--fail-on`.
-pub(super) fn also_kind(text: &str) -> Result<AlsoKind, String> {
-    AlsoKind::from_name(text).ok_or_else(|| one_of("words of --fail-on", AlsoKind::ALL.map(AlsoKind::name)))
+pub(super) fn diagnostic_kind(text: &str) -> Result<DiagnosticKind, String> {
+    DiagnosticKind::from_name(text)
+        .ok_or_else(|| one_of("words of --fail-on", DiagnosticKind::ALL.map(DiagnosticKind::name)))
 }
 
 /// A holder's name.

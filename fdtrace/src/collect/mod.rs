@@ -5,18 +5,18 @@
 //! locked on the way from the ring to the table.
 
 mod acquired;
-mod bell;
-mod census;
-mod chains;
-mod heal;
+mod alloc_errors;
+mod missed;
+mod preexisting;
 mod requests;
-mod shortages;
-mod skips;
-mod survivors;
+mod resync;
+mod stacks;
+mod sweep;
+mod waker;
 mod what;
 mod worker;
 
-pub use requests::{Collector, Look, Sink, Written};
+pub use requests::{Collector, Sample, Sink, Written};
 pub use worker::Setup;
 
 #[cfg(doc)]

@@ -10,7 +10,7 @@ use std::{
 use tokio::sync::oneshot;
 
 use super::{
-    bell::{Ringer, bell},
+    waker::{Ringer, waker},
     worker::{Setup, Worker},
 };
 use crate::{
@@ -43,9 +43,9 @@ pub struct Written {
     pub failure: Option<String>,
 }
 
-/// What a look gives.
+/// What a sample gives.
 #[derive(Clone, Debug)]
-pub struct Look {
+pub struct Sample {
     /// All that is known.
     pub snapshot: Snapshot,
     /// What the programs have cost.
@@ -54,7 +54,7 @@ pub struct Look {
 
 pub(super) enum Request {
     /// The age from which handles count as aged, in ns.
-    Look(u64, oneshot::Sender<Look>),
+    Sample(u64, oneshot::Sender<Sample>),
     Sweep,
     CatchUp(oneshot::Sender<()>),
     Settle(oneshot::Sender<()>),
@@ -85,8 +85,8 @@ impl Collector {
     /// When no thread can be started, or the programs' maps cannot be shared.
     pub fn start(setup: Setup) -> io::Result<Self> {
         let (requests, inbox) = channel();
-        let (ringer, bell) = bell()?;
-        let worker = Worker::new(setup, bell).map_err(io::Error::other)?;
+        let (ringer, waker) = waker()?;
+        let worker = Worker::new(setup, waker).map_err(io::Error::other)?;
         let thread =
             std::thread::Builder::new().name("fdtrace-drain".to_owned()).spawn(move || worker.run(&inbox))?;
         Ok(Self { requests, ringer, thread: Some(thread) })
@@ -104,16 +104,16 @@ impl Collector {
     ///
     /// # Errors
     /// When the collector is gone.
-    pub async fn look(&self, min_age_ns: u64) -> io::Result<Look> {
-        self.ask(|reply| Request::Look(min_age_ns, reply)).await
+    pub async fn sample(&self, min_age_ns: u64) -> io::Result<Sample> {
+        self.ask(|reply| Request::Sample(min_age_ns, reply)).await
     }
 
-    /// In survivors mode: takes in what has become old enough by now.
+    /// In the min-age filter: takes in what has become old enough by now.
     pub fn sweep(&self) {
         let _ = self.requests.send(Request::Sweep);
     }
 
-    /// Reads what is needed to follow the call chains of a program, which is about to be run.
+    /// Reads what is needed to follow the stacks of a program, which is about to be run.
     ///
     /// # Errors
     /// When the collector is gone.
@@ -129,7 +129,7 @@ impl Collector {
         self.ask(Request::CatchUp).await
     }
 
-    /// Waits for call chains that are being completed, for a while.
+    /// Waits for stacks that are being completed, for a while.
     ///
     /// # Errors
     /// When the collector is gone.
@@ -137,7 +137,7 @@ impl Collector {
         self.ask(Request::Settle).await
     }
 
-    /// Waits for what the last look has to know: call chains that are being completed, and whether releases that the
+    /// Waits for what the last sample has to know: stacks that are being completed, and whether releases that the
     /// kernel skipped have left handles that are gone. Where nothing was skipped, nobody waits for that.
     ///
     /// # Errors

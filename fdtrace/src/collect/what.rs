@@ -3,7 +3,7 @@
 use crate::{
     kernel::Symbols,
     kinds::{self, Kind},
-    stream::{Described, Fact, Sought, What},
+    stream::{Described, Fact, FdLookup, What},
 };
 
 /// The kernel side's words as a fact.
@@ -19,7 +19,7 @@ pub(super) fn described(what: &What, symbols: &Symbols) -> Fact {
         generation: found.generation,
         kind,
         name: Some(name.into()),
-        descriptor: Sought::Found(what.tgid, what.fd),
+        descriptor: FdLookup::Found(what.tgid, what.fd),
     })
 }
 

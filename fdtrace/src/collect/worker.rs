@@ -9,41 +9,41 @@ use std::{
 };
 
 use fdtrace_common::{
-    counters::{Counter, Counters, Swallow},
+    counters::{Counter, Counters, ShortLivedCount},
     descriptor,
 };
 
 use super::{
     acquired::Acquisitions,
-    bell::Bell,
-    census::Census,
-    chains::Chains,
-    heal::Healer,
+    alloc_errors::AllocErrors,
     monotonic_ns,
-    requests::{Look, Request, Sink, Written},
-    shortages::Shortages,
-    survivors::Survivors,
+    preexisting::Preexisting,
+    requests::{Request, Sample, Sink, Written},
+    resync::Resync,
+    stacks::PendingStacks,
+    sweep::Sweep,
+    waker::Waker,
     what,
 };
 use crate::{
     handles::{Fold, FreshGroup, Handle, Snapshot},
     kernel::{self, Capabilities, FileNr, Symbols, Tracer},
     stacks::{Modules, Readers},
-    stream::{Event, Fact, Record, Vitals, decode},
+    stream::{Event, Fact, Record, Stats, decode},
 };
 
 /// How long the ring may fill before somebody looks; the kernel wakes the collector earlier when half of it is full, and
 /// so does everybody who asks it something.
-const PATIENCE: Duration = Duration::from_millis(100);
+const IDLE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The same while a census is under way that somebody waits for.
-const HASTE: Duration = Duration::from_millis(5);
+/// The same while a preexisting is under way that somebody waits for.
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Until a record is looked for again that is being written.
 const BLINK: Duration = Duration::from_millis(1);
 
-/// The longest that the end of a trace waits for chains: the tables of a large program are read in less.
-const SETTLING: Duration = Duration::from_secs(3);
+/// The longest that the end of a trace waits for stacks: the tables of a large program are read in less.
+const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The longest that the end of a trace waits for what skipped releases have left: a suspect is proven in a second.
 const CONCLUDING: Duration = Duration::from_secs(3);
@@ -61,20 +61,20 @@ const COMPARISON: Duration = Duration::from_millis(500);
 const BATCH: usize = 128;
 
 /// How often a fact about a handle is tried that has not come through the ring.
-const MOST_TRIES: u32 = 8;
+const MAX_TRIES: u32 = 8;
 
 /// Stacks that are remembered before the kernel side is told to send all anew.
-const MOST_STACKS: usize = 16_384;
+const MAX_STACKS: usize = 16_384;
 
 /// What the thread is started with.
 pub struct Setup {
     /// The attached programs.
     pub tracer: Tracer,
-    /// The kernel preempts itself: skipped runs may have been allocations.
+    /// The kernel preempts itself: missed probes may have been allocations.
     pub kernel_preempts: bool,
-    /// Survivors mode: the age from which handles are spoken of, in ns; 0 for all.
+    /// Min-age filter: the age from which handles are spoken of, in ns; 0 for all.
     pub min_age_ns: u64,
-    /// Where the files are noted that call chains lead through.
+    /// Where the files are noted that stacks lead through.
     pub modules: Arc<Modules>,
     /// Who reads those files.
     pub readers: Readers,
@@ -91,12 +91,12 @@ pub(super) struct Worker {
     tracer: Tracer,
     fold: Fold,
     symbols: Arc<Symbols>,
-    healer: Healer,
-    census: Census,
-    chains: Chains,
-    bell: Bell,
-    survivors: Option<Survivors>,
-    shortages: Shortages,
+    resync: Resync,
+    preexisting: Preexisting,
+    stacks: PendingStacks,
+    waker: Waker,
+    sweep: Option<Sweep>,
+    alloc_errors: AllocErrors,
     acquisitions: Acquisitions,
     counters: Counters,
     batch: Vec<Event>,
@@ -111,21 +111,21 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(mut setup: Setup, bell: Bell) -> kernel::Result<Self> {
-        let survivors = match setup.min_age_ns {
+    pub(super) fn new(mut setup: Setup, waker: Waker) -> kernel::Result<Self> {
+        let sweep = match setup.min_age_ns {
             0 => None,
-            age => Some(Survivors::new(setup.tracer.sweeper()?, age)),
+            age => Some(Sweep::new(setup.tracer.sweeper()?, age)),
         };
         Ok(Self {
-            healer: Healer::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
-            census: Census::start(setup.tracer.existing(), setup.kept),
-            chains: Chains::start(setup.tracer.rules()?, setup.modules, &setup.readers, setup.kept)?,
+            resync: Resync::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
+            preexisting: Preexisting::start(setup.tracer.existing(), setup.kept),
+            stacks: PendingStacks::start(setup.tracer.rules()?, setup.modules, &setup.readers, setup.kept)?,
             symbols: setup.symbols,
-            survivors,
-            shortages: Shortages::default(),
+            sweep,
+            alloc_errors: AllocErrors::default(),
             acquisitions: Acquisitions::new(setup.tracer.acquired()?),
             next_comparison: Instant::now(),
-            bell,
+            waker,
             tracer: setup.tracer,
             fold: Fold::watched(),
             counters: Counters::default(),
@@ -142,11 +142,11 @@ impl Worker {
         // Less is always allowed.
         let _ = self.kept.keep_only();
         loop {
-            self.tracer.wait(PATIENCE, Some(self.bell.as_fd()));
+            self.tracer.wait(IDLE_INTERVAL, Some(self.waker.as_fd()));
             self.drain();
             self.count_existing();
             self.check_losses();
-            self.bell.silence();
+            self.waker.silence();
             loop {
                 match inbox.try_recv() {
                     Ok(Request::Stop) | Err(TryRecvError::Disconnected) => return,
@@ -160,7 +160,7 @@ impl Worker {
     fn answer(&mut self, request: Request) {
         // Whoever asked may have gone.
         match request {
-            Request::Look(min_age_ns, reply) => drop(reply.send(self.look(min_age_ns))),
+            Request::Sample(min_age_ns, reply) => drop(reply.send(self.sample(min_age_ns))),
             Request::Sweep => self.sweep(),
             Request::CatchUp(reply) => {
                 self.catch_up();
@@ -174,7 +174,7 @@ impl Worker {
                 self.conclude();
                 let _ = reply.send(());
             }
-            Request::Prepare(program, reply) => self.chains.prepare(program, reply),
+            Request::Prepare(program, reply) => self.stacks.prepare(program, reply),
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
             Request::Unfollow(pid, reply) => {
@@ -191,9 +191,9 @@ impl Worker {
         }
     }
 
-    fn look(&mut self, min_age_ns: u64) -> Look {
-        while self.census.is_pending() {
-            self.tracer.wait(HASTE, Some(self.bell.as_fd()));
+    fn sample(&mut self, min_age_ns: u64) -> Sample {
+        while self.preexisting.is_pending() {
+            self.tracer.wait(POLL_INTERVAL, Some(self.waker.as_fd()));
             self.drain();
             self.count_existing();
         }
@@ -201,17 +201,17 @@ impl Worker {
         self.next_comparison = self.next_check;
         self.check_losses();
         self.drain();
-        self.count_swallowed();
-        self.count_shortages();
-        let vitals = self.vitals();
-        self.feed(vec![Event::Look(Box::new(vitals))]);
-        Look { snapshot: Snapshot::of(&self.fold, vitals.time, min_age_ns), costs: self.tracer.costs() }
+        self.count_short_lived();
+        self.count_alloc_errors();
+        let stats = self.stats();
+        self.feed(vec![Event::Sample(Box::new(stats))]);
+        Sample { snapshot: Snapshot::of(&self.fold, stats.time, min_age_ns), costs: self.tracer.costs() }
     }
 
-    /// Reads the ring up to where it is written now, heals what was lost, and finds which acquired descriptors are closed.
+    /// Reads the ring up to where it is written now, resyncs what was lost, and finds which acquired descriptors are closed.
     fn catch_up(&mut self) {
         let until = self.tracer.written();
-        let deadline = Instant::now() + SETTLING;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         self.drain();
         while !self.tracer.has_read(until) && Instant::now() < deadline {
             self.tracer.wait(BLINK, None);
@@ -225,72 +225,72 @@ impl Worker {
         }
     }
 
-    /// Waits until no chain is under way that somebody completes.
+    /// Waits until no stack is under way that somebody completes.
     fn settle(&mut self) {
-        let deadline = Instant::now() + SETTLING;
+        let deadline = Instant::now() + SETTLE_TIMEOUT;
         self.drain();
-        while self.chains.are_under_way() && Instant::now() < deadline {
-            self.tracer.wait(HASTE, Some(self.bell.as_fd()));
+        while self.stacks.are_under_way() && Instant::now() < deadline {
+            self.tracer.wait(POLL_INTERVAL, Some(self.waker.as_fd()));
             self.drain();
         }
     }
 
-    /// Before the last look: chains are complete, and what skipped releases may have left has been looked for.
+    /// Before the last sample: stacks are complete, and what skipped releases may have left has been looked for.
     fn conclude(&mut self) {
         self.settle();
         let deadline = Instant::now() + CONCLUDING;
         self.find_phantoms();
-        let until = self.healer.skips.seen();
-        while !self.healer.skips.is_checked(until) && Instant::now() < deadline {
-            self.tracer.wait(SEARCH, Some(self.bell.as_fd()));
+        let until = self.resync.skips.seen();
+        while !self.resync.skips.is_checked(until) && Instant::now() < deadline {
+            self.tracer.wait(SEARCH, Some(self.waker.as_fd()));
             self.drain();
             self.find_phantoms();
         }
     }
 
-    /// Handles that are older than the trace, once they are counted.
+    /// Handles that are pre-existing, once they are counted.
     fn count_existing(&mut self) {
-        let found = self.census.take();
+        let found = self.preexisting.take();
         self.feed(found);
     }
 
-    /// In survivors mode: what has become old enough.
+    /// In the min-age filter: what has become old enough.
     fn sweep(&mut self) {
-        let Some(mut survivors) = self.survivors.take() else { return };
-        self.healer.begin();
+        let Some(mut sweep) = self.sweep.take() else { return };
+        self.resync.begin();
         // What cannot be read now is read the next time.
-        if let Ok(found) = survivors.sweep() {
-            let absent = Healer::absent(&found, &self.fold);
+        if let Ok(found) = sweep.sweep() {
+            let absent = Resync::absent(&found, &self.fold);
             self.drain();
-            let still = self.healer.still(absent);
+            let still = self.resync.still(absent);
             self.feed(still.into_iter().map(Event::Alloc).collect());
         }
-        self.survivors = Some(survivors);
+        self.sweep = Some(sweep);
     }
 
-    /// In survivors mode: what was swallowed, and where.
-    fn count_swallowed(&mut self) {
-        if let Some(survivors) = &mut self.survivors
-            && let Ok(swallowed) = self.tracer.swallowed()
+    /// In the min-age filter: what was dropped as short-lived, and where.
+    fn count_short_lived(&mut self) {
+        if let Some(sweep) = &mut self.sweep
+            && let Ok(short_lived) = self.tracer.short_lived()
         {
-            let told = survivors.tell(&swallowed);
-            self.feed(told);
+            let reported = sweep.tell(&short_lived);
+            self.feed(reported);
         }
     }
 
     /// Errors that the kernel side has counted and not told of yet.
-    fn count_shortages(&mut self) {
+    fn count_alloc_errors(&mut self) {
         // A map that cannot be read now is read the next time.
         let table = self.tracer.failures().unwrap_or_default();
-        let more = self.shortages.in_table(&table, monotonic_ns());
+        let more = self.alloc_errors.in_table(&table, monotonic_ns());
         self.feed(more);
     }
 
-    fn vitals(&self) -> Vitals {
+    fn stats(&self) -> Stats {
         let count = |counter| self.counters.get(counter);
-        let (skipped_allocations, skipped_releases) = self.tracer.skipped();
-        let told = self.survivors.as_ref().map_or(Swallow::default(), |survivors| survivors.sum);
-        Vitals {
+        let (missed_allocations, missed_releases) = self.tracer.skipped();
+        let reported = self.sweep.as_ref().map_or(ShortLivedCount::default(), |sweep| sweep.sum);
+        Stats {
             time: monotonic_ns(),
             allocated: count(Counter::Allocated),
             never_opened: count(Counter::NeverOpened),
@@ -298,33 +298,34 @@ impl Worker {
             own_allocations: count(Counter::Own),
             lost_events: count(Counter::LostEvents),
             lost_handles: count(Counter::LostHandles),
-            lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks() + self.chains.lost,
-            skipped_allocations,
-            skipped_releases,
-            skipped_ends: self.tracer.skipped_ends(),
+            lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks() + self.stacks.lost,
+            missed_allocations,
+            missed_releases,
+            missed_ends: self.tracer.missed_ends(),
             lost_ends: count(Counter::LostEnds),
             unfollowed: count(Counter::Unfollowed),
             cut_walks: count(Counter::CutWalks),
             lost_descriptors: count(Counter::LostDescriptors),
-            unhealed: self.healer.unhealed,
-            unchecked: self.healer.skips.unchecked(skipped_releases),
+            unsynced: self.resync.unsynced,
+            unchecked: self.resync.skips.unchecked(missed_releases),
             phantoms: count(Counter::Phantoms),
             malformed: self.malformed,
             file_nr: FileNr::read().map_or(0, |file_nr| file_nr.allocated),
             own_descriptors: std::fs::read_dir("/proc/self/fd").map_or(0, Iterator::count) as u64,
-            swallowed: count(Counter::Swallowed).saturating_sub(told.handles),
-            swallowed_never_opened: count(Counter::SwallowedNeverOpened).saturating_sub(told.never_opened),
+            short_lived: count(Counter::ShortLived).saturating_sub(reported.handles),
+            short_lived_never_opened: count(Counter::ShortLivedNeverOpened)
+                .saturating_sub(reported.never_opened),
             young: self.young(),
         }
     }
 
-    /// Handles in the kernel's table that survivors mode has not spoken of.
+    /// Handles in the kernel's table that the min-age filter has not spoken of.
     fn young(&self) -> u64 {
-        if self.survivors.is_none() {
+        if self.sweep.is_none() {
             return 0;
         }
         let count = |counter| self.counters.get(counter);
-        // What is older than the trace was released, and never allocated.
+        // What is pre-existing was released, and never allocated.
         let made = count(Counter::Allocated) + self.fold.existing().released();
         made.saturating_sub(count(Counter::Released)).saturating_sub(self.fold.counts().live())
     }
@@ -332,7 +333,7 @@ impl Worker {
     fn fresh(&mut self) -> Vec<FreshGroup> {
         self.drain();
         let fresh = self.fold.take_fresh();
-        if self.fold.stacks() > MOST_STACKS && self.tracer.forget_stacks().is_ok() {
+        if self.fold.stacks() > MAX_STACKS && self.tracer.forget_stacks().is_ok() {
             self.fold.forget_stacks();
         }
         fresh
@@ -350,15 +351,15 @@ impl Worker {
     /// that comes too early is kept for a while.
     fn hear(&mut self, facts: Vec<Fact>) {
         self.drain();
-        if let Some(survivors) = &mut self.survivors {
-            survivors.note_sites(&facts);
+        if let Some(sweep) = &mut self.sweep {
+            sweep.note_sites(&facts);
         }
         let mut heard = std::mem::take(&mut self.early);
         heard.extend(facts.into_iter().map(|fact| (fact, 0)));
         let mut events = Vec::with_capacity(heard.len());
         for (fact, tries) in heard {
             if self.is_early(&fact) {
-                if tries < MOST_TRIES {
+                if tries < MAX_TRIES {
                     self.early.push((fact, tries + 1));
                 }
             } else {
@@ -383,22 +384,23 @@ impl Worker {
             }
             left = left.saturating_sub(taken);
         }
-        let completed = self.chains.take();
+        let completed = self.stacks.take();
         self.feed(completed);
     }
 
     fn drain_batch(&mut self) -> usize {
-        let (batch, chains, malformed) = (&mut self.batch, &mut self.chains, &mut self.malformed);
-        let (symbols, shortages, acquisitions) = (&self.symbols, &mut self.shortages, &mut self.acquisitions);
+        let (batch, stacks, malformed) = (&mut self.batch, &mut self.stacks, &mut self.malformed);
+        let (symbols, alloc_errors, acquisitions) =
+            (&self.symbols, &mut self.alloc_errors, &mut self.acquisitions);
         let taken = self.tracer.drain(BATCH, |record| match decode(record) {
             Ok(Record::Event(event)) => {
-                chains.note_program(&event);
-                if let Some(event) = shortages.news_of(event) {
+                stacks.note_program(&event);
+                if let Some(event) = alloc_errors.news_of(event) {
                     acquisitions.note(event, batch);
                 }
             }
-            Ok(Record::Begun(stack)) => chains.begin(stack),
-            Ok(Record::Window(window)) => chains.go_on(window),
+            Ok(Record::PartialStack(stack)) => stacks.begin(stack),
+            Ok(Record::StackDump(dump)) => stacks.go_on(dump),
             Ok(Record::What(what)) => batch.push(Event::Fact(Box::new(what::described(&what, symbols)))),
             Err(_) => *malformed += 1,
         });
@@ -417,8 +419,8 @@ impl Worker {
         if let Some(sink) = &mut self.sink {
             sink.write(events, &self.fold);
         }
-        self.healer.note_releases(events);
-        self.census.note_releases(events);
+        self.resync.note_releases(events);
+        self.preexisting.note_releases(events);
         self.fold.apply_all(events);
     }
 
@@ -440,7 +442,7 @@ impl Worker {
         if let Ok(counters) = self.tracer.counters() {
             self.counters = counters;
         }
-        let lost = self.healer.events_lost_since(self.counters.get(Counter::LostEvents));
+        let lost = self.resync.events_lost_since(self.counters.get(Counter::LostEvents));
         if lost > 0 {
             self.feed(vec![Event::Gap { time: monotonic_ns(), events: lost }]);
             self.resync();
@@ -450,7 +452,7 @@ impl Worker {
     }
 
     fn find_phantoms(&mut self) {
-        let gone = self.healer.find_phantoms(self.tracer.skipped(), &mut self.tracer, &self.fold);
+        let gone = self.resync.find_phantoms(self.tracer.skipped(), &mut self.tracer, &self.fold);
         self.feed(gone);
     }
 
@@ -464,16 +466,16 @@ impl Worker {
         self.feed(closed);
     }
 
-    /// Makes the fold equal to the kernel's table: what came and went unseen is put right.
+    /// Makes the fold equal to the kernel's table: what came and went unseen is resynced.
     fn resync(&mut self) {
         // An allocation that waits in the ring while its release has been lost would come in behind the comparison.
         self.drain();
-        let young_after = self.survivors.as_ref().map_or(u64::MAX, Survivors::young_after);
+        let young_after = self.sweep.as_ref().map_or(u64::MAX, Sweep::young_after);
         let Ok(truth) = self.tracer.handles() else { return };
-        let difference = self.healer.compare(&truth, &self.fold, young_after);
-        self.healer.begin();
+        let difference = self.resync.compare(&truth, &self.fold, young_after);
+        self.resync.begin();
         self.drain();
-        let found = self.healer.finish(difference);
+        let found = self.resync.finish(difference);
         self.feed(found);
         let acquired = self.acquisitions.resync(monotonic_ns());
         self.feed(acquired);

@@ -12,7 +12,7 @@ use super::{
     processes::Processes,
     references::{Held, Ways},
 };
-use crate::census::{Census, Handle};
+use crate::holders::{Handle, HolderSnapshot};
 
 /// The most descriptors that a group names.
 const FDS: usize = 8;
@@ -56,7 +56,7 @@ impl Processes {
     /// The processes inside the focus, with their files.
     pub(super) fn assemble<'a>(
         &'a self,
-        census: &'a Census,
+        snapshot: &'a HolderSnapshot,
         attribution: &'a Attribution,
         inside: &dyn Fn(u32) -> bool,
         focus: &Focus,
@@ -65,7 +65,7 @@ impl Processes {
     ) -> Vec<Process> {
         let mut builder = Builder {
             processes: self,
-            census,
+            snapshot,
             attribution,
             keys,
             namer,
@@ -73,9 +73,9 @@ impl Processes {
             remember: focus.places || focus.peers,
             current: None,
             done: Vec::new(),
-            ways: Ways::new(census),
+            ways: Ways::new(snapshot),
         };
-        self.each_held(census, |index, held| {
+        self.each_held(snapshot, |index, held| {
             if inside(held.handle) && focus.admits_process(self.pid(index)) {
                 builder.take(index, held, focus.is_inherited_only());
             }
@@ -154,7 +154,7 @@ impl OpenGroup {
 
 struct Builder<'a, 'p> {
     processes: &'a Processes,
-    census: &'a Census,
+    snapshot: &'a HolderSnapshot,
     attribution: &'a Attribution,
     keys: &'a Keys,
     namer: &'a mut Namer<'p>,
@@ -168,7 +168,7 @@ struct Builder<'a, 'p> {
 
 impl Builder<'_, '_> {
     fn take(&mut self, index: usize, held: &Held, inherited_only: bool) {
-        let is_inherited = self.processes.is_inherited(self.census, index, held);
+        let is_inherited = self.processes.is_inherited(self.snapshot, index, held);
         if inherited_only && !is_inherited {
             return;
         }
@@ -181,8 +181,8 @@ impl Builder<'_, '_> {
         let hidden = u64::from(is_new && self.attribution.is_hidden(held.handle));
         open.process.handles += u64::from(is_new);
         open.process.hidden += hidden;
-        let handle = &self.census.handles[held.handle as usize];
-        let key = self.keys.of(self.census, handle);
+        let handle = &self.snapshot.handles[held.handle as usize];
+        let key = self.keys.of(self.snapshot, handle);
         if !self.keys.has_room(open.groups.len(), &key) && !open.groups.contains_key(&key) {
             open.ungrouped += u64::from(is_new);
             return;
@@ -198,7 +198,7 @@ impl Builder<'_, '_> {
     fn begin(&self, index: usize) -> Open {
         let member = &self.processes.members[index];
         let entries: Vec<u64> =
-            member.tables.iter().map(|table| self.processes.length(self.census, *table)).collect();
+            member.tables.iter().map(|table| self.processes.length(self.snapshot, *table)).collect();
         let process = Process {
             pid: member.pid,
             comm: member.comm.clone(),
@@ -219,9 +219,9 @@ impl Builder<'_, '_> {
         let Some(mut open) = self.current.take() else { return };
         self.ways.finish(|_, holder| open.process.by_holder.add(holder, 1));
         for group in open.groups.values_mut() {
-            group.group.opened_by = self.processes.opener(self.census, open.index, group.place);
+            group.group.opened_by = self.processes.opener(self.snapshot, open.index, group.place);
         }
-        let process = open.close(self.census, self.most, self.namer);
+        let process = open.close(self.snapshot, self.most, self.namer);
         self.done.push(process);
     }
 }
@@ -234,7 +234,7 @@ fn is_library(key: &Key, count: u64) -> bool {
 }
 
 impl Open {
-    fn close(self, census: &Census, most: usize, namer: &mut Namer<'_>) -> Process {
+    fn close(self, snapshot: &HolderSnapshot, most: usize, namer: &mut Namer<'_>) -> Process {
         let mut groups: Vec<(Key, OpenGroup)> = self.groups.into_iter().collect();
         groups.sort_by_key(|(key, open)| {
             let Group { count, hidden, .. } = open.group;
@@ -243,7 +243,7 @@ impl Open {
         let left_out = self.ungrouped + groups.len().saturating_sub(most) as u64;
         groups.truncate(most);
         let files = groups.into_iter().map(|(_, open)| {
-            let name = namer.name(census, open.place, open.example);
+            let name = namer.name(snapshot, open.place, open.example);
             Group { name, ..open.group }
         });
         Process { files: files.collect(), files_left_out: left_out, ..self.process }

@@ -1,7 +1,7 @@
 //! Which handles are asked for.
 
 use super::{Holder, holders::Attribution, processes::Processes, references::Held};
-use crate::{census::Census, kinds::Kind};
+use crate::{holders::HolderSnapshot, kinds::Kind};
 
 /// A state of a connection (include/net/tcp_states.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,26 +84,33 @@ impl Focus {
     /// Which handles are asked for.
     pub(super) fn places(
         &self,
-        census: &Census,
+        snapshot: &HolderSnapshot,
         attribution: &Attribution,
         processes: &Processes,
     ) -> impl Fn(u32) -> bool + use<> {
         let all = self.is_everything();
-        let inside = if all { Vec::new() } else { self.chosen(census, attribution, processes) };
+        let inside = if all { Vec::new() } else { self.chosen(snapshot, attribution, processes) };
         move |place| all || inside.get(place as usize).copied().unwrap_or(false)
     }
 
-    fn chosen(&self, census: &Census, attribution: &Attribution, processes: &Processes) -> Vec<bool> {
-        let mut inside: Vec<bool> =
-            (0..).zip(&census.handles).map(|(place, _)| self.admits(census, attribution, place)).collect();
+    fn chosen(
+        &self,
+        snapshot: &HolderSnapshot,
+        attribution: &Attribution,
+        processes: &Processes,
+    ) -> Vec<bool> {
+        let mut inside: Vec<bool> = (0..)
+            .zip(&snapshot.handles)
+            .map(|(place, _)| self.admits(snapshot, attribution, place))
+            .collect();
         if self.same_inode {
-            keep_shared_inodes(census, &mut inside);
+            keep_shared_inodes(snapshot, &mut inside);
         }
         if !self.pids.is_empty() || self.inherited {
             let mut held = vec![false; inside.len()];
-            processes.each_held(census, |index, found: &Held| {
+            processes.each_held(snapshot, |index, found: &Held| {
                 let pid = processes.pid(index);
-                let wanted = !self.inherited || processes.is_inherited(census, index, found);
+                let wanted = !self.inherited || processes.is_inherited(snapshot, index, found);
                 if self.admits_process(pid) && wanted {
                     held[found.handle as usize] = true;
                 }
@@ -113,8 +120,8 @@ impl Focus {
         inside
     }
 
-    fn admits(&self, census: &Census, attribution: &Attribution, place: u32) -> bool {
-        let handle = &census.handles[place as usize];
+    fn admits(&self, snapshot: &HolderSnapshot, attribution: &Attribution, place: u32) -> bool {
+        let handle = &snapshot.handles[place as usize];
         (self.kinds.is_empty() || self.kinds.contains(&handle.kind))
             && (self.holders.is_empty()
                 || attribution.first(place).is_some_and(|holder| self.holders.contains(&holder)))
@@ -124,12 +131,12 @@ impl Focus {
     }
 }
 
-fn keep_shared_inodes(census: &Census, inside: &mut [bool]) {
+fn keep_shared_inodes(snapshot: &HolderSnapshot, inside: &mut [bool]) {
     let mut counts = std::collections::HashMap::new();
-    for handle in census.handles.iter().filter(|handle| handle.has_own_inode()) {
+    for handle in snapshot.handles.iter().filter(|handle| handle.has_own_inode()) {
         *counts.entry(handle.inode).or_insert(0u64) += 1;
     }
-    for (inside, handle) in inside.iter_mut().zip(&census.handles) {
+    for (inside, handle) in inside.iter_mut().zip(&snapshot.handles) {
         *inside &= handle.has_own_inode() && counts.get(&handle.inode).is_some_and(|count| *count > 1);
     }
 }

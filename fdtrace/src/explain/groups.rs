@@ -12,7 +12,7 @@ use super::{
     processes::Processes,
     references::Held,
 };
-use crate::{census::Census, kinds::Kind};
+use crate::{holders::HolderSnapshot, kinds::Kind};
 
 /// Where one handle of a group is to be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ pub struct Group {
     pub inherited: u64,
     /// Who allocated them, as far as credentials tell: a process id, if it is another.
     pub opened_by: Option<u32>,
-    /// Where they are in the census, if that is asked for.
+    /// Where they are in the walk, if that is asked for.
     pub places: Vec<u32>,
     /// Who is at their other ends, if that is asked for.
     pub peers: Vec<Peer>,
@@ -90,7 +90,7 @@ pub struct HiddenGroup {
     pub shmid: Option<u32>,
     /// Who holds them, most first; whoever made it, of a segment that nobody attaches.
     pub processes: Vec<Sharer>,
-    /// Where they are in the census, if that is asked for.
+    /// Where they are in the walk, if that is asked for.
     pub places: Vec<u32>,
 }
 
@@ -110,7 +110,7 @@ type GroupKey = (Holder, bool, Key);
 
 /// Gathers the hidden handles among those `inside`.
 pub(super) fn hidden(
-    census: &Census,
+    snapshot: &HolderSnapshot,
     attribution: &Attribution,
     processes: &Processes,
     inside: &dyn Fn(u32) -> bool,
@@ -121,13 +121,13 @@ pub(super) fn hidden(
     let wanted = |place: u32| {
         let holder = attribution.first(place)?;
         let is_wanted = attribution.is_without_descriptor(place) && inside(place);
-        let key = || keys.of(census, &census.handles[place as usize]);
+        let key = || keys.of(snapshot, &snapshot.handles[place as usize]);
         is_wanted.then(|| (holder, attribution.is_uncounted(place), key()))
     };
-    let mut groups = gather(census, keys, &wanted, remember);
-    share(census, processes, &wanted, &mut groups);
+    let mut groups = gather(snapshot, keys, &wanted, remember);
+    share(snapshot, processes, &wanted, &mut groups);
     let mut found: Vec<HiddenGroup> =
-        groups.into_iter().map(|(key, group)| finish(census, processes, namer, key, group)).collect();
+        groups.into_iter().map(|(key, group)| finish(snapshot, processes, namer, key, group)).collect();
     ordinary::mark(&mut found);
     found.sort_by(|a, b| (Reverse(a.count), a.holder, &a.name).cmp(&(Reverse(b.count), b.holder, &b.name)));
     found
@@ -135,13 +135,13 @@ pub(super) fn hidden(
 
 /// Handles of each group.
 fn gather(
-    census: &Census,
+    snapshot: &HolderSnapshot,
     keys: &Keys,
     wanted: &dyn Fn(u32) -> Option<GroupKey>,
     remember: bool,
 ) -> Gatherings {
     let mut groups = Gatherings::new();
-    for (place, handle) in (0..).zip(&census.handles) {
+    for (place, handle) in (0..).zip(&snapshot.handles) {
         let Some(key) = wanted(place) else { continue };
         if !keys.has_room(groups.len(), &key.2) && !groups.contains_key(&key) {
             continue;
@@ -166,12 +166,12 @@ fn gather(
 
 /// Who holds handles of each group.
 fn share(
-    census: &Census,
+    snapshot: &HolderSnapshot,
     processes: &Processes,
     wanted: &dyn Fn(u32) -> Option<GroupKey>,
     groups: &mut Gatherings,
 ) {
-    processes.each_held(census, |index, held: &Held| {
+    processes.each_held(snapshot, |index, held: &Held| {
         if held.first
             && let Some(group) = wanted(held.handle).and_then(|key| groups.get_mut(&key))
         {
@@ -182,7 +182,7 @@ fn share(
 }
 
 fn finish(
-    census: &Census,
+    snapshot: &HolderSnapshot,
     processes: &Processes,
     namer: &mut Namer<'_>,
     (holder, uncounted, key): GroupKey,
@@ -190,14 +190,14 @@ fn finish(
 ) -> HiddenGroup {
     let segment = match holder {
         Holder::ShmAttach | Holder::ShmSegment => {
-            u32::try_from(census.handles[group.place as usize].ino).ok()
+            u32::try_from(snapshot.handles[group.place as usize].ino).ok()
         }
         _ => None,
     };
     let mut sharers: Vec<Sharer> =
         group.sharers.into_iter().map(|(index, count)| processes.sharer(index, count)).collect();
     if holder == Holder::ShmSegment {
-        let found = census.segments.iter().find(|segment| segment.handle == group.place);
+        let found = snapshot.segments.iter().find(|segment| segment.handle == group.place);
         let creator = found.map(|segment| segment.creator).filter(|creator| *creator != 0);
         sharers.extend(creator.map(|creator| processes.by_pid(creator, group.count)));
     }
@@ -205,11 +205,11 @@ fn finish(
     HiddenGroup {
         holder,
         kind: key.kind,
-        name: namer.name(census, group.place, group.example),
+        name: namer.name(snapshot, group.place, group.example),
         count: group.count,
         bytes: group.bytes,
         deleted: key.deleted,
-        code: census.handles[group.place as usize].is_code(),
+        code: snapshot.handles[group.place as usize].is_code(),
         uncounted,
         ordinary: false,
         shmid: segment,

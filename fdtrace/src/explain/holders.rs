@@ -1,6 +1,6 @@
 //! What keeps each handle alive.
 
-use crate::census::{By, Census, Handle};
+use crate::holders::{By, Handle, HolderSnapshot};
 
 /// What keeps a handle alive, in the order in which it is asked for: a handle counts under the first that applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -95,13 +95,13 @@ pub(super) struct Attribution(Vec<u16>);
 const UNCOUNTED: u16 = 1 << Holder::ALL.len();
 
 impl Attribution {
-    pub(super) fn of(census: &Census) -> Self {
+    pub(super) fn of(snapshot: &HolderSnapshot) -> Self {
         let uncounted = |handle: &Handle| if handle.is_accounted() { 0 } else { UNCOUNTED };
-        let mut all = Self(census.handles.iter().map(uncounted).collect());
-        census.each_hold(|handle, by| {
+        let mut all = Self(snapshot.handles.iter().map(uncounted).collect());
+        snapshot.each_hold(|handle, by| {
             let holder = match by {
                 By::Descriptor => Holder::Descriptor,
-                By::Mapping => mapping_holder(census, handle),
+                By::Mapping => mapping_holder(snapshot, handle),
                 By::Segment => Holder::ShmSegment,
                 By::Queue => Holder::ScmRights,
                 By::Ring => Holder::IoUring,
@@ -112,7 +112,7 @@ impl Attribution {
             all.note(handle, holder);
         });
         // What lies behind a file is held as that one is.
-        for (behind, above) in &census.behind {
+        for (behind, above) in &snapshot.behind {
             if let Some(holder) = all.first(*above) {
                 all.note(*behind, holder);
             }
@@ -166,6 +166,6 @@ impl Attribution {
 }
 
 /// How a mapping holds its file.
-pub(super) fn mapping_holder(census: &Census, handle: u32) -> Holder {
-    if census.handles[handle as usize].is_attach() { Holder::ShmAttach } else { Holder::Mapping }
+pub(super) fn mapping_holder(snapshot: &HolderSnapshot, handle: u32) -> Holder {
+    if snapshot.handles[handle as usize].is_attach() { Holder::ShmAttach } else { Holder::Mapping }
 }

@@ -1,14 +1,14 @@
 //! Who allocated handles, by a trace.
 //!
-//! A census has addresses, and a trace has them with the time of the allocation. After the trace's end an address may
+//! A walk has addresses, and a trace has them with the time of the allocation. After the trace's end an address may
 //! have been used again, so a handle is taken for the traced one only where nothing that both know of it differs.
 
 use std::{cmp::Reverse, collections::BTreeMap};
 
-use fdtrace_common::census::NAME_LEN;
+use fdtrace_common::holder_walk::NAME_LEN;
 
 use crate::{
-    census::{Census, Handle, Names},
+    holders::{Handle, HolderSnapshot, Names},
     kinds::Kind,
 };
 
@@ -50,7 +50,7 @@ pub trait Traced {
 pub struct Makers {
     /// Sites, those that made most first.
     pub sites: Vec<MakingSite>,
-    /// Handles that are older than the trace.
+    /// Handles that are pre-existing.
     pub older: u64,
     /// Handles that the trace does not know.
     pub unknown: u64,
@@ -70,12 +70,16 @@ pub struct MakingSite {
 /// The most processes that are named of a site.
 const PIDS: usize = 8;
 
-/// Who made the handles at these places of a census.
-pub fn makers(census: &Census, places: impl IntoIterator<Item = u32>, traced: &dyn Traced) -> Makers {
+/// Who made the handles at these places of a walk.
+pub fn makers(
+    snapshot: &HolderSnapshot,
+    places: impl IntoIterator<Item = u32>,
+    traced: &dyn Traced,
+) -> Makers {
     let mut makers = Makers::default();
     let mut sites: BTreeMap<u64, BTreeMap<u32, u64>> = BTreeMap::new();
     for place in places {
-        match maker(&census.handles[place as usize], &census.names, traced) {
+        match maker(&snapshot.handles[place as usize], &snapshot.names, traced) {
             Some(Maker::Site { site, pid }) => {
                 *sites.entry(site).or_default().entry(pid).or_default() += 1;
             }
@@ -144,14 +148,14 @@ mod tests {
         }
     }
 
-    fn census(handles: &[(u64, Kind, &str)]) -> Census {
-        let mut census = Census::default();
+    fn snapshot(handles: &[(u64, Kind, &str)]) -> HolderSnapshot {
+        let mut snapshot = HolderSnapshot::default();
         for (address, kind, name) in handles {
-            let mut handle = Handle::by_link(*kind, 7, 1, name.as_bytes(), &mut census.names);
+            let mut handle = Handle::by_link(*kind, 7, 1, name.as_bytes(), &mut snapshot.names);
             handle.address = *address;
-            census.handles.push(handle);
+            snapshot.handles.push(handle);
         }
-        census
+        snapshot
     }
 
     #[test]
@@ -165,7 +169,7 @@ mod tests {
             (40, (made(2, 70), Kind::Regular, "/tmp/before")),
             (48, (made(2, 70), Kind::Socket, "tcp 1 to 2")),
         ]));
-        let census = census(&[
+        let snapshot = snapshot(&[
             (8, Kind::Regular, "a"),
             (16, Kind::Regular, "a"),
             (24, Kind::Socket, "a"),
@@ -174,7 +178,7 @@ mod tests {
             (48, Kind::Socket, "tcp 1 to 3"),
             (56, Kind::Regular, "a"),
         ]);
-        let makers = makers(&census, 0..7, &trace);
+        let makers = makers(&snapshot, 0..7, &trace);
         assert_eq!(
             makers.sites,
             [
@@ -189,8 +193,8 @@ mod tests {
     fn a_segment_without_an_address_by_its_number() {
         let maker = Maker::Site { site: 5, pid: 9 };
         let trace = Trace(HashMap::from([(7, (maker, Kind::Shm, "SYSV00000000"))]));
-        let census = census(&[(0, Kind::Shm, "SYSV00000000"), (0, Kind::Regular, "a")]);
-        let makers = makers(&census, 0..2, &trace);
+        let snapshot = snapshot(&[(0, Kind::Shm, "SYSV00000000"), (0, Kind::Regular, "a")]);
+        let makers = makers(&snapshot, 0..2, &trace);
         assert_eq!((makers.sites.len(), makers.unknown), (1, 1));
     }
 }

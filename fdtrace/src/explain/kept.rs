@@ -7,7 +7,7 @@ use super::{
     processes::Processes,
 };
 use crate::{
-    census::{Census, Link, Owner},
+    holders::{HolderSnapshot, Link, Owner},
     kinds::Kind,
 };
 
@@ -94,7 +94,7 @@ pub struct Reference {
 /// A handle and what keeps it alive.
 #[derive(Clone, Debug)]
 pub struct Kept {
-    /// Its place in the census.
+    /// Its place in the walk.
     pub place: u32,
     /// What it is called.
     pub name: String,
@@ -107,70 +107,70 @@ pub struct Kept {
 }
 
 /// The handles that somebody means.
-pub fn wanted(census: &Census, wanted: &Wanted, paths: &mut dyn Paths) -> Vec<u32> {
+pub fn wanted(snapshot: &HolderSnapshot, wanted: &Wanted, paths: &mut dyn Paths) -> Vec<u32> {
     match wanted {
-        Wanted::Address(address) => census.place(*address).into_iter().collect(),
-        Wanted::Descriptor { pid, fd } => descriptor(census, *pid, *fd).into_iter().collect(),
-        Wanted::Inode(ino) => places(census, |_, handle| handle.ino == *ino),
-        Wanted::Path(path) => by_path(census, path, paths),
+        Wanted::Address(address) => snapshot.place(*address).into_iter().collect(),
+        Wanted::Descriptor { pid, fd } => descriptor(snapshot, *pid, *fd).into_iter().collect(),
+        Wanted::Inode(ino) => places(snapshot, |_, handle| handle.ino == *ino),
+        Wanted::Path(path) => by_path(snapshot, path, paths),
     }
 }
 
 /// The handles of a file, by its device as the kernel numbers it and its inode.
 #[must_use]
-pub fn of_file(census: &Census, dev: u32, ino: u64) -> Vec<u32> {
-    places(census, |_, handle| handle.dev == dev && handle.ino == ino && handle.has_own_inode())
+pub fn of_file(snapshot: &HolderSnapshot, dev: u32, ino: u64) -> Vec<u32> {
+    places(snapshot, |_, handle| handle.dev == dev && handle.ino == ino && handle.has_own_inode())
 }
 
-fn places(census: &Census, is_wanted: impl Fn(u32, &crate::census::Handle) -> bool) -> Vec<u32> {
-    let wanted = (0..).zip(&census.handles).filter(|(place, handle)| is_wanted(*place, handle));
+fn places(snapshot: &HolderSnapshot, is_wanted: impl Fn(u32, &crate::holders::Handle) -> bool) -> Vec<u32> {
+    let wanted = (0..).zip(&snapshot.handles).filter(|(place, handle)| is_wanted(*place, handle));
     wanted.map(|(place, _)| place).collect()
 }
 
-fn descriptor(census: &Census, pid: u32, fd: u32) -> Option<u32> {
+fn descriptor(snapshot: &HolderSnapshot, pid: u32, fd: u32) -> Option<u32> {
     let tables: BTreeSet<u64> =
-        census.tasks.iter().filter(|task| task.tgid == pid).map(|task| task.files).collect();
-    let of_process = census.tables.iter().filter(|table| tables.contains(&table.address));
-    let mut entries = of_process.flat_map(|table| table.of(&census.descriptors));
+        snapshot.tasks.iter().filter(|task| task.tgid == pid).map(|task| task.files).collect();
+    let of_process = snapshot.tables.iter().filter(|table| tables.contains(&table.address));
+    let mut entries = of_process.flat_map(|table| table.of(&snapshot.descriptors));
     entries.find(|entry| entry.fd == fd).map(|entry| entry.handle)
 }
 
 /// Those whose last name is right are asked for their paths.
-fn by_path(census: &Census, path: &str, paths: &mut dyn Paths) -> Vec<u32> {
+fn by_path(snapshot: &HolderSnapshot, path: &str, paths: &mut dyn Paths) -> Vec<u32> {
     let last = path.rsplit('/').next().unwrap_or(path).as_bytes();
     let bound = path.strip_prefix('@').map(|name| [b"\0", name.as_bytes()].concat());
     let bound = bound.as_deref().unwrap_or(path.as_bytes());
-    let may_be = places(census, |_, handle| {
-        let raw = handle.raw_name(&census.names);
+    let may_be = places(snapshot, |_, handle| {
+        let raw = handle.raw_name(&snapshot.names);
         if handle.kind == Kind::Socket { raw == bound } else { raw == last || is_cut(raw, last) }
     });
-    let examples = examples(census, &may_be);
+    let examples = examples(snapshot, &may_be);
     let mut namer = Namer::new(paths);
     let has_name = |place: &u32| {
-        census.handles[*place as usize].kind == Kind::Socket
-            || namer.name(census, *place, examples.get(place).copied()) == path
+        snapshot.handles[*place as usize].kind == Kind::Socket
+            || namer.name(snapshot, *place, examples.get(place).copied()) == path
     };
     may_be.into_iter().filter(has_name).collect()
 }
 
 /// Whether a name may be the beginning of a longer one.
 fn is_cut(raw: &[u8], name: &[u8]) -> bool {
-    raw.len() + 1 >= fdtrace_common::census::NAME_LEN && name.starts_with(raw)
+    raw.len() + 1 >= fdtrace_common::holder_walk::NAME_LEN && name.starts_with(raw)
 }
 
 /// Where each handle is to be found.
-fn examples(census: &Census, places: &[u32]) -> HashMap<u32, Example> {
+fn examples(snapshot: &HolderSnapshot, places: &[u32]) -> HashMap<u32, Example> {
     let wanted: BTreeSet<u32> = places.iter().copied().collect();
     let mut examples = HashMap::new();
-    for table in &census.tables {
-        for entry in table.of(&census.descriptors).iter().filter(|entry| wanted.contains(&entry.handle)) {
+    for table in &snapshot.tables {
+        for entry in table.of(&snapshot.descriptors).iter().filter(|entry| wanted.contains(&entry.handle)) {
             examples
                 .entry(entry.handle)
                 .or_insert(Example::Descriptor { thread: table.thread, fd: entry.fd });
         }
     }
-    for space in &census.spaces {
-        for map in space.of(&census.mappings).iter().filter(|map| wanted.contains(&map.handle)) {
+    for space in &snapshot.spaces {
+        for map in space.of(&snapshot.mappings).iter().filter(|map| wanted.contains(&map.handle)) {
             let (thread, start, end) = (space.thread, map.start, map.end);
             examples.entry(map.handle).or_insert(Example::Mapping { thread, start, end });
         }
@@ -179,21 +179,21 @@ fn examples(census: &Census, places: &[u32]) -> HashMap<u32, Example> {
 }
 
 /// What keeps each of some handles alive.
-pub fn kept(census: &Census, places: &[u32], paths: &mut dyn Paths) -> Vec<Kept> {
-    let processes = Processes::of(census);
+pub fn kept(snapshot: &HolderSnapshot, places: &[u32], paths: &mut dyn Paths) -> Vec<Kept> {
+    let processes = Processes::of(snapshot);
     let mut references = References::new(places);
-    references.tables(census, &processes);
-    references.spaces(census, &processes);
-    references.others(census, &processes);
-    let peers = peers::of(census, &processes, places);
-    let examples = examples(census, places);
+    references.tables(snapshot, &processes);
+    references.spaces(snapshot, &processes);
+    references.others(snapshot, &processes);
+    let peers = peers::of(snapshot, &processes, places);
+    let examples = examples(snapshot, places);
     let mut namer = Namer::new(paths);
     let kept = |(place, peers): (&u32, Vec<Peer>)| Kept {
         place: *place,
-        name: namer.name(census, *place, examples.get(place).copied()),
+        name: namer.name(snapshot, *place, examples.get(place).copied()),
         references: references.take(*place),
         peers,
-        opened_by: processes.allocator(census, *place),
+        opened_by: processes.allocator(snapshot, *place),
     };
     places.iter().zip(peers).map(kept).collect()
 }
@@ -218,9 +218,9 @@ impl References {
         }
     }
 
-    fn tables(&mut self, census: &Census, processes: &Processes) {
-        for table in &census.tables {
-            for entry in table.of(&census.descriptors) {
+    fn tables(&mut self, snapshot: &HolderSnapshot, processes: &Processes) {
+        for table in &snapshot.tables {
+            for entry in table.of(&snapshot.descriptors) {
                 let by = By::Descriptor { fd: entry.fd, close_on_exec: entry.close_on_exec };
                 let sharers = || processes.with_table(table);
                 self.add(entry.handle, Holder::Descriptor, by, sharers);
@@ -228,40 +228,40 @@ impl References {
         }
     }
 
-    fn spaces(&mut self, census: &Census, processes: &Processes) {
-        for space in &census.spaces {
-            for map in space.of(&census.mappings) {
+    fn spaces(&mut self, snapshot: &HolderSnapshot, processes: &Processes) {
+        for space in &snapshot.spaces {
+            for map in space.of(&snapshot.mappings) {
                 let by = By::Mapping { start: map.start, end: map.end };
-                let holder = mapping_holder(census, map.handle);
+                let holder = mapping_holder(snapshot, map.handle);
                 self.add(map.handle, holder, by, || processes.with_space(space.address));
             }
         }
     }
 
-    fn others(&mut self, census: &Census, processes: &Processes) {
-        for segment in &census.segments {
+    fn others(&mut self, snapshot: &HolderSnapshot, processes: &Processes) {
+        for segment in &snapshot.segments {
             self.add(segment.handle, Holder::ShmSegment, By::Segment(segment.id), Vec::new);
         }
-        let address = |place: u32| census.handles[place as usize].address;
-        for found in &census.in_flight {
+        let address = |place: u32| snapshot.handles[place as usize].address;
+        for found in &snapshot.in_flight {
             let carriers = || processes.carriers_of(found.receiver);
             self.add(found.handle, Holder::ScmRights, By::Queue(address(found.receiver)), carriers);
         }
-        for found in &census.registered {
+        for found in &snapshot.registered {
             let carriers = || processes.carriers_of(found.ring);
             self.add(found.handle, Holder::IoUring, By::Ring(address(found.ring)), carriers);
         }
-        for found in census.linked.iter().filter(|found| found.link == Link::Bpf) {
+        for found in snapshot.linked.iter().filter(|found| found.link == Link::Bpf) {
             let carriers = || processes.carriers_of(found.through);
             self.add(found.handle, Holder::Bpf, By::Bpf(address(found.through)), carriers);
         }
-        for (task, ring) in &census.ring_descriptors {
-            let pid = census.tasks.get(*task as usize).map_or(0, |task| task.tgid);
+        for (task, ring) in &snapshot.ring_descriptors {
+            let pid = snapshot.tasks.get(*task as usize).map_or(0, |task| task.tgid);
             self.add(*ring, Holder::IoUring, By::RingOfTask, || vec![processes.by_pid(pid, 1)]);
         }
         let mut spaces = BTreeSet::new();
-        for task in census.tasks.iter().filter(|task| task.mm != 0 && spaces.insert(task.mm)) {
-            if let Some(place) = census.place(task.executable) {
+        for task in snapshot.tasks.iter().filter(|task| task.mm != 0 && spaces.insert(task.mm)) {
+            if let Some(place) = snapshot.place(task.executable) {
                 self.add(place, Holder::Executable, By::Program, || processes.with_space(task.mm));
             }
         }
@@ -292,7 +292,7 @@ impl Processes {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::census::fixture::{Scene, ring, unix_socket};
+    use crate::holders::fixture::{Scene, ring, unix_socket};
 
     struct Links;
 
@@ -332,9 +332,9 @@ mod tests {
         };
         scene.registers(file, ring).sends(file, socket).maps(1, &[file, file], 0).opens(2, &[file, socket]);
         scene.opens(1, &[ring]);
-        let census = scene.census();
-        let place = census.place(file).expect("it is there");
-        let kept = kept(&census, &[place], &mut Links);
+        let snapshot = scene.snapshot();
+        let place = snapshot.place(file).expect("it is there");
+        let kept = kept(&snapshot, &[place], &mut Links);
         let found: Vec<(Holder, Vec<u32>)> = kept[0]
             .references
             .iter()
@@ -357,13 +357,13 @@ mod tests {
         scene.process(1, "a").process(2, "b");
         let [one, other, mapped] = ["log", "log", "log"].map(|name| scene.regular(name));
         let mut bound = unix_socket(scene.next(), 8);
-        crate::census::fixture::rename(&mut bound, b"/run/x");
+        crate::holders::fixture::rename(&mut bound, b"/run/x");
         let bound = scene.file(bound);
         scene.opens(1, &[one, bound]).opens(2, &[other]).maps(2, &[mapped], 0);
-        let census = scene.census();
+        let snapshot = scene.snapshot();
         let find = |word: &str| -> Vec<u64> {
-            let places = wanted(&census, &Wanted::parse(word), &mut Links);
-            places.into_iter().map(|place| census.handles[place as usize].address).collect()
+            let places = wanted(&snapshot, &Wanted::parse(word), &mut Links);
+            places.into_iter().map(|place| snapshot.handles[place as usize].address).collect()
         };
         assert_eq!(find(&format!("0x{one:x}")), [one]);
         assert_eq!((find("2:3"), find("2:4"), find("9:3")), (vec![other], vec![], vec![]));

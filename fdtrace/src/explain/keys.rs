@@ -4,12 +4,12 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::paths::anonymous;
 use crate::{
-    census::{Census, Handle},
+    holders::{Handle, HolderSnapshot},
     kinds::Kind,
 };
 
 /// The most groups of few handles that are kept while handles are read: a process may have a million different files.
-pub(super) const MOST_GROUPS: usize = 20_000;
+pub(super) const MAX_GROUPS: usize = 20_000;
 /// A group of so many handles is always kept: there cannot be many of those.
 const MANY: u32 = 100;
 /// Places to count in.
@@ -35,12 +35,12 @@ pub(super) struct Keys {
 
 impl Keys {
     /// Keys of which those of many handles are known beforehand: there is room for them whatever came first.
-    pub(super) fn of_all(census: &Census) -> Self {
+    pub(super) fn of_all(snapshot: &HolderSnapshot) -> Self {
         let mut keys = Self::default();
-        if census.handles.len() > MOST_GROUPS {
+        if snapshot.handles.len() > MAX_GROUPS {
             keys.counts = vec![0; COUNTS];
-            for handle in &census.handles {
-                let place = keys.place(&keys.of(census, handle));
+            for handle in &snapshot.handles {
+                let place = keys.place(&keys.of(snapshot, handle));
                 keys.counts[place] += 1;
             }
         }
@@ -53,12 +53,12 @@ impl Keys {
 
     /// Whether there is room for another group.
     pub(super) fn has_room(&self, groups: usize, key: &Key) -> bool {
-        groups < MOST_GROUPS || self.counts.get(self.place(key)).is_some_and(|count| *count >= MANY)
+        groups < MAX_GROUPS || self.counts.get(self.place(key)).is_some_and(|count| *count >= MANY)
     }
 
-    pub(super) fn of(&self, census: &Census, handle: &Handle) -> Key {
+    pub(super) fn of(&self, snapshot: &HolderSnapshot, handle: &Handle) -> Key {
         let hash = |bytes: &[u8]| self.hasher.hash_one(bytes);
-        let raw = handle.raw_name(&census.names);
+        let raw = handle.raw_name(&snapshot.names);
         let (what, name) = match handle.kind {
             _ if anonymous(handle.kind, raw).is_some() => (0, hash(raw)),
             // A segment's number is its id, which is another segment's in another namespace.

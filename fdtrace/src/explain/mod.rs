@@ -1,9 +1,9 @@
-//! Why file-nr and lsof disagree: a census as an answer.
+//! Why file-nr and lsof disagree: a walk as an answer.
 //!
 //! [`holders`] counts each handle once, under what keeps it alive; [`processes`] says what belongs to which process, and
 //! [`references`] who holds what; [`assemble`] gathers what each process holds, [`groups`] what is hidden, by the [`keys`]
-//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`parties`] gathers processes that belong together; [`peers`] says who is at the other end; [`kept`] says what keeps one handle alive, [`join`] by a trace who allocated
-//! what; [`residual`] is what is left over. Nothing here knows a kernel: names that a census does not have come through
+//! of handles that are alike, and [`ordinary`] which of it every program has that runs; [`process_groups`] gathers processes that belong together; [`peers`] says who is at the other end; [`kept`] says what keeps one handle alive, [`join`] by a trace who allocated
+//! what; [`residual`] is what is left over. Nothing here knows a kernel: names that a walk does not have come through
 //! [`Paths`].
 
 mod assemble;
@@ -14,9 +14,9 @@ mod join;
 mod kept;
 mod keys;
 mod ordinary;
-mod parties;
 mod paths;
 mod peers;
+mod process_groups;
 mod processes;
 mod references;
 mod residual;
@@ -31,14 +31,14 @@ pub use groups::{Group, HiddenGroup, Sharer};
 pub use holders::{Holder, PerHolder};
 pub use join::{Maker, Makers, MakingSite, Traced, TracedHandle, makers};
 pub use kept::{By, Kept, Reference, Wanted, kept, of_file, wanted};
-pub use parties::{Party, parties};
 pub use paths::Paths;
 pub use peers::{End, Peer};
+pub use process_groups::{ProcessGroup, process_groups};
 pub use processes::Limit;
 pub use residual::{Around, Residual};
 
 use crate::{
-    census::{Census, Handle, Segment, Unreadable},
+    holders::{Handle, HolderSnapshot, Segment, Unreadable},
     kernel::Exactness,
     kinds::Kind,
 };
@@ -100,7 +100,7 @@ pub struct Explanation {
     pub residual: Option<Residual>,
     /// Processes that could not be looked into.
     pub unreadable: Vec<Unreadable>,
-    /// Why the census is not whole.
+    /// Why the walk is not whole.
     pub partial: Vec<String>,
     /// The walks that were not done to their end.
     pub unfinished: Vec<&'static str>,
@@ -117,20 +117,25 @@ pub struct Explanation {
 }
 
 /// Makes the answer. What is known of the machine around the handles only explains what is left over.
-pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn Paths) -> Explanation {
-    let processes = Processes::of(census);
-    let attribution = Attribution::of(census);
-    let file_nr = file_nr(census);
-    let held = || (0..).zip(&census.handles).filter(|(place, _)| attribution.is_held(*place));
+pub fn explain(
+    snapshot: &HolderSnapshot,
+    around: &Around,
+    focus: &Focus,
+    paths: &mut dyn Paths,
+) -> Explanation {
+    let processes = Processes::of(snapshot);
+    let attribution = Attribution::of(snapshot);
+    let file_nr = file_nr(snapshot);
+    let held = || (0..).zip(&snapshot.handles).filter(|(place, _)| attribution.is_held(*place));
     let accounted = held().filter(|(_, handle)| handle.is_accounted()).count() as u64;
-    let inside = focus.places(census, &attribution, &processes);
-    let (keys, mut namer) = (Keys::of_all(census), Namer::new(paths));
+    let inside = focus.places(snapshot, &attribution, &processes);
+    let (keys, mut namer) = (Keys::of_all(snapshot), Namer::new(paths));
     let mut by_kind = BTreeMap::new();
     for (_, handle) in held() {
         *by_kind.entry(handle.kind).or_insert(0) += 1;
     }
     let (by_holder, uncounted) = attribution.totals();
-    let groups = groups::hidden(census, &attribution, &processes, &inside, focus.places, &keys, &mut namer);
+    let groups = groups::hidden(snapshot, &attribution, &processes, &inside, focus.places, &keys, &mut namer);
     let (uncounted_groups, hidden_groups) = groups.into_iter().partition(|group| group.uncounted);
     Explanation {
         file_nr,
@@ -140,38 +145,38 @@ pub fn explain(census: &Census, around: &Around, focus: &Focus, paths: &mut dyn 
         by_holder,
         uncounted,
         by_kind,
-        descriptors: census.descriptors.len() as u64,
-        behind_dead_threads: if census.by_proc { 0 } else { processes.behind_dead_threads(census) },
-        lsof_descriptors: processes.lsof_descriptors(census),
-        residual: residual::of(census, file_nr, accounted, around),
-        unreadable: census.unreadable.clone(),
-        partial: partial(census, around),
-        unfinished: census.unfinished.clone(),
+        descriptors: snapshot.descriptors.len() as u64,
+        behind_dead_threads: if snapshot.by_proc { 0 } else { processes.behind_dead_threads(snapshot) },
+        lsof_descriptors: processes.lsof_descriptors(snapshot),
+        residual: residual::of(snapshot, file_nr, accounted, around),
+        unreadable: snapshot.unreadable.clone(),
+        partial: partial(snapshot, around),
+        unfinished: snapshot.unfinished.clone(),
         hidden_groups,
         uncounted_groups,
-        segments: census.segments.clone(),
+        segments: snapshot.segments.clone(),
         deleted: deleted(held().map(|(_, handle)| handle)),
         processes: {
-            let mut found = processes.assemble(census, &attribution, &inside, focus, &keys, &mut namer);
+            let mut found = processes.assemble(snapshot, &attribution, &inside, focus, &keys, &mut namer);
             if focus.peers {
-                peers::tell(census, &processes, &mut found);
+                peers::tell(snapshot, &processes, &mut found);
             }
             found
         },
     }
 }
 
-fn partial(census: &Census, around: &Around) -> Vec<String> {
+fn partial(snapshot: &HolderSnapshot, around: &Around) -> Vec<String> {
     let inside = around.inside_pid_namespace.then(|| {
         "only the processes of this PID namespace can be seen, while file-nr counts the handles of the whole machine: run \
          it outside of the container to account for all of them"
             .to_owned()
     });
-    inside.into_iter().chain(census.partial.iter().cloned()).collect()
+    inside.into_iter().chain(snapshot.partial.iter().cloned()).collect()
 }
 
-fn file_nr(census: &Census) -> Option<FileNr> {
-    let counted = census.counted?;
+fn file_nr(snapshot: &HolderSnapshot) -> Option<FileNr> {
+    let counted = snapshot.counted?;
     let slack = match counted.exactness {
         Exactness::Within(slack) => slack,
         Exactness::FileNr | Exactness::Summed => 0,

@@ -1,4 +1,4 @@
-//! Paths of files, which the census has the last names of.
+//! Paths of files, which the walk has the last names of.
 
 use std::{
     collections::HashMap,
@@ -7,10 +7,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use fdtrace_common::census::NAME_LEN;
+use fdtrace_common::holder_walk::NAME_LEN;
 
 use super::groups::Example;
-use crate::{census::Census, kinds::Kind};
+use crate::{holders::HolderSnapshot, kinds::Kind};
 
 /// Where paths can be asked for. Neither may touch the file itself: its file system may be hung.
 pub trait Paths {
@@ -45,17 +45,17 @@ impl<'a> Namer<'a> {
     }
 
     /// The name of a handle, of which an example is known.
-    pub(super) fn name(&mut self, census: &Census, place: u32, example: Option<Example>) -> String {
-        let handle = &census.handles[place as usize];
-        let raw = handle.raw_name(&census.names);
+    pub(super) fn name(&mut self, snapshot: &HolderSnapshot, place: u32, example: Option<Example>) -> String {
+        let handle = &snapshot.handles[place as usize];
+        let raw = handle.raw_name(&snapshot.names);
         if let Some(name) = anonymous(handle.kind, raw) {
             return name.to_owned();
         }
         let has_path =
             matches!(handle.kind, Kind::Regular | Kind::Directory | Kind::Char | Kind::Block | Kind::Symlink)
                 || handle.kind == Kind::Fifo && !raw.is_empty();
-        if !has_path || handle.parent == 0 || census.by_proc {
-            return census.name(place);
+        if !has_path || handle.parent == 0 || snapshot.by_proc {
+            return snapshot.name(place);
         }
         let name = String::from_utf8_lossy(raw).into_owned();
         // A name of this length may go on.
@@ -65,7 +65,7 @@ impl<'a> Namer<'a> {
             return known.join(&name).to_string_lossy().into_owned();
         }
         if example.is_none()
-            && let Some(known) = census.directories.get(&directory)
+            && let Some(known) = snapshot.directories.get(&directory)
         {
             let known = Path::new(OsStr::from_bytes(known));
             // What a mount begins with is its own directory.

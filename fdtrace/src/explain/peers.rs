@@ -11,12 +11,12 @@ use std::{
 
 use super::{Process, Sharer, processes::Processes, references::Held};
 use crate::{
-    census::{Census, Handle, Terminal, mark},
+    holders::{Handle, HolderSnapshot, Terminal, mark},
     kinds::Kind,
 };
 
 /// The most processes that are named at the other end of a group.
-const MOST: usize = 256;
+const MAX: usize = 256;
 const AF_UNIX: u8 = 1;
 /// `TCP_ESTABLISHED` and `TCP_CLOSE_WAIT`: the other end has not, or has said that nothing more comes.
 const ESTABLISHED: u8 = 1;
@@ -100,8 +100,8 @@ struct Connection {
 }
 
 impl Connection {
-    fn of(census: &Census, handle: &Handle) -> Option<Self> {
-        let (here, there) = handle.addresses(&census.names)?;
+    fn of(snapshot: &HolderSnapshot, handle: &Handle) -> Option<Self> {
+        let (here, there) = handle.addresses(&snapshot.names)?;
         // Addresses of other machines, and those between namespaces, mean the same in each.
         let namespace = if there.ip().is_loopback() { handle.parent } else { 0 };
         (there.port() != 0).then_some(Self { namespace, socket_type: handle.socket_type, here, there })
@@ -134,16 +134,16 @@ pub(super) struct Ends {
 }
 
 impl Ends {
-    pub(super) fn of(census: &Census) -> Self {
-        let mut ends = Self { waiting: census.waiting.iter().copied().collect(), ..Self::default() };
-        for (place, handle) in (0..).zip(&census.handles) {
+    pub(super) fn of(snapshot: &HolderSnapshot) -> Self {
+        let mut ends = Self { waiting: snapshot.waiting.iter().copied().collect(), ..Self::default() };
+        for (place, handle) in (0..).zip(&snapshot.handles) {
             match handle.kind {
                 Kind::Fifo if handle.private != 0 => ends.add_pipe(place, handle),
-                Kind::Socket => ends.add_socket(census, place, handle),
+                Kind::Socket => ends.add_socket(snapshot, place, handle),
                 _ => {}
             }
         }
-        for terminal in &census.terminals {
+        for terminal in &snapshot.terminals {
             ends.sides.entry(terminal.own).or_default().push(terminal.handle);
             ends.terminals.insert(terminal.handle, *terminal);
         }
@@ -160,21 +160,21 @@ impl Ends {
         }
     }
 
-    fn add_socket(&mut self, census: &Census, place: u32, handle: &Handle) {
+    fn add_socket(&mut self, snapshot: &HolderSnapshot, place: u32, handle: &Handle) {
         if handle.family == AF_UNIX {
             self.sockets.insert(handle.private, place);
         } else if handle.is_listener() {
-            if let Some((here, _)) = handle.addresses(&census.names) {
+            if let Some((here, _)) = handle.addresses(&snapshot.names) {
                 self.listeners.insert((handle.parent, here.port()), place);
             }
-        } else if let Some(connection) = Connection::of(census, handle) {
+        } else if let Some(connection) = Connection::of(snapshot, handle) {
             self.connections.insert(connection, place);
         }
     }
 
     /// Where the other ends of a handle are; a pipe that is open for both has two.
-    fn others(&self, census: &Census, place: u32) -> [Option<(End, At)>; 2] {
-        let handle = &census.handles[place as usize];
+    fn others(&self, snapshot: &HolderSnapshot, place: u32) -> [Option<(End, At)>; 2] {
+        let handle = &snapshot.handles[place as usize];
         match handle.kind {
             Kind::Fifo if handle.private != 0 => {
                 let at = handle.private;
@@ -182,7 +182,7 @@ impl Ends {
                 [reads(handle).then_some(writers), writes(handle).then_some(readers)]
             }
             Kind::Socket if handle.family == AF_UNIX => [self.unix(handle), None],
-            Kind::Socket => [self.internet(census, handle), None],
+            Kind::Socket => [self.internet(snapshot, handle), None],
             _ => [self.terminals.get(&place).map(other_side), None],
         }
     }
@@ -194,8 +194,8 @@ impl Ends {
             .or_else(|| (handle.marks & mark::OUTLIVED != 0).then_some((End::Socket, At::Nobody)))
     }
 
-    fn internet(&self, census: &Census, handle: &Handle) -> Option<(End, At)> {
-        let connection = Connection::of(census, handle)?;
+    fn internet(&self, snapshot: &HolderSnapshot, handle: &Handle) -> Option<(End, At)> {
+        let connection = Connection::of(snapshot, handle)?;
         if let Some(place) = self.connections.get(&connection.reversed()) {
             return Some((End::Socket, At::Handle(*place)));
         }
@@ -207,7 +207,7 @@ impl Ends {
             return Some((End::Socket, At::Nobody));
         }
         let listener = *self.listeners.get(&(handle.parent, connection.there.port()))?;
-        let waits = handle.has_state(ESTABLISHED) && census.handles[listener as usize].receive > 0;
+        let waits = handle.has_state(ESTABLISHED) && snapshot.handles[listener as usize].receive > 0;
         waits.then_some((End::Listener, At::Handle(listener)))
     }
 
@@ -227,12 +227,12 @@ impl Ends {
 struct HoldersOfEnds(HashMap<At, Vec<usize>>);
 
 impl HoldersOfEnds {
-    fn find(census: &Census, processes: &Processes, ends: &Ends, asked: &HashSet<At>) -> Self {
+    fn find(snapshot: &HolderSnapshot, processes: &Processes, ends: &Ends, asked: &HashSet<At>) -> Self {
         let mut holders: HashMap<u32, Vec<usize>> =
             asked.iter().flat_map(|at| ends.members(at)).map(|place| (*place, Vec::new())).collect();
-        let mut is_asked = vec![false; census.handles.len()];
+        let mut is_asked = vec![false; snapshot.handles.len()];
         holders.keys().for_each(|place| is_asked[*place as usize] = true);
-        processes.each_held(census, |index, held: &Held| {
+        processes.each_held(snapshot, |index, held: &Held| {
             if held.first
                 && is_asked[held.handle as usize]
                 && let Some(holders) = holders.get_mut(&held.handle)
@@ -256,12 +256,12 @@ impl HoldersOfEnds {
 }
 
 /// Says of each group who is at its other ends; groups know their places.
-pub(super) fn tell(census: &Census, processes: &Processes, found: &mut [Process]) {
-    let ends = Ends::of(census);
-    let others = |place: &u32| ends.others(census, *place).into_iter().flatten();
+pub(super) fn tell(snapshot: &HolderSnapshot, processes: &Processes, found: &mut [Process]) {
+    let ends = Ends::of(snapshot);
+    let others = |place: &u32| ends.others(snapshot, *place).into_iter().flatten();
     let groups = || found.iter().flat_map(|process| &process.files);
     let asked = groups().flat_map(|group| &group.places).flat_map(others).map(|(_, at)| at).collect();
-    let holders = HoldersOfEnds::find(census, processes, &ends, &asked);
+    let holders = HoldersOfEnds::find(snapshot, processes, &ends, &asked);
     for process in found {
         let own = process.pid;
         for group in &mut process.files {
@@ -274,11 +274,11 @@ pub(super) fn tell(census: &Census, processes: &Processes, found: &mut [Process]
 }
 
 /// Who is at the other ends of each of some handles.
-pub(super) fn of(census: &Census, processes: &Processes, places: &[u32]) -> Vec<Vec<Peer>> {
-    let ends = Ends::of(census);
-    let others = |place: &u32| ends.others(census, *place).into_iter().flatten();
+pub(super) fn of(snapshot: &HolderSnapshot, processes: &Processes, places: &[u32]) -> Vec<Vec<Peer>> {
+    let ends = Ends::of(snapshot);
+    let others = |place: &u32| ends.others(snapshot, *place).into_iter().flatten();
     let asked = places.iter().flat_map(others).map(|(_, at)| at).collect();
-    let holders = HoldersOfEnds::find(census, processes, &ends, &asked);
+    let holders = HoldersOfEnds::find(snapshot, processes, &ends, &asked);
     let of_one = |place| others(place).map(|other| (other, 1)).collect();
     places.iter().map(|place| gather(&of_one(place), processes, &holders, 0)).collect()
 }
@@ -311,8 +311,8 @@ impl Peer {
         let mut all: Vec<Sharer> =
             sums.into_iter().map(|(index, count)| processes.sharer(index, count)).collect();
         all.sort_by_key(|process| (Reverse(process.count), process.pid));
-        self.left_out = all.len().saturating_sub(MOST) as u64;
-        all.truncate(MOST);
+        self.left_out = all.len().saturating_sub(MAX) as u64;
+        all.truncate(MAX);
         Self { processes: all, ..self }
     }
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use fdtrace_common::census::{Task, tag};
+use fdtrace_common::holder_walk::{Task, tag};
 
 use super::{Sharer, references::Held};
 use crate::{
-    census::{Census, PF_KTHREAD},
+    holders::{HolderSnapshot, PF_KTHREAD},
     stream::name_text,
 };
 
@@ -50,17 +50,17 @@ pub(super) struct Processes {
 }
 
 impl Processes {
-    pub(super) fn of(census: &Census) -> Self {
+    pub(super) fn of(snapshot: &HolderSnapshot) -> Self {
         let mut members: BTreeMap<u32, Member> = BTreeMap::new();
-        for task in census.tasks.iter().filter(|task| task.flags & PF_KTHREAD == 0) {
+        for task in snapshot.tasks.iter().filter(|task| task.flags & PF_KTHREAD == 0) {
             join(members.entry(task.tgid).or_default(), task);
         }
         let members: Vec<Member> = members.into_values().collect();
         let index = members.iter().enumerate().map(|(index, member)| (member.pid, index)).collect();
-        let by_address = |owners: &[crate::census::Owner]| {
+        let by_address = |owners: &[crate::holders::Owner]| {
             owners.iter().enumerate().map(|(index, owner)| (owner.address, index)).collect()
         };
-        let (tables, spaces) = (by_address(&census.tables), by_address(&census.spaces));
+        let (tables, spaces) = (by_address(&snapshot.tables), by_address(&snapshot.spaces));
         let credentials = members
             .iter()
             .enumerate()
@@ -69,24 +69,24 @@ impl Processes {
             })
             .collect();
         let mut processes = Self { members, index, tables, spaces, credentials, carriers: HashMap::new() };
-        processes.carriers = processes.find_carriers(census);
+        processes.carriers = processes.find_carriers(snapshot);
         processes
     }
 
     /// What lsof would list: the entries that `/proc/PID/fd` shows of each process.
-    pub(super) fn lsof_descriptors(&self, census: &Census) -> u64 {
+    pub(super) fn lsof_descriptors(&self, snapshot: &HolderSnapshot) -> u64 {
         let tables = self.members.iter().filter_map(|member| member.main_table);
-        tables.map(|table| self.length(census, table)).sum()
+        tables.map(|table| self.length(snapshot, table)).sum()
     }
 
     /// Handles whose descriptors are in tables that `/proc/PID/fd` shows of nobody: the main threads have ended.
-    pub(super) fn behind_dead_threads(&self, census: &Census) -> u64 {
+    pub(super) fn behind_dead_threads(&self, snapshot: &HolderSnapshot) -> u64 {
         let visible: BTreeSet<u64> = self.members.iter().filter_map(|member| member.main_table).collect();
-        let mut seen = vec![false; census.handles.len()];
+        let mut seen = vec![false; snapshot.handles.len()];
         let (shown, unseen): (Vec<_>, Vec<_>) =
-            census.tables.iter().partition(|table| visible.contains(&table.address));
-        let places = |table: &crate::census::Owner| {
-            table.of(&census.descriptors).iter().map(|entry| entry.handle as usize).collect::<Vec<_>>()
+            snapshot.tables.iter().partition(|table| visible.contains(&table.address));
+        let places = |table: &crate::holders::Owner| {
+            table.of(&snapshot.descriptors).iter().map(|entry| entry.handle as usize).collect::<Vec<_>>()
         };
         shown.into_iter().flat_map(places).for_each(|place| seen[place] = true);
         let mut count = 0;
@@ -110,8 +110,8 @@ impl Processes {
     }
 
     /// The entries of a table.
-    pub(super) fn length(&self, census: &Census, table: u64) -> u64 {
-        self.tables.get(&table).map_or(0, |table| census.tables[*table].part.len() as u64)
+    pub(super) fn length(&self, snapshot: &HolderSnapshot, table: u64) -> u64 {
+        self.tables.get(&table).map_or(0, |table| snapshot.tables[*table].part.len() as u64)
     }
 
     pub(super) fn pid(&self, index: usize) -> u32 {
@@ -132,10 +132,10 @@ impl Processes {
 
     /// Whether a descriptor came over exec although the program did not ask for it: it is open beyond the standard
     /// streams, exec does not close it, and another program than this one allocated it.
-    pub(super) fn is_inherited(&self, census: &Census, index: usize, held: &Held) -> bool {
+    pub(super) fn is_inherited(&self, snapshot: &HolderSnapshot, index: usize, held: &Held) -> bool {
         let Some((fd, Some(false))) = held.descriptor else { return false };
         let member = &self.members[index];
-        let cred = census.handles[held.handle as usize].cred;
+        let cred = snapshot.handles[held.handle as usize].cred;
         if fd <= 2 || cred == 0 || member.credentials.contains(&cred) {
             return false;
         }
@@ -152,14 +152,14 @@ impl Processes {
     }
 
     /// Who allocated a handle.
-    pub(super) fn allocator(&self, census: &Census, place: u32) -> Option<Sharer> {
-        let cred = census.handles[place as usize].cred;
+    pub(super) fn allocator(&self, snapshot: &HolderSnapshot, place: u32) -> Option<Sharer> {
+        let cred = snapshot.handles[place as usize].cred;
         self.owner_of(cred).filter(|_| cred != 0).map(|owner| self.sharer(owner, 1))
     }
 
     /// Who allocated a handle, if it was another process.
-    pub(super) fn opener(&self, census: &Census, index: usize, place: u32) -> Option<u32> {
-        let cred = census.handles[place as usize].cred;
+    pub(super) fn opener(&self, snapshot: &HolderSnapshot, index: usize, place: u32) -> Option<u32> {
+        let cred = snapshot.handles[place as usize].cred;
         let is_own = cred == 0 || self.members[index].credentials.contains(&cred);
         if is_own { None } else { self.owner_of(cred).map(|owner| self.members[owner].pid) }
     }

@@ -8,7 +8,7 @@ use super::{
     holders::mapping_holder,
     processes::{Member, Processes},
 };
-use crate::census::{Census, Link};
+use crate::holders::{HolderSnapshot, Link};
 
 /// A reference by which a process holds a handle.
 pub(super) struct Held {
@@ -26,17 +26,17 @@ pub(super) type Carried = HashMap<usize, Vec<(u32, Holder)>>;
 
 impl Processes {
     /// Calls `each` for every reference of every process: those of one process together.
-    pub(super) fn each_held(&self, census: &Census, each: impl FnMut(usize, &Held)) {
-        let carried = self.carried(census);
-        let mut seen = vec![u32::MAX; census.handles.len()];
-        self.each_held_by(census, &carried, &mut seen, 0..self.members.len(), each);
+    pub(super) fn each_held(&self, snapshot: &HolderSnapshot, each: impl FnMut(usize, &Held)) {
+        let carried = self.carried(snapshot);
+        let mut seen = vec![u32::MAX; snapshot.handles.len()];
+        self.each_held_by(snapshot, &carried, &mut seen, 0..self.members.len(), each);
     }
 
     /// The same of some processes. Who asks more than once keeps what is carried, and what was seen: with other processes
     /// each time.
     pub(super) fn each_held_by(
         &self,
-        census: &Census,
+        snapshot: &HolderSnapshot,
         carried: &Carried,
         seen: &mut [u32],
         members: impl Iterator<Item = usize>,
@@ -50,7 +50,7 @@ impl Processes {
                 seen[handle as usize] = stamp;
                 each(index, &Held { handle, holder, example, descriptor, first });
             };
-            self.own(census, member, &mut tell);
+            self.own(snapshot, member, &mut tell);
             for (handle, holder) in carried.get(&index).into_iter().flatten() {
                 tell(*handle, *holder, None, None);
             }
@@ -60,44 +60,45 @@ impl Processes {
     /// References by tables, memory and program.
     fn own(
         &self,
-        census: &Census,
+        snapshot: &HolderSnapshot,
         member: &Member,
         tell: &mut impl FnMut(u32, Holder, Option<Example>, Option<(u32, Option<bool>)>),
     ) {
         for table in member.tables.iter().filter_map(|table| self.tables.get(table)) {
-            let owner = &census.tables[*table];
-            for entry in owner.of(&census.descriptors) {
+            let owner = &snapshot.tables[*table];
+            for entry in owner.of(&snapshot.descriptors) {
                 let example = Example::Descriptor { thread: owner.thread, fd: entry.fd };
                 tell(entry.handle, Holder::Descriptor, Some(example), Some((entry.fd, entry.close_on_exec)));
             }
         }
         for space in member.spaces.iter().filter_map(|space| self.spaces.get(space)) {
-            let owner = &census.spaces[*space];
-            for mapping in owner.of(&census.mappings) {
+            let owner = &snapshot.spaces[*space];
+            for mapping in owner.of(&snapshot.mappings) {
                 let example =
                     Example::Mapping { thread: owner.thread, start: mapping.start, end: mapping.end };
-                tell(mapping.handle, mapping_holder(census, mapping.handle), Some(example), None);
+                tell(mapping.handle, mapping_holder(snapshot, mapping.handle), Some(example), None);
             }
         }
-        for executable in member.executables.iter().filter_map(|address| census.place(*address)) {
+        for executable in member.executables.iter().filter_map(|address| snapshot.place(*address)) {
             tell(executable, Holder::Executable, None, None);
         }
     }
 
     /// What each process holds through a socket's queue or a ring.
-    pub(super) fn carried(&self, census: &Census) -> Carried {
+    pub(super) fn carried(&self, snapshot: &HolderSnapshot) -> Carried {
         let mut carried = Carried::new();
         let in_flight =
-            census.in_flight.iter().map(|found| (found.handle, found.receiver, Holder::ScmRights));
-        let registered = census.registered.iter().map(|found| (found.handle, found.ring, Holder::IoUring));
-        let linked = census.linked.iter().map(|linked| (linked.handle, linked.through, by_link(linked.link)));
+            snapshot.in_flight.iter().map(|found| (found.handle, found.receiver, Holder::ScmRights));
+        let registered = snapshot.registered.iter().map(|found| (found.handle, found.ring, Holder::IoUring));
+        let linked =
+            snapshot.linked.iter().map(|linked| (linked.handle, linked.through, by_link(linked.link)));
         for (handle, carrier, holder) in in_flight.chain(registered).chain(linked) {
             for index in self.carriers.get(&carrier).into_iter().flatten() {
                 carried.entry(*index).or_default().push((handle, holder));
             }
         }
-        for (task, ring) in &census.ring_descriptors {
-            let owner = census.tasks.get(*task as usize).and_then(|task| self.index.get(&task.tgid));
+        for (task, ring) in &snapshot.ring_descriptors {
+            let owner = snapshot.tasks.get(*task as usize).and_then(|task| self.index.get(&task.tgid));
             if let Some(index) = owner {
                 carried.entry(*index).or_default().push((*ring, Holder::IoUring));
             }
@@ -107,13 +108,13 @@ impl Processes {
 
     /// Who holds each socket with something in flight, and each ring: directly, or through another that is in flight or
     /// registered itself.
-    pub(super) fn find_carriers(&self, census: &Census) -> HashMap<u32, Vec<usize>> {
-        let within: Vec<(u32, u32)> = census
+    pub(super) fn find_carriers(&self, snapshot: &HolderSnapshot) -> HashMap<u32, Vec<usize>> {
+        let within: Vec<(u32, u32)> = snapshot
             .in_flight
             .iter()
             .map(|found| (found.handle, found.receiver))
-            .chain(census.registered.iter().map(|found| (found.handle, found.ring)))
-            .chain(census.linked.iter().map(|linked| (linked.handle, linked.through)))
+            .chain(snapshot.registered.iter().map(|found| (found.handle, found.ring)))
+            .chain(snapshot.linked.iter().map(|linked| (linked.handle, linked.through)))
             .collect();
         let mut carriers: HashMap<u32, Vec<usize>> =
             within.iter().map(|(_, carrier)| (*carrier, Vec::new())).collect();
@@ -128,10 +129,10 @@ impl Processes {
                     holders.push(index);
                 }
             };
-            self.own(census, member, &mut note);
+            self.own(snapshot, member, &mut note);
         }
-        for (task, ring) in &census.ring_descriptors {
-            let owner = census.tasks.get(*task as usize).and_then(|task| self.index.get(&task.tgid));
+        for (task, ring) in &snapshot.ring_descriptors {
+            let owner = snapshot.tasks.get(*task as usize).and_then(|task| self.index.get(&task.tgid));
             if let (Some(index), Some(holders)) = (owner, carriers.get_mut(ring))
                 && !holders.contains(index)
             {
@@ -184,8 +185,8 @@ pub(super) struct Ways {
 }
 
 impl Ways {
-    pub(super) fn new(census: &Census) -> Self {
-        Self { best: vec![u8::MAX; census.handles.len()], met: Vec::new() }
+    pub(super) fn new(snapshot: &HolderSnapshot) -> Self {
+        Self { best: vec![u8::MAX; snapshot.handles.len()], met: Vec::new() }
     }
 
     /// Takes in a reference; says whether it is the first to its handle.

@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 
 use super::FileNr;
-use crate::census::{Census, Sightings};
+use crate::holders::{HolderSnapshot, Sightings};
 
 /// What the machine has that holds handles where no walk finds them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,26 +38,26 @@ pub struct Residual {
 }
 
 pub(super) fn of(
-    census: &Census,
+    snapshot: &HolderSnapshot,
     file_nr: Option<FileNr>,
     accounted: u64,
     around: &Around,
 ) -> Option<Residual> {
     // Handles of other namespaces are in file-nr, and out of sight.
-    if around.inside_pid_namespace || census.by_proc {
+    if around.inside_pid_namespace || snapshot.by_proc {
         return None;
     }
     let file_nr = file_nr?;
-    let (least, most) = found(census, accounted, file_nr);
+    let (least, most) = found(snapshot, accounted, file_nr);
     let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
     let (min, max) = (signed(file_nr.min) - signed(most), signed(file_nr.max) - signed(least));
-    Some(Residual { min, max, reasons: reasons(census, file_nr, (min, max), around) })
+    Some(Residual { min, max, reasons: reasons(snapshot, file_nr, (min, max), around) })
 }
 
 /// How many handles there were at any moment of the walk that can be found: at least, and at most. What came and went was
 /// there at some moments only, and one walk cannot say what: then file-nr says how many such there may be.
-fn found(census: &Census, accounted: u64, file_nr: FileNr) -> (u64, u64) {
-    let (least, most) = match census.sightings {
+fn found(snapshot: &HolderSnapshot, accounted: u64, file_nr: FileNr) -> (u64, u64) {
+    let (least, most) = match snapshot.sightings {
         Some(Sightings { both, either }) => (both, either),
         None if file_nr.exact => {
             let moved = file_nr.max - file_nr.min;
@@ -65,15 +65,15 @@ fn found(census: &Census, accounted: u64, file_nr: FileNr) -> (u64, u64) {
         }
         None => (accounted, accounted),
     };
-    (least.saturating_sub(census.moving), most)
+    (least.saturating_sub(snapshot.moving), most)
 }
 
 /// What the machine has, with numbers, the largest first.
-fn things(census: &Census, around: &Around) -> Vec<String> {
+fn things(snapshot: &HolderSnapshot, around: &Around) -> Vec<String> {
     let of = |count: u64, one: &str, many: &str| {
         (count, if count == 1 { format!("1 {one}") } else { format!("{count} {many}") })
     };
-    let (requests, rings) = census.requests;
+    let (requests, rings) = snapshot.requests;
     let (_, rings) = of(rings, "ring", "rings");
     let mut things = [
         of(
@@ -99,16 +99,21 @@ fn things(census: &Census, around: &Around) -> Vec<String> {
     things.into_iter().filter(|(count, _)| *count > 0).map(|(_, thing)| thing).collect()
 }
 
-fn reasons(census: &Census, file_nr: FileNr, (min, max): (i64, i64), around: &Around) -> Vec<String> {
+fn reasons(
+    snapshot: &HolderSnapshot,
+    file_nr: FileNr,
+    (min, max): (i64, i64),
+    around: &Around,
+) -> Vec<String> {
     let mut reasons = Vec::new();
     if max > 0 {
-        for process in &census.unreadable {
+        for process in &snapshot.unreadable {
             let (pid, comm) = (process.pid, &process.comm);
             let has = process.descriptors.map(|count| format!(": {count} descriptors"));
             let has = has.unwrap_or_default();
             reasons.push(format!("process {pid} ({comm}) cannot be looked into{has}"));
         }
-        reasons.extend(things(census, around));
+        reasons.extend(things(snapshot, around));
         reasons.extend(around.nfs_server.then(|| "files that the NFS server keeps open".to_owned()));
         reasons.extend(around.graphics.then(|| "graphics buffers".to_owned()));
         reasons.push("files being closed, or the kernel's own".to_owned());

@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use fdtrace_common::census::{File, Task, VM_EXEC};
+use fdtrace_common::holder_walk::{File, Task, VM_EXEC};
 
 use super::*;
-use crate::census::Sightings;
-use crate::census::fixture::{
+use crate::holders::Sightings;
+use crate::holders::fixture::{
     KERNEL, Scene, backing_file, file, overlay_file, ring, segment_file, task, tcp_socket, unix_socket,
 };
 
@@ -23,12 +23,12 @@ impl Paths for NoPaths {
     }
 }
 
-fn answer(census: &Census, focus: &Focus) -> Explanation {
-    explain(census, &Around::default(), focus, &mut NoPaths)
+fn answer(snapshot: &HolderSnapshot, focus: &Focus) -> Explanation {
+    explain(snapshot, &Around::default(), focus, &mut NoPaths)
 }
 
 fn all(scene: &Scene) -> Explanation {
-    answer(&scene.census(), &everything())
+    answer(&scene.snapshot(), &everything())
 }
 
 fn everything() -> Focus {
@@ -106,9 +106,9 @@ fn a_handle_that_nobody_holds_any_more_is_not_there() {
     let mut scene = Scene::default();
     let kept = scene.regular("kept");
     scene.process(1, "a").opens(1, &[kept]);
-    let mut census = scene.census();
-    census.add(&File { links: 0, ..file(KERNEL, b"gone") });
-    let found = answer(&census, &everything());
+    let mut snapshot = scene.snapshot();
+    snapshot.add(&File { links: 0, ..file(KERNEL, b"gone") });
+    let found = answer(&snapshot, &everything());
     assert_eq!((found.total, found.accounted, found.hidden, found.deleted.handles), (1, 1, 0, 0));
     assert_eq!(found.by_holder.iter().map(|(_, count)| count).sum::<u64>(), found.total);
     assert_eq!(found.by_kind.values().sum::<u64>(), found.total);
@@ -139,10 +139,10 @@ fn what_lies_behind_a_file_is_held_as_that_is() {
         scene.file(overlay_file(above, name.as_bytes(), behind));
         (behind, above)
     };
-    let [open, program, let_go] = ["open", "program", "let go"].map(&mut pair);
+    let [open, program, closed_by] = ["open", "program", "let go"].map(&mut pair);
     scene.task(Task { executable: program.1, ..task(1, "a") });
     scene.opens(1, &[open.1]).maps(1, &[open.0, program.0], 0);
-    for (behind, above) in [open, program, let_go] {
+    for (behind, above) in [open, program, closed_by] {
         scene.lies_behind(behind, above);
     }
     let found = all(&scene);
@@ -160,13 +160,13 @@ fn attaches_and_segments() {
     let attaches = [1, 2, 3].map(|number| scene.file(segment_file(KERNEL + number * 256, 5, 0, 0)));
     let library = scene.regular("library");
     scene.maps(42, &attaches, 0).maps(42, &[library], VM_EXEC);
-    let mut census = scene.census();
+    let mut snapshot = scene.snapshot();
     for attach in attaches {
-        let place = census.place(attach).expect("its place");
-        census.handles[place as usize].marks |= crate::census::mark::ATTACH;
+        let place = snapshot.place(attach).expect("its place");
+        snapshot.handles[place as usize].marks |= crate::holders::mark::ATTACH;
     }
-    let own = census.add(&segment_file(KERNEL + 0x900, 5, 0, 0));
-    census.segments = vec![Segment {
+    let own = snapshot.add(&segment_file(KERNEL + 0x900, 5, 0, 0));
+    snapshot.segments = vec![Segment {
         id: 5,
         key: 0,
         creator: 41,
@@ -177,7 +177,7 @@ fn attaches_and_segments() {
         is_removed: false,
         handle: own,
     }];
-    let found = answer(&census, &everything());
+    let found = answer(&snapshot, &everything());
     let expected = [(Holder::ShmAttach, 3), (Holder::Mapping, 1), (Holder::ShmSegment, 1)];
     assert_eq!(counts(&found.by_holder), expected);
     let groups: Vec<_> = found
@@ -192,8 +192,8 @@ fn attaches_and_segments() {
     ];
     assert_eq!(groups, expected);
     // One of which nobody knows who made it.
-    census.segments[0].creator = 0;
-    let found = answer(&census, &everything());
+    snapshot.segments[0].creator = 0;
+    let found = answer(&snapshot, &everything());
     assert!(found.hidden_groups[2].processes.is_empty());
 }
 
@@ -240,7 +240,7 @@ fn a_cycle_of_sockets_that_two_processes_reach() {
 }
 
 #[test]
-fn a_long_chain_of_sockets_takes_no_time() {
+fn a_long_stack_of_sockets_takes_no_time() {
     const LENGTH: usize = 3000;
     let mut scene = Scene::default();
     let sockets: Vec<u64> = (0..LENGTH).map(|_| socket(&mut scene)).collect();
@@ -271,7 +271,7 @@ fn lsof_lists_the_table_of_each_main_thread() {
     scene.process(1, "owner").task(Task { files: task(1, "").files, ..task(2, "sharer") });
     // Its main thread has ended, and a worker goes on.
     scene.task(Task { files: 0, mm: 0, ..task(3, "dead") }).task(Task { tgid: 3, ..task(4, "worker") });
-    scene.task(Task { files: 0, flags: crate::census::PF_KTHREAD, ..task(5, "kernel") });
+    scene.task(Task { files: 0, flags: crate::holders::PF_KTHREAD, ..task(5, "kernel") });
     scene.opens(1, &files[..2]).opens(4, &files[1..]);
     let found = all(&scene);
     assert_eq!((found.lsof_descriptors, found.descriptors), (4, 4));
@@ -293,20 +293,20 @@ fn a_limit_is_that_of_the_fullest_table() {
     assert_eq!((process.used, process.descriptors, process.limit), (2, 3, Limit { soft: 1024, hard: 4096 }));
 }
 
-/// A census with so many handles more in file-nr than found.
+/// A walk with so many handles more in file-nr than found.
 fn residual_of(
     before: u64,
     last: u64,
     exactness: Exactness,
-    change: impl FnOnce(&mut Census),
+    change: impl FnOnce(&mut HolderSnapshot),
 ) -> Option<Residual> {
     let mut scene = Scene::default();
     let files: Vec<u64> = (0..10).map(|number| scene.regular(&number.to_string())).collect();
-    let mut census = scene.process(1, "a").opens(1, &files).census();
+    let mut snapshot = scene.process(1, "a").opens(1, &files).snapshot();
     let (min, max) = (before.min(last), before.max(last));
-    census.counted = Some(crate::census::Counted { last, min, max, exactness, limit: 1000 });
-    change(&mut census);
-    answer(&census, &everything()).residual
+    snapshot.counted = Some(crate::holders::Counted { last, min, max, exactness, limit: 1000 });
+    change(&mut snapshot);
+    answer(&snapshot, &everything()).residual
 }
 
 #[test]
@@ -317,10 +317,10 @@ fn nothing_is_left_over() {
 
 #[test]
 fn a_residual_with_its_reasons() {
-    let found = residual_of(15, 13, Exactness::FileNr, |census| {
-        census.moving = 2;
+    let found = residual_of(15, 13, Exactness::FileNr, |snapshot| {
+        snapshot.moving = 2;
         let unreadable = |pid, descriptors| Unreadable { pid, comm: "x".to_owned(), descriptors };
-        census.unreadable = vec![unreadable(7, Some(3)), unreadable(8, None)];
+        snapshot.unreadable = vec![unreadable(7, Some(3)), unreadable(8, None)];
     })
     .expect("a number");
     // Two more or less may have been there than the one walk saw.
@@ -332,8 +332,8 @@ fn a_residual_with_its_reasons() {
 
 #[test]
 fn two_walks_bound_what_came_and_went() {
-    let found = residual_of(15, 13, Exactness::FileNr, |census| {
-        census.sightings = Some(Sightings { both: 9, either: 12 });
+    let found = residual_of(15, 13, Exactness::FileNr, |snapshot| {
+        snapshot.sightings = Some(Sightings { both: 9, either: 12 });
     })
     .expect("a number");
     assert_eq!((found.min, found.max), (13 - 12, 15 - 9));
@@ -357,16 +357,16 @@ fn more_than_file_nr_counts_came_during_the_walk() {
 
 #[test]
 fn a_residual_that_would_mean_nothing_is_none() {
-    assert_eq!(residual_of(10, 10, Exactness::FileNr, |census| census.by_proc = true), None);
-    assert_eq!(residual_of(10, 10, Exactness::FileNr, |census| census.counted = None), None);
+    assert_eq!(residual_of(10, 10, Exactness::FileNr, |snapshot| snapshot.by_proc = true), None);
+    assert_eq!(residual_of(10, 10, Exactness::FileNr, |snapshot| snapshot.counted = None), None);
 }
 
 #[test]
 fn the_machine_around_gives_reasons() {
-    let mut census = Census::default();
-    census.counted =
-        Some(crate::census::Counted { last: 9, min: 9, max: 9, exactness: Exactness::FileNr, limit: 1000 });
-    census.requests = (500, 1);
+    let mut snapshot = HolderSnapshot::default();
+    snapshot.counted =
+        Some(crate::holders::Counted { last: 9, min: 9, max: 9, exactness: Exactness::FileNr, limit: 1000 });
+    snapshot.requests = (500, 1);
     let around = Around {
         loop_devices: 1,
         swap_files: 2,
@@ -377,7 +377,8 @@ fn the_machine_around_gives_reasons() {
         graphics: true,
         inside_pid_namespace: false,
     };
-    let reasons = explain(&census, &around, &everything(), &mut NoPaths).residual.expect("a number").reasons;
+    let reasons =
+        explain(&snapshot, &around, &everything(), &mut NoPaths).residual.expect("a number").reasons;
     let expected = [
         "500 requests in flight in io_uring, in 1 ring",
         "128 requests that AIO has room for (fs.aio-nr)",
@@ -389,13 +390,13 @@ fn the_machine_around_gives_reasons() {
     assert_eq!(reasons[..6], expected);
     assert_eq!(reasons.len(), 9);
     let inside = Around { inside_pid_namespace: true, ..around };
-    let found = explain(&census, &inside, &everything(), &mut NoPaths);
+    let found = explain(&snapshot, &inside, &everything(), &mut NoPaths);
     assert!(found.residual.is_none() && found.partial[0].contains("PID namespace"));
 }
 
 /// What a focus leaves: handles of each process, and hidden groups.
 fn left(scene: &Scene, focus: Focus) -> (Vec<(u32, u64)>, usize) {
-    let found = answer(&scene.census(), &Focus { groups: 100, ..focus });
+    let found = answer(&scene.snapshot(), &Focus { groups: 100, ..focus });
     (
         found.processes.iter().map(|process| (process.pid, process.handles)).collect(),
         found.hidden_groups.len(),
@@ -428,7 +429,7 @@ fn filters() {
     assert_eq!(left(&scene, Focus { same_inode: true, ..focus() }), (vec![(2, 2), (1, 1)], 1));
     assert_eq!(left(&scene, Focus { pids: vec![1], hidden: true, ..focus() }), (vec![], 0));
     // The sums of the system stay.
-    let found = answer(&scene.census(), &Focus { pids: vec![2], ..everything() });
+    let found = answer(&scene.snapshot(), &Focus { pids: vec![2], ..everything() });
     assert_eq!((found.total, found.hidden), (5, 1));
 }
 
@@ -456,8 +457,8 @@ fn inherited_is_what_another_program_left_open() {
 fn groups_of_a_process_are_as_many_as_asked_for() {
     let mut scene = Scene::default();
     let files: Vec<u64> = (0..50).map(|number| scene.regular(&format!("f{number}"))).collect();
-    let census = scene.process(1, "a").opens(1, &files).census();
-    let found = answer(&census, &Focus { groups: 20, ..Focus::default() });
+    let snapshot = scene.process(1, "a").opens(1, &files).snapshot();
+    let found = answer(&snapshot, &Focus { groups: 20, ..Focus::default() });
     let process = process(&found, 1);
     assert_eq!((process.files.len(), process.files_left_out, process.handles), (20, 30, 50));
 }
@@ -465,7 +466,7 @@ fn groups_of_a_process_are_as_many_as_asked_for() {
 #[test]
 fn many_handles_of_one_file_show_however_many_others_come_first() {
     let mut scene = Scene::default();
-    let many = keys::MOST_GROUPS + 500;
+    let many = keys::MAX_GROUPS + 500;
     let mut files: Vec<u64> = (0..many).map(|number| scene.regular(&format!("f{number}"))).collect();
     for _ in 0..300 {
         let handle = scene.next();
@@ -478,8 +479,8 @@ fn many_handles_of_one_file_show_however_many_others_come_first() {
     let process = process(&found, 1);
     assert_eq!((process.files[0].count, process.handles), (300, files.len() as u64));
     let shown: u64 = process.files.iter().map(|files| files.count).sum();
-    assert!(process.files_left_out >= process.handles - shown - keys::MOST_GROUPS as u64);
-    assert!(found.hidden_groups.len() <= keys::MOST_GROUPS + 1);
+    assert!(process.files_left_out >= process.handles - shown - keys::MAX_GROUPS as u64);
+    assert!(found.hidden_groups.len() <= keys::MAX_GROUPS + 1);
 }
 
 #[test]

@@ -75,7 +75,7 @@ pub(crate) fn read_of(owner: u32, path: &Path, most: u64) -> io::Result<String> 
 
 fn walked(path: &Path) -> io::Result<File> {
     let place = Place::walk(path, Last::Followed)?;
-    if let Some(found) = place.look()? {
+    if let Some(found) = place.metadata()? {
         check(&found)?;
     }
     regular(place.open(OFlag::O_RDONLY)?)

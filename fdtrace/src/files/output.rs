@@ -48,7 +48,7 @@ impl Output {
             return Ok(Self(Target::Stream(given?)));
         }
         let place = Place::of(path)?;
-        let Some(found) = place.look()? else {
+        let Some(found) = place.metadata()? else {
             place.check_folder()?;
             return Ok(Self(Target::Named { place, earlier: None, existing }));
         };
@@ -183,7 +183,7 @@ fn can_only_be_filled(why: &io::Error, place: &Place, earlier: &File) -> bool {
     let same = |found: Metadata| {
         earlier.metadata().is_ok_and(|ours| (ours.dev(), ours.ino()) == (found.dev(), found.ino()))
     };
-    is_so && place.look().is_ok_and(|found| found.is_some_and(same))
+    is_so && place.metadata().is_ok_and(|found| found.is_some_and(same))
 }
 
 #[cfg(test)]

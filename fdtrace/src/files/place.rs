@@ -22,7 +22,7 @@ use nix::{
 use super::{is_trusted, refused};
 
 /// As many links as the kernel follows.
-const MOST_LINKS: usize = 40;
+const MAX_LINKS: usize = 40;
 
 /// A folder that is open, and a name in it. Whatever happens to the path, it stays this folder.
 #[derive(Debug)]
@@ -81,7 +81,7 @@ impl Place {
     }
 
     /// What lies there, if anything; a symbolic link is not followed.
-    pub(super) fn look(&self) -> io::Result<Option<Metadata>> {
+    pub(super) fn metadata(&self) -> io::Result<Option<Metadata>> {
         match self.open(OFlag::O_PATH) {
             Ok(file) => file.metadata().map(Some),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
@@ -172,7 +172,7 @@ impl Way {
     /// Goes on where a link leads.
     fn turn(&mut self, target: &Path) -> io::Result<()> {
         self.links += 1;
-        if self.links > MOST_LINKS {
+        if self.links > MAX_LINKS {
             return Err(Errno::ELOOP.into());
         }
         if target.is_absolute() {

@@ -47,7 +47,7 @@ impl TraceFile {
     /// When it cannot be asked.
     pub(crate) fn older_part(&self, parts: u32) -> io::Result<Option<u32>> {
         for part in 1..parts {
-            if self.part(part)?.look()?.is_some() {
+            if self.part(part)?.metadata()?.is_some() {
                 return Ok(Some(part));
             }
         }
@@ -79,7 +79,7 @@ impl TraceFile {
 
     fn empty(&self) -> io::Result<File> {
         // The kernel's answer to opening a link is ELOOP, whose text speaks of too many of them.
-        if self.0.look()?.is_some_and(|found| found.is_symlink()) {
+        if self.0.metadata()?.is_some_and(|found| found.is_symlink()) {
             return Err(refused("it is a symbolic link"));
         }
         let file = self.0.open(OFlag::O_WRONLY)?;

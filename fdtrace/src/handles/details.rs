@@ -3,7 +3,7 @@
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use super::{fold::GroupId, hasher::CallHasher};
-use crate::stream::Sought;
+use crate::stream::FdLookup;
 
 /// What is known of one handle.
 #[derive(Clone, Debug, Default)]
@@ -11,7 +11,7 @@ pub struct Detail {
     /// Its path, its peer, or what it is.
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
-    pub descriptor: Sought,
+    pub descriptor: FdLookup,
     /// Who mapped it first.
     pub mapping: Option<Mapping>,
 }
@@ -46,8 +46,8 @@ impl Details {
         self.by_address.get(&address)
     }
 
-    pub(super) fn describe(&mut self, address: u64, name: Option<Arc<str>>, descriptor: Sought) {
-        if name.is_none() && descriptor == Sought::NotYet {
+    pub(super) fn describe(&mut self, address: u64, name: Option<Arc<str>>, descriptor: FdLookup) {
+        if name.is_none() && descriptor == FdLookup::NotYet {
             return;
         }
         let detail = self.by_address.entry(address).or_default();

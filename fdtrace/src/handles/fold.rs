@@ -21,13 +21,14 @@ use super::{
     table::{Handle, Table},
 };
 use crate::stream::{
-    Acquired, Alloc, Call, Cause, Described, Event, Existing, Fact, ImageKey, Mapped, Release, Sought, Vitals,
+    Acquired, Alloc, Call, Cause, Described, Event, Existing, Fact, FdLookup, ImageKey, Mapped, Release,
+    Stats,
 };
 
 /// Index of a group.
 pub type GroupId = u32;
 
-/// Handles that one image allocated by one call chain and one system call.
+/// Handles that one image allocated by one stack and one system call.
 #[derive(Clone, Debug)]
 pub struct Group {
     /// The image.
@@ -36,7 +37,7 @@ pub struct Group {
     pub serial: u64,
     /// The call.
     pub call: Call,
-    /// Handles that are older than the trace, and that the image held when it began; nobody knows who made them.
+    /// Handles that are pre-existing, and that the image held when it began; nobody knows who made them.
     pub existing: bool,
     /// The call site, when it was found out.
     pub site: Option<u64>,
@@ -46,7 +47,7 @@ pub struct Group {
     pub deaths: Deaths,
 }
 
-/// What the fold itself found to be wrong, and what it put right.
+/// What the fold itself found to be wrong, and what it resynced.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Loss {
     /// Handles added or taken away because the kernel's table said so.
@@ -76,9 +77,9 @@ pub struct Fold {
     repeated: HashMap<u64, u64, BuildHasherDefault<CallHasher>>,
     fresh: Fresh,
     errors: BTreeMap<i32, u64>,
-    /// Handles older than the trace, of images that are gone.
+    /// Handles pre-existing, of images that are gone.
     existing: Counts,
-    vitals: Vitals,
+    stats: Stats,
     loss: Loss,
     serial: u64,
 }
@@ -98,7 +99,7 @@ impl Fold {
             Event::Refused(alloc) => self.refuse(&alloc),
             Event::Release(release) => self.release(&release),
             // Nothing is counted; that there is such a group lets its call site be found out.
-            Event::LetGo(let_go) => drop(self.group(let_go.tgid, let_go.call)),
+            Event::ClosedBy(closed_by) => drop(self.group(closed_by.tgid, closed_by.call)),
             Event::Stack(stack) => self.stacks.insert(stack),
             Event::Mapped(mapped) => self.map(&mapped),
             Event::Fork { time, parent, child, comm, .. } => {
@@ -113,14 +114,14 @@ impl Fold {
             Event::Failure(failure) => {
                 *self.errors.entry(failure.errno).or_default() += u64::from(failure.times);
             }
-            // What was open when a program ended is for whoever judges programs.
+            // What was open when a program ended is for whoever evaluates programs.
             Event::Open(_) | Event::Cut(_) => {}
             Event::Gap { .. } => self.loss.gaps += 1,
             Event::FoundLive(alloc) => self.found_live(&alloc),
             Event::FoundGone { handle, generation, time } => self.found_gone(handle, generation, time),
-            Event::Swallowed(swallowed) => self.sites.swallow(&swallowed),
+            Event::ShortLived(short_lived) => self.sites.add_short_lived(&short_lived),
             Event::Fact(fact) => self.learn(*fact),
-            Event::Look(vitals) => self.vitals = *vitals,
+            Event::Sample(stats) => self.stats = *stats,
         }
     }
 
@@ -181,7 +182,7 @@ impl Fold {
         self.allocate(&acquired.alloc);
         if self.table.get(handle).is_some_and(|known| known.generation == generation) {
             self.repeated.insert(handle, acquired.of);
-            self.details.describe(handle, None, Sought::Found(tgid, descriptor::number(handle)));
+            self.details.describe(handle, None, FdLookup::Found(tgid, descriptor::number(handle)));
         }
     }
 
@@ -436,7 +437,7 @@ impl Fold {
         &self.sites
     }
 
-    /// All handles that came and went, as far as events told; without those that are older than the trace.
+    /// All handles that came and went, as far as events told; without those that are pre-existing.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let mut sum = self.sites.closed();
@@ -445,7 +446,7 @@ impl Fold {
         sum
     }
 
-    /// Handles that are older than the trace: how many there were, and how many of them are gone.
+    /// Handles that are pre-existing: how many there were, and how many of them are gone.
     #[must_use]
     pub fn existing(&self) -> Counts {
         let mut sum = self.existing;
@@ -459,13 +460,13 @@ impl Fold {
         &self.errors
     }
 
-    /// What the kernel side had counted at the last look.
+    /// What the kernel side had counted at the last sample.
     #[must_use]
-    pub const fn vitals(&self) -> &Vitals {
-        &self.vitals
+    pub const fn stats(&self) -> &Stats {
+        &self.stats
     }
 
-    /// What was wrong, and what was put right.
+    /// What was wrong, and what was resynced.
     #[must_use]
     pub const fn loss(&self) -> Loss {
         self.loss
@@ -539,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn healing_is_done_once_however_the_events_arrive() {
+    fn resync_is_done_once_however_the_events_arrive() {
         let mut fold = Fold::default();
         let Event::Alloc(lost) = alloc(8, 3, 5) else { unreachable!() };
         fold.apply(Event::FoundLive(lost));

@@ -11,10 +11,10 @@ use crate::{
 /// How often a group is kept back because a stack of it has not come through. One that found no room in the ring is sent
 /// again with the next allocation of its kind, and one through unknown code takes its time, also when its process is gone
 /// by then. On a usual machine: a slow one gets more.
-const MOST_TRIES: u32 = 40;
+const MAX_TRIES: u32 = 40;
 
 /// More than this are not remembered: nobody asks.
-const MOST: usize = 1 << 18;
+const MAX: usize = 1 << 18;
 
 /// A group, as somebody needs it who has to find out what it is.
 #[derive(Clone, Debug)]
@@ -31,7 +31,7 @@ pub struct FreshGroup {
     pub identified: bool,
     /// The image runs no longer.
     pub ended: bool,
-    /// Its handles are older than the trace: there is no call, and no site.
+    /// Its handles are pre-existing: there is no call, and no site.
     pub existing: bool,
     /// The call.
     pub call: Call,
@@ -62,7 +62,7 @@ impl Fresh {
     }
 
     pub(super) fn add(&mut self, image: ImageKey, call: Call, existing: bool) {
-        if self.remember && self.waiting.len() < MOST {
+        if self.remember && self.waiting.len() < MAX {
             self.waiting.push(Waiting { image, call, existing, tries: 0 });
         }
     }
@@ -74,7 +74,7 @@ impl Fresh {
     ) -> Vec<FreshGroup> {
         let mut ready = Vec::with_capacity(self.waiting.len());
         let unknown = &mut self.unknown;
-        let most_tries = MOST_TRIES * slowness();
+        let most_tries = MAX_TRIES * slowness();
         self.waiting.retain_mut(|waiting| {
             let Waiting { image: key, call, existing, tries } = waiting;
             let (user, kernel) = (stack(call.user_stack), stack(call.kernel_stack));

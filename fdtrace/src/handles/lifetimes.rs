@@ -1,6 +1,6 @@
 //! How old handles became, and how old those are that live.
 
-/// Released handles are told apart by the power of two of their age: so many powers.
+/// Released handles are distinguished by the power of two of their age: so many powers.
 const POWERS: usize = 32;
 
 /// Ages below `2^20` ns, a millisecond, are all alike.
@@ -13,7 +13,7 @@ pub struct Deaths([u32; POWERS]);
 impl Deaths {
     /// One handle was released at this age, in ns.
     pub fn add(&mut self, age_ns: u64) {
-        // The power of two below the age; what is younger than all that are told apart comes first.
+        // The power of two below the age; what is younger than all that are distinguished comes first.
         let power = (age_ns >> SHORTEST_POWER).checked_ilog2().map_or(0, |power| power as usize + 1);
         let count = &mut self.0[power.min(POWERS - 1)];
         *count = count.saturating_add(1);
@@ -37,7 +37,7 @@ impl Deaths {
         self.0.iter().map(|count| u64::from(*count)).sum()
     }
 
-    /// The counts, youngest first; `None` for those below all powers that are told apart, `Some(power)` for ages from
+    /// The counts, youngest first; `None` for those below all powers that are distinguished, `Some(power)` for ages from
     /// `2^power` ns up to twice that.
     pub fn by_power(&self) -> impl DoubleEndedIterator<Item = (Option<u32>, u64)> {
         self.0.iter().enumerate().map(|(index, count)| {
@@ -47,7 +47,7 @@ impl Deaths {
     }
 }
 
-/// How many slices of time the births of living handles are told apart by.
+/// How many slices of time the births of living handles are distinguished by.
 pub const SLICES: usize = 64;
 
 /// When the handles were made that live, in slices of time as long as a power of two of nanoseconds; as short as the

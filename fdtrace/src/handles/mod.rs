@@ -3,6 +3,7 @@
 //! Plain data in, plain data out; it knows neither a kernel nor a clock, so it is the same for a live trace and for a
 //! recorded one.
 
+mod checkpoint;
 mod counts;
 mod details;
 mod fold;
@@ -10,7 +11,6 @@ mod fresh;
 mod hasher;
 mod images;
 mod lifetimes;
-mod restate;
 mod sites;
 mod snapshot;
 mod stacks;

@@ -3,14 +3,14 @@
 use std::{collections::HashMap, sync::Arc};
 
 use super::{counts::Counts, lifetimes::Deaths};
-use crate::stream::{Call, Cause, ImageKey, Site, Swallowed};
+use crate::stream::{Call, Cause, ImageKey, ShortLived, Site};
 
 /// Groups that ended before their site was found out; the sums of more than this are kept, but not their site.
-const MOST_PENDING: usize = 1 << 16;
+const MAX_PENDING: usize = 1 << 16;
 
 /// A file can say any number of lives that were only counted; no more of a site are believed, so that sums over sites have
 /// room. A million in a second are as many in half a year.
-const MOST_SWALLOWED: u64 = 1 << 44;
+const MAX_SHORT_LIVED: u64 = 1 << 44;
 
 /// One call site.
 #[derive(Clone, Debug, Default)]
@@ -32,7 +32,7 @@ pub struct Sites {
     pending: HashMap<(ImageKey, Call), (Counts, Deaths)>,
     /// What belongs to no site.
     unplaced: Counts,
-    /// Bytes of all chains as they are shown, where no frame is shared.
+    /// Bytes of all stacks as they are shown, where no frame is shared.
     shown: usize,
 }
 
@@ -87,7 +87,7 @@ impl Sites {
         }
         match site {
             Some(site) => self.add(site, group.1.acquired, counts, deaths),
-            None if self.pending.len() < MOST_PENDING => {
+            None if self.pending.len() < MAX_PENDING => {
                 let sums = self.pending.entry(group).or_default();
                 sums.0.add(counts);
                 sums.1.merge(deaths);
@@ -111,18 +111,18 @@ impl Sites {
         }
     }
 
-    pub(super) fn swallow(&mut self, swallowed: &Swallowed) {
-        let sums = match swallowed.site {
+    pub(super) fn add_short_lived(&mut self, short_lived: &ShortLived) {
+        let sums = match short_lived.site {
             Some(id) => {
                 let sums = self.sites.entry(id).or_default();
-                sums.deaths.add_short(swallowed.handles);
+                sums.deaths.add_short(short_lived.handles);
                 &mut sums.closed
             }
             None => &mut self.unplaced,
         };
-        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more).min(MOST_SWALLOWED);
-        add(&mut sums.allocated, swallowed.handles);
-        add(&mut sums.released_by[Cause::Close as usize], swallowed.handles);
-        add(&mut sums.never_opened, swallowed.never_opened);
+        let add = |sum: &mut u64, more: u64| *sum = sum.saturating_add(more).min(MAX_SHORT_LIVED);
+        add(&mut sums.allocated, short_lived.handles);
+        add(&mut sums.released_by[Cause::Close as usize], short_lived.handles);
+        add(&mut sums.never_opened, short_lived.never_opened);
     }
 }

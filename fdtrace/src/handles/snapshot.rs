@@ -6,16 +6,16 @@ use std::{
 };
 
 use super::{Births, Counts, Deaths, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
-use crate::stream::{self, Call, Cause, Described, Fact, Identity, ImageKey, Site, Sought, Vitals};
+use crate::stream::{self, Call, Cause, Described, Fact, FdLookup, Identity, ImageKey, Site, Stats};
 
-/// How many kinds of handles can be told apart.
+/// How many kinds of handles can be distinguished.
 pub const KIND_SLOTS: usize = 16;
 
 /// The oldest handles of a group that are named.
 const OLDEST: usize = 3;
 
 /// The most handles of a group whose descriptors are counted one by one.
-const MOST_REPEATED: usize = 1024;
+const MAX_REPEATED: usize = 1024;
 
 /// All that is known at one moment.
 #[derive(Clone, Debug)]
@@ -23,7 +23,7 @@ pub struct Snapshot {
     /// When, `CLOCK_MONOTONIC` in ns.
     pub now: u64,
     /// What the kernel side had counted by then.
-    pub vitals: Vitals,
+    pub stats: Stats,
     /// What the fold found to be wrong.
     pub loss: Loss,
     /// All that came and went. Lives that were lost in the ring from beginning to end are among them, by the kernel
@@ -37,13 +37,13 @@ pub struct Snapshot {
     pub sites: HashMap<u64, SiteSums>,
     /// How old handles became, and how old those are that live; none in brief.
     pub lives: Option<Lives>,
-    /// Handles that are older than the trace.
+    /// Handles that are pre-existing.
     pub existing: Counts,
     /// Who held those of them that are alive, when tracing began.
     pub existing_by: Vec<(ImageKey, Arc<Identity>, u64)>,
 }
 
-/// How old handles became, and how old those are that live; without those that are older than the trace.
+/// How old handles became, and how old those are that live; without those that are pre-existing.
 #[derive(Clone, Debug, Default)]
 pub struct Lives {
     /// Of images that still matter, by group; also of groups of which nothing lives.
@@ -71,7 +71,7 @@ pub struct GroupLives {
     pub births: Births,
 }
 
-/// Live handles that one image allocated by one call chain.
+/// Live handles that one image allocated by one stack.
 #[derive(Clone, Debug)]
 pub struct GroupSnapshot {
     /// The image.
@@ -154,7 +154,7 @@ pub struct OldHandle {
     /// Its path, its peer, or what it is.
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
-    pub descriptor: Sought,
+    pub descriptor: FdLookup,
     /// It was seen to be mapped.
     pub mapped: bool,
     /// Of a descriptor that was acquired: the handle that it points to.
@@ -167,7 +167,7 @@ impl Snapshot {
     pub fn of(fold: &Fold, now: u64, min_age_ns: u64) -> Self {
         Self {
             now,
-            vitals: *fold.vitals(),
+            stats: *fold.stats(),
             loss: fold.loss(),
             counts: counts(fold),
             errors: fold.errors().clone(),
@@ -186,7 +186,7 @@ impl Snapshot {
     pub fn brief(fold: &Fold, now: u64) -> Self {
         Self {
             now,
-            vitals: *fold.vitals(),
+            stats: *fold.stats(),
             loss: fold.loss(),
             counts: counts(fold),
             errors: BTreeMap::new(),
@@ -199,17 +199,17 @@ impl Snapshot {
     }
 
     /// Bytes of memory that a document of it takes, which shares no text: neither those of a process that has many groups,
-    /// nor the chains that map what others opened.
+    /// nor the stacks that map what others opened.
     pub(crate) fn weight_of_a_document(&self) -> u64 {
         const ROW: usize = 512;
-        let chain =
+        let stack =
             |id: u64| self.sites.get(&id).and_then(|sums| sums.site.as_deref()).map_or(0, Site::weight);
         let group = |group: &GroupSnapshot| {
             let names = group.oldest.iter().map(|old| old.name.as_deref().map_or(0, str::len));
-            let mapped = group.mapped_by.iter().map(|by| ROW + by.site.map_or(0, chain));
+            let mapped = group.mapped_by.iter().map(|by| ROW + by.site.map_or(0, stack));
             ROW + group.identity.weight() + names.chain(mapped).sum::<usize>()
         };
-        let sites = self.sites.keys().map(|id| ROW + chain(*id));
+        let sites = self.sites.keys().map(|id| ROW + stack(*id));
         let existing = self.existing_by.iter().map(|(_, identity, _)| ROW + identity.comm.len());
         self.groups.iter().map(group).chain(sites).chain(existing).map(|bytes| bytes as u64).sum()
     }
@@ -239,17 +239,17 @@ impl Snapshot {
 /// One moment's sums, so that what lives is always what was allocated less what was released: they come from the fold.
 /// What the fold cannot know, because both ends of a life were lost, is what the kernel side has counted beyond it.
 fn counts(fold: &Fold) -> Counts {
-    let (mut counts, vitals) = (fold.counts(), fold.vitals());
-    let mut swallowed = Counts { allocated: vitals.swallowed, ..Counts::default() };
-    swallowed.released_by[Cause::Close as usize] = vitals.swallowed;
-    swallowed.never_opened = vitals.swallowed_never_opened;
-    counts.add(&swallowed);
-    if vitals.lost_events > 0 {
-        let unseen = vitals.allocated.saturating_sub(counts.allocated).saturating_sub(vitals.young);
+    let (mut counts, stats) = (fold.counts(), fold.stats());
+    let mut short_lived = Counts { allocated: stats.short_lived, ..Counts::default() };
+    short_lived.released_by[Cause::Close as usize] = stats.short_lived;
+    short_lived.never_opened = stats.short_lived_never_opened;
+    counts.add(&short_lived);
+    if stats.lost_events > 0 {
+        let unseen = stats.allocated.saturating_sub(counts.allocated).saturating_sub(stats.young);
         let mut unknown = Counts { allocated: unseen, ..Counts::default() };
         unknown.released_by[Cause::Unknown as usize] = unseen;
         counts.add(&unknown);
-        counts.never_opened = counts.never_opened.max(vitals.never_opened);
+        counts.never_opened = counts.never_opened.max(stats.never_opened);
     }
     counts
 }
@@ -389,7 +389,7 @@ impl GroupSnapshot {
             tid: handle.tid,
             kind,
             name: detail.and_then(|detail| detail.name.clone()).or_else(|| name_of(fold, of?)),
-            descriptor: detail.map_or(Sought::NotYet, |detail| detail.descriptor),
+            descriptor: detail.map_or(FdLookup::NotYet, |detail| detail.descriptor),
             mapped: detail.is_some_and(|detail| detail.mapping.is_some()),
             of,
         };
@@ -404,7 +404,7 @@ impl GroupSnapshot {
         let kind = known.map(|known| known.kind).filter(|kind| *kind != 0).unwrap_or(descriptor.kind);
         if let Some(repeat) = self.repeats.iter_mut().find(|repeat| repeat.handle == of) {
             repeat.descriptors += 1;
-        } else if self.repeats.len() < MOST_REPEATED {
+        } else if self.repeats.len() < MAX_REPEATED {
             let own = || fold.details().get(key)?.name.clone();
             let name = known.and_then(|_| name_of(fold, of)).or_else(own);
             let generation = known.map_or(0, |known| known.generation);

@@ -8,10 +8,10 @@ use std::{
 use aya::maps::{HashMap, MapData};
 use fdtrace_common::descriptor::{Acquired, Closed};
 
-use super::{bpf, look::records, tracer::Plain};
+use super::{bpf, iterators::records, tracer::Plain};
 
 /// The most descriptors that the kernel's table holds.
-pub(super) const MOST: u32 = 16_384;
+pub(super) const MAX: u32 = 16_384;
 
 /// The table, and who looks through it.
 pub struct AcquiredTable {
@@ -44,7 +44,7 @@ impl AcquiredTable {
         if let Ok(Some(taken)) = bpf::take::<u64, Acquired>(self.map(), closed.key)
             && taken.time != closed.time
         {
-            // The place was used again between the look and now. One that has come in meanwhile is younger still.
+            // The place was used again between the iterators and now. One that has come in meanwhile is younger still.
             let _ = self.table.insert(closed.key, Plain(taken), NO_EXIST);
         }
     }

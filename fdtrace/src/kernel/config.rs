@@ -12,7 +12,7 @@ use std::{
 
 use fdtrace_common::{
     config::{
-        ABSENT, Config, EMIT_NOTHING, EMIT_STREAM, EMIT_SURVIVORS, Offsets, Range, STACKS_BOTH, STACKS_OFF,
+        ABSENT, Config, EMIT_MIN_AGE, EMIT_NOTHING, EMIT_STREAM, Offsets, Range, STACKS_BOTH, STACKS_OFF,
         STACKS_USER, Syscalls, UNWIND_FRAME_POINTERS, UNWIND_OFF, UNWIND_TABLES,
     },
     wire::COMM_LEN,
@@ -87,17 +87,17 @@ pub enum Emit {
     /// Every allocation and every release.
     #[default]
     All,
-    /// Survivors mode: a handle that its own process closes before this age (ns) is only counted.
-    Survivors(u64),
+    /// Min-age filter: a handle that its own process closes before this age (ns) is only counted.
+    MinAge(u64),
     /// Nothing: for measuring what telling costs.
     Nothing,
 }
 
 impl Emit {
-    /// Survivors mode from an age in ns; 0 tells all.
+    /// Min-age filter from an age in ns; 0 tells all.
     #[must_use]
     pub const fn from_age(min_age_ns: u64) -> Self {
-        if min_age_ns == 0 { Self::All } else { Self::Survivors(min_age_ns) }
+        if min_age_ns == 0 { Self::All } else { Self::MinAge(min_age_ns) }
     }
 
     /// The age from which all handles are told of, in ns.
@@ -105,7 +105,7 @@ impl Emit {
     pub const fn min_age_ns(self) -> u64 {
         match self {
             Self::All | Self::Nothing => 0,
-            Self::Survivors(age) => age,
+            Self::MinAge(age) => age,
         }
     }
 }
@@ -158,7 +158,7 @@ pub struct Settings {
     /// Whether mappings of handles are watched.
     pub mappings: bool,
     /// Whether it is told what is open when a program ends, and that a process has no descriptors left.
-    pub leaving: bool,
+    pub fd_exit_scan: bool,
     /// Whether it is watched who installs descriptors for handles that were there before.
     pub descriptors: Acquisitions,
     /// Whether it is told who closes handles, except those that are closed right after they were made.
@@ -206,7 +206,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         offsets,
         emit: match settings.emit {
             Emit::All => EMIT_STREAM,
-            Emit::Survivors(_) => EMIT_SURVIVORS,
+            Emit::MinAge(_) => EMIT_MIN_AGE,
             Emit::Nothing => EMIT_NOTHING,
         },
         stacks: match settings.stacks {
@@ -228,8 +228,8 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
             Unwind::Off => UNWIND_OFF,
         },
         inode_time_is_split: u8::from(inode_time(&mut kernel.types)[2] != 0),
-        window_code: u8::from(kernel.types.offset("mm_struct", "mm_mt.ma_root").is_some()),
-        acquired: u8::from(settings.leaving && settings.descriptors != Acquisitions::Off),
+        dump_code: u8::from(kernel.types.offset("mm_struct", "mm_mt.ma_root").is_some()),
+        acquired: u8::from(settings.fd_exit_scan && settings.descriptors != Acquisitions::Off),
         closers: u8::from(settings.closers),
         reserved: [0; 6],
     })

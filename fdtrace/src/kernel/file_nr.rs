@@ -11,8 +11,8 @@ use aya::util::nr_cpus;
 use crate::process::procfs::{Text, fields, number};
 
 use super::{
-    census::{
-        CensusPrograms,
+    holder_walk::{
+        HolderWalk,
         records::{half, word},
     },
     kallsyms,
@@ -68,7 +68,7 @@ impl HandleCounter {
     ///
     /// # Errors
     /// When file-nr cannot be opened.
-    pub fn new(programs: Option<&CensusPrograms>) -> io::Result<Self> {
+    pub fn new(programs: Option<&HolderWalk>) -> io::Result<Self> {
         let file = File::open(FILE_NR)?;
         let mut counter = Self { file, parts: Vec::new(), exactness: Exactness::FileNr };
         if !counter.follows() {
@@ -94,7 +94,7 @@ impl HandleCounter {
     ///
     /// # Errors
     /// When it cannot be read.
-    pub fn sample(&self, programs: &CensusPrograms) -> io::Result<u64> {
+    pub fn sample(&self, programs: &HolderWalk) -> io::Result<u64> {
         if self.parts.is_empty() {
             return self.file_nr();
         }
@@ -141,7 +141,7 @@ fn slack() -> u64 {
 }
 
 /// Where the common part of the counter lies and those of all CPUs; `None` where kallsyms does not tell.
-fn parts(programs: &CensusPrograms) -> io::Result<Option<Vec<(u64, usize)>>> {
+fn parts(programs: &HolderWalk) -> io::Result<Option<Vec<(u64, usize)>>> {
     let Some((count, counters)) = programs.chase.counter else { return Ok(None) };
     let [Some(counter), Some(offsets)] = kallsyms::data(["nr_files", "__per_cpu_offset"])? else {
         return Ok(None);

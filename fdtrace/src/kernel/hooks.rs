@@ -116,12 +116,12 @@ pub enum Role {
     Descriptors,
     /// Which entries of the table are of handles that are gone.
     Phantoms,
-    /// Which handles are older than the trace, by descriptor.
+    /// Which handles are pre-existing, by descriptor.
     ExistingFiles,
-    /// Which handles are older than the trace, by mapping.
+    /// Which handles are pre-existing, by mapping.
     ExistingMappings,
     /// Which entries of the table are old enough to be told.
-    Survivors,
+    Sweep,
     /// Which acquired descriptors are closed.
     ClosedDescriptors,
     /// What is in the tables of descriptors of some processes.
@@ -149,7 +149,7 @@ impl Role {
             Self::Phantoms => "missed releases",
             Self::ExistingFiles => "older, by fd",
             Self::ExistingMappings => "older, by mapping",
-            Self::Survivors => "survivors",
+            Self::Sweep => "sweep",
             Self::Acquisition => "duplicates",
             Self::Refusal => "refused duplicates",
             Self::ClosedDescriptors => "closed duplicates",
@@ -291,7 +291,7 @@ const EXIT: Hook = Hook {
 /// Before [`EXIT`]: programs of one tracepoint run in the order in which they were attached.
 const OPEN_AT_EXIT: Hook = Hook {
     role: Role::OpenAtExit,
-    choices: &[choice("leaving_exit", Target::RawTracepoint("sched_process_exit"))],
+    choices: &[choice("fd_scan_exit", Target::RawTracepoint("sched_process_exit"))],
     without: None,
 };
 
@@ -301,9 +301,9 @@ const HANG_UP: Hook = Hook {
     without: Some("how long sockets have been in CLOSE_WAIT is unknown"),
 };
 
-const EXEC_KPROBE: Choice = choice("leaving_exec_kprobe", Target::Kprobe("do_close_on_exec"));
-const EXEC_FENTRY: Choice = choice("leaving_exec_fentry", Target::Fentry("do_close_on_exec"));
-const EXEC_TRACEPOINT: Choice = choice("leaving_exec", Target::RawTracepoint("sched_prepare_exec"));
+const EXEC_KPROBE: Choice = choice("fd_scan_exec_kprobe", Target::Kprobe("do_close_on_exec"));
+const EXEC_FENTRY: Choice = choice("fd_scan_exec_fentry", Target::Fentry("do_close_on_exec"));
+const EXEC_TRACEPOINT: Choice = choice("fd_scan_exec", Target::RawTracepoint("sched_prepare_exec"));
 const NO_EXEC: Option<&str> = Some("what an exec closes is not seen");
 
 const NO_DESCRIPTOR_KRETPROBE: Choice =
@@ -314,41 +314,39 @@ const NO_EMFILE: Option<&str> = Some("EMFILE is not seen");
 
 const DESCRIBE: Hook = Hook {
     role: Role::Describe,
-    choices: &[choice("look_describe", Target::Iterator("bpf_map_elem"))],
+    choices: &[choice("iter_describe", Target::Iterator("bpf_map_elem"))],
     without: Some("the kind of a handle is unknown; handles without a descriptor have no name"),
 };
 const DESCRIPTORS: Hook = Hook {
     role: Role::Descriptors,
     choices: &[
-        choice("look_paths", Target::Iterator("task_file")),
-        choice("look_descriptors", Target::Iterator("task_file")),
+        choice("iter_paths", Target::Iterator("task_file")),
+        choice("iter_descriptors", Target::Iterator("task_file")),
     ],
     without: Some("examples have no descriptor number and no full path"),
 };
 
 const PHANTOMS: Hook = Hook {
     role: Role::Phantoms,
-    choices: &[choice("look_phantoms", Target::Iterator("bpf_map_elem"))],
+    choices: &[choice("iter_phantoms", Target::Iterator("bpf_map_elem"))],
     without: Some("a release whose run was skipped leaves a handle that seems to live"),
 };
 
 const EXISTING_FILES: Hook = Hook {
     role: Role::ExistingFiles,
-    choices: &[choice("look_existing_files", Target::Iterator("task_file"))],
-    without: Some("handles that are older than the trace are not found"),
+    choices: &[choice("iter_existing_files", Target::Iterator("task_file"))],
+    without: Some("handles that are pre-existing are not found"),
 };
 
 const EXISTING_MAPPINGS: Hook = Hook {
     role: Role::ExistingMappings,
-    choices: &[choice("look_existing_mappings", Target::Iterator("task_vma"))],
-    without: Some(
-        "of the handles that are older than the trace, those that only mappings hold are not found",
-    ),
+    choices: &[choice("iter_existing_mappings", Target::Iterator("task_vma"))],
+    without: Some("of the handles that are pre-existing, those that only mappings hold are not found"),
 };
 
-const SURVIVORS: Hook = Hook {
-    role: Role::Survivors,
-    choices: &[choice("look_survivors", Target::Iterator("bpf_map_elem"))],
+const SWEEP: Hook = Hook {
+    role: Role::Sweep,
+    choices: &[choice("iter_sweep", Target::Iterator("bpf_map_elem"))],
     without: Some("the whole table is copied to find the handles that have become old"),
 };
 
@@ -373,12 +371,12 @@ const REFUSAL: Hook = Hook {
 };
 const CLOSED_DESCRIPTORS: Hook = Hook {
     role: Role::ClosedDescriptors,
-    choices: &[choice("look_closed", Target::Iterator("bpf_map_elem"))],
+    choices: &[choice("iter_closed", Target::Iterator("bpf_map_elem"))],
     without: Some("duplicates that are closed count as open until their number is used again"),
 };
 const TABLES: Hook = Hook {
     role: Role::Tables,
-    choices: &[choice("look_tables", Target::Iterator("task_file"))],
+    choices: &[choice("iter_tables", Target::Iterator("task_file"))],
     without: Some("which handle a table of descriptors repeats is not seen"),
 };
 
@@ -421,7 +419,7 @@ const KPROBE: &[Hook] = &[
     },
     Hook { role: Role::Acquisition, choices: &[ACQUIRED_KPROBE, ACQUIRED_FENTRY], without: NO_ACQUISITIONS },
     REFUSAL,
-    SURVIVORS,
+    SWEEP,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -463,7 +461,7 @@ const FENTRY: &[Hook] = &[
     },
     Hook { role: Role::Acquisition, choices: &[ACQUIRED_FENTRY, ACQUIRED_KPROBE], without: NO_ACQUISITIONS },
     REFUSAL,
-    SURVIVORS,
+    SWEEP,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -508,7 +506,7 @@ const TRACEPOINT: &[Hook] = &[
         choices: &[choice("acquired_any", Target::RawTracepoint("sys_exit"))],
         without: NO_ACQUISITIONS,
     },
-    SURVIVORS,
+    SWEEP,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -613,11 +611,12 @@ impl Kernel {
                 remarks.push("releases are seen late and in another task: their cause is unknown");
             }
             if !self.symbols.has_addresses() {
-                remarks.push("kernel addresses are hidden (CAP_SYSLOG), so allocations cannot be told apart");
+                remarks
+                    .push("kernel addresses are hidden (CAP_SYSLOG), so allocations cannot be distinguished");
             }
             if self.preemption.preempts() {
                 remarks
-                    .push("this kernel may preempt tasks inside tracepoint programs: skipped runs are lost");
+                    .push("this kernel may preempt tasks inside tracepoint programs: missed probes are lost");
             }
         }
         remarks
@@ -636,11 +635,11 @@ pub(super) fn attach(
     for hook in backend.hooks() {
         let wanted = match hook.role {
             Role::Failure => settings.failures,
-            Role::Mapping => settings.mappings && !(settings.leaving && backend == Backend::Tracepoint),
-            Role::Mappings => settings.mappings && settings.leaving,
-            Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.leaving,
+            Role::Mapping => settings.mappings && !(settings.fd_exit_scan && backend == Backend::Tracepoint),
+            Role::Mappings => settings.mappings && settings.fd_exit_scan,
+            Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.fd_exit_scan,
             Role::Acquisition => settings.descriptors == Acquisitions::Watched,
-            Role::Refusal => settings.descriptors == Acquisitions::Watched && !settings.leaving,
+            Role::Refusal => settings.descriptors == Acquisitions::Watched && !settings.fd_exit_scan,
             Role::ClosedDescriptors | Role::Tables => settings.descriptors != Acquisitions::Off,
             _ => true,
         };
@@ -788,7 +787,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         max_handles: 1024,
         failures: true,
         mappings: true,
-        leaving: true,
+        fd_exit_scan: true,
         descriptors: Acquisitions::Watched,
         closers: true,
         emit: Emit::All,

@@ -6,13 +6,13 @@ mod acquired;
 mod bpf;
 mod btf;
 mod capabilities;
-mod census;
 mod config;
 mod error;
 mod file_nr;
+mod holder_walk;
 mod hooks;
+mod iterators;
 mod kallsyms;
-mod look;
 mod pid_namespace;
 mod preemption;
 mod progress;
@@ -22,18 +22,18 @@ mod tracer;
 
 pub use acquired::AcquiredTable;
 pub use capabilities::{Capabilities, Capability};
-pub(crate) use census::records as census_records;
-pub use census::{
-    BpfLayout, CensusPrograms, Chase, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout,
-    RING_DESCRIPTORS, RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, UserLayout, Walk,
-};
 pub use config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;
 pub use error::{Error, Result};
 pub use file_nr::{Exactness, FileNr, HandleCounter};
+pub(crate) use holder_walk::records as walk_records;
+pub use holder_walk::{
+    BpfLayout, Chase, HolderWalk, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout,
+    RING_DESCRIPTORS, RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, UserLayout, Walk,
+};
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
+pub use iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader};
 pub use kallsyms::{Symbol, Symbols};
-pub use look::{Census, Looker, PhantomFinder, Sweeper, TableReader};
 pub use preemption::Preemption;
 pub use rules::RuleBook;
 pub use tracer::{ProgramCost, Tracer};

@@ -14,7 +14,7 @@ use aya::{
 use aya_log::EbpfLogger;
 use fdtrace_common::{
     config::Config,
-    counters::{Counters, Swallow},
+    counters::{Counters, ShortLivedCount},
     descriptor::Acquired,
     unwind::{Code, Rule},
     wire::Entry,
@@ -27,7 +27,7 @@ use super::{
     config::{Acquisitions, Settings, Unwind},
     error::{Error, Result, system},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
-    look::{Census, Looker, PhantomFinder, Sweeper, TableReader},
+    iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader},
     progress::Progress,
     rules::RuleBook,
 };
@@ -121,7 +121,7 @@ impl Tracer {
     ) -> Result<std::result::Result<Self, String>> {
         // It would see no allocation at all, and call everything clean.
         if backend == Backend::Tracepoint && !kernel.symbols.has_addresses() {
-            return Ok(Err("kernel addresses are hidden, so allocations cannot be told apart: CAP_SYSLOG is missing, or \
+            return Ok(Err("kernel addresses are hidden, so allocations cannot be distinguished: CAP_SYSLOG is missing, or \
                            the sysctl kernel.kptr_restrict is 2"
                 .to_owned()));
         }
@@ -152,8 +152,8 @@ impl Tracer {
     ///
     /// # Errors
     /// When descriptors cannot be duplicated, or it was taken before.
-    pub fn looker(&mut self) -> Result<Looker> {
-        Ok(Looker {
+    pub fn iterators(&mut self) -> Result<FileIterators> {
+        Ok(FileIterators {
             describe: self.program_descriptor(Role::Describe),
             descriptors: self.program_descriptor(Role::Descriptors),
             handles: self.shared_table()?,
@@ -169,22 +169,22 @@ impl Tracer {
         Ok(PhantomFinder { program: self.program_descriptor(Role::Phantoms), handles: self.shared_table()? })
     }
 
-    /// The iterators that find the handles that are older than the trace.
+    /// The iterators that find the handles that are pre-existing.
     #[must_use]
-    pub fn existing(&self) -> Census {
-        Census {
+    pub fn existing(&self) -> PreexistingScan {
+        PreexistingScan {
             files: self.program_descriptor(Role::ExistingFiles),
             mappings: self.program_descriptor(Role::ExistingMappings),
         }
     }
 
-    /// The iterator that finds what has become old enough, for survivors mode. It can be had once.
+    /// The iterator that finds what has become old enough, for the min-age filter. It can be had once.
     ///
     /// # Errors
     /// When descriptors cannot be duplicated, or it was taken before.
     pub fn sweeper(&mut self) -> Result<Sweeper> {
         Ok(Sweeper {
-            program: self.program_descriptor(Role::Survivors),
+            program: self.program_descriptor(Role::Sweep),
             handles: self.shared_table()?,
             span: Array::try_from(take_map(&mut self.ebpf, "SPAN")?).map_err(object)?,
         })
@@ -227,8 +227,8 @@ impl Tracer {
     /// When they were taken before.
     pub fn rules(&mut self) -> Result<RuleBook> {
         Ok(RuleBook {
-            rules: HashMap::try_from(take_map(&mut self.ebpf, "RULES")?).map_err(object)?,
-            code: HashMap::try_from(take_map(&mut self.ebpf, "CODE")?).map_err(object)?,
+            rules: HashMap::try_from(take_map(&mut self.ebpf, "UNWIND_RULES")?).map_err(object)?,
+            code: HashMap::try_from(take_map(&mut self.ebpf, "PC_CACHE")?).map_err(object)?,
         })
     }
 
@@ -304,21 +304,21 @@ impl Tracer {
         bpf::elements(self.table()).map_err(system("the table of handles cannot be read"))
     }
 
-    /// What survivors mode has swallowed so far, by call ([`fdtrace_common::hash::call_key`]). The table of calls is
+    /// What the min-age filter has dropped so far, by call ([`fdtrace_common::hash::call_key`]). The table of calls is
     /// bounded, so the sum may be less than what the counters say.
     ///
     /// # Errors
     /// What the kernel answers.
-    pub fn swallowed(&self) -> Result<Vec<(u64, Swallow)>> {
+    pub fn short_lived(&self) -> Result<Vec<(u64, ShortLivedCount)>> {
         let cpus = nr_cpus().map_err(|(_, error)| system("the number of CPUs is unknown")(error))?;
-        let map = self.map("SWALLOWED")?;
+        let map = self.map("SHORT_LIVED")?;
         let mut found = Vec::new();
-        bpf::cpu_elements(map, cpus, |key, values: &[Swallow]| {
-            let mut sum = Swallow::default();
+        bpf::cpu_elements(map, cpus, |key, values: &[ShortLivedCount]| {
+            let mut sum = ShortLivedCount::default();
             values.iter().for_each(|value| sum.add(*value));
             found.push((key, sum));
         })
-        .map_err(system("the table of swallowed handles cannot be read"))?;
+        .map_err(system("the table of short-lived handles cannot be read"))?;
         Ok(found)
     }
 
@@ -331,13 +331,13 @@ impl Tracer {
         bpf::elements(self.map("FAILURES")?).map_err(system("the table of failures cannot be read"))
     }
 
-    /// Makes the kernel side forget which call chains it has sent: each is sent again when it is next seen.
+    /// Makes the kernel side forget which stacks it has sent: each is sent again when it is next seen.
     ///
     /// # Errors
     /// What the kernel answers.
     pub fn forget_stacks(&self) -> Result<()> {
-        let failed = || system("the tables of call chains cannot be emptied");
-        // In this order: a site is remembered only when its chain is known to have been sent.
+        let failed = || system("the tables of stacks cannot be emptied");
+        // In this order: a site is remembered only when its stack is known to have been sent.
         bpf::clear::<u64, u8>(self.map("STACKS")?).map_err(failed())?;
         bpf::clear::<u64, [u64; 2]>(self.map("SITES")?).map_err(failed())
     }
@@ -384,7 +384,7 @@ impl Tracer {
 
     /// Runs that the kernel skipped of the programs that see processes come, change and go.
     #[must_use]
-    pub fn skipped_ends(&self) -> u64 {
+    pub fn missed_ends(&self) -> u64 {
         let ends =
             [Role::Fork, Role::Exec, Role::Exit, Role::OpenAtExit, Role::OpenAtExec, Role::Acquisition];
         let hooks = self.report.hooks.iter().filter(|hook| ends.contains(&hook.role));
@@ -425,12 +425,15 @@ pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, b
     let mut loader = EbpfLoader::new();
     if settings.unwind != Unwind::Tables {
         // Maps that nobody uses take no memory to speak of.
-        loader.map_max_entries("RULES", 1).map_max_entries("CODE", 1).map_max_entries("NEAR", 1);
+        loader
+            .map_max_entries("UNWIND_RULES", 1)
+            .map_max_entries("PC_CACHE", 1)
+            .map_max_entries("PC_CACHE_L1", 1);
     }
     if settings.descriptors == Acquisitions::Off {
         loader.map_max_entries("ACQUIRED", 1).map_max_entries("MESSAGES", 1);
     } else {
-        loader.map_max_entries("ACQUIRED", acquired::MOST);
+        loader.map_max_entries("ACQUIRED", acquired::MAX);
     }
     loader
         .btf(Some(btf))

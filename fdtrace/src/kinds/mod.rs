@@ -9,7 +9,7 @@ mod name;
 pub(crate) use link::{DELETED, is_segment, is_shared_memory, of_link};
 pub use name::{addresses, describe, tcp_state};
 
-use fdtrace_common::look::Description;
+use fdtrace_common::iterators::Description;
 
 /// What a handle is.
 #[repr(u8)]
@@ -140,7 +140,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn description(inode_mode: u16, magic: u64, name: &[u8]) -> Description {
-        let mut padded = [0; fdtrace_common::look::NAME_LEN];
+        let mut padded = [0; fdtrace_common::iterators::NAME_LEN];
         padded[..name.len()].copy_from_slice(name);
         Description {
             handle: 8,

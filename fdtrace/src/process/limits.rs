@@ -35,7 +35,7 @@ pub struct Cgroup {
 /// Where a hierarchy that counts tasks may be mounted: of its own in version 1, with all others in version 2.
 const HIERARCHIES: [&str; 2] = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"];
 /// The most cgroups that are looked at, and how deep.
-const MOST_CGROUPS: usize = 4096;
+const MAX_CGROUPS: usize = 4096;
 const DEEPEST: usize = 16;
 
 /// A setting of the kernel; `None` where it does not have it.
@@ -101,7 +101,7 @@ fn below(root: &Path) -> Vec<PathBuf> {
             let inside = fs::read_dir(&found[at]).into_iter().flatten().flatten();
             let folders = inside.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
             found.extend(folders.map(|entry| entry.path()));
-            if found.len() >= MOST_CGROUPS {
+            if found.len() >= MAX_CGROUPS {
                 return found;
             }
         }

@@ -5,9 +5,9 @@ use std::fs;
 use super::procfs::{Text, fields, hexadecimal, lines, number};
 
 /// The most threads of a process that are looked at.
-const MOST_THREADS: usize = 256;
+const MAX_THREADS: usize = 256;
 /// The most functions of a kernel stack.
-const MOST_FRAMES: usize = 12;
+const MAX_FRAMES: usize = 12;
 
 /// A thread.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +54,7 @@ impl Call {
 pub fn threads(pid: u32) -> Vec<Thread> {
     let tasks = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
     let mut tids: Vec<u32> =
-        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).take(MOST_THREADS).collect();
+        tasks.filter_map(|task| task.file_name().to_str()?.parse().ok()).take(MAX_THREADS).collect();
     tids.sort_unstable_by_key(|tid| (*tid != pid, *tid));
     tids.into_iter().filter_map(|tid| thread(pid, tid)).collect()
 }
@@ -88,7 +88,7 @@ fn stack(text: &[u8]) -> Vec<String> {
         let symbol = fields(line).nth(1)?.split(|byte| *byte == b'+').next()?;
         Some(String::from_utf8_lossy(symbol).into_owned())
     };
-    lines(text).filter_map(function).take(MOST_FRAMES).collect()
+    lines(text).filter_map(function).take(MAX_FRAMES).collect()
 }
 
 /// System calls that may wait, and whether the first argument is a descriptor.

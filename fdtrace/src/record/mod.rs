@@ -94,7 +94,7 @@ impl Recording {
         let file = self.place.rotate(self.limits.parts)?;
         let header = self.header.clone();
         self.writer()?.restart(file, &header)?;
-        self.write_or_fail(&fold.restate())
+        self.write_or_fail(&fold.checkpoint())
     }
 
     fn write_or_fail(&mut self, events: &[Event]) -> io::Result<()> {

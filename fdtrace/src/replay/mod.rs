@@ -24,7 +24,7 @@ pub struct Replay<R> {
     until: u64,
     /// That moment has passed: what is found out later is still true of it, what happens later is not.
     passed: bool,
-    looked: bool,
+    sampled: bool,
     /// Groups that were looked at, each time that one was.
     seen: u64,
 }
@@ -35,7 +35,7 @@ pub enum Step {
     /// There is more.
     More,
     /// Somebody looked at this moment, when the trace was recorded.
-    Look,
+    Sample,
     /// There is no more, or no more is wanted.
     Done,
 }
@@ -55,7 +55,7 @@ impl<R: Read> Replay<R> {
             start_ns: header.start_ns,
             backend: header.backend.clone(),
             kernel: header.kernel.clone(),
-            survivors_ns: header.min_age_ns,
+            min_age_ns: header.min_age_ns,
         };
         Ok(Self {
             view: View::new(session, selection),
@@ -65,7 +65,7 @@ impl<R: Read> Replay<R> {
             batch: Vec::new(),
             until,
             passed: false,
-            looked: false,
+            sampled: false,
             seen: 0,
         })
     }
@@ -125,7 +125,7 @@ impl<R: Read> Replay<R> {
         }
     }
 
-    /// Reads some more, at most to the next look.
+    /// Reads some more, at most to the next sample.
     ///
     /// # Errors
     /// When the file cannot be read. Wrong bytes are no error: see [`Self::end`].
@@ -135,12 +135,12 @@ impl<R: Read> Replay<R> {
             return Ok(Step::Done);
         }
         self.leave_out_what_is_late();
-        let look = self.batch.iter().position(|event| matches!(event, Event::Look(_)));
-        let rest = look.map(|look| self.batch.split_off(look + 1));
+        let sample = self.batch.iter().position(|event| matches!(event, Event::Sample(_)));
+        let rest = sample.map(|sample| self.batch.split_off(sample + 1));
         if let Some(time) = self.batch.iter().rev().find_map(Event::time) {
             self.now = self.now.max(time);
         }
-        self.looked &= self.batch.iter().all(is_finding);
+        self.sampled &= self.batch.iter().all(is_finding);
         self.fold.apply_all(&mut self.batch);
         self.batch.extend(rest.into_iter().flatten());
         if self.fold.weight() + self.view.weight() + self.reader.weight() > allowance::memory(self.position())
@@ -148,16 +148,16 @@ impl<R: Read> Replay<R> {
             self.reader.refuse();
             self.batch.clear();
         }
-        if look.is_some() && self.may_look() {
-            self.looked = true;
-            self.view.look(&Snapshot::brief(&self.fold, self.now));
-            return Ok(Step::Look);
+        if sample.is_some() && self.may_sample() {
+            self.sampled = true;
+            self.view.sample(&Snapshot::brief(&self.fold, self.now));
+            return Ok(Step::Sample);
         }
         Ok(Step::More)
     }
 
-    /// Whether the bytes that were read justify another look. A history has fewer points without it.
-    fn may_look(&mut self) -> bool {
+    /// Whether the bytes that were read justify another sample. A history has fewer points without it.
+    fn may_sample(&mut self) -> bool {
         self.seen = self.seen.saturating_add(self.fold.group_slots());
         self.seen <= allowance::looking(self.position())
     }
@@ -173,11 +173,11 @@ impl<R: Read> Replay<R> {
         });
     }
 
-    /// A trace that was cut off, or is not wanted whole, ends between two looks.
+    /// A trace that was cut off, or is not wanted whole, ends between two samples.
     fn finish(&mut self) {
-        if !self.looked {
-            self.view.look(&Snapshot::brief(&self.fold, self.now));
-            self.looked = true;
+        if !self.sampled {
+            self.view.sample(&Snapshot::brief(&self.fold, self.now));
+            self.sampled = true;
         }
     }
 }
@@ -197,8 +197,8 @@ mod tests {
     use crate::{
         kinds::Kind,
         stream::{
-            Alloc, Call, Cause, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Leaving, Mapped,
-            Origin, Release, Site, Sought, Swallowed, UserChain, UserFrame, Vitals,
+            Alloc, Call, Cause, Described, Existing, Fact, FdLookup, Identity, ImageKey, KernelFrame,
+            Leaving, Mapped, Origin, Release, ShortLived, Site, Stats, UserFrame, UserStack,
         },
         trace::Writer,
     };
@@ -219,7 +219,7 @@ mod tests {
         }
     }
 
-    /// A stream as a kernel and a witness could give it, with all that goes wrong in one.
+    /// A stream as a kernel and an enricher could give it, with all that goes wrong in one.
     struct Stream {
         random: Random,
         time: u64,
@@ -259,13 +259,13 @@ mod tests {
                 17 | 18 => Event::Fact(Box::new(self.belongs())),
                 19 => Event::Fact(Box::new(self.described())),
                 20 => Event::Fact(Box::new(self.other_fact())),
-                21 => self.healing(),
-                22 => Event::Swallowed(Swallowed {
+                21 => self.resynced(),
+                22 => Event::ShortLived(ShortLived {
                     site: Some(self.random.below(4)).filter(|site| *site > 0),
                     handles: self.random.below(9),
                     never_opened: 0,
                 }),
-                _ => self.look(),
+                _ => self.sample(),
             };
             self.events.push(event);
         }
@@ -334,7 +334,7 @@ mod tests {
                 id,
                 origin: Origin::ALL[usize::try_from(id).unwrap_or(0)],
                 kernel: vec![KernelFrame { symbol: "alloc_empty_file".to_owned(), offset: id }],
-                user: UserChain { frames: vec![Arc::new(frame)], complete: id == 1 },
+                user: UserStack { frames: vec![Arc::new(frame)], complete: id == 1 },
             }))
         }
 
@@ -349,7 +349,7 @@ mod tests {
                 generation,
                 kind: Kind::from_number(u8::try_from(self.random.below(11)).unwrap_or(0)),
                 name: Some("/etc/passwd".into()).filter(|_| self.random.0 & 1 == 0),
-                descriptor: if self.random.0 & 2 == 0 { Sought::Found(7, 3) } else { Sought::NotYet },
+                descriptor: if self.random.0 & 2 == 0 { FdLookup::Found(7, 3) } else { FdLookup::NotYet },
             })
         }
 
@@ -364,7 +364,7 @@ mod tests {
             Fact::Existing(Existing { handle, tgid: self.random.pid(), fd: Some(3) })
         }
 
-        fn healing(&mut self) -> Event {
+        fn resynced(&mut self) -> Event {
             let time = self.time;
             let (handle, generation) = self.any_handle();
             match self.random.below(3) {
@@ -377,13 +377,13 @@ mod tests {
             }
         }
 
-        fn look(&mut self) -> Event {
-            Event::Look(Box::new(Vitals {
+        fn sample(&mut self) -> Event {
+            Event::Sample(Box::new(Stats {
                 time: self.time,
                 file_nr: self.random.below(5000),
                 lost_events: self.random.below(2),
                 allocated: self.random.below(100_000),
-                ..Vitals::default()
+                ..Stats::default()
             }))
         }
     }
@@ -395,7 +395,7 @@ mod tests {
             start_ns: header.start_ns,
             backend: header.backend.clone(),
             kernel: header.kernel.clone(),
-            survivors_ns: 0,
+            min_age_ns: 0,
         };
         let (mut fold, mut view, mut now) = (Fold::watched(), View::new(session, Selection::default()), 0);
         for event in events {
@@ -403,8 +403,8 @@ mod tests {
             fold.apply(event.clone());
             // Who watches takes what is new; that must not matter.
             fold.take_fresh();
-            if matches!(event, Event::Look(_)) {
-                view.look(&Snapshot::of(&fold, now, 0));
+            if matches!(event, Event::Sample(_)) {
+                view.sample(&Snapshot::of(&fold, now, 0));
             }
         }
         serde_json::to_value(view.document("x", &Snapshot::of(&fold, now, 0))).unwrap()
@@ -434,7 +434,7 @@ mod tests {
         for seed in 0..200 {
             let mut stream = Stream::new(seed * 7919 + 1);
             (0..400).for_each(|_| stream.add());
-            let last = stream.look();
+            let last = stream.sample();
             stream.events.push(last);
             let mut writer = Writer::new(Vec::new(), &header).unwrap();
             for events in stream.events.chunks(37) {

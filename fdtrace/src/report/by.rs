@@ -11,11 +11,11 @@ use serde::Serialize;
 
 use super::{
     Document, Handles, Process, Site, Style, Trace,
-    chain::place,
+    fmt::{at_least, counted, escape_control, number},
     shares,
+    stack::place,
     terminal::Terminal,
     text::{headline, losses, paint},
-    words::{at_least, counted, harmless, number},
 };
 
 /// Name and version of the shape.
@@ -148,8 +148,8 @@ fn process_part<'a>(site: &'a Site, process: &'a Process) -> Part<'a> {
 
 /// Live handles by a word; those that the map does not tell are unknown.
 fn live_parts<'a>(site: &'a Site, counts: &BTreeMap<&'static str, u64>) -> Vec<Part<'a>> {
-    let told: u64 = counts.values().sum();
-    let rest = (UNKNOWN, site.live.saturating_sub(told));
+    let reported: u64 = counts.values().sum();
+    let rest = (UNKNOWN, site.live.saturating_sub(reported));
     let counts = counts.iter().map(|(word, count)| (*word, *count)).chain([rest]);
     let part = |(word, live): (&str, u64)| Part {
         key: word.to_owned(),
@@ -243,7 +243,7 @@ type Cells = ([String; 4], String, String);
 fn cells(row: &Row, lossy: bool) -> Cells {
     let allocated = row.allocated.map_or_else(|| "?".to_owned(), |allocated| at_least(allocated, lossy));
     let numbers = [number(row.live), allocated, number(row.sites), number(row.processes)];
-    (numbers, harmless(&row.key), harmless(&row.place))
+    (numbers, escape_control(&row.key), escape_control(&row.place))
 }
 
 /// Which numbers say something in a table, and how wide its keys are.
@@ -256,7 +256,7 @@ struct Columns {
 impl Columns {
     fn of(table: &Table, style: Style) -> Self {
         let by = table.by;
-        let keys = table.rows.iter().take(style.top).map(|row| harmless(&row.key).chars().count());
+        let keys = table.rows.iter().take(style.top).map(|row| escape_control(&row.key).chars().count());
         let allocated = !matches!(by, By::Kind | By::Holder);
         let shown = [true, allocated, by != By::Site, by != By::Process];
         Self { by, shown, width: keys.max().unwrap_or_default().max("PROCESS".len()) }
@@ -270,7 +270,7 @@ impl Columns {
             By::Origin => "ORIGIN",
             By::Holder => "HOLDER",
         };
-        let place = if self.by == By::Site { "AT" } else { "MOST FROM" };
+        let place = if self.by == By::Site { "AT" } else { "MAX FROM" };
         let numbers = ["LIVE", "ALLOCATED", "SITES", "PROCESSES"].map(str::to_owned);
         (numbers, key.to_owned(), place.to_owned())
     }
@@ -367,13 +367,13 @@ mod tests {
         assert_eq!(
             text(By::Process),
             "13 live handles at the end of a trace of 12s (kprobe backend, Linux 6.1.0)\n\
-             \x20    LIVE ALLOCATED     SITES  PROCESS  MOST FROM\n\
+             \x20    LIVE ALLOCATED     SITES  PROCESS  MAX FROM\n\
              \x20       7         ?         2  app (7)  connect_all\n\
              \x20       6         ?         1  web (8)  connect_all\n\
              lost: nothing\n"
         );
         assert!(
-            text(By::Kind).contains("\n     LIVE     SITES PROCESSES  KIND     MOST FROM\n"),
+            text(By::Kind).contains("\n     LIVE     SITES PROCESSES  KIND     MAX FROM\n"),
             "{}",
             text(By::Kind)
         );

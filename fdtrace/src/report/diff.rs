@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::{
     Document, Handles, KernelFrame, Process, Site, Style, Trace, UserFrame,
-    chain::{self, place},
+    fmt::{change, counted, escape_control, number},
     name_id,
+    stack::{self, place},
     terminal::Terminal,
     text::{at_the_end, paint, processes},
-    words::{change, counted, harmless, number},
 };
 
 /// Name and version of the shape.
@@ -48,11 +48,11 @@ pub struct Side {
 pub struct SiteDifference {
     /// Its id, of the second trace if it is there.
     pub id: String,
-    /// Hash of the origin and the names in the chain, which a rebuilt program keeps; none without a chain.
+    /// Hash of the origin and the names in the stack, which a rebuilt program keeps; none without a stack.
     pub name_id: Option<String>,
     /// `id`, or `functions` when only the names of the functions agree; none when it is in one trace only.
     pub matched_by: Option<&'static str>,
-    /// So many sites have these names and cannot be told apart, their sums being given; 1 for a site of its own.
+    /// So many sites have these names and cannot be distinguished, their sums being given; 1 for a site of its own.
     pub merged: u64,
     /// Which kernel path.
     pub origin: &'static str,
@@ -216,7 +216,7 @@ pub fn write_text(out: &mut impl Write, difference: &Difference, style: Style) -
         write_site(out, site, style)?;
     }
     write_rest(out, difference, changed.len(), style)?;
-    write_doubts(out, difference)?;
+    write_incomplete_reasons(out, difference)?;
     writeln!(out, "{}", last_line(difference, style))?;
     out.flush()
 }
@@ -232,7 +232,7 @@ fn write_site(out: &mut impl Write, site: &SiteDifference, style: Style) -> io::
         processes(&site.processes)
     );
     writeln!(out, "{}", if site.change > 0 { paint(style, "31", &line) } else { line })?;
-    chain::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
+    stack::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
     if site.merged > 1 {
         writeln!(out, "          {} of these names in one row", counted(site.merged, "site"))?;
     }
@@ -263,10 +263,10 @@ fn write_rest(out: &mut impl Write, difference: &Difference, changed: usize, sty
     Ok(())
 }
 
-fn write_doubts(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
+fn write_incomplete_reasons(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
     for (word, side) in [("first", &difference.before), ("second", &difference.after)] {
         if !side.trace.complete {
-            let reasons = side.trace.incomplete.iter().map(|reason| harmless(reason));
+            let reasons = side.trace.incomplete.iter().map(|reason| escape_control(reason));
             let reasons = reasons.collect::<Vec<_>>().join(", ");
             writeln!(out, "The {word} trace is NOT COMPLETE: {reasons}. A change may come from that alone.")?;
         }
@@ -278,10 +278,10 @@ fn last_line(difference: &Difference, style: Style) -> String {
     let Some(most) = difference.sites.first().filter(|site| site.change > 0) else {
         return "Nothing grew: no call site has more live handles than before.".to_owned();
     };
-    let by = most.processes.first().map_or_else(String::new, |process| harmless(&process.comm) + ", ");
+    let by = most.processes.first().map_or_else(String::new, |process| escape_control(&process.comm) + ", ");
     let text = format!(
         "What grew most: {by}{}, {} live handles more ({} before, {} after).",
-        harmless(&place(&most.user_stack, &most.kernel_stack)),
+        escape_control(&place(&most.user_stack, &most.kernel_stack)),
         number(most.change.unsigned_abs()),
         number(most.before),
         number(most.after)
@@ -418,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn sites_without_any_chain_are_not_lost() {
+    fn sites_without_any_stack_are_not_lost() {
         let bare =
             |id: &str, live| Site { user_stack: Vec::new(), kernel_stack: Vec::new(), ..site(id, live) };
         let difference = diff(&document(vec![bare("a", 2)]), &document(vec![bare("b", 3)]));

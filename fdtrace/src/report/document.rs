@@ -52,13 +52,13 @@ pub struct Trace {
     pub start: String,
     /// How long it has been running.
     pub duration_ns: u64,
-    /// How many looks were taken, this one included.
-    pub looks: u64,
+    /// How many samples were taken, this one included.
+    pub samples: u64,
     /// Which backend saw the handles.
     pub backend: String,
     /// The kernel's release.
     pub kernel: String,
-    /// Nothing was lost that was not put right again.
+    /// Nothing was lost that was not resynced again.
     pub complete: bool,
     /// Why not, if not.
     pub incomplete: Vec<String>,
@@ -79,13 +79,13 @@ pub struct Events {
     pub released_by: BTreeMap<&'static str, u64>,
     /// Of those gone, the ones that no open completed.
     pub never_opened: u64,
-    /// Releases of handles that were not traced: older than the trace, or filtered out.
+    /// Releases of handles that were not traced: pre-existing, or filtered out.
     pub untraced_releases: u64,
     /// Allocations that made no handle, by name of the error.
     pub errors: BTreeMap<String, u64>,
-    /// Allocations a second since the last look.
+    /// Allocations a second since the last sample.
     pub allocated_per_second: f64,
-    /// Releases a second since the last look.
+    /// Releases a second since the last sample.
     pub released_per_second: f64,
 }
 
@@ -100,7 +100,7 @@ pub struct Lost {
     pub stacks: u64,
     /// Program runs that the kernel skipped.
     pub skipped: u64,
-    /// Handles put right from the kernel's own table.
+    /// Handles resynced from the kernel's own table.
     pub healed: u64,
     /// Handles whose address was used again although no release was seen.
     pub phantoms: u64,
@@ -111,11 +111,11 @@ pub struct Lost {
 /// The whole of the handles.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Handles {
-    /// Allocated since tracing began, and alive; in survivors mode only those that are old enough.
+    /// Allocated since tracing began, and alive; in the min-age filter only those that are old enough.
     pub live: u64,
-    /// Alive and too young for survivors mode to speak of.
+    /// Alive and too young for the min-age filter to speak of.
     pub young: u64,
-    /// The age from which survivors mode speaks of a handle; 0 when it speaks of all.
+    /// The age from which the min-age filter speaks of a handle; 0 when it speaks of all.
     pub min_age_ns: u64,
     /// Older than tracing, found in descriptors and mappings when it began, and still alive.
     pub pre_existing: u64,
@@ -123,7 +123,7 @@ pub struct Handles {
     pub pre_existing_released: u64,
     /// Who held those that are alive when tracing began, most first.
     pub pre_existing_by: Vec<ExistingBy>,
-    /// All others of the system (file-nr less all of the above): filtered out, or held by something that the census of
+    /// All others of the system (file-nr less all of the above): filtered out, or held by something that the walk of
     /// descriptors and mappings does not see.
     pub others: u64,
 }
@@ -142,9 +142,9 @@ pub struct ExistingBy {
 /// One call site.
 #[derive(Clone, Debug, Serialize)]
 pub struct Site {
-    /// Hash of the origin and the user chain by build-id and offset.
+    /// Hash of the origin and the user stack by build-id and offset.
     pub id: String,
-    /// Hash of the origin and the names in the chain, which a rebuilt program keeps; none without a chain.
+    /// Hash of the origin and the names in the stack, which a rebuilt program keeps; none without a stack.
     pub name_id: Option<String>,
     /// Which kernel path.
     pub origin: &'static str,
@@ -162,7 +162,7 @@ pub struct Site {
     pub live: u64,
     /// Of those, at least as old as `--min-age` asks.
     pub aged: u64,
-    /// Change of `live` since the last look.
+    /// Change of `live` since the last sample.
     pub change: i64,
     /// Made.
     pub allocated: u64,
@@ -206,14 +206,14 @@ pub struct Repeat {
 }
 
 /// The most handles that are named.
-const MOST_REPEATS: usize = 3;
+const MAX_REPEATS: usize = 3;
 
 /// The first few of those that have several descriptors, most repeated first.
 #[must_use]
 pub fn most_repeated(mut repeats: Vec<Repeat>) -> Vec<Repeat> {
     repeats.retain(|repeat| repeat.descriptors > 1);
     repeats.sort_by(|one, other| (other.descriptors, &one.name).cmp(&(one.descriptors, &other.name)));
-    repeats.truncate(MOST_REPEATS);
+    repeats.truncate(MAX_REPEATS);
     repeats
 }
 
@@ -403,7 +403,7 @@ pub struct Descriptors {
 /// What the tracer costs.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Own {
-    /// Of one core, in percent, since the last look; none at the first one.
+    /// Of one core, in percent, since the last sample; none at the first one.
     pub cpu_percent: Option<f64>,
     /// Resident memory.
     pub resident_bytes: u64,

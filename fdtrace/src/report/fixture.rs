@@ -10,7 +10,7 @@ pub(super) fn document(sites: Vec<Site>) -> Document {
         trace: Trace {
             start: "2024-05-06T07:08:09Z".to_owned(),
             duration_ns: 12_000_000_000,
-            looks: 1,
+            samples: 1,
             backend: "kprobe".to_owned(),
             kernel: "6.1.0".to_owned(),
             complete: true,

@@ -3,7 +3,7 @@ use std::{
     io::{self, Write},
 };
 
-use super::{Document, Site, chain, shares::shares, words::steers};
+use super::{Document, Site, fmt::steers, shares::shares, stack};
 
 /// Which handles count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub enum Weight {
 /// Marks a function of the kernel, as is the custom.
 const KERNEL: &str = "_[k]";
 
-/// Stands for a chain that is not known.
+/// Stands for a stack that is not known.
 const NO_STACK: &str = "[no stack]";
 
 /// Stands for a name that is not known.
@@ -45,7 +45,7 @@ fn site_lines(site: &Site, weight: Weight) -> Vec<String> {
     by_comm(site, weight).into_iter().filter(|(_, handles)| *handles > 0).map(line).collect()
 }
 
-/// Handles by process name; those that cannot be told apart by process bear all names.
+/// Handles by process name; those that cannot be distinguished by process bear all names.
 fn by_comm(site: &Site, weight: Weight) -> BTreeMap<String, u64> {
     let mut comms: Vec<&str> = site.processes.iter().map(|process| process.comm.as_str()).collect();
     comms.sort_unstable();
@@ -63,7 +63,7 @@ fn by_comm(site: &Site, weight: Weight) -> BTreeMap<String, u64> {
 }
 
 fn frames(site: &Site) -> String {
-    let user = site.user_stack.iter().rev().map(|frame| one_word(&chain::name(frame)));
+    let user = site.user_stack.iter().rev().map(|frame| one_word(&stack::name(frame)));
     let kernel = site.kernel_stack.iter().rev().map(|frame| one_word(&frame.symbol) + KERNEL);
     let frames: Vec<String> = user.chain(kernel).collect();
     // A line that is a process name alone could be read as a comment.

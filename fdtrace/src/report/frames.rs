@@ -1,9 +1,9 @@
-//! Which frame of a chain is the one to look at.
+//! Which frame of a stack is the one to look at.
 
 use super::{
     UserFrame,
-    chain::{self, file_name},
-    words::harmless,
+    fmt::escape_control,
+    stack::{self, file_name},
 };
 
 /// Modules that are between a program and the kernel.
@@ -117,7 +117,7 @@ pub(super) fn own(user: &[UserFrame]) -> Option<&UserFrame> {
     own_index(user).map(|index| &user[index])
 }
 
-/// Its place in the chain.
+/// Its place in the stack.
 pub(super) fn own_index(user: &[UserFrame]) -> Option<usize> {
     let find = |is_it: fn(&UserFrame) -> bool| {
         user.iter().position(|frame| !is_runtime(frame) && !is_interpreter(frame) && is_it(frame))
@@ -187,14 +187,14 @@ pub(super) fn entered(user: &[UserFrame]) -> Option<&str> {
 pub(crate) fn place(frame: &UserFrame) -> String {
     let name = match (&frame.symbol, &frame.module) {
         (None, Some(module)) => format!("{} (no symbols)", file_name(module)),
-        _ => chain::name(frame),
+        _ => stack::name(frame),
     };
     let text = match (&frame.file, frame.line, &frame.module) {
-        (Some(file), Some(line), _) => format!("{}:{line} ({name})", chain::last_two(file)),
+        (Some(file), Some(line), _) => format!("{}:{line} ({name})", stack::last_two(file)),
         (_, _, Some(module)) if frame.symbol.is_some() => format!("{name} in {}", file_name(module)),
         _ => name,
     };
-    harmless(&text)
+    escape_control(&text)
 }
 
 /// Where a site is, for a sentence.
@@ -209,8 +209,8 @@ pub(super) fn place_of(user: &[UserFrame], kernel: &[super::KernelFrame]) -> Str
     }
     match user.iter().find(|frame| !is_runtime(frame)) {
         Some(frame) if interpreter(frame) == Some("java") => "java".to_owned(),
-        Some(frame) => harmless(file_name(frame.module.as_deref().unwrap_or("code without a name"))),
-        None => harmless(&chain::place(user, kernel)),
+        Some(frame) => escape_control(file_name(frame.module.as_deref().unwrap_or("code without a name"))),
+        None => escape_control(&stack::place(user, kernel)),
     }
 }
 

@@ -1,7 +1,6 @@
 //! Output: one document, one file per format. Nothing here reads a kernel or a clock.
 
 mod by;
-mod chain;
 pub mod check;
 mod columns;
 mod diff;
@@ -10,6 +9,7 @@ pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
 mod flamegraph;
+pub mod fmt;
 mod folded;
 mod frames;
 mod json;
@@ -17,12 +17,11 @@ mod pprof;
 pub(crate) mod rebuilt;
 mod repeats;
 mod shares;
+mod stack;
 mod terminal;
 mod text;
-pub mod words;
 
 pub use by::{By, Row, Table, table, write_json as write_table_json, write_text as write_table_text};
-pub use chain::{place, short as short_chain};
 pub use columns::{COLUMNS, fit};
 pub use diff::{
     Difference, Side, SiteDifference, diff, write_json as write_diff_json, write_text as write_diff_text,
@@ -37,5 +36,6 @@ pub(crate) use frames::{place as place_of_frame, place_of_site};
 pub use json::{pretty as write_pretty_json, write as write_json};
 pub use pprof::write as write_pprof;
 pub use rebuilt::name_id;
-pub use terminal::{Terminal, lines as harmless_lines};
+pub use stack::{place, short as short_stack};
+pub use terminal::{Terminal, lines as escape_control_lines};
 pub use text::{Style, write as write_text};

@@ -2,17 +2,17 @@
 
 use fdtrace_common::hash;
 
-use super::{KernelFrame, UserFrame, chain::file_name};
+use super::{KernelFrame, UserFrame, stack::file_name};
 use crate::stream::{FrameRef, Lasting, lasting};
 
 /// What compilers put behind the name of a function that they changed or took apart.
 const MADE_OF: [&str; 6] = [".constprop.", ".isra.", ".part.", ".cold", ".llvm.", ".lto_priv."];
 
 /// A site by the names of its functions: a hash of the origin and of all frames, each by its function and the name of its
-/// module, without folders and versions. None for a site without a chain.
+/// module, without folders and versions. None for a site without a stack.
 ///
 /// A frame without a function counts by its offset: two stripped programs do not match by chance. Code that the program made
-/// while it ran, and what called that, does not count. The kernel's chain counts where there is no other, as in the id.
+/// while it ran, and what called that, does not count. The kernel's stack counts where there is no other, as in the id.
 #[must_use]
 pub fn name_id(origin: &str, user: &[UserFrame], kernel: &[KernelFrame]) -> Option<String> {
     let start = text(hash::SEED, origin);
@@ -38,7 +38,7 @@ fn code(hash: u64, frame: Lasting<'_>) -> u64 {
     }
 }
 
-/// Where a chain's code is, `libc.so.6+0xf808f`, innermost first: as much of it as the next run has too.
+/// Where a stack's code is, `libc.so.6+0xf808f`, innermost first: as much of it as the next run has too.
 pub(crate) fn code_places(user: &[UserFrame]) -> Vec<String> {
     let frames = user.iter().filter(|frame| !frame.inlined).map(place);
     let text = |frame: Lasting<'_>| match frame {
@@ -49,7 +49,7 @@ pub(crate) fn code_places(user: &[UserFrame]) -> Vec<String> {
     lasting(frames).map(text).collect()
 }
 
-/// Whether one chain begins like the other. A file that was gone when somebody looked is known by the offset alone.
+/// Whether one stack begins like the other. A file that was gone when somebody looked is known by the offset alone.
 pub(crate) fn begin_alike(one: &[String], other: &[String]) -> bool {
     let offset = |place: &str| place.strip_prefix(GONE).map(str::to_owned);
     let alike = |one: &String, other: &String| {
@@ -99,7 +99,7 @@ mod tests {
     use super::{super::fixture::*, *};
 
     fn of(user: &[UserFrame]) -> String {
-        name_id("open", user, &[]).expect("a chain")
+        name_id("open", user, &[]).expect("a stack")
     }
 
     #[test]
@@ -144,28 +144,28 @@ mod tests {
             module: None,
             ..frame("", "", offset)
         };
-        let chain = |made| [frame("open", "/libjava.so", 1), made, frame("main", "/java", 2)];
-        let first = of(&chain(made(None, 0x7f00_0000_1000)));
-        assert_eq!(first, of(&chain(made(None, 0x7f11_1111_1234))));
+        let stack = |made| [frame("open", "/libjava.so", 1), made, frame("main", "/java", 2)];
+        let first = of(&stack(made(None, 0x7f00_0000_1000)));
+        assert_eq!(first, of(&stack(made(None, 0x7f11_1111_1234))));
         assert_eq!(
             first,
-            of(&chain(made(Some("Main.main"), 0x7f11_1111_1234))),
+            of(&stack(made(Some("Main.main"), 0x7f11_1111_1234))),
             "its name was found in time"
         );
-        assert_eq!(first, of(&chain(made(None, 1))[..2]), "and what called it was not");
+        assert_eq!(first, of(&stack(made(None, 1))[..2]), "and what called it was not");
     }
 
     #[test]
-    fn a_chain_that_was_cut_begins_like_the_whole_one() {
-        let chain = |frames: &[UserFrame]| code_places(frames);
+    fn a_stack_that_was_cut_begins_like_the_whole_one() {
+        let stack = |frames: &[UserFrame]| code_places(frames);
         let open = || frame("open", "/lib/libc.so.6", 0x10);
         let java = |module: &str| frame("handleOpen", module, 0x20);
-        let whole = chain(&[open(), java("/lib/libjava.so"), frame("fileOpen", "/lib/libjava.so", 0x30)]);
+        let whole = stack(&[open(), java("/lib/libjava.so"), frame("fileOpen", "/lib/libjava.so", 0x30)]);
         assert_eq!(whole, ["libc.so.6+0x10", "libjava.so+0x20", "libjava.so+0x30"]);
-        assert!(begin_alike(&whole, &chain(&[open(), java("[gone]")])));
+        assert!(begin_alike(&whole, &stack(&[open(), java("[gone]")])));
         assert!(begin_alike(&whole[..2], &whole));
-        assert!(!begin_alike(&whole, &chain(&[open(), java("/lib/libzip.so")])));
-        assert!(!begin_alike(&whole, &chain(&[open(), frame("", "[gone]", 0x120)])), "0x120 is not 0x20");
+        assert!(!begin_alike(&whole, &stack(&[open(), java("/lib/libzip.so")])));
+        assert!(!begin_alike(&whole, &stack(&[open(), frame("", "[gone]", 0x120)])), "0x120 is not 0x20");
         assert!(!begin_alike(&whole[..1], &whole), "libc alone says nothing");
     }
 

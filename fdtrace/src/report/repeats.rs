@@ -2,7 +2,7 @@
 
 use super::{
     FullTable, Repeat,
-    words::{counted, harmless, number},
+    fmt::{counted, escape_control, number},
 };
 use crate::kinds::Kind;
 
@@ -20,7 +20,7 @@ pub(super) fn handle(repeat: &Repeat) -> String {
     match repeat.name.as_str() {
         "" if repeat.kind == Kind::Unknown.name() => "a handle without a name".to_owned(),
         "" => format!("a {} without a name", repeat.kind),
-        name => format!("{} ({})", harmless(name), repeat.kind),
+        name => format!("{} ({})", escape_control(name), repeat.kind),
     }
 }
 
@@ -30,7 +30,7 @@ pub(super) fn of_table(table: &FullTable) -> String {
     let limit = table.limit.map(|limit| format!(" of {}", number(limit))).unwrap_or_default();
     let mut text = format!(
         "{} ({}) uses {}{limit} descriptors for {}",
-        harmless(&table.comm),
+        escape_control(&table.comm),
         table.pid,
         number(table.descriptors),
         counted(table.handles, "handle"),
@@ -40,7 +40,7 @@ pub(super) fn of_table(table: &FullTable) -> String {
         text += &format!("; {count} point to one handle: {}", handle(most));
     }
     if let Some(place) = &table.place {
-        text += &format!(", repeated by {}", harmless(place));
+        text += &format!(", repeated by {}", escape_control(place));
     }
     text
 }

@@ -5,7 +5,7 @@ use super::{Process, Site};
 /// A part of a site's handles.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Share<'a> {
-    /// Who made them; none for what cannot be told apart by process.
+    /// Who made them; none for what cannot be distinguished by process.
     pub(super) process: Option<&'a Process>,
     /// Alive, and as old as was asked for.
     pub(super) live: u64,

@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use super::words::steers;
+use super::fmt::steers;
 
 /// A writer of text. It escapes whatever a terminal would obey.
 pub struct Terminal<W: Write> {

@@ -7,10 +7,10 @@ use std::{
 
 use super::{
     Document, Example, Fastest, FullTable, Handles, Own, Process, Site, Trace, Verdict,
-    chain::{self, Block},
+    fmt::{at_least, bytes, change, counted, escape_control, number, process, rate, seconds, span},
     repeats,
+    stack::{self, Block},
     terminal::Terminal,
-    words::{at_least, bytes, change, counted, harmless, number, process, rate, seconds, span},
 };
 
 /// How the text looks.
@@ -27,16 +27,16 @@ pub struct Style {
 }
 
 /// Looks before which no verdict is given.
-const LOOKS_TO_JUDGE: u64 = 3;
+const SAMPLES_TO_EVALUATE: u64 = 3;
 
-/// The most processes that are named for what is older than the trace.
+/// The most processes that are named for what is pre-existing.
 const EXISTING_HOLDERS: usize = 3;
 
 /// The most call sites that mapped a site's handles and are shown.
 const MAPPED_BY: usize = 3;
 
-/// The chain of who mapped handles, below the row of their site.
-const MAPPING_CHAIN: Block = Block { indent: 12, frames: 3 };
+/// The stack of who mapped handles, below the row of their site.
+const MAPPING_STACK: Block = Block { indent: 12, frames: 3 };
 
 /// Examples of so many characters go on one line.
 const SHORT_LINE: usize = 84;
@@ -86,7 +86,7 @@ pub(super) fn at_the_end(trace: &Trace, handles: &Handles) -> String {
 }
 
 fn where_from(trace: &Trace) -> String {
-    format!("({} backend, Linux {})", harmless(&trace.backend), harmless(&trace.kernel))
+    format!("({} backend, Linux {})", escape_control(&trace.backend), escape_control(&trace.kernel))
 }
 
 fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> io::Result<()> {
@@ -102,7 +102,7 @@ fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> i
     );
     let growing = site.verdict == Verdict::Growing;
     writeln!(out, "{}", if growing { paint(style, "31", &line) } else { line })?;
-    chain::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
+    stack::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
     write_repeats(out, site)?;
     write_mappings(out, site, style)?;
     write_examples(out, site)
@@ -151,7 +151,7 @@ fn write_mappings(out: &mut impl Write, site: &Site, style: Style) -> io::Result
         });
         let example = example.unwrap_or_default();
         writeln!(out, "          {} mapped{example} by", counted(mapped.handles, "handle"))?;
-        chain::write(out, &mapped.user_stack, &[], true, MAPPING_CHAIN, style)?;
+        stack::write(out, &mapped.user_stack, &[], true, MAPPING_STACK, style)?;
     }
     let hidden = site.mapped_by.len().saturating_sub(MAPPED_BY);
     if hidden > 0 {
@@ -170,7 +170,7 @@ fn write_examples(out: &mut impl Write, site: &Site) -> io::Result<()> {
 }
 
 fn example(example: &Example) -> String {
-    let name = if example.name.is_empty() { example.kind.to_owned() } else { harmless(&example.name) };
+    let name = if example.name.is_empty() { example.kind.to_owned() } else { escape_control(&example.name) };
     match example.fd {
         Some(fd) => format!("fd {fd} {name} ({})", span(example.age_ns)),
         None if example.hidden => format!("{name} without a descriptor ({})", span(example.age_ns)),
@@ -218,7 +218,7 @@ fn write_footer(out: &mut impl Write, document: &Document, style: Style) -> io::
     writeln!(out, "lost: {}{own}", losses(&document.trace))
 }
 
-/// Allocations and releases a second: since the last look, and over all of a trace that has ended.
+/// Allocations and releases a second: since the last sample, and over all of a trace that has ended.
 #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
 fn rates(trace: &Trace, style: Style) -> (f64, f64) {
     let events = &trace.events;
@@ -243,7 +243,7 @@ fn write_others(out: &mut impl Write, handles: &Handles) -> io::Result<()> {
     let holders = if holders.is_empty() { String::new() } else { format!(": {}", holders.join(", ")) };
     writeln!(
         out,
-        "older than the trace: {} alive of {} found{holders}; others in the system: {}",
+        "pre-existing: {} alive of {} found{holders}; others in the system: {}",
         number(handles.pre_existing),
         number(found),
         number(handles.others),
@@ -266,7 +266,7 @@ pub(super) fn losses(trace: &Trace) -> String {
         (lost.events, "events"),
         (lost.handles, "handles"),
         (lost.stacks, "stacks"),
-        (lost.skipped, "skipped runs"),
+        (lost.skipped, "missed probes"),
         (lost.phantoms, "releases"),
         (lost.malformed, "records unreadable"),
     ];
@@ -279,7 +279,7 @@ pub(super) fn losses(trace: &Trace) -> String {
         return "nothing".to_owned();
     }
     if lost.healed > 0 {
-        text.push(format!("{} handles put right", number(lost.healed)));
+        text.push(format!("{} handles resynced", number(lost.healed)));
     }
     let verdict = match trace.incomplete.as_slice() {
         [] => "; the live handles are complete".to_owned(),
@@ -294,7 +294,7 @@ fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> i
         (Some(table), _) => paint(style, "1;31", &format!("{}.", repeats::of_table(table))),
         (None, Some(fastest)) => paint(style, "1;31", &sentence(fastest, style)),
         _ if style.finished => where_most_are(document),
-        _ if document.trace.looks < LOOKS_TO_JUDGE => "Too early to say what grows.".to_owned(),
+        _ if document.trace.samples < SAMPLES_TO_EVALUATE => "Too early to say what grows.".to_owned(),
         _ if let Some(table) = document.processes.first() => format!("{}.", repeats::of_table(table)),
         _ => nothing_grows(document),
     };
@@ -302,7 +302,7 @@ fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> i
     writeln!(out, "{line}{}", if style.finished { "" } else { "\n" })
 }
 
-/// A site that has more handles than before may be too young for a judgement.
+/// A site that has more handles than before may be too young for an evaluation.
 fn nothing_grows(document: &Document) -> String {
     let is_young = |site: &&Site| site.verdict == Verdict::Unknown && site.change > 0;
     match document.sites.iter().filter(is_young).count() as u64 {
@@ -322,7 +322,7 @@ fn where_most_are(document: &Document) -> String {
     };
     format!(
         "Most come from {}: {}{maker}.",
-        harmless(&chain::place(&first.user_stack, &first.kernel_stack)),
+        escape_control(&stack::place(&first.user_stack, &first.kernel_stack)),
         counted(first.aged, if first.acquired { "live descriptor" } else { "live handle" }),
     )
 }
@@ -334,7 +334,7 @@ fn sentence(fastest: &Fastest, style: Style) -> String {
         process(&fastest.comm, fastest.pid),
         number(fastest.live),
         if fastest.acquired { "descriptors" } else { "handles" },
-        harmless(&fastest.place),
+        escape_control(&fastest.place),
         rate(fastest.per_second),
     );
     if let Some(descriptors) = fastest.descriptors {
@@ -393,7 +393,7 @@ mod tests {
         assert!(early.contains("CHANGE") && early.contains(" +3 "), "{early}");
         assert!(early.contains("\nlost: nothing; fdtrace: 18 MB, cost per event unknown\n"), "{early}");
         assert!(early.ends_with("\nToo early to say what grows.\n\n"), "{early}");
-        document.trace.looks = LOOKS_TO_JUDGE;
+        document.trace.samples = SAMPLES_TO_EVALUATE;
         let young = text(&document, LIVE);
         assert!(young.ends_with("\nNothing grows so far; it is too early to say of 1 site.\n\n"), "{young}");
         document.sites[0].verdict = Verdict::Steady;

@@ -21,7 +21,7 @@ use super::deadline::Deadline;
 /// The longest message. An answer has no more than the names of some hundred addresses.
 pub(crate) const LONGEST: usize = 16 << 20;
 /// The most files in one message.
-pub(crate) const MOST_FILES: usize = 3;
+pub(crate) const MAX_FILES: usize = 3;
 /// A message begins with its length.
 const HEADER: usize = 4;
 
@@ -142,7 +142,7 @@ impl Channel {
     }
 
     fn read(&self, bytes: &mut [u8], files: &mut Vec<File>) -> nix::Result<usize> {
-        let mut space = cmsg_space!([RawFd; MOST_FILES]);
+        let mut space = cmsg_space!([RawFd; MAX_FILES]);
         let mut parts = [IoSliceMut::new(bytes)];
         let flags = MsgFlags::MSG_CMSG_CLOEXEC;
         let message = recvmsg::<()>(self.0.as_raw_fd(), &mut parts, Some(&mut space), flags)?;

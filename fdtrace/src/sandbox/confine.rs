@@ -27,7 +27,7 @@ use crate::{
 /// `nobody`, wherever there are users.
 const NOBODY: u32 = 65534;
 /// Descriptors of a child: three, its channel, and the files of a question.
-const MOST_DESCRIPTORS: u64 = 16;
+const MAX_DESCRIPTORS: u64 = 16;
 /// The channel's number.
 const CHANNEL: RawFd = 3;
 const NAME: &std::ffi::CStr = c"fdtrace-reader";
@@ -80,7 +80,7 @@ pub(super) fn give_up(limits: Limits) -> Option<()> {
         (Resource::RLIMIT_CORE, 0),
         (Resource::RLIMIT_FSIZE, 0),
         (Resource::RLIMIT_DATA, memory_in_use() + limits.memory),
-        (Resource::RLIMIT_NOFILE, MOST_DESCRIPTORS),
+        (Resource::RLIMIT_NOFILE, MAX_DESCRIPTORS),
     ] {
         setrlimit(resource, most, most).ok()?;
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use crate::process::usage::Usage;
 
 /// A process that nobody lets run is not waited for longer than so many times what was meant.
-const MOST: u32 = 10;
+const MAX: u32 = 10;
 
 /// The end of patience.
 pub(super) struct Deadline {
@@ -25,7 +25,7 @@ impl Deadline {
     /// The same for the answer of a process that runs; one that waits for something else than a processor gets no more.
     pub(super) fn for_process(patience: Duration, pid: libc::pid_t) -> Self {
         let before = usage(pid).unwrap_or_default().time;
-        let last = Instant::now() + patience * MOST;
+        let last = Instant::now() + patience * MAX;
         Self { last, process: Some((pid, patience, before)), ..Self::after(patience) }
     }
 

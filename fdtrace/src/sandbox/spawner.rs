@@ -11,7 +11,7 @@ use std::{
 use super::{Channel, Limits, Serve, confine, deadline::Deadline};
 
 /// Forking takes less, also in an emulated machine.
-const PATIENCE: Duration = Duration::from_secs(10);
+const TIMEOUT: Duration = Duration::from_secs(10);
 
 const FORK: u8 = b'f';
 const END: u8 = b'e';
@@ -60,7 +60,7 @@ impl Spawner {
     pub(super) fn spawn(&self) -> io::Result<(libc::pid_t, Channel)> {
         let (ours, theirs) = Channel::pair()?;
         let channel = self.0.channel.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut until = Deadline::after(PATIENCE);
+        let mut until = Deadline::after(TIMEOUT);
         channel.send_raw(&[FORK], &[theirs.end().as_raw_fd()], Some(&mut until))?;
         let answer = channel.receive(&mut until)?;
         let pid = answer.bytes.try_into().map(i32::from_ne_bytes).map_err(|_| ErrorKind::InvalidData)?;
@@ -72,7 +72,7 @@ impl Spawner {
         let message = [&[END][..], &pid.to_ne_bytes()].concat();
         let channel = self.0.channel.lock().unwrap_or_else(PoisonError::into_inner);
         // A spawner that is gone has taken its children along.
-        let _ = channel.send_raw(&message, &[], Some(&mut Deadline::after(PATIENCE)));
+        let _ = channel.send_raw(&message, &[], Some(&mut Deadline::after(TIMEOUT)));
     }
 }
 

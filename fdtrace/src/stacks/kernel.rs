@@ -1,4 +1,4 @@
-//! The kernel's half of a call chain.
+//! The kernel's half of a stack.
 
 use crate::{kernel::Symbols, stream::KernelFrame};
 
@@ -8,7 +8,7 @@ const ALLOCATORS: [&str; 4] =
 
 /// Resolves a kernel stack, innermost frame first, beginning with the allocation function.
 #[must_use]
-pub fn kernel_chain(addresses: &[u64], symbols: &Symbols) -> Vec<KernelFrame> {
+pub fn kernel_stack(addresses: &[u64], symbols: &Symbols) -> Vec<KernelFrame> {
     let first = addresses
         .iter()
         .rposition(|address| symbols.function(*address).is_some_and(|name| ALLOCATORS.contains(&base(name))))

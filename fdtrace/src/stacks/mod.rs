@@ -1,4 +1,4 @@
-//! Call chains that a person can read, and what can be learnt from them.
+//! Stacks that a person can read, and what can be learnt from them.
 
 mod kernel;
 mod modules;
@@ -9,7 +9,7 @@ mod symbols;
 mod unwind;
 mod user;
 
-pub use kernel::kernel_chain;
+pub use kernel::kernel_stack;
 pub use modules::Modules;
 pub use origin::{deciding_function, origin};
 pub use reader::Readers;

@@ -17,12 +17,12 @@ use super::{
 };
 use crate::process::{self, Mapping};
 
-/// Modules by their keys ([`module_key`]). The one who completes chains fills it, and the one who names them reads it.
+/// Modules by their keys ([`module_key`]). The one who completes stacks fills it, and the one who names them reads it.
 #[derive(Default)]
 pub struct Modules(Mutex<HashMap<u64, Arc<Module>>>);
 
 /// More modules than any machine runs; then those that are still in use are met again.
-const MOST: usize = 1 << 16;
+const MAX: usize = 1 << 16;
 
 impl Modules {
     /// The module with this key.
@@ -34,7 +34,7 @@ impl Modules {
     pub(super) fn insert(&self, key: u64, module: Module) -> Arc<Module> {
         let module = Arc::new(module);
         let mut modules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if modules.len() >= MOST {
+        if modules.len() >= MAX {
             modules.clear();
         }
         modules.insert(key, Arc::clone(&module));

@@ -3,7 +3,7 @@
 use super::kernel::base;
 use crate::stream::{Call, KernelFrame, Origin};
 
-/// The functions that decide, innermost match first. A chain passes several: `execve` opens a file too, and `memfd`
+/// The functions that decide, innermost match first. A stack passes several: `execve` opens a file too, and `memfd`
 /// makes a pseudo file as sockets do.
 const DECIDING: &[(&str, Origin)] = &[
     ("do_shmat", Origin::ShmAttach),
@@ -93,11 +93,11 @@ const SYSCALLS: &[(libc::c_long, Origin)] = &[
 
 /// Decides by the kernel stack, innermost frame first, and without one by the system call.
 #[must_use]
-pub fn origin(chain: &[KernelFrame], call: &Call) -> Origin {
+pub fn origin(stack: &[KernelFrame], call: &Call) -> Origin {
     if call.acquired {
         return acquisition(call);
     }
-    let by_function = deciding(chain).map(|(_, origin)| origin);
+    let by_function = deciding(stack).map(|(_, origin)| origin);
     let by_syscall = || {
         let number = libc::c_long::from(call.syscall?);
         SYSCALLS.iter().find(|(syscall, _)| *syscall == number).map(|(_, origin)| *origin)
@@ -119,19 +119,19 @@ fn acquisition(call: &Call) -> Origin {
     }
 }
 
-/// The function of a kernel chain that decides.
+/// The function of a kernel stack that decides.
 #[must_use]
-pub fn deciding_function(chain: &[KernelFrame]) -> Option<&'static str> {
-    deciding(chain).map(|(function, _)| function)
+pub fn deciding_function(stack: &[KernelFrame]) -> Option<&'static str> {
+    deciding(stack).map(|(function, _)| function)
 }
 
-fn deciding(chain: &[KernelFrame]) -> Option<(&'static str, Origin)> {
+fn deciding(stack: &[KernelFrame]) -> Option<(&'static str, Origin)> {
     let decides =
         |frame: &KernelFrame| DECIDING.iter().find(|(function, _)| *function == base(&frame.symbol)).copied();
     let (index, found) =
-        chain.iter().enumerate().find_map(|(index, frame)| Some((index, decides(frame)?)))?;
+        stack.iter().enumerate().find_map(|(index, frame)| Some((index, decides(frame)?)))?;
     // It opens on behalf of many, some of which have a name of their own: pidfs is one.
-    let caller = chain.get(index + 1).filter(|_| found.0 == "dentry_open").and_then(decides);
+    let caller = stack.get(index + 1).filter(|_| found.0 == "dentry_open").and_then(decides);
     Some(caller.unwrap_or(found))
 }
 
@@ -146,7 +146,7 @@ mod tests {
     use super::*;
 
     fn decide(functions: &[&str], syscall: libc::c_long, detail: libc::c_int) -> Origin {
-        let chain: Vec<_> =
+        let stack: Vec<_> =
             functions.iter().map(|name| KernelFrame { symbol: (*name).to_owned(), offset: 1 }).collect();
         let call = Call {
             user_stack: 1,
@@ -156,7 +156,7 @@ mod tests {
             kernel_task: false,
             acquired: false,
         };
-        origin(&chain, &call)
+        origin(&stack, &call)
     }
 
     #[test]
@@ -166,9 +166,9 @@ mod tests {
         let memfd =
             ["alloc_empty_file", "alloc_file_pseudo", "__shmem_file_setup.isra.0", "__x64_sys_memfd_create"];
         assert_eq!(decide(&memfd, libc::SYS_memfd_create, 0), Origin::Shmem);
-        let chain = memfd.map(|name| KernelFrame { symbol: name.to_owned(), offset: 1 });
-        assert_eq!(deciding_function(&chain), Some("__shmem_file_setup"));
-        assert_eq!(deciding_function(&chain[..2]), None);
+        let stack = memfd.map(|name| KernelFrame { symbol: name.to_owned(), offset: 1 });
+        assert_eq!(deciding_function(&stack), Some("__shmem_file_setup"));
+        assert_eq!(deciding_function(&stack[..2]), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The process's half of a call chain: from addresses to modules and offsets, while the process is there.
+//! The process's half of a stack: from addresses to modules and offsets, while the process is there.
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     process::{self, Mapping},
-    stream::{Side, Stack, UserChain, UserFrame},
+    stream::{Side, Stack, UserFrame, UserStack},
 };
 
 /// Functions in which a thread begins.
@@ -43,17 +43,17 @@ impl UserStacks {
 
     /// Resolves stacks of one process, innermost frame first. Of a process that is gone, addresses mean nothing any more;
     /// places do.
-    pub fn resolve(&mut self, tgid: u32, stacks: &[Option<&Stack>]) -> Vec<UserChain> {
+    pub fn resolve(&mut self, tgid: u32, stacks: &[Option<&Stack>]) -> Vec<UserStack> {
         let addresses: Vec<&[u64]> = stacks.iter().map(|stack| addresses(*stack)).collect();
         let code = if addresses.iter().all(|stack| stack.is_empty()) { None } else { process::code(tgid) };
         let mut by_address = match code {
             Some(code) => self.addresses.resolve(&mut self.names, tgid, &addresses, &code),
-            None => vec![UserChain::default(); stacks.len()],
+            None => vec![UserStack::default(); stacks.len()],
         };
         let made = self.made(tgid, stacks);
-        for (chain, stack) in by_address.iter_mut().zip(stacks) {
+        for (resolved, stack) in by_address.iter_mut().zip(stacks) {
             if let Some(stack) = stack.filter(|stack| stack.side == Side::Code) {
-                *chain = self.chain_of_places(&made, stack);
+                *resolved = self.stack_of_places(&made, stack);
             }
         }
         by_address
@@ -74,12 +74,12 @@ impl UserStacks {
         addresses.into_iter().zip(frames).collect()
     }
 
-    fn chain_of_places(&mut self, made: &HashMap<u64, Arc<UserFrame>>, stack: &Stack) -> UserChain {
+    fn stack_of_places(&mut self, made: &HashMap<u64, Arc<UserFrame>>, stack: &Stack) -> UserStack {
         let frames = places(stack).flat_map(|(module, offset)| match made.get(&offset) {
             Some(frame) if module == ANONYMOUS => vec![Arc::clone(frame)],
             _ => self.frames_at(module, offset),
         });
-        UserChain { frames: frames.collect(), complete: stack.complete }
+        UserStack { frames: frames.collect(), complete: stack.complete }
     }
 
     fn frames_at(&mut self, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
@@ -116,12 +116,12 @@ struct Addresses {
 }
 
 /// The most files that are remembered.
-const MOST_MODULES: usize = 4096;
+const MAX_MODULES: usize = 4096;
 
 impl Addresses {
-    /// The chains of one process's stacks; empty ones when it is gone.
+    /// The stacks of one process's stacks; empty ones when it is gone.
     ///
-    /// `code` is where the process has code. Where functions keep no frame pointers, a chain leads astray sooner or later;
+    /// `code` is where the process has code. Where functions keep no frame pointers, a stack leads astray sooner or later;
     /// it is cut at the first address that is none of code.
     fn resolve(
         &mut self,
@@ -129,19 +129,19 @@ impl Addresses {
         tgid: u32,
         stacks: &[&[u64]],
         code: &[Range<u64>],
-    ) -> Vec<UserChain> {
+    ) -> Vec<UserStack> {
         let calls: Vec<Vec<u64>> =
             stacks.iter().map(|stack| calls(&stack[..leads_astray(stack, code)])).collect();
         let mut all = calls.concat();
         all.sort_unstable();
         all.dedup();
         let Some(frames) = self.normalize(names, tgid, &all) else {
-            return stacks.iter().map(|_| UserChain::default()).collect();
+            return stacks.iter().map(|_| UserStack::default()).collect();
         };
         let frame =
             |address: &u64| all.binary_search(address).ok().and_then(|index| frames.get(index).cloned());
         let frames = |call: &u64| frame(call).into_iter().flat_map(|frames| frames.to_vec());
-        calls.iter().map(|calls| chain(calls.iter().flat_map(frames).collect())).collect()
+        calls.iter().map(|calls| stack(calls.iter().flat_map(frames).collect())).collect()
     }
 
     /// The frames of sorted addresses; `None` when the process is gone.
@@ -169,7 +169,7 @@ impl Addresses {
             return Some(Module { path: Arc::clone(&mapping.path), reach, ..known.clone() });
         }
         let (module, _) = modules::open(tgid, mapping, names.reader())?;
-        if self.modules.len() >= MOST_MODULES {
+        if self.modules.len() >= MAX_MODULES {
             self.modules.clear();
         }
         self.modules.insert(key, module.clone());
@@ -183,10 +183,10 @@ fn calls(stack: &[u64]) -> Vec<u64> {
     stack.iter().map(|address| address.saturating_sub(1)).collect()
 }
 
-fn chain(frames: Vec<Arc<UserFrame>>) -> UserChain {
+fn stack(frames: Vec<Arc<UserFrame>>) -> UserStack {
     let outermost = frames.last().and_then(|frame| frame.symbol.as_deref());
     let complete = outermost.is_some_and(|symbol| ROOTS.contains(&symbol));
-    UserChain { frames, complete }
+    UserStack { frames, complete }
 }
 
 /// How many frames lead through code; the innermost one, where the processor was, counts in any case.
@@ -208,11 +208,11 @@ mod tests {
         let here = resolves_its_own_code as fn() as usize as u64 + 1;
         let stacks = [stack(&[here]), stack(&[]), stack(&[here, here + 2])];
         let stacks: Vec<_> = stacks.iter().map(Some).collect();
-        let chains =
+        let stacks =
             UserStacks::new(Arc::default(), &Readers::of_test()).resolve(std::process::id(), &stacks);
-        let lengths: Vec<_> = chains.iter().map(|chain| chain.frames.len()).collect();
+        let lengths: Vec<_> = stacks.iter().map(|stack| stack.frames.len()).collect();
         assert_eq!(lengths, [1, 0, 2]);
-        for frame in [&chains[0].frames[0], &chains[2].frames[0], &chains[2].frames[1]] {
+        for frame in [&stacks[0].frames[0], &stacks[2].frames[0], &stacks[2].frames[1]] {
             let name = frame.symbol.as_deref().expect("a symbol");
             assert!(name.contains("resolves_its_own_code"), "{frame:?}");
             assert!(frame.module.is_some() && frame.build_id.is_some());
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_cut_where_it_leaves_code() {
+    fn a_stack_is_cut_where_it_leaves_code() {
         let code = [0x1000..0x2000, 0x5000..0x6000];
         assert_eq!(leads_astray(&[0x1500, 0x1600, 0x3000, 0x1700], &code), 2);
         assert_eq!(leads_astray(&[0x9000, 0x1600], &code), 2, "the innermost frame is where it was");
@@ -230,8 +230,8 @@ mod tests {
     #[test]
     fn a_process_that_is_gone_leaves_nothing() {
         let stack = stack(&[0x1000, 0x2000]);
-        let chains =
+        let stacks =
             UserStacks::new(Arc::default(), &Readers::of_test()).resolve(u32::MAX >> 1, &[Some(&stack)]);
-        assert_eq!(chains, [UserChain::default()]);
+        assert_eq!(stacks, [UserStack::default()]);
     }
 }

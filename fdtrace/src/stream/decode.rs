@@ -1,17 +1,17 @@
 use bytes::Buf;
 use fdtrace_common::{
     descriptor,
-    look::Description,
+    iterators::Description,
     unwind::{Registers, end},
     wire::{
-        self, Cause, CodeMapping, MAX_FRAMES, NO_SYSCALL, OPEN_PATH_LEN, Side, Tag, WINDOW_BYTES,
-        WINDOW_MAPPINGS, flag,
+        self, Cause, CodeMapping, DUMP_BYTES, DUMP_MAPPINGS, MAX_FRAMES, NO_SYSCALL, OPEN_PATH_LEN, Side,
+        Tag, flag,
     },
 };
 
 use super::{
-    Acquired, Alloc, Call, Cut, Event, Leaving, LetGo, Mapped, Moment, Name, Open, Release, Shortage, Stack,
-    Window,
+    Acquired, Alloc, AllocError, Call, ClosedBy, Cut, Event, Leaving, Mapped, Moment, Name, Open, Release,
+    Stack, StackDump,
 };
 
 /// What a record of the ring buffer is.
@@ -19,10 +19,10 @@ use super::{
 pub enum Record {
     /// A part of the stream.
     Event(Event),
-    /// The inner part of a call chain; a window of the same name brings what is needed to complete it.
-    Begun(Stack),
-    /// Stack memory for a chain that has begun.
-    Window(Window),
+    /// The inner part of a stack; a dump of the same name brings what is needed to complete it.
+    PartialStack(Stack),
+    /// Stack memory for a stack that has begun.
+    StackDump(StackDump),
     /// What the handle is that the last [`Event::Open`] was about.
     What(Box<What>),
 }
@@ -82,7 +82,7 @@ pub fn decode(record: &[u8]) -> Result<Record, Malformed> {
         tag if tag == Tag::Alloc as u8 => exactly(size_of::<wire::Alloc>()).and_then(alloc),
         tag if tag == Tag::Release as u8 => exactly(size_of::<wire::Release>()).and_then(release),
         tag if tag == Tag::Stack as u8 => return stack(record),
-        tag if tag == Tag::Window as u8 => return window(record),
+        tag if tag == Tag::StackDump as u8 => return dump(record),
         tag if tag == Tag::OpenWhat as u8 => return exactly(size_of::<wire::OpenWhat>()).map(what),
         tag if tag == Tag::Open as u8 => exactly(size_of::<wire::Open>()).and_then(open),
         tag if tag == Tag::Cut as u8 => exactly(size_of::<wire::Cut>()).map(cut),
@@ -153,14 +153,14 @@ fn acquired(mut bytes: &[u8]) -> Event {
     };
     match acquisition(&found) {
         Acquired { alloc, .. } if found.key == 0 => Event::Refused(alloc),
-        _ if found.key == descriptor::LETS_GO => Event::LetGo(let_go(&found)),
+        _ if found.key == descriptor::LETS_GO => Event::ClosedBy(closed_by(&found)),
         acquired => Event::Acquired(acquired),
     }
 }
 
-const fn let_go(found: &descriptor::Acquired) -> LetGo {
+const fn closed_by(found: &descriptor::Acquired) -> ClosedBy {
     let descriptor::Acquired { time, tgid, tid, files, user_stack, syscall, .. } = *found;
-    LetGo { since: files, time, tgid, tid, call: call(user_stack, 0, 0, syscall, 0) }
+    ClosedBy { since: files, time, tgid, tid, call: call(user_stack, 0, 0, syscall, 0) }
 }
 
 /// What an entry of the kernel's own table of acquired descriptors says.
@@ -217,7 +217,7 @@ fn stack(record: &[u8]) -> Result<Record, Malformed> {
     let frames: Box<[u64]> = (0..count * side.words()).map(|_| bytes.get_u64_ne()).collect();
     let stack = Stack { hash: name, side, tgid, frames, complete: how == end::COMPLETE };
     match (side, how) {
-        (Side::Code, end::ASKED) => Ok(Record::Begun(stack)),
+        (Side::Code, end::ASKED) => Ok(Record::PartialStack(stack)),
         (_, end::CUT) | (Side::Code, end::COMPLETE) => match name == stack.name() {
             true => Ok(Record::Event(Event::Stack(stack))),
             false => Err(wrong("name", name)),
@@ -226,9 +226,9 @@ fn stack(record: &[u8]) -> Result<Record, Malformed> {
     }
 }
 
-fn window(record: &[u8]) -> Result<Record, Malformed> {
-    let wrong_length = Malformed::Length { tag: Tag::Window as u8, length: record.len() };
-    if record.len() < size_of::<wire::Window>() {
+fn dump(record: &[u8]) -> Result<Record, Malformed> {
+    let wrong_length = Malformed::Length { tag: Tag::StackDump as u8, length: record.len() };
+    if record.len() < size_of::<wire::StackDump>() {
         return Err(wrong_length);
     }
     let mut bytes = &record[1..];
@@ -243,12 +243,12 @@ fn window(record: &[u8]) -> Result<Record, Malformed> {
         Registers { instruction: bytes.get_u64_ne(), stack: bytes.get_u64_ne(), frame: bytes.get_u64_ne() };
     let length = bytes.get_u32_ne() as usize;
     bytes.advance(4);
-    let code = (0..WINDOW_MAPPINGS).map(|_| code_mapping(&mut bytes)).filter(|code| code.end != 0).collect();
-    if length > WINDOW_BYTES || bytes.remaining() != length {
+    let code = (0..DUMP_MAPPINGS).map(|_| code_mapping(&mut bytes)).filter(|code| code.end != 0).collect();
+    if length > DUMP_BYTES || bytes.remaining() != length {
         return Err(wrong_length);
     }
     let stack = bytes.into();
-    Ok(Record::Window(Window { hash, tgid, exact, space, module, offset, registers, code, stack }))
+    Ok(Record::StackDump(StackDump { hash, tgid, exact, space, module, offset, registers, code, stack }))
 }
 
 fn code_mapping(bytes: &mut &[u8]) -> CodeMapping {
@@ -301,7 +301,7 @@ fn failure(mut bytes: &[u8]) -> Event {
     let errno = bytes.get_i32_ne();
     let times = bytes.get_u32_ne();
     let time = bytes.get_u64_ne();
-    Event::Failure(Shortage { time, tgid, errno, times, limit: bytes.get_u64_ne() })
+    Event::Failure(AllocError { time, tgid, errno, times, limit: bytes.get_u64_ne() })
 }
 
 fn open(mut bytes: &[u8]) -> Result<Event, Malformed> {
@@ -472,8 +472,8 @@ mod tests {
             ..descriptor::Acquired::default()
         };
         let call = Call { user_stack: 7, syscall: Some(3), ..Call::default() };
-        let expected = LetGo { since: 10, time: 20, tgid: 2, tid: 1, call };
-        assert_eq!(event(&bytes_of(&record)), Ok(Event::LetGo(expected)));
+        let expected = ClosedBy { since: 10, time: 20, tgid: 2, tid: 1, call };
+        assert_eq!(event(&bytes_of(&record)), Ok(Event::ClosedBy(expected)));
     }
 
     #[test]
@@ -590,7 +590,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_of_places_says_how_it_ended() {
+    fn a_stack_of_places_says_how_it_ended() {
         let words = [1, 2, 3, 4];
         for (how, complete) in [(end::COMPLETE, true), (end::CUT, false)] {
             let name = hash::places(&words, how);
@@ -603,14 +603,16 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_that_has_begun_is_completed_by_its_window() {
-        let Ok(Record::Begun(begun)) = decode(&places_record(&[], end::ASKED, 5)) else { panic!("a chain") };
-        assert_eq!((begun.hash, begun.frames.len()), (5, 0));
+    fn a_stack_that_has_begun_is_completed_by_its_window() {
+        let Ok(Record::PartialStack(partial)) = decode(&places_record(&[], end::ASKED, 5)) else {
+            panic!("a stack")
+        };
+        assert_eq!((partial.hash, partial.frames.len()), (5, 0));
         let part = CodeMapping { start: 1, end: 2, offset: 3, module: 4 };
-        let mut code = [CodeMapping::default(); WINDOW_MAPPINGS];
+        let mut code = [CodeMapping::default(); DUMP_MAPPINGS];
         code[7] = part;
-        let header = wire::Window {
-            tag: Tag::Window as u8,
+        let header = wire::StackDump {
+            tag: Tag::StackDump as u8,
             exact: 1,
             tgid: 7,
             hash: 5,
@@ -625,7 +627,7 @@ mod tests {
         };
         let mut record = bytes_of(&header);
         record.extend([1, 2, 3]);
-        let window = Window {
+        let dump = StackDump {
             hash: 5,
             tgid: 7,
             exact: true,
@@ -636,7 +638,7 @@ mod tests {
             code: [part].into(),
             stack: [1, 2, 3].into(),
         };
-        assert_eq!(decode(&record), Ok(Record::Window(window)));
+        assert_eq!(decode(&record), Ok(Record::StackDump(dump)));
         assert!((0..record.len()).all(|length| decode(&record[..length]).is_err()));
     }
 

@@ -32,7 +32,7 @@ pub enum Fact {
     },
     /// What a handle is.
     Described(Described),
-    /// A handle that is older than the trace.
+    /// A handle that is pre-existing.
     Existing(Existing),
 }
 
@@ -74,14 +74,14 @@ impl Site {
 /// A place in programs that allocates handles.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Site {
-    /// Hash of the origin and the user chain by build-id and offset.
+    /// Hash of the origin and the user stack by build-id and offset.
     pub id: u64,
     /// Which kernel path allocates.
     pub origin: Origin,
-    /// The kernel's half of the chain, as it was first seen; innermost frame first.
+    /// The kernel's half of the stack, as it was first seen; innermost frame first.
     pub kernel: Vec<KernelFrame>,
     /// The process's half.
-    pub user: UserChain,
+    pub user: UserStack,
 }
 
 /// One frame of the kernel.
@@ -123,12 +123,12 @@ impl UserFrame {
     }
 }
 
-/// A call chain of a process, innermost frame first.
+/// A stack of a process, innermost frame first.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct UserChain {
-    /// The frames; chains share them.
+pub struct UserStack {
+    /// The frames; stacks share them.
     pub frames: Vec<Arc<UserFrame>>,
-    /// Whether the chain reaches the function that every thread or process begins with.
+    /// Whether the stack reaches the function that every thread or process begins with.
     pub complete: bool,
 }
 
@@ -144,12 +144,12 @@ pub struct Described {
     /// Its path, its peer, or what it is. Without a name and a descriptor, what was said before stays true.
     pub name: Option<Arc<str>>,
     /// A process with a descriptor for it, and the descriptor.
-    pub descriptor: Sought,
+    pub descriptor: FdLookup,
 }
 
 /// A descriptor that points to a handle, if somebody looked for one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
-pub enum Sought {
+pub enum FdLookup {
     /// Nobody has looked.
     #[default]
     NotYet,
@@ -159,7 +159,7 @@ pub enum Sought {
     Found(u32, u32),
 }
 
-impl Sought {
+impl FdLookup {
     /// The process and its descriptor, if there is one.
     #[must_use]
     pub const fn found(self) -> Option<(u32, u32)> {
@@ -170,7 +170,7 @@ impl Sought {
     }
 }
 
-/// A handle that is older than the trace.
+/// A handle that is pre-existing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Existing {
     /// Its address.
@@ -183,7 +183,7 @@ pub struct Existing {
 
 /// What the kernel side had counted at a moment, and the machine's own figures then.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Vitals {
+pub struct Stats {
     /// When, `CLOCK_MONOTONIC` in ns.
     pub time: u64,
     /// Handles that the kernel side let into its table.
@@ -201,11 +201,11 @@ pub struct Vitals {
     /// Stacks that could not be taken.
     pub lost_stacks: u64,
     /// Runs of the allocation's program that the kernel skipped.
-    pub skipped_allocations: u64,
+    pub missed_allocations: u64,
     /// Runs of the release's program that the kernel skipped.
-    pub skipped_releases: u64,
+    pub missed_releases: u64,
     /// Runs that the kernel skipped of the programs that see processes come, change and go.
-    pub skipped_ends: u64,
+    pub missed_ends: u64,
     /// Records that found no room in the ring, of processes that came, changed or went, and of what was open then.
     pub lost_ends: u64,
     /// Processes that should be followed and are not.
@@ -215,7 +215,7 @@ pub struct Vitals {
     /// Descriptors that were acquired and found no room in the kernel's table.
     pub lost_descriptors: u64,
     /// Skipped runs after which an allocation may be missing.
-    pub unhealed: u64,
+    pub unsynced: u64,
     /// Skipped releases of which nobody knows yet whether they have left a handle that is gone.
     pub unchecked: u64,
     /// Addresses that were used again although no release was seen.
@@ -226,10 +226,10 @@ pub struct Vitals {
     pub file_nr: u64,
     /// Descriptors of the tracer, which are among those.
     pub own_descriptors: u64,
-    /// Short lives that survivors mode has counted at sites of which nothing is known yet.
-    pub swallowed: u64,
+    /// Short lives that the min-age filter has counted at sites of which nothing is known yet.
+    pub short_lived: u64,
     /// Of those, the ones that no open completed.
-    pub swallowed_never_opened: u64,
-    /// Traced handles that are alive and too young for survivors mode to speak of.
+    pub short_lived_never_opened: u64,
+    /// Traced handles that are alive and too young for the min-age filter to speak of.
     pub young: u64,
 }

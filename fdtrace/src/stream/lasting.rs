@@ -1,7 +1,7 @@
-//! What of a call chain is the same in the next run of a program: what ids of call sites are made of.
+//! What of a stack is the same in the next run of a program: what ids of call sites are made of.
 //!
 //! Code that a program makes while it runs (compiled by Java, V8, LuaJIT or .NET, or unpacked) lies elsewhere in each run,
-//! has more frames or fewer as functions are inlined, and is interpreted at first. So a chain counts from the kernel up to
+//! has more frames or fewer as functions are inlined, and is interpreted at first. So a stack counts from the kernel up to
 //! the first frame of such code that has no name. What called that does not count.
 
 use std::borrow::Cow;
@@ -53,17 +53,17 @@ const MEMORY: [&str; 4] = ["/memfd:", "/dev/zero", "/dev/shm/", "/SYSV"];
 /// compiled by then.
 const V8: [&str; 2] = ["Builtins_", "v8::internal::"];
 
-/// What a chain, innermost frame first, has in common with that of the next run.
-pub(crate) fn lasting<'a>(chain: impl Iterator<Item = FrameRef<'a>>) -> impl Iterator<Item = Lasting<'a>> {
+/// What a stack, innermost frame first, has in common with that of the next run.
+pub(crate) fn lasting<'a>(stack: impl Iterator<Item = FrameRef<'a>>) -> impl Iterator<Item = Lasting<'a>> {
     let mut called = false;
-    chain.map_while(move |frame| {
+    stack.map_while(move |frame| {
         let lasting = what_lasts(frame, called)?;
         called |= !matches!(lasting, Lasting::InPage(_));
         Some(lasting)
     })
 }
 
-/// None where what lasts of a chain ends: at the first frame of the run's own that has called what lasts.
+/// None where what lasts of a stack ends: at the first frame of the run's own that has called what lasts.
 fn what_lasts(frame: FrameRef<'_>, called: bool) -> Option<Lasting<'_>> {
     let FrameRef { symbol, build_id, offset, .. } = frame;
     match (file_of(frame), symbol) {
@@ -107,13 +107,13 @@ mod tests {
         FrameRef { symbol: Some(symbol), module: Some(module), build_id: Some("ab"), offset: 7 }
     }
 
-    fn symbols<'a>(chain: &[FrameRef<'a>]) -> Vec<Option<&'a str>> {
+    fn symbols<'a>(stack: &[FrameRef<'a>]) -> Vec<Option<&'a str>> {
         let symbol = |lasting| match lasting {
             Lasting::File(code) => code.symbol,
             Lasting::Made(Cow::Borrowed(name)) => Some(name),
             _ => None,
         };
-        lasting(chain.iter().copied()).map(symbol).collect()
+        lasting(stack.iter().copied()).map(symbol).collect()
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
     #[test]
     fn an_unpacked_program_has_its_places_in_pages() {
         let other = FrameRef { offset: 0x7f99_0000_0abc, ..JIT };
-        let all = |chain: [FrameRef<'static>; 3]| lasting(chain.into_iter()).collect::<Vec<_>>();
+        let all = |stack: [FrameRef<'static>; 3]| lasting(stack.into_iter()).collect::<Vec<_>>();
         assert_eq!(all([JIT, other, code("main", "/a")]), all([other, JIT, code("main", "/a")]));
         assert_eq!(all([JIT, other, code("main", "/a")])[0], Lasting::InPage(0xabc));
     }

@@ -11,7 +11,7 @@ mod origin;
 
 pub use decode::{Malformed, Record, What, acquisition, decode, entry_call};
 pub use facts::{
-    Described, Existing, Fact, Identity, ImageKey, KernelFrame, Site, Sought, UserChain, UserFrame, Vitals,
+    Described, Existing, Fact, FdLookup, Identity, ImageKey, KernelFrame, Site, Stats, UserFrame, UserStack,
 };
 pub use fdtrace_common::wire::{Cause, Moment, Side};
 pub(crate) use lasting::{FrameRef, Lasting, lasting};
@@ -35,7 +35,7 @@ pub enum Event {
     /// A handle was released; or a descriptor that was acquired was closed.
     Release(Release),
     /// It is told who closed what a thread has just closed.
-    LetGo(LetGo),
+    ClosedBy(ClosedBy),
     /// A stack that later events name by its hash.
     Stack(Stack),
     /// A handle was mapped into memory.
@@ -78,7 +78,7 @@ pub enum Event {
     /// A descriptor is open when its program ends; comes before the exit or exec that ends it.
     Open(Open),
     /// An allocation failed, or there was no descriptor for it.
-    Failure(Shortage),
+    Failure(AllocError),
     /// Events were lost before this one.
     Gap {
         /// When that was noticed, `CLOCK_MONOTONIC` in ns.
@@ -97,12 +97,12 @@ pub enum Event {
         /// Its generation.
         generation: u64,
     },
-    /// Handles that came and went without an event of their own, as survivors mode has it.
-    Swallowed(Swallowed),
+    /// Handles that came and went without an event of their own, as the min-age filter has it.
+    ShortLived(ShortLived),
     /// Something that was found out beside the stream.
     Fact(Box<Fact>),
     /// Somebody looked: the moment, and what the kernel side had counted by then.
-    Look(Box<Vitals>),
+    Sample(Box<Stats>),
 }
 
 impl Event {
@@ -114,18 +114,18 @@ impl Event {
                 Some(alloc.generation)
             }
             Self::Release(release) => Some(release.time),
-            Self::LetGo(let_go) => Some(let_go.time),
+            Self::ClosedBy(closed_by) => Some(closed_by.time),
             Self::Mapped(mapped) => Some(mapped.time),
             Self::Open(open) => Some(open.time),
             Self::Cut(cut) => Some(cut.time),
             Self::Failure(failure) => Some(failure.time),
-            Self::Look(vitals) => Some(vitals.time),
+            Self::Sample(stats) => Some(stats.time),
             Self::Fork { time, .. }
             | Self::Exec { time, .. }
             | Self::Exit { time, .. }
             | Self::Gap { time, .. }
             | Self::FoundGone { time, .. } => Some(*time),
-            Self::Stack(_) | Self::FoundLive(_) | Self::Swallowed(_) | Self::Fact(_) => None,
+            Self::Stack(_) | Self::FoundLive(_) | Self::ShortLived(_) | Self::Fact(_) => None,
         }
     }
 }
@@ -183,7 +183,7 @@ pub struct Cut {
 
 /// Something that could not be had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shortage {
+pub struct AllocError {
     /// When, `CLOCK_MONOTONIC` in ns.
     pub time: u64,
     /// The process that got the error.
@@ -198,7 +198,7 @@ pub struct Shortage {
 
 /// Short lives that were only counted: made, and closed by the process that made them before they were old enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Swallowed {
+pub struct ShortLived {
     /// The site that made them; `None` when it cannot be told.
     pub site: Option<u64>,
     /// How many, since the last event of this kind for that site.
@@ -259,7 +259,7 @@ pub struct Acquired {
 
 /// A thread has closed handles. Of those that are closed right after they were made nobody is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LetGo {
+pub struct ClosedBy {
     /// From when on, `CLOCK_MONOTONIC` in ns.
     pub since: u64,
     /// Until when.
@@ -315,7 +315,7 @@ pub struct Release {
     pub unaccounted: bool,
 }
 
-/// A call chain.
+/// A stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stack {
     /// Its name.
@@ -326,12 +326,12 @@ pub struct Stack {
     pub tgid: u32,
     /// Frames of [`Side::words`] words each, innermost first: return addresses, or places.
     pub frames: Box<[u64]>,
-    /// It reaches the function that a thread or a process begins with. Only chains of places say so.
+    /// It reaches the function that a thread or a process begins with. Only stacks of places say so.
     pub complete: bool,
 }
 
 impl Stack {
-    /// The name that its frames give it; that of a chain which user space has completed is another.
+    /// The name that its frames give it; that of a stack which user space has completed is another.
     #[must_use]
     pub fn name(&self) -> u64 {
         match self.side {
@@ -341,10 +341,10 @@ impl Stack {
     }
 }
 
-/// Stack memory for user space to complete a chain.
+/// Stack memory for user space to complete a stack.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Window {
-    /// The chain's name.
+pub struct StackDump {
+    /// The stack's name.
     pub hash: u64,
     /// The process whose stack it is.
     pub tgid: u32,

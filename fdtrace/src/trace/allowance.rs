@@ -20,7 +20,7 @@ pub(crate) const fn unpacked(bytes: u64) -> u64 {
 }
 
 /// How many groups may be looked at for so many bytes, each time that one is. A second of a trace in which nothing happens
-/// is some 60 bytes and one look.
+/// is some 60 bytes and one sample.
 pub(crate) const fn looking(bytes: u64) -> u64 {
     (1 << 19) + bytes.saturating_mul(64)
 }

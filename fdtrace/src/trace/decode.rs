@@ -11,8 +11,8 @@ use super::{
     },
 };
 use crate::stream::{
-    Acquired, Alloc, Call, Cause, Cut, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release, Shortage,
-    Swallowed, Vitals,
+    Acquired, Alloc, AllocError, Call, Cause, Cut, Event, Fact, Leaving, Mapped, Moment, Name, Open, Release,
+    ShortLived, Stats,
 };
 
 /// Bytes of text after which a batch of events is full.
@@ -71,7 +71,7 @@ impl Decoder {
                 let bytes = Bytes(columns.0[column::RECORDS].bytes()?);
                 out.extend(self.record(tag, bytes)?);
                 // Whoever replays looks here, before what follows.
-                if tag == record::LOOK {
+                if tag == record::SAMPLE_INTERVAL {
                     break;
                 }
             }
@@ -104,8 +104,8 @@ impl Decoder {
                 let (handle, generation) = tables.handle(&mut bytes, bases)?;
                 Event::FoundGone { time, handle, generation }
             }
-            record::SWALLOWED => swallowed(bytes, dictionary)?,
-            record::LOOK => look(bytes, bases)?,
+            record::SHORT_LIVED => short_lived(bytes, dictionary)?,
+            record::SAMPLE_INTERVAL => sample(bytes, bases)?,
             _ => return self.fact(tag, bytes),
         };
         Ok(Some(event))
@@ -492,7 +492,7 @@ fn failure(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
     let errno = i32::try_from(bytes.number_from(0)?.cast_signed()).map_err(|_| Damage::Range)?;
     let times = if bytes.0.is_empty() { 1 } else { bytes.short()? };
     let limit = or_default(&mut bytes, Bytes::number)?;
-    Ok(Event::Failure(Shortage { time, tgid, errno, times, limit }))
+    Ok(Event::Failure(AllocError { time, tgid, errno, times, limit }))
 }
 
 /// What a writer of an earlier version did not know to write.
@@ -503,22 +503,22 @@ fn or_default<'a, T: Default>(
     if bytes.0.is_empty() { Ok(T::default()) } else { read(bytes) }
 }
 
-fn swallowed(mut bytes: Bytes<'_>, dictionary: &Dictionary) -> Result<Event, Damage> {
+fn short_lived(mut bytes: Bytes<'_>, dictionary: &Dictionary) -> Result<Event, Damage> {
     let site = match bytes.count()?.checked_sub(1) {
         Some(number) => Some(dictionary.site_id(number)?),
         None => None,
     };
-    Ok(Event::Swallowed(Swallowed { site, handles: bytes.number()?, never_opened: bytes.number()? }))
+    Ok(Event::ShortLived(ShortLived { site, handles: bytes.number()?, never_opened: bytes.number()? }))
 }
 
-fn look(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
-    let mut vitals = Vitals { time: time(&mut bytes, bases)?, ..bases.look };
-    for figure in figures(&mut vitals) {
+fn sample(mut bytes: Bytes<'_>, bases: &mut Bases) -> Result<Event, Damage> {
+    let mut stats = Stats { time: time(&mut bytes, bases)?, ..bases.sample };
+    for figure in figures(&mut stats) {
         if bytes.0.is_empty() {
             break;
         }
         *figure = bytes.number_from(*figure)?;
     }
-    bases.look = vitals;
-    Ok(Event::Look(Box::new(vitals)))
+    bases.sample = stats;
+    Ok(Event::Sample(Box::new(stats)))
 }

@@ -12,7 +12,7 @@ use super::{
     tables::{Groups, Handles, Tell},
 };
 use crate::stream::{
-    Acquired, Alloc, Call, Cut, Event, Mapped, Moment, Name, Open, Release, Swallowed, Vitals,
+    Acquired, Alloc, Call, Cut, Event, Mapped, Moment, Name, Open, Release, ShortLived, Stats,
 };
 
 /// Makes blocks of events.
@@ -37,7 +37,7 @@ impl Encoder {
 
     /// Whether the tables are so full that it is time to begin with empty ones.
     pub(super) fn is_full(&self) -> bool {
-        let entries = self.groups.told().max(self.handles.slots()) as usize;
+        let entries = self.groups.reported().max(self.handles.slots()) as usize;
         entries.max(self.words.entries()) >= MAX_ENTRIES / 2 || self.words.text() >= MAX_STRINGS / 4
     }
 
@@ -61,8 +61,8 @@ impl Encoder {
     /// Adds an event, if it is one that is kept.
     pub(super) fn event(&mut self, event: &Event) {
         match event {
-            // Addresses mean nothing once their process is gone; whoever judges programs does it while they run.
-            Event::Stack(_) | Event::LetGo(_) => return,
+            // Addresses mean nothing once their process is gone; whoever evaluates programs does it while they run.
+            Event::Stack(_) | Event::ClosedBy(_) => return,
             // No handle lies there, and no reader takes it.
             Event::Alloc(Alloc { handle: 0, .. }) | Event::FoundLive(Alloc { handle: 0, .. }) => return,
             Event::Acquired(Acquired { alloc, .. }) if !descriptor::is_key(alloc.handle) => return,
@@ -70,7 +70,7 @@ impl Encoder {
             _ => self.out.events += 1,
         }
         match event {
-            Event::Stack(_) | Event::LetGo(_) => {}
+            Event::Stack(_) | Event::ClosedBy(_) => {}
             Event::Alloc(alloc) => self.alloc(alloc, 0),
             Event::FoundLive(alloc) => self.alloc(alloc, alloc::FOUND),
             Event::Acquired(acquired) => self.acquired(acquired),
@@ -106,9 +106,11 @@ impl Encoder {
                 put(bytes, *events);
             }),
             Event::FoundGone { time, handle, generation } => self.found_gone(*time, *handle, *generation),
-            Event::Swallowed(swallowed) => self.swallowed(swallowed),
+            Event::ShortLived(short_lived) => self.short_lived(short_lived),
             Event::Fact(fact) => self.words.fact(fact, &mut self.out, &mut self.groups, &self.handles),
-            Event::Look(vitals) => self.out.record(record::LOOK, |bytes, bases| look(bytes, bases, vitals)),
+            Event::Sample(stats) => {
+                self.out.record(record::SAMPLE_INTERVAL, |bytes, bases| sample(bytes, bases, stats))
+            }
         }
     }
 
@@ -250,9 +252,9 @@ impl Encoder {
         });
     }
 
-    fn swallowed(&mut self, event: &Swallowed) {
+    fn short_lived(&mut self, event: &ShortLived) {
         let site = event.site.map_or(0, |site| u64::from(self.words.site(site, &mut self.out)) + 1);
-        self.out.record(record::SWALLOWED, |bytes, _| {
+        self.out.record(record::SHORT_LIVED, |bytes, _| {
             put(bytes, site);
             put(bytes, event.handles);
             put(bytes, event.never_opened);
@@ -285,19 +287,19 @@ impl Out {
 }
 
 impl Tell for Out {
-    fn call(&mut self, name: u64, told: &Call) {
+    fn call(&mut self, name: u64, reported: &Call) {
         let bit = |is: bool, flag: u8| if is { flag } else { 0 };
-        let flags = bit(told.user_stack != 0, call::USER_STACK)
-            | bit(told.kernel_stack != 0, call::KERNEL_STACK)
-            | bit(told.kernel_task, call::KERNEL_TASK)
-            | bit(told.syscall.is_some(), call::SYSCALL)
-            | bit(told.acquired, call::ACQUIRED);
+        let flags = bit(reported.user_stack != 0, call::USER_STACK)
+            | bit(reported.kernel_stack != 0, call::KERNEL_STACK)
+            | bit(reported.kernel_task, call::KERNEL_TASK)
+            | bit(reported.syscall.is_some(), call::SYSCALL)
+            | bit(reported.acquired, call::ACQUIRED);
         self.record(record::CALL, |bytes, bases| {
             bytes.push(flags);
             put_from(bytes, bases.name, name);
             bases.name = name.wrapping_add(1);
-            put(bytes, told.detail.into());
-            if let Some(syscall) = told.syscall {
+            put(bytes, reported.detail.into());
+            if let Some(syscall) = reported.syscall {
                 put(bytes, syscall.into());
             }
         });
@@ -362,11 +364,11 @@ fn flags(event: &Release) -> u8 {
     event.cause as u8 | never_opened | unaccounted
 }
 
-fn look(bytes: &mut Vec<u8>, bases: &mut Bases, vitals: &Vitals) {
-    put_time(bytes, bases, vitals.time);
-    let mut now = *vitals;
-    for (new, old) in figures(&mut now).into_iter().zip(figures(&mut bases.look)) {
+fn sample(bytes: &mut Vec<u8>, bases: &mut Bases, stats: &Stats) {
+    put_time(bytes, bases, stats.time);
+    let mut now = *stats;
+    for (new, old) in figures(&mut now).into_iter().zip(figures(&mut bases.sample)) {
         put_from(bytes, *old, *new);
     }
-    bases.look = now;
+    bases.sample = now;
 }

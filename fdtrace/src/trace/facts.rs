@@ -12,8 +12,8 @@ use super::{
 use crate::{
     kinds::Kind,
     stream::{
-        Call, Described, Existing, Fact, Identity, ImageKey, KernelFrame, Origin, Site, Sought, UserChain,
-        UserFrame,
+        Call, Described, Existing, Fact, FdLookup, Identity, ImageKey, KernelFrame, Origin, Site, UserFrame,
+        UserStack,
     },
 };
 
@@ -94,7 +94,7 @@ impl Words {
         out.record(record::SITE, |bytes, _| {
             put(bytes, id.into());
             put(bytes, origin as u64);
-            // A chain that is cut here does not end where a thread begins.
+            // A stack that is cut here does not end where a thread begins.
             let complete = site.user.complete && site.user.frames.len() <= MAX_FRAMES;
             bytes.push(if complete { COMPLETE } else { 0 });
             for frames in [kernel, user] {
@@ -164,16 +164,16 @@ fn put_described(described: &Described, out: &mut Out, handles: &Handles) {
         put_handle(bytes, bases, handles, described.handle, described.generation);
         bytes.push(described.kind as u8);
         let named = if described.name.is_some() { NAMED } else { 0 };
-        let sought = match described.descriptor {
-            Sought::NotYet => 0,
-            Sought::Nothing => SOUGHT,
-            Sought::Found(..) => SOUGHT | HELD,
+        let fd_lookup = match described.descriptor {
+            FdLookup::NotYet => 0,
+            FdLookup::Nothing => SOUGHT,
+            FdLookup::Found(..) => SOUGHT | HELD,
         };
-        bytes.push(named | sought);
+        bytes.push(named | fd_lookup);
         if let Some(name) = &described.name {
             put_bytes(bytes, &name.as_bytes()[..name.floor_char_boundary(MAX_TEXT)]);
         }
-        if let Sought::Found(tgid, fd) = described.descriptor {
+        if let FdLookup::Found(tgid, fd) = described.descriptor {
             put_process(bytes, bases, tgid);
             put(bytes, fd.into());
         }
@@ -313,7 +313,7 @@ impl Dictionary {
             frames.push(Arc::clone(frame));
         }
         self.speak(frames.len() * size_of::<Arc<UserFrame>>())?;
-        Ok(Fact::Site(Arc::new(Site { id, origin, kernel, user: UserChain { frames, complete } })))
+        Ok(Fact::Site(Arc::new(Site { id, origin, kernel, user: UserStack { frames, complete } })))
     }
 
     pub(super) fn described(
@@ -331,9 +331,9 @@ impl Dictionary {
         }
         self.speak(name.map_or(0, str::len))?;
         let descriptor = match (flags & SOUGHT != 0, flags & HELD != 0) {
-            (_, true) => Sought::Found(process(&mut bytes, bases)?, bytes.short()?),
-            (true, false) => Sought::Nothing,
-            (false, false) => Sought::NotYet,
+            (_, true) => FdLookup::Found(process(&mut bytes, bases)?, bytes.short()?),
+            (true, false) => FdLookup::Nothing,
+            (false, false) => FdLookup::NotYet,
         };
         Ok(Fact::Described(Described { handle, generation, kind, name: name.map(Arc::from), descriptor }))
     }

@@ -1,6 +1,6 @@
 //! The numbers that writer and reader agree on.
 
-use crate::stream::Vitals;
+use crate::stream::Stats;
 
 /// The version of the format that this build writes, and the newest that it reads.
 pub const VERSION: u32 = 1;
@@ -107,13 +107,13 @@ pub(super) mod record {
     pub(crate) const FAILURE: u8 = 21;
     pub(crate) const GAP: u8 = 22;
     pub(crate) const FOUND_GONE: u8 = 23;
-    pub(crate) const SWALLOWED: u8 = 24;
+    pub(crate) const SHORT_LIVED: u8 = 24;
     pub(crate) const IDENTITY: u8 = 25;
     pub(crate) const SITE: u8 = 26;
     pub(crate) const BELONGS: u8 = 27;
     pub(crate) const DESCRIBED: u8 = 28;
     pub(crate) const EXISTING: u8 = 29;
-    pub(crate) const LOOK: u8 = 30;
+    pub(crate) const SAMPLE_INTERVAL: u8 = 30;
     pub(crate) const OPEN: u8 = 31;
     pub(crate) const CUT: u8 = 32;
     pub(crate) const ACQUIRED: u8 = 33;
@@ -152,35 +152,35 @@ pub(super) struct Bases {
     pub(super) mapping: u64,
     /// When the last image began that was named.
     pub(super) since: u64,
-    /// The last look.
-    pub(super) look: Vitals,
+    /// The last sample.
+    pub(super) sample: Stats,
 }
 
-/// The figures of a look but for its time, in the order of the file: later versions have more.
-pub(super) fn figures(vitals: &mut Vitals) -> [&mut u64; 23] {
+/// The figures of a sample but for its time, in the order of the file: later versions have more.
+pub(super) fn figures(stats: &mut Stats) -> [&mut u64; 23] {
     [
-        &mut vitals.allocated,
-        &mut vitals.never_opened,
-        &mut vitals.untraced_releases,
-        &mut vitals.own_allocations,
-        &mut vitals.lost_events,
-        &mut vitals.lost_handles,
-        &mut vitals.lost_stacks,
-        &mut vitals.skipped_allocations,
-        &mut vitals.skipped_releases,
-        &mut vitals.unhealed,
-        &mut vitals.phantoms,
-        &mut vitals.malformed,
-        &mut vitals.file_nr,
-        &mut vitals.own_descriptors,
-        &mut vitals.young,
-        &mut vitals.swallowed,
-        &mut vitals.swallowed_never_opened,
-        &mut vitals.skipped_ends,
-        &mut vitals.lost_ends,
-        &mut vitals.unfollowed,
-        &mut vitals.cut_walks,
-        &mut vitals.unchecked,
-        &mut vitals.lost_descriptors,
+        &mut stats.allocated,
+        &mut stats.never_opened,
+        &mut stats.untraced_releases,
+        &mut stats.own_allocations,
+        &mut stats.lost_events,
+        &mut stats.lost_handles,
+        &mut stats.lost_stacks,
+        &mut stats.missed_allocations,
+        &mut stats.missed_releases,
+        &mut stats.unsynced,
+        &mut stats.phantoms,
+        &mut stats.malformed,
+        &mut stats.file_nr,
+        &mut stats.own_descriptors,
+        &mut stats.young,
+        &mut stats.short_lived,
+        &mut stats.short_lived_never_opened,
+        &mut stats.missed_ends,
+        &mut stats.lost_ends,
+        &mut stats.unfollowed,
+        &mut stats.cut_walks,
+        &mut stats.unchecked,
+        &mut stats.lost_descriptors,
     ]
 }

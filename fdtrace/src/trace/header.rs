@@ -32,7 +32,7 @@ pub struct Header {
     pub filters: Vec<String>,
     /// The command that was traced and its arguments; empty when none was started.
     pub command: Vec<String>,
-    /// Survivors mode: handles younger than this (ns) when they went have no events; 0 for all events.
+    /// Min-age filter: handles younger than this (ns) when they went have no events; 0 for all events.
     pub min_age_ns: u64,
     /// Size of the ring buffer in bytes.
     pub ring_bytes: u64,

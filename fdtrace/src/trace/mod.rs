@@ -2,8 +2,8 @@
 //!
 //! `docs/trace-format.md` describes the bytes. A [`Writer`] takes events and a sink and ends blocks so that all before is
 //! whole whatever happens next; a [`Reader`] gives the events back, trusts no length and no number that it reads, and says
-//! how the file [ended](End). Names of call chains are not kept: a [`crate::stream::Call`] that is read has other names in
-//! it, the same ones for the same call. The addresses of a chain mean nothing once its process is gone, so
+//! how the file [ended](End). Names of stacks are not kept: a [`crate::stream::Call`] that is read has other names in
+//! it, the same ones for the same call. The addresses of a stack mean nothing once its process is gone, so
 //! [`crate::stream::Event::Stack`] is not kept either; sites say what the addresses meant.
 
 pub(crate) mod allowance;

@@ -257,7 +257,7 @@ impl Groups {
     }
 
     /// How many groups or calls were told in this epoch, whichever is more.
-    pub(super) fn told(&self) -> u32 {
+    pub(super) fn reported(&self) -> u32 {
         self.groups.max(self.call_numbers)
     }
 

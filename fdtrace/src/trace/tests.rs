@@ -16,9 +16,9 @@ use crate::{
     handles::Fold,
     kinds::Kind,
     stream::{
-        Acquired, Alloc, Call, Cause, Cut, Described, Event, Existing, Fact, Identity, ImageKey, KernelFrame,
-        Leaving, Mapped, Moment, Open, Origin, Release, Shortage, Site, Sought, Swallowed, UserChain,
-        UserFrame, Vitals,
+        Acquired, Alloc, AllocError, Call, Cause, Cut, Described, Event, Existing, Fact, FdLookup, Identity,
+        ImageKey, KernelFrame, Leaving, Mapped, Moment, Open, Origin, Release, ShortLived, Site, Stats,
+        UserFrame, UserStack,
     },
 };
 
@@ -221,7 +221,7 @@ impl Wild {
                 began: self.random.number(9),
                 syscall: self.random.one_in(2).then_some(3),
             }),
-            20 => Event::Failure(Shortage {
+            20 => Event::Failure(AllocError {
                 time,
                 tgid,
                 errno: self.random.short(40).cast_signed(),
@@ -230,12 +230,12 @@ impl Wild {
             }),
             21 => match self.random.below(3) {
                 0 => Event::Gap { time, events: self.random.number(9) },
-                1 => Event::Swallowed(Swallowed {
+                1 => Event::ShortLived(ShortLived {
                     site: self.random.maybe(|random| random.number(5)),
                     handles: self.random.number(9),
                     never_opened: self.random.number(9),
                 }),
-                _ => Event::Look(Box::new(self.vitals(time))),
+                _ => Event::Sample(Box::new(self.stats(time))),
             },
             _ => Event::Fact(Box::new(self.fact())),
         }
@@ -256,12 +256,12 @@ impl Wild {
         })
     }
 
-    fn vitals(&mut self, time: u64) -> Vitals {
-        let mut vitals = Vitals { time, ..Vitals::default() };
-        for figure in super::format::figures(&mut vitals) {
+    fn stats(&mut self, time: u64) -> Stats {
+        let mut stats = Stats { time, ..Stats::default() };
+        for figure in super::format::figures(&mut stats) {
             *figure = self.random.number(1000);
         }
-        vitals
+        stats
     }
 
     fn image(&mut self) -> ImageKey {
@@ -284,9 +284,9 @@ impl Wild {
                     kind: Kind::ALL[self.random.index(Kind::ALL.len())],
                     name: self.random.maybe(|random| random.text().into()),
                     descriptor: match self.random.below(3) {
-                        0 => Sought::NotYet,
-                        1 => Sought::Nothing,
-                        _ => Sought::Found(self.random.short(6), self.random.short(99)),
+                        0 => FdLookup::NotYet,
+                        1 => FdLookup::Nothing,
+                        _ => FdLookup::Found(self.random.short(6), self.random.short(99)),
                     },
                 })
             }
@@ -319,7 +319,7 @@ impl Wild {
             id: random.number(5),
             origin: Origin::ALL[random.index(Origin::ALL.len())],
             kernel,
-            user: UserChain { frames, complete: random.one_in(2) },
+            user: UserStack { frames, complete: random.one_in(2) },
         }
     }
 }

@@ -11,7 +11,7 @@ use std::{
 use super::{
     growth::History,
     images::Images,
-    lifetimes::{Ages, Judgement},
+    lifetimes::{Ages, Evaluation},
     sites::{self, Selection, SiteGroups, SiteProcess},
 };
 use crate::{
@@ -23,7 +23,7 @@ use crate::{
         place,
     },
     stacks,
-    stream::{self, Cause, ImageKey, Origin, Sought},
+    stream::{self, Cause, FdLookup, ImageKey, Origin},
 };
 
 /// What does not change while a trace runs.
@@ -37,8 +37,8 @@ pub struct Session {
     pub backend: String,
     /// The kernel's release.
     pub kernel: String,
-    /// Survivors mode: handles younger than this are not spoken of, in ns; 0 when all are.
-    pub survivors_ns: u64,
+    /// Min-age filter: handles younger than this are not spoken of, in ns; 0 when all are.
+    pub min_age_ns: u64,
 }
 
 /// Keeps what has to be remembered from look to look. It needs no kernel: live and recorded streams look the same.
@@ -51,17 +51,17 @@ pub struct View {
     images: Images,
     before: Option<(u64, u64, u64)>,
     rates: (f64, f64),
-    looks: u64,
+    samples: u64,
 }
 
 /// The verdict on a site, and what it rests on.
-struct Judged {
+struct Evaluated {
     verdict: Verdict,
     overdue: u64,
     median_ns: Option<u64>,
 }
 
-impl Judged {
+impl Evaluated {
     #[expect(clippy::cast_precision_loss, reason = "a share")]
     fn lifetimes(&self, site: &SiteGroups) -> Lifetimes {
         Lifetimes {
@@ -84,7 +84,7 @@ impl View {
             images: Images::default(),
             before: None,
             rates: (0.0, 0.0),
-            looks: 0,
+            samples: 0,
         }
     }
 
@@ -101,7 +101,7 @@ impl View {
 
     /// Remembers how many handles lived where at this moment; from a snapshot that is not brief, also how old they are
     /// in each image.
-    pub fn look(&mut self, snapshot: &Snapshot) {
+    pub fn sample(&mut self, snapshot: &Snapshot) {
         let mut sites: HashMap<u64, u64> = HashMap::new();
         let mut processes: HashMap<(u64, ImageKey), u64> = HashMap::new();
         for group in &snapshot.groups {
@@ -112,14 +112,14 @@ impl View {
         remember(&mut self.sites, sites, snapshot.now);
         remember(&mut self.processes, processes, snapshot.now);
         if let Some(lives) = &snapshot.lives {
-            self.images.look(ages_by_image(lives, snapshot.now));
+            self.images.sample(ages_by_image(lives, snapshot.now));
         }
-        self.looks += 1;
+        self.samples += 1;
         self.remember_rates(snapshot);
     }
 
     /// How the handles develop that an image made at a site, by the same rule as those of the site; of an image that is
-    /// gone, as it was at the last look before its end. Unknown when fewer than three looks met the image with live
+    /// gone, as it was at the last sample before its end. Unknown when fewer than three samples met the image with live
     /// handles, and when it ended so long ago that 65,536 others were kept since. Only snapshots that are not brief
     /// tell of images.
     #[must_use]
@@ -135,7 +135,7 @@ impl View {
         let shown: Vec<&SiteGroups> =
             self.shown(&found).into_iter().take(most).map(|(_, site)| site).collect();
         let oldest = shown.iter().flat_map(|site| &site.oldest).map(|(_, old)| old);
-        let unnamed = oldest.filter(|old| old.descriptor == Sought::NotYet);
+        let unnamed = oldest.filter(|old| old.descriptor == FdLookup::NotYet);
         let repeated = shown.iter().flat_map(|site| &site.repeats);
         let nameless = repeated.filter(|repeat| repeat.name.is_none() && repeat.generation > 0);
         unnamed
@@ -149,13 +149,13 @@ impl View {
     pub fn document(&self, schema: &'static str, snapshot: &Snapshot) -> Document {
         let found = sites::sites(snapshot, &self.selection);
         let shown = self.shown(&found);
-        let judged = self.judged(snapshot);
+        let evaluated = self.evaluated(snapshot);
         Document {
             schema,
             trace: self.trace(snapshot),
             handles: self.handles(snapshot),
-            sites: shown.iter().map(|(id, site)| self.site(*id, site, judged.get(id), snapshot)).collect(),
-            fastest: self.fastest(&shown, &judged),
+            sites: shown.iter().map(|(id, site)| self.site(*id, site, evaluated.get(id), snapshot)).collect(),
+            fastest: self.fastest(&shown, &evaluated),
             processes: Vec::new(),
             own: None,
         }
@@ -172,16 +172,16 @@ impl View {
 
     /// The verdict on each site with live handles. The ages at this moment are enough for it; but what was looked at
     /// only once or twice may be about to change.
-    fn judged(&self, snapshot: &Snapshot) -> HashMap<u64, Judged> {
+    fn evaluated(&self, snapshot: &Snapshot) -> HashMap<u64, Evaluated> {
         let Some(lives) = &snapshot.lives else { return HashMap::new() };
-        let judged = ages_by_site(lives, snapshot.now).into_iter().filter_map(|(id, ages)| {
+        let evaluated = ages_by_site(lives, snapshot.now).into_iter().filter_map(|(id, ages)| {
             let history = self.sites.get(&id)?;
-            let Judgement { verdict, overdue } = ages.judge();
-            let is_early = !history.is_judged() && verdict != Verdict::Single;
+            let Evaluation { verdict, overdue } = ages.evaluate();
+            let is_early = !history.is_evaluated() && verdict != Verdict::Single;
             let verdict = if is_early { Verdict::Unknown } else { verdict };
-            Some((id, Judged { verdict, overdue, median_ns: ages.median_ns() }))
+            Some((id, Evaluated { verdict, overdue, median_ns: ages.median_ns() }))
         });
-        judged.collect()
+        evaluated.collect()
     }
 
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
@@ -196,7 +196,7 @@ impl View {
         );
     }
 
-    fn site(&self, id: u64, site: &SiteGroups, judged: Option<&Judged>, snapshot: &Snapshot) -> Site {
+    fn site(&self, id: u64, site: &SiteGroups, evaluated: Option<&Evaluated>, snapshot: &Snapshot) -> Site {
         let history = self.sites.get(&id);
         let mut processes: Vec<(&ImageKey, &SiteProcess)> = site.processes.iter().collect();
         processes.sort_by_key(|(image, process)| (Reverse(process.live), **image));
@@ -219,8 +219,8 @@ impl View {
             released: site.counts.released(),
             released_by: released_by(&site.counts),
             oldest_age_ns: site.oldest.first().map_or(0, age),
-            verdict: judged.map_or(Verdict::Unknown, |judged| judged.verdict),
-            lifetimes: judged.map(|judged| judged.lifetimes(site)),
+            verdict: evaluated.map_or(Verdict::Unknown, |evaluated| evaluated.verdict),
+            lifetimes: evaluated.map(|evaluated| evaluated.lifetimes(site)),
             kinds: site.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
             holders: site.holders.clone(),
             processes: processes.into_iter().map(|(_, process)| process_row(site, process)).collect(),
@@ -233,10 +233,10 @@ impl View {
     }
 
     /// What grows fastest of what grows: a site of a process.
-    fn fastest(&self, shown: &[(u64, &SiteGroups)], judged: &HashMap<u64, Judged>) -> Option<Fastest> {
-        let growing = shown
-            .iter()
-            .filter(|(id, _)| judged.get(id).is_some_and(|judged| judged.verdict == Verdict::Growing));
+    fn fastest(&self, shown: &[(u64, &SiteGroups)], evaluated: &HashMap<u64, Evaluated>) -> Option<Fastest> {
+        let growing = shown.iter().filter(|(id, _)| {
+            evaluated.get(id).is_some_and(|evaluated| evaluated.verdict == Verdict::Growing)
+        });
         let rates = growing.flat_map(|(id, site)| {
             site.processes.iter().filter_map(|(image, process)| {
                 let rate = self.processes.get(&(*id, *image))?.per_second();
@@ -264,7 +264,7 @@ impl View {
     fn handles(&self, snapshot: &Snapshot) -> Handles {
         let made = snapshot.groups.iter().filter(|group| !group.call.acquired);
         let live = made.map(|group| group.counts.live()).sum();
-        let vitals = &snapshot.vitals;
+        let stats = &snapshot.stats;
         let pre_existing = snapshot.existing.live();
         let mut existing_by: Vec<ExistingBy> = snapshot
             .existing_by
@@ -279,17 +279,17 @@ impl View {
             .sort_by(|one, other| (other.live, one.pid, &one.comm).cmp(&(one.live, other.pid, &other.comm)));
         Handles {
             live,
-            young: vitals.young,
-            min_age_ns: self.session.survivors_ns,
+            young: stats.young,
+            min_age_ns: self.session.min_age_ns,
             pre_existing,
             pre_existing_released: snapshot.existing.released(),
             pre_existing_by: existing_by,
-            others: vitals
+            others: stats
                 .file_nr
                 .saturating_sub(live)
-                .saturating_sub(vitals.young)
+                .saturating_sub(stats.young)
                 .saturating_sub(pre_existing)
-                .saturating_sub(vitals.own_descriptors),
+                .saturating_sub(stats.own_descriptors),
         }
     }
 
@@ -300,7 +300,7 @@ impl View {
         Trace {
             start: humantime::format_rfc3339_seconds(self.session.start).to_string(),
             duration_ns: u64::try_from(since.as_nanos()).unwrap_or(u64::MAX),
-            looks: self.looks,
+            samples: self.samples,
             backend: self.session.backend.clone(),
             kernel: self.session.kernel.clone(),
             complete: incomplete.is_empty(),
@@ -316,7 +316,7 @@ impl View {
             released: snapshot.counts.released(),
             released_by: released_by(&snapshot.counts),
             never_opened: snapshot.counts.never_opened,
-            untraced_releases: snapshot.vitals.untraced_releases,
+            untraced_releases: snapshot.stats.untraced_releases,
             errors: snapshot.errors.iter().map(|(number, count)| (error_name(*number), *count)).collect(),
             allocated_per_second: self.rates.0,
             released_per_second: self.rates.1,
@@ -364,7 +364,7 @@ fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {
         kind: Kind::from_number(old.kind).name(),
         pid: old.descriptor.found().map_or(*tgid, |(pid, _)| pid),
         fd: old.descriptor.found().map(|(_, fd)| fd),
-        hidden: old.descriptor == Sought::Nothing,
+        hidden: old.descriptor == FdLookup::Nothing,
         age_ns: now.saturating_sub(old.generation),
     })
 }
@@ -389,31 +389,31 @@ fn mapped_at(mapping: &MappedBy, snapshot: &Snapshot) -> MappedAt {
 }
 
 fn lost(snapshot: &Snapshot) -> Lost {
-    let vitals = &snapshot.vitals;
+    let stats = &snapshot.stats;
     Lost {
-        events: vitals.lost_events,
-        handles: vitals.lost_handles,
-        stacks: vitals.lost_stacks,
-        skipped: vitals.skipped_allocations.saturating_add(vitals.skipped_releases),
+        events: stats.lost_events,
+        handles: stats.lost_handles,
+        stacks: stats.lost_stacks,
+        skipped: stats.missed_allocations.saturating_add(stats.missed_releases),
         healed: snapshot.loss.healed,
-        phantoms: vitals.phantoms,
-        malformed: vitals.malformed,
+        phantoms: stats.phantoms,
+        malformed: stats.malformed,
     }
 }
 
-/// What was lost and not put right: the live set may be short, or too long.
+/// What was lost and not resynced: the live set may be short, or too long.
 fn incomplete(snapshot: &Snapshot, lost: &Lost) -> Vec<String> {
     let mut reasons = Vec::new();
     if lost.handles > 0 {
         reasons.push("the kernel's table was full (--max-handles)".to_owned());
     }
-    if snapshot.vitals.unhealed > 0 {
-        reasons.push("the kernel skipped runs that may have been allocations".to_owned());
+    if snapshot.stats.unsynced > 0 {
+        reasons.push("the kernel missed probes that may have been allocations".to_owned());
     }
-    if snapshot.vitals.lost_descriptors > 0 {
+    if snapshot.stats.lost_descriptors > 0 {
         reasons.push("duplicated descriptors found no room in the kernel's table".to_owned());
     }
-    if snapshot.vitals.unchecked > 0 {
+    if snapshot.stats.unchecked > 0 {
         reasons.push(
             "the kernel skipped releases, and not all of their handles have been looked for".to_owned(),
         );

@@ -1,16 +1,16 @@
 //! How a number of live handles develops from look to look.
 
-/// How many looks are remembered, an even number; older ones are thinned out as more come.
+/// How many samples are remembered, an even number; older ones are thinned out as more come.
 const MEMORY: usize = 24;
 
 /// Looks before which no verdict is given.
-const LOOKS_TO_JUDGE: u64 = 3;
+const SAMPLES_TO_EVALUATE: u64 = 3;
 
 /// Looks at one number over its whole life, evenly spread, and the last two.
 #[derive(Clone, Debug)]
 pub(super) struct History {
-    looks: Vec<(u64, u64)>,
-    /// One in so many looks is remembered.
+    samples: Vec<(u64, u64)>,
+    /// One in so many samples is remembered.
     stride: u64,
     seen: u64,
     latest: (u64, u64),
@@ -19,7 +19,7 @@ pub(super) struct History {
 
 impl Default for History {
     fn default() -> Self {
-        Self { looks: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0 }
+        Self { samples: Vec::new(), stride: 1, seen: 0, latest: (0, 0), before: 0 }
     }
 }
 
@@ -32,33 +32,33 @@ impl History {
         self.before = self.latest.1;
         self.latest = (now, live);
         if self.seen.is_multiple_of(self.stride) {
-            if self.looks.len() == MEMORY {
+            if self.samples.len() == MEMORY {
                 self.thin_out();
             }
-            self.looks.push(self.latest);
+            self.samples.push(self.latest);
         }
         self.seen += 1;
     }
 
     fn thin_out(&mut self) {
         let mut index = 0;
-        self.looks.retain(|_| {
+        self.samples.retain(|_| {
             index += 1;
             index % 2 == 1
         });
         self.stride *= 2;
     }
 
-    /// The change since the look before.
+    /// The change since the sample before.
     pub(super) fn change(&self) -> i64 {
         self.latest.1.cast_signed().wrapping_sub(self.before.cast_signed())
     }
 
-    /// How many more a second, over all looks that are remembered; 0 when there is but one.
+    /// How many more a second, over all samples that are remembered; 0 when there is but one.
     #[expect(clippy::cast_precision_loss, reason = "a rate is an estimate")]
     pub(super) fn per_second(&self) -> f64 {
         let (now, live) = self.latest;
-        match self.looks.first() {
+        match self.samples.first() {
             Some((since, before)) if now > *since => {
                 (live as f64 - *before as f64) * 1e9 / (now - since) as f64
             }
@@ -67,8 +67,8 @@ impl History {
     }
 
     /// Whether there were looks enough for a verdict.
-    pub(super) const fn is_judged(&self) -> bool {
-        self.seen >= LOOKS_TO_JUDGE
+    pub(super) const fn is_evaluated(&self) -> bool {
+        self.seen >= SAMPLES_TO_EVALUATE
     }
 }
 
@@ -98,9 +98,9 @@ mod tests {
     fn remembers_all_of_a_long_life_in_little_memory() {
         let long: Vec<u64> = (0..10_000).collect();
         let long = history(&long);
-        assert!(long.looks.len() <= MEMORY);
-        assert_eq!((long.looks[0].1, long.change()), (0, 1));
-        let gaps: Vec<_> = long.looks.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
+        assert!(long.samples.len() <= MEMORY);
+        assert_eq!((long.samples[0].1, long.change()), (0, 1));
+        let gaps: Vec<_> = long.samples.windows(2).map(|pair| pair[1].1 - pair[0].1).collect();
         assert!(gaps.iter().all(|gap| *gap == gaps[0]), "{gaps:?}");
         assert!((long.per_second() - 1.0).abs() < 1e-9);
     }

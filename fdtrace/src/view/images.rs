@@ -6,10 +6,10 @@ use super::lifetimes::Ages;
 use crate::{report::Verdict, stream::ImageKey};
 
 /// Looks before which no verdict is given.
-const LOOKS_TO_JUDGE: u64 = 3;
+const SAMPLES_TO_EVALUATE: u64 = 3;
 
 /// So many verdicts on images that are gone are kept, the latest ones: some megabytes, however many processes there are.
-const MOST: usize = 1 << 16;
+const MAX: usize = 1 << 16;
 
 /// A site, and an image that made handles there.
 pub(super) type Key = (u64, ImageKey);
@@ -25,7 +25,7 @@ pub(super) struct Images {
 
 impl Images {
     /// One more look.
-    pub(super) fn look(&mut self, now: HashMap<Key, Ages>) {
+    pub(super) fn sample(&mut self, now: HashMap<Key, Ages>) {
         let gone: Vec<Key> = self.running.keys().filter(|key| !now.contains_key(key)).copied().collect();
         for key in gone {
             self.keep(key);
@@ -35,29 +35,29 @@ impl Images {
             if ages.ended {
                 self.keep(key);
             } else if ages.births.total() > 0 || self.running.contains_key(&key) {
-                let looks = self.running.get(&key).map_or(0, |(looks, _)| *looks);
-                self.running.insert(key, (looks + 1, ages));
+                let samples = self.running.get(&key).map_or(0, |(samples, _)| *samples);
+                self.running.insert(key, (samples + 1, ages));
             }
         }
     }
 
     /// The last verdict.
     pub(super) fn verdict(&self, key: Key) -> Verdict {
-        let running = self.running.get(&key).map(|(looks, ages)| verdict(*looks, ages));
+        let running = self.running.get(&key).map(|(samples, ages)| verdict(*samples, ages));
         running.or_else(|| self.past.get(&key).copied()).unwrap_or(Verdict::Unknown)
     }
 
     fn keep(&mut self, key: Key) {
-        let Some((looks, ages)) = self.running.remove(&key) else { return };
+        let Some((samples, ages)) = self.running.remove(&key) else { return };
         // A verdict that says nothing is not worth it.
-        let verdict = verdict(looks, &ages);
+        let verdict = verdict(samples, &ages);
         if verdict == Verdict::Unknown {
             return;
         }
         if self.past.insert(key, verdict).is_none() {
             self.order.push_back(key);
         }
-        if self.order.len() > MOST
+        if self.order.len() > MAX
             && let Some(first) = self.order.pop_front()
         {
             self.past.remove(&first);
@@ -65,10 +65,10 @@ impl Images {
     }
 }
 
-fn verdict(looks: u64, ages: &Ages) -> Verdict {
-    match ages.judge().verdict {
+fn verdict(samples: u64, ages: &Ages) -> Verdict {
+    match ages.evaluate().verdict {
         Verdict::Single => Verdict::Single,
-        _ if looks < LOOKS_TO_JUDGE => Verdict::Unknown,
+        _ if samples < SAMPLES_TO_EVALUATE => Verdict::Unknown,
         verdict => verdict,
     }
 }
@@ -94,12 +94,12 @@ mod tests {
     #[test]
     fn the_verdict_on_an_image_outlives_it() {
         let mut images = Images::default();
-        (1..8).for_each(|second| images.look([(key(1), leak(second))].into()));
+        (1..8).for_each(|second| images.sample([(key(1), leak(second))].into()));
         assert_eq!(images.verdict(key(1)), Verdict::Growing);
         let ended = Ages { ended: true, ..Ages::at(8 * SECOND) };
-        images.look([(key(1), ended)].into());
+        images.sample([(key(1), ended)].into());
         assert_eq!(images.verdict(key(1)), Verdict::Growing);
-        images.look(HashMap::new());
+        images.sample(HashMap::new());
         assert_eq!(images.verdict(key(1)), Verdict::Growing);
         assert_eq!(images.verdict(key(2)), Verdict::Unknown);
     }
@@ -108,11 +108,11 @@ mod tests {
     fn of_what_ended_the_latest_is_kept() {
         let mut images = Images::default();
         let single = || Ages { allocated: 1, ..Ages::at(SECOND) };
-        for since in 0..=MOST as u64 {
+        for since in 0..=MAX as u64 {
             images.running.insert(key(since), (1, single()));
-            images.look(HashMap::new());
+            images.sample(HashMap::new());
         }
-        assert_eq!((images.past.len(), images.order.len()), (MOST, MOST));
+        assert_eq!((images.past.len(), images.order.len()), (MAX, MAX));
         assert_eq!((images.verdict(key(0)), images.verdict(key(1))), (Verdict::Unknown, Verdict::Single));
     }
 }

@@ -11,7 +11,7 @@ use crate::{
 const FEWEST: f64 = 8.0;
 
 /// Of overdue handles, this many for each that lives may have been released after all.
-const MOST_RETURNED: f64 = 0.25;
+const MAX_RETURNED: f64 = 0.25;
 
 /// When fewer than this were, nothing more is asked about them.
 const HARDLY_ANY_RETURNED: f64 = 0.02;
@@ -51,7 +51,7 @@ pub(super) struct Ages {
 
 /// What the ages come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Judgement {
+pub(super) struct Evaluation {
     pub(super) verdict: Verdict,
     /// Handles that are older than those became that were released.
     pub(super) overdue: u64,
@@ -95,7 +95,7 @@ impl Ages {
 
     /// Growing: what is overdue stays, and more of it was made in every part of the time. Burst: nearly all stays, and
     /// was made long ago. Steady: what was made is released.
-    pub(super) fn judge(&self) -> Judgement {
+    pub(super) fn evaluate(&self) -> Evaluation {
         let slices = self.births.slices();
         let oldest = slices.iter().rposition(|count| *count > 0).unwrap_or(0);
         let tails = (0..)
@@ -113,7 +113,7 @@ impl Ages {
             _ if released * 4 <= self.births.total() && is_long_ago(&slices[..=oldest]) => Verdict::Burst,
             _ => Verdict::Unknown,
         };
-        Judgement { verdict, overdue }
+        Evaluation { verdict, overdue }
     }
 
     /// The age in ns below which half of the released handles were, roughly: a power of two.
@@ -167,7 +167,7 @@ impl Ages {
 impl Tail {
     /// Whether handles of this age stay for good, as far as can be told.
     fn stays(&self) -> bool {
-        let few = self.returned <= self.overdue * MOST_RETURNED;
+        let few = self.returned <= self.overdue * MAX_RETURNED;
         let hardly_any = self.returned <= self.overdue * HARDLY_ANY_RETURNED;
         let safer = self.risk_above * SAFER <= self.risk_below;
         few && (hardly_any || safer) && self.falls_slowly()
@@ -237,7 +237,7 @@ mod tests {
     }
 
     fn verdict(released: &[(u64, u64)], births: impl Iterator<Item = u64>) -> Verdict {
-        ages(released, births).judge().verdict
+        ages(released, births).evaluate().verdict
     }
 
     /// All the time, one in so many milliseconds.
@@ -285,14 +285,17 @@ mod tests {
     fn too_little_says_nothing() {
         assert_eq!(verdict(&[], std::iter::once(3)), Verdict::Single);
         assert_eq!(verdict(&[], [0, 50_000].into_iter()), Verdict::Unknown);
-        assert_eq!(ages(&[], std::iter::empty()).judge(), Judgement { verdict: Verdict::Steady, overdue: 0 });
+        assert_eq!(
+            ages(&[], std::iter::empty()).evaluate(),
+            Evaluation { verdict: Verdict::Steady, overdue: 0 }
+        );
     }
 
     #[test]
     fn the_median_and_what_is_overdue() {
         let leak = ages(SHORT, every(3000));
         assert_eq!(leak.median_ns(), Some(1 << 20));
-        assert!((15..=20).contains(&leak.judge().overdue), "{:?}", leak.judge());
+        assert!((15..=20).contains(&leak.evaluate().overdue), "{:?}", leak.evaluate());
         assert_eq!(ages(&[(1000, 3)], every(1)).median_ns(), Some(1 << 30));
         assert_eq!(ages(&[], every(1)).median_ns(), None);
     }

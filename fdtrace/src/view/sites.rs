@@ -11,7 +11,7 @@ use crate::{
     handles::{Counts, GroupSnapshot, MappedBy, OldHandle, Repeated, SiteSums, Snapshot},
     kinds::Kind,
     stacks,
-    stream::{Call, Identity, ImageKey, Origin, Site, UserChain},
+    stream::{Call, Identity, ImageKey, Origin, Site, UserStack},
 };
 
 /// Which sites are shown.
@@ -115,7 +115,7 @@ pub(super) fn site_of(snapshot: &Snapshot, site: Option<u64>, call: &Call) -> Ar
 
 /// The site of groups of which nothing was found out: the trace ended too early, or the stack was lost.
 fn unplaced(id: u64, call: &Call) -> Arc<Site> {
-    Arc::new(Site { id, origin: stacks::origin(&[], call), kernel: Vec::new(), user: UserChain::default() })
+    Arc::new(Site { id, origin: stacks::origin(&[], call), kernel: Vec::new(), user: UserStack::default() })
 }
 
 fn unplaced_id(call: &Call) -> u64 {

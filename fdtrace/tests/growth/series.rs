@@ -13,7 +13,7 @@ const TGID: u32 = 100;
 const START: u64 = 1_000_000_000_000;
 const SECOND: u64 = 1_000_000_000;
 /// A long series is looked at less often: the verdict needs no more, and the numbers are thinned out anyway.
-const MOST_LOOKS: u64 = 60;
+const MAX_LOOKS: u64 = 60;
 const CALL: Call = Call {
     user_stack: 11,
     kernel_stack: 0,
@@ -45,19 +45,19 @@ pub(crate) fn watch(lives: &[Life], seconds: u64) -> Outcome {
         start_ns: START,
         backend: String::new(),
         kernel: String::new(),
-        survivors_ns: 0,
+        min_age_ns: 0,
     };
     let (mut fold, mut view) = (Fold::default(), View::new(session, Selection::default()));
     let mut events = moments(lives, seconds).into_iter().peekable();
     #[expect(clippy::cast_precision_loss, reason = "a few seconds")]
     let early = seconds as f64 * 0.9;
-    let looks = seconds.min(MOST_LOOKS);
+    let looks = seconds.min(MAX_LOOKS);
     for look in 1..=looks {
         let now = START + look * (seconds * SECOND / looks);
         while let Some((time, index)) = events.next_if(|(time, _)| *time <= now) {
             fold.apply(event(lives, time, index));
         }
-        view.look(&Snapshot::of(&fold, now, 0));
+        view.sample(&Snapshot::of(&fold, now, 0));
     }
     Outcome {
         verdict: view.growth_of(site_id(None, &CALL), ImageKey { tgid: TGID, since: 0 }),

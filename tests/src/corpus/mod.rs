@@ -4,11 +4,11 @@
 //! or before the end-to-end tests, because a virtual machine has no compilers.
 
 mod build;
-mod judge;
+mod evaluate;
 mod run;
 mod table;
 
 pub use build::{Skipped, build};
-pub use judge::{Report, Site, Traced, judge};
+pub use evaluate::{Report, Site, Traced, evaluate};
 pub use run::{Ended, Place, checked, plain, timed};
 pub use table::{Class, Language, Program, Run, Verdict, programs};

@@ -3,7 +3,7 @@
 use super::{
     Program, Run,
     build::{file_name, marked_lines},
-    judge::Report,
+    evaluate::Report,
 };
 use crate::harness::{Scratch, again_while, backend, collect, is_unsure, unwind};
 use anyhow::{Context as _, Result, bail};
@@ -21,7 +21,7 @@ use std::{
 };
 
 /// How long one run may take, on the slowest machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A program in the folder of those that were compiled.
 #[derive(Clone, Debug)]
@@ -130,13 +130,13 @@ pub fn timed(command: &mut Command) -> Result<Ended> {
 /// Waits without looking again and again: that would be most of what is measured.
 fn wait(child: &mut Child) -> Result<ExitStatus> {
     let end = pidfd_open(Pid::from_child(child), PidfdFlags::empty()).context("no pidfd")?;
-    let patience = Timespec::try_from(PATIENCE).context("a time span")?;
+    let patience = Timespec::try_from(TIMEOUT).context("a time span")?;
     let mut ends = [PollFd::new(&end, PollFlags::IN)];
     if poll(&mut ends, Some(&patience))? == 0 {
         // Both fail only when the process is gone already.
         let _ = child.kill();
         let _ = child.wait();
-        bail!("still running after {PATIENCE:?}");
+        bail!("still running after {TIMEOUT:?}");
     }
     Ok(child.wait()?)
 }

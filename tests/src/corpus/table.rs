@@ -18,7 +18,7 @@ pub struct Program {
     pub file: PathBuf,
     /// The mistake, or what looks like one.
     pub bug: String,
-    /// The function that must be in the chain of a leak, where no line of the source is.
+    /// The function that must be in the stack of a leak, where no line of the source is.
     pub frame: Option<String>,
     /// What is built beside it.
     pub library: Option<Library>,

@@ -115,9 +115,9 @@ pub struct Site {
     pub processes: Vec<SiteProcess>,
     /// The oldest handles.
     pub examples: Vec<Example>,
-    /// The kernel's call chain, innermost frame first.
+    /// The kernel's stack, innermost frame first.
     pub kernel_stack: Vec<Frame>,
-    /// The program's call chain, innermost frame first.
+    /// The program's stack, innermost frame first.
     pub user_stack: Vec<Frame>,
     /// It reaches the function that the thread began with.
     pub user_stack_complete: bool,
@@ -152,7 +152,7 @@ pub struct MappedAt {
     pub handles: u64,
     /// The site's name.
     pub site: String,
-    /// The program's call chain, innermost frame first.
+    /// The program's stack, innermost frame first.
     pub user_stack: Vec<Frame>,
     /// One of the mappings.
     pub example: Option<MappingExample>,
@@ -169,7 +169,7 @@ pub struct MappingExample {
     pub length: u64,
 }
 
-/// A frame of a call chain. Those of the kernel have a name and nothing else.
+/// A frame of a stack. Those of the kernel have a name and nothing else.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Frame {

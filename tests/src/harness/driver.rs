@@ -23,7 +23,7 @@ use std::{
 };
 
 /// How long the slowest machine may take for the largest load.
-const PATIENCE: Duration = Duration::from_secs(300);
+const TIMEOUT: Duration = Duration::from_secs(300);
 
 #[derive(Deserialize)]
 struct Answer {
@@ -130,7 +130,7 @@ impl Workload {
         let stdin = child.0.stdin.take();
         let lines = lines(child.0.stdout.take().context("no standard output")?);
         let ready =
-            lines.recv_timeout(PATIENCE).with_context(|| format!("{command:?} did not become ready"))?;
+            lines.recv_timeout(TIMEOUT).with_context(|| format!("{command:?} did not become ready"))?;
         match serde_json::from_str(&ready).with_context(|| ready.clone())? {
             Ready::Ready { pid } => Ok(Self { stdin, lines, pid, child: Patient(child), _scratch: scratch }),
             Ready::NotPossible { not_possible } => Err(NotPossible(not_possible).into()),
@@ -215,7 +215,7 @@ impl Workload {
     /// When it fails or does not end.
     pub fn end(mut self) -> Result<()> {
         drop(self.stdin.take());
-        let status = self.child.0.wait(PATIENCE)?;
+        let status = self.child.0.wait(TIMEOUT)?;
         anyhow::ensure!(status.success(), "the workload ended with {status}");
         Ok(())
     }
@@ -226,7 +226,7 @@ impl Workload {
     }
 
     fn truth(&self) -> Result<Truth> {
-        let line = self.lines.recv_timeout(PATIENCE).context("no truth from the workload")?;
+        let line = self.lines.recv_timeout(TIMEOUT).context("no truth from the workload")?;
         let answer: Answer = serde_json::from_str(&line).with_context(|| line.clone())?;
         Ok(answer.truth)
     }

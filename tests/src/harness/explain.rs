@@ -3,7 +3,7 @@
 use super::{
     binaries,
     process::{Finished, finish},
-    tracer::PATIENCE,
+    tracer::TIMEOUT,
 };
 use crate::truth::Counts;
 use anyhow::{Context as _, Result, ensure};
@@ -327,7 +327,7 @@ impl Explained {
     /// When it cannot be started, or does not end in time.
     pub fn by(command: &mut Command) -> Result<Self> {
         let start = Instant::now();
-        let finished = finish(command, PATIENCE)?;
+        let finished = finish(command, TIMEOUT)?;
         Ok(Self { finished, time: start.elapsed() })
     }
 

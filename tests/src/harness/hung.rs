@@ -1,7 +1,7 @@
 //! A file system that does not answer.
 
 use super::{
-    PATIENCE, Scratch, binaries,
+    Scratch, TIMEOUT, binaries,
     process::{Killed, lines},
 };
 use crate::workload::NotPossible;
@@ -70,7 +70,7 @@ impl Hung {
     /// When the file is not opened: it is not the first process.
     pub fn open(&mut self) -> Result<u32> {
         let lines = self.start_opener()?;
-        lines.recv_timeout(PATIENCE).context("the file was not opened")?;
+        lines.recv_timeout(TIMEOUT).context("the file was not opened")?;
         self.openers.last().map(|child| child.0.id()).context("nobody was started")
     }
 

@@ -1,7 +1,7 @@
 //! A program of the call site tests from the outside.
 
 use super::{
-    PATIENCE,
+    TIMEOUT,
     process::{Killed, lines},
 };
 use anyhow::{Context as _, Result};
@@ -75,7 +75,7 @@ impl Leaker {
 
     fn expect(&self, word: &str) -> Result<()> {
         // Whoever waits for a later word has not waited for the earlier ones.
-        while self.lines.recv_timeout(PATIENCE).with_context(|| format!("it never said {word:?}"))? != word {}
+        while self.lines.recv_timeout(TIMEOUT).with_context(|| format!("it never said {word:?}"))? != word {}
         Ok(())
     }
 }

@@ -7,9 +7,9 @@ pub mod bpf_ids;
 mod churn;
 mod document;
 mod driver;
+mod evaluate;
 mod explain;
 mod hung;
-mod judge;
 mod leaker;
 mod overlay;
 mod process;
@@ -26,12 +26,12 @@ pub use blocked::BlockedReads;
 pub use churn::Churn;
 pub use document::{Document, Frame, Lost, MappedAt, Site};
 pub use driver::{Workload, possible, possible_steps};
+pub use evaluate::{Verdict, evaluate};
 pub use explain::{
     Explained, Explanation, File as ExplainedFile, OtherLimit, Process as ExplainedProcess, explain,
     explain_command, explain_text,
 };
 pub use hung::Hung;
-pub use judge::{Verdict, judge};
 pub use leaker::Leaker;
 pub use overlay::Overlay;
 pub(crate) use process::collect;
@@ -41,7 +41,7 @@ pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
 pub use skipped::{again_while, is_unsure, unless_skipped, until_sure};
 pub use small_disk::SmallDisk;
-pub use tracer::{Ended, PATIENCE, Tracer};
+pub use tracer::{Ended, TIMEOUT, Tracer};
 pub(crate) use tracer::{backend, unwind};
 
 use std::{
@@ -60,7 +60,7 @@ pub fn turn() -> MutexGuard<'static, ()> {
     TURN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Prints a line that the test runner does not swallow, not even for a test that passes.
+/// Prints a line that the test runner does not hide, not even for a test that passes.
 pub fn say(line: &str) {
     // With one test thread the runner leaves its own line unfinished, hence the line break in front. Nobody can be told
     // when standard output is gone.

@@ -1,7 +1,7 @@
 //! `fdtrace record` and `fdtrace report` from the outside.
 
 use super::{
-    PATIENCE, binaries,
+    TIMEOUT, binaries,
     document::Document,
     process::{Finished, Killed, collect, finish},
     tracer::{backend, unwind},
@@ -49,7 +49,7 @@ impl Recorder {
     }
 
     fn begins(&mut self) -> Result<bool> {
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         while Instant::now() < deadline {
             if fs::metadata(&self.file).is_ok_and(|found| found.len() > 0) {
                 return Ok(true);
@@ -119,7 +119,7 @@ impl Recorder {
     /// When it does not end.
     pub fn end(mut self) -> Result<Finished> {
         drop(self.stdin.take());
-        let status = self.child.wait(PATIENCE)?;
+        let status = self.child.wait(TIMEOUT)?;
         Ok(Finished {
             status,
             stdout: self.stdout.join().unwrap_or_default(),
@@ -164,7 +164,7 @@ pub struct Report {
 /// When that fails, or the document is malformed.
 pub fn report(file: &Path) -> Result<Report> {
     let Finished { status, stdout, stderr } =
-        finish(Command::new(binaries::fdtrace()?).args(["report", "--json"]).arg(file), PATIENCE)?;
+        finish(Command::new(binaries::fdtrace()?).args(["report", "--json"]).arg(file), TIMEOUT)?;
     ensure!(status.code() == Some(0), "report: {status}: {stderr}");
     let document = Document::parse(&stdout).with_context(|| stdout.chars().take(600).collect::<String>())?;
     Ok(Report { document, json: serde_json::from_str(&stdout)?, stderr })

@@ -7,7 +7,7 @@ use anyhow::Result;
 /// How often something is done at most.
 const TRIES: usize = 4;
 /// What a check says of it.
-const WORDS: &str = "skipped by the kernel";
+const WORDS: &str = "missed by the kernel";
 
 /// Does something until it is no longer because of the kernel that it went wrong.
 ///
@@ -35,7 +35,7 @@ pub fn until_sure(run: impl FnMut() -> Result<Option<Finished>>) -> Result<Optio
     again_while(unsure, run)
 }
 
-/// Whether a check could not judge because the kernel skipped something.
+/// Whether a check could not evaluate because the kernel skipped something.
 #[must_use]
 pub fn is_unsure(status: Option<i32>, stderr: &str) -> bool {
     status == Some(24) && stderr.contains(WORDS)

@@ -16,7 +16,7 @@ use std::{
 };
 
 /// How long the slowest machine may take to attach, or to show what has happened.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The backend of `FDTRACE_BACKEND`.
 pub(crate) fn backend() -> String {
@@ -87,7 +87,7 @@ impl Tracer {
         let mut child = Killed(command.spawn().with_context(|| format!("cannot start {command:?}"))?);
         let documents = lines(child.0.stdout.take().context("no standard output")?);
         let stderr = collect(child.0.stderr.take().context("no standard error")?);
-        match documents.recv_timeout(PATIENCE) {
+        match documents.recv_timeout(TIMEOUT) {
             Ok(line) => Ok(Self { child, documents, stderr, first: Document::parse(&line)? }),
             Err(_) => {
                 drop(child);
@@ -108,7 +108,7 @@ impl Tracer {
     /// # Errors
     /// When none comes, or it is malformed.
     pub fn next(&self) -> Result<Document> {
-        let line = self.documents.recv_timeout(PATIENCE).context("no further document")?;
+        let line = self.documents.recv_timeout(TIMEOUT).context("no further document")?;
         Document::parse(&line).with_context(|| line.chars().take(600).collect::<String>())
     }
 
@@ -143,7 +143,7 @@ impl Tracer {
         // Documents of intervals that have passed are no answer to the interruption.
         while self.documents.try_recv().is_ok() {}
         self.signal(rustix::process::Signal::INT)?;
-        let status = self.child.wait(PATIENCE).context("fdtrace does not end on SIGINT")?;
+        let status = self.child.wait(TIMEOUT).context("fdtrace does not end on SIGINT")?;
         let line = self.documents.iter().last();
         let last = line.as_deref().map(Document::parse).transpose()?;
         Ok(Ended {

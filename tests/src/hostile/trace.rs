@@ -205,7 +205,7 @@ fn descriptions(index: u64) -> Block {
     block
 }
 
-/// Handles that one process opened and as many sites mapped, whose chains are long.
+/// Handles that one process opened and as many sites mapped, whose stacks are long.
 fn mappings(index: u64) -> Block {
     let mut block = sites(index, 0, 512);
     for number in 1..2000_u64 {
@@ -265,7 +265,7 @@ fn nowhere(_: u64) -> Block {
     block
 }
 
-fn swallowed(index: u64) -> Block {
+fn short_lived(index: u64) -> Block {
     let mut block = Block::default();
     for number in 0..40_000_u64 {
         block.record(6, &(index * 40_000 + number).to_le_bytes());
@@ -298,7 +298,7 @@ pub fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("handles", of(12, handles)),
         ("processes of long names", of(40, processes)),
         ("handles of long names", of(8, descriptions)),
-        ("mappings by long chains", of(12, mappings)),
+        ("mappings by long stacks", of(12, mappings)),
         ("paths that forks copy", of(12, execs)),
         ("looks at many groups", of(6, looks)),
         ("errors of all numbers", of(2, failures)),
@@ -306,7 +306,7 @@ pub fn bombs() -> Vec<(&'static str, Vec<u8>)> {
         ("texts without a letter", of(6, short_texts)),
         ("handles that were there before", of(6, existing)),
         ("a handle at no address", of(1, nowhere)),
-        ("sites without a chain", of(6, swallowed)),
+        ("sites without a stack", of(6, short_lived)),
         ("groups without a handle", of(6, empty_groups)),
         ("frames that no site has", of(20, frames_of_frames)),
         ("a block that unpacks to less than it says", claims(16 << 20, &[0; 64])),

@@ -12,7 +12,7 @@ use rustix::{
 };
 
 /// The most rings that a thread can register (`IO_RINGFD_REG_MAX`).
-pub(super) const MOST_RINGS: u64 = 16;
+pub(super) const MAX_RINGS: u64 = 16;
 
 /// The error, or that it is the kernel's way to say that it will not.
 pub(super) fn unless_refused(what: &str, error: Errno) -> anyhow::Error {

@@ -3,7 +3,7 @@
 use super::{
     NotPossible,
     children::{Running, replace},
-    io_uring::{self, MOST_RINGS, register_ring},
+    io_uring::{self, MAX_RINGS, register_ring},
     ledger::{By, Entry, Holder, Kind, Ledger, Origin},
     place::Place,
     shm::Segment,
@@ -111,7 +111,7 @@ pub(super) fn executables(place: &Place, count: u64, ledger: &mut Ledger) -> Res
 pub(super) fn io_uring_rings(_: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
     let mut left = count;
     while left > 0 {
-        let batch = left.min(MOST_RINGS);
+        let batch = left.min(MAX_RINGS);
         let child =
             Running::fork(ledger, &[], || (0..batch).try_for_each(|_| ring_for_good())).map_err(refused)?;
         let entry = Entry::new(Origin::AnonInode, Kind::Anon, batch, By::IoUring).of(&child);

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use fdtrace_tests::{
     expected::{BACKENDS, Entry},
-    harness::{PATIENCE, Tracer, fdtrace, finish, kernel_release, say, turn},
+    harness::{TIMEOUT, Tracer, fdtrace, finish, kernel_release, say, turn},
 };
 use serde_json::{Value, json};
 use std::{
@@ -13,7 +13,7 @@ use std::{
 };
 
 /// How long `fdtrace doctor` may take, which tries three backends.
-const DOCTOR: Duration = PATIENCE.saturating_mul(3);
+const DOCTOR: Duration = TIMEOUT.saturating_mul(3);
 
 /// The backends that must work here.
 pub(crate) fn available() -> Result<Vec<&'static str>> {

@@ -1,11 +1,11 @@
 //! What cannot be done is refused with a sentence.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Finished, NOBODY, PATIENCE, Scratch, fdtrace, finish, gone_process, turn};
+use fdtrace_tests::harness::{Finished, NOBODY, Scratch, TIMEOUT, fdtrace, finish, gone_process, turn};
 use std::{os::unix::process::CommandExt as _, process::Command};
 
 fn live(arguments: &[&str]) -> Result<Finished> {
-    finish(Command::new(fdtrace()?).args(["live", "--json", "--count", "1"]).args(arguments), PATIENCE)
+    finish(Command::new(fdtrace()?).args(["live", "--json", "--count", "1"]).args(arguments), TIMEOUT)
 }
 
 /// One sentence on standard error that has a word in it, and nothing on standard output.
@@ -62,7 +62,7 @@ fn not_root() -> Result<()> {
     let scratch = Scratch::new()?;
     let mut command = Command::new(scratch.copy(&fdtrace()?)?);
     command.args(["live", "--json", "--count", "1"]).uid(NOBODY).gid(NOBODY).current_dir("/");
-    let finished = finish(&mut command, PATIENCE)?;
+    let finished = finish(&mut command, TIMEOUT)?;
     ensure!(finished.status.code() == Some(1), "{}: {}", finished.status, finished.stderr);
     refuses(&finished, "CAP_BPF")
 }
@@ -74,7 +74,7 @@ fn doctor_without_rights() -> Result<()> {
     let scratch = Scratch::new()?;
     let mut command = Command::new(scratch.copy(&fdtrace()?)?);
     command.arg("doctor").uid(NOBODY).gid(NOBODY).current_dir("/");
-    let finished = finish(&mut command, PATIENCE)?;
+    let finished = finish(&mut command, TIMEOUT)?;
     let said = format!("{}{}", finished.stdout, finished.stderr);
     ensure!(said.contains("CAP_BPF") && !said.contains("panicked"), "{}: {said}", finished.status);
     Ok(())

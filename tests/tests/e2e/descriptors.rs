@@ -1,7 +1,7 @@
 //! Tables of descriptors that are full of one handle: no handle is made, and yet there are no descriptors left.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Document, PATIENCE, Recorder, Scratch, Site, Tracer, report, say, turn};
+use fdtrace_tests::harness::{Document, Recorder, Scratch, Site, TIMEOUT, Tracer, report, say, turn};
 use rustix::io::dup;
 use std::{
     fs::File,
@@ -38,7 +38,7 @@ fn sums(document: &Document) -> (u64, u64, u64) {
     })
 }
 
-/// Whether a look says what this process does: which handle it repeats, how often, and where.
+/// Whether a sample says what this process does: which handle it repeats, how often, and where.
 fn explains(document: &Document) -> bool {
     let table = document.processes.iter().find(|table| table.pid == id());
     let repeats = |site: &Site| site.repeats.first().is_some_and(|repeat| repeat.descriptors > 1);
@@ -65,7 +65,7 @@ fn a_table_that_repeats_a_handle_is_explained() -> Result<()> {
             }
             Ok(more)
         });
-        let document = tracer.wait_for(PATIENCE / 4, explains);
+        let document = tracer.wait_for(TIMEOUT / 4, explains);
         ended.store(true, Ordering::Relaxed);
         let more = leak.join().map_err(|_| anyhow::anyhow!("the leak has panicked"))??;
         Ok((document?, more))
@@ -84,7 +84,7 @@ fn a_table_that_repeats_a_handle_is_explained() -> Result<()> {
     ));
     drop((before, more));
     let gone = |document: &Document| acquired(document).is_none() && document.processes.is_empty();
-    let document = tracer.wait_for(PATIENCE / 4, gone)?;
+    let document = tracer.wait_for(TIMEOUT / 4, gone)?;
     ensure!(gone(&document), "they are closed: {:?} {:?}", document.processes, document.sites);
     Ok(())
 }
@@ -100,7 +100,7 @@ fn a_trace_tells_duplicates_apart() -> Result<()> {
     let mut kept = duplicates(&file, 25)?;
     kept.truncate(10);
     let told = |document: &Document| sums(document) == (25, 10, 10);
-    let seen = recorder.wait_for(PATIENCE / 4, told)?;
+    let seen = recorder.wait_for(TIMEOUT / 4, told)?;
     ensure!(told(&seen.document), "{:?}", seen.document.sites);
     let trace = recorder.file().to_owned();
     recorder.interrupt()?;

@@ -1,7 +1,7 @@
 //! Descendants are followed whatever their names are.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Finished, Killed, PATIENCE, Scratch, fdtrace, finish, lines, say, turn};
+use fdtrace_tests::harness::{Finished, Killed, Scratch, TIMEOUT, fdtrace, finish, lines, say, turn};
 use std::{
     ffi::OsStr,
     fs,
@@ -35,7 +35,7 @@ impl Family {
         let mut parent =
             Killed(command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().context("no bash")?);
         let lines = lines(parent.0.stdout.take().context("no standard output")?);
-        let child = lines.recv_timeout(PATIENCE).context("no child")?.parse()?;
+        let child = lines.recv_timeout(TIMEOUT).context("no child")?.parse()?;
         Ok(Self { parent, child, scratch })
     }
 
@@ -68,7 +68,7 @@ fn each(try_one: impl Fn(&Family) -> Result<()>) -> Result<()> {
 }
 
 fn run(words: &[&str]) -> Result<Finished> {
-    finish(Command::new(fdtrace()?).args(words), PATIENCE)
+    finish(Command::new(fdtrace()?).args(words), TIMEOUT)
 }
 
 /// The child is a process of some site in a document of `live` or `report`.
@@ -120,7 +120,7 @@ fn a_check_that_saw_none_of_its_processes_is_inconclusive() -> Result<()> {
     for (kind, path) in &files {
         command.arg(format!("--{kind}-out")).arg(path);
     }
-    let found = finish(&mut command, PATIENCE)?;
+    let found = finish(&mut command, TIMEOUT)?;
     ensure!(found.status.code() == Some(24), "{}: {}", found.status, found.stderr);
     const WHY: &str = "no program of those asked for was seen";
     ensure!(found.stderr.contains("INCONCLUSIVE") && found.stderr.contains(WHY), "{}", found.stderr);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
-    harness::{Finished, PATIENCE, Scratch, fdtrace, finish},
+    harness::{Finished, Scratch, TIMEOUT, fdtrace, finish},
     hostile::{
         names::{NAMES, is_forbidden},
         trace,
@@ -32,7 +32,7 @@ fn limited(words: &[&str]) -> Result<Command> {
 
 /// It ends by itself and says why, whatever it makes of the file.
 fn survives(words: &[&str]) -> Result<Finished> {
-    let found = finish(&mut limited(words)?, PATIENCE)?;
+    let found = finish(&mut limited(words)?, TIMEOUT)?;
     let said = format!("{}: {}", found.status, found.stderr);
     ensure!(matches!(found.status.code(), Some(0..=2)), "{said}");
     ensure!(!found.stderr.contains("panicked"), "{said}");
@@ -108,7 +108,7 @@ fn a_document_takes_no_more_than_its_bytes_justify() -> Result<()> {
 }
 
 fn survives_check(words: &[&str]) -> Result<Finished> {
-    let found = finish(Command::new(fdtrace()?).args(words), PATIENCE)?;
+    let found = finish(Command::new(fdtrace()?).args(words), TIMEOUT)?;
     ensure!(found.status.code().is_some() && !found.stderr.contains("panicked"), "{found:?}");
     Ok(found)
 }
@@ -182,7 +182,7 @@ fn arguments_are_harmless_where_an_error_quotes_them() -> Result<()> {
         &["check", "--json-out", &missing, "--", "true"],
         &["check", "--", &missing],
     ] {
-        let found = finish(Command::new(fdtrace()?).args(words), PATIENCE)?;
+        let found = finish(Command::new(fdtrace()?).args(words), TIMEOUT)?;
         ensure!(found.status.code().is_some_and(|status| status != 0), "{words:?}: {found:?}");
         harmless(&found.stdout).with_context(|| format!("{words:?}"))?;
         harmless(&found.stderr).with_context(|| format!("{words:?}"))?;

@@ -39,7 +39,7 @@ fn a_site_names_its_process_and_its_files() -> Result<()> {
     let tracer = Tracer::start(["-p", &pid.to_string()])?;
     workload.go()?;
     let named = |document: &Document| document.sites.iter().any(|site| site_is_named(site, pid));
-    let document = tracer.wait_for(fdtrace_tests::harness::PATIENCE / 4, named)?;
+    let document = tracer.wait_for(fdtrace_tests::harness::TIMEOUT / 4, named)?;
     ensure!(named(&document), "{:?}", document.sites);
     Ok(())
 }

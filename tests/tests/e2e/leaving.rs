@@ -1,7 +1,7 @@
 //! However the tracer ends, it ends cleanly and leaves nothing in the kernel.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{PATIENCE, Tracer, bpf_ids, fdtrace, say, turn};
+use fdtrace_tests::harness::{TIMEOUT, Tracer, bpf_ids, fdtrace, say, turn};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     io::{BufRead as _, BufReader, Read as _},
@@ -29,7 +29,7 @@ fn sigterm_and_count_end_it_too() -> Result<()> {
     tracer.next().context("no document after SIGTERM")?;
 
     let command = ["live", "--json", "--interval", "300ms", "--count", "2", "-p", &id().to_string()];
-    let finished = fdtrace_tests::harness::finish(Command::new(fdtrace()?).args(command), PATIENCE)?;
+    let finished = fdtrace_tests::harness::finish(Command::new(fdtrace()?).args(command), TIMEOUT)?;
     ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
     ensure!((2..=3).contains(&finished.stdout.lines().count()), "{}", finished.stdout);
     Ok(())
@@ -44,7 +44,7 @@ fn a_broken_pipe_ends_quietly() -> Result<()> {
     let mut first = String::new();
     BufReader::new(child.stdout.take().context("no standard output")?).read_line(&mut first)?;
     // The reader is gone now.
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while child.try_wait()?.is_none() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(50));
     }
@@ -72,7 +72,7 @@ fn kill_leaves_nothing_in_the_kernel() -> Result<()> {
     kill_process(pid, Signal::KILL)?;
     tracer.kill();
     // The kernel frees them after grace periods.
-    let deadline = Instant::now() + PATIENCE / 4;
+    let deadline = Instant::now() + TIMEOUT / 4;
     let mut left = held.clone();
     while !left.is_empty() && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(100));

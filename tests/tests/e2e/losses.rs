@@ -4,7 +4,7 @@ use crate::{observe::Observation, recording::Recorded};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, PATIENCE, Workload, report, say, turn},
+    harness::{Document, TIMEOUT, Workload, report, say, turn},
     truth::Truth,
 };
 use rustix::process::Signal;
@@ -20,21 +20,21 @@ fn ring_too_small_is_shown_and_healed() -> Result<()> {
     let truth = observation.workload.go();
     observation.tracer.signal(Signal::CONT)?;
     let truth = truth?;
-    let healed = |document: &Document| {
+    let resynced = |document: &Document| {
         let lost = document.trace.lost;
-        // Each handle that the ring lost is at a site again; skipped runs are another matter.
+        // Each handle that the ring lost is at a site again; missed probes are another matter.
         lost.events > 0 && lost.healed > 0 && near(&truth, document)
     };
-    let document = observation.tracer.wait_for(PATIENCE / 4, healed)?;
+    let document = observation.tracer.wait_for(TIMEOUT / 4, resynced)?;
     let lost = document.trace.lost;
     say(&format!(
         "4K ring: live {} of {}, {lost:?}, complete {}",
         document.handles.live, truth.live, document.trace.complete
     ));
     ensure!(lost.events > 0, "nothing was lost in a ring of 4K: {lost:?}");
-    ensure!(healed(&document), "live {} of {}, {lost:?}", document.handles.live, truth.live);
+    ensure!(resynced(&document), "live {} of {}, {lost:?}", document.handles.live, truth.live);
     let truth = observation.workload.close()?;
-    let document = observation.tracer.wait_for(PATIENCE / 4, |document| near(&truth, document))?;
+    let document = observation.tracer.wait_for(TIMEOUT / 4, |document| near(&truth, document))?;
     ensure!(near(&truth, &document), "live {} after all were closed", document.handles.live);
     Ok(())
 }
@@ -49,18 +49,18 @@ fn a_gap_in_a_record_is_shown_and_healed() -> Result<()> {
     let truth = workload.go();
     recorder.signal(Signal::CONT)?;
     let truth = truth?;
-    let healed = |document: &Document| {
+    let resynced = |document: &Document| {
         let lost = document.trace.lost;
         lost.events > 0 && lost.healed > 0 && near(&truth, document)
     };
-    recorder.wait_for(PATIENCE / 2, healed)?;
+    recorder.wait_for(TIMEOUT / 2, resynced)?;
     let finished = recorder.interrupt()?;
     ensure!(finished.status.success(), "{}: {}", finished.status, finished.stderr);
     let report = report(&scratch.path().join("trace"))?;
     let lost = report.document.trace.lost;
     ensure!(lost.events > 0 && lost.healed > 0, "nothing was lost, or healed: {lost:?}");
     let live = report.document.handles.live;
-    ensure!(healed(&report.document), "live {live} of {}, {lost:?}", truth.live);
+    ensure!(resynced(&report.document), "live {live} of {}, {lost:?}", truth.live);
     say(&format!("4K ring, record: live {live} of {}, {lost:?}", truth.live));
     Ok(())
 }
@@ -86,7 +86,7 @@ fn handle_table_too_small_is_not_complete() -> Result<()> {
     let truth = observation.workload.go()?;
     // Those that found no room, and those that did, are all.
     let counted = |document: &Document| document.handles.live + document.trace.lost.handles >= truth.live;
-    let document = observation.tracer.wait_for(PATIENCE / 4, counted)?;
+    let document = observation.tracer.wait_for(TIMEOUT / 4, counted)?;
     let lost = document.trace.lost;
     say(&format!(
         "64 handles: live {} of {}, {lost:?}, complete {}",

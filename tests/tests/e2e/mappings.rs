@@ -4,7 +4,7 @@ use crate::{backends::has_hook, observe::Observation, recording::Recorded};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, MappedAt, PATIENCE, Site, Workload, report, say, turn},
+    harness::{Document, MappedAt, Site, TIMEOUT, Workload, report, say, turn},
 };
 
 /// Bytes of the workload's file.
@@ -74,7 +74,7 @@ fn live_shows_who_mapped_what() -> Result<()> {
         observation.settle(&truth)?.report("mappings, without the hook")?;
         return absent(&observation.last_words(&truth)?.1);
     }
-    let document = observation.tracer.wait_for(PATIENCE / 4, all_known)?;
+    let document = observation.tracer.wait_for(TIMEOUT / 4, all_known)?;
     check(&document, observation.workload.pid())?;
     observation.settle(&truth)?.report("mappings")?;
     // A mapping is an attribute of a handle and keeps none.
@@ -105,7 +105,7 @@ fn a_record_shows_what_holds_a_mapped_file() -> Result<()> {
     let Recorded { recorder, mut workload, scratch } = Recorded::start(STEPS, &[])?;
     let truth = workload.go()?;
     let pid = workload.pid();
-    recorder.wait_for(PATIENCE / 4, |document| document.handles.live == truth.live)?;
+    recorder.wait_for(TIMEOUT / 4, |document| document.handles.live == truth.live)?;
     recorder.interrupt()?;
     let document = report(&scratch.path().join("trace"))?.document;
     if !has_hook(&document.trace.backend, "mapping")? {

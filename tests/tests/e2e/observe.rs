@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::{Entry, Expectations, Load},
-    harness::{Document, PATIENCE, Tracer, Verdict, Workload, judge, kernel_release},
+    harness::{Document, TIMEOUT, Tracer, Verdict, Workload, evaluate, kernel_release},
     truth::Truth,
 };
 
@@ -47,8 +47,8 @@ impl Observation {
     /// Waits until the tracer shows the truth, at most as long as patience lasts: a kernel may release late.
     pub(crate) fn settle(&self, truth: &Truth) -> Result<Verdict> {
         let expectations = self.expectations()?;
-        let good = |document: &Document| judge(truth, document, expectations).passes();
-        Ok(judge(truth, &self.tracer.wait_for(PATIENCE / 4, good)?, expectations))
+        let good = |document: &Document| evaluate(truth, document, expectations).passes();
+        Ok(evaluate(truth, &self.tracer.wait_for(TIMEOUT / 4, good)?, expectations))
     }
 
     /// Compares the truth with the tracer's last words.
@@ -56,6 +56,6 @@ impl Observation {
         let ended = self.tracer.interrupt()?;
         ensure!(ended.status.success(), "fdtrace ended with {}: {}", ended.status, ended.stderr);
         let last = ended.last.context("no document after SIGINT")?;
-        Ok((judge(truth, &last, self.expected.for_load(self.load)?), last))
+        Ok((evaluate(truth, &last, self.expected.for_load(self.load)?), last))
     }
 }

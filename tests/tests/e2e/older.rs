@@ -1,8 +1,8 @@
-//! Handles that are older than the trace.
+//! Handles that are pre-existing.
 
 use crate::backends::has_hook;
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Document, PATIENCE, Scratch, Tracer, Workload, report, turn};
+use fdtrace_tests::harness::{Document, Scratch, TIMEOUT, Tracer, Workload, report, turn};
 
 /// By descriptor, and by nothing but a mapping.
 const BY_DESCRIPTOR: u64 = 30 + 2 * 10 + 1 + 3;
@@ -56,12 +56,12 @@ fn they_are_counted_apart_and_so_are_their_releases() -> Result<()> {
     let tracer = trace(older.workload.pid())?;
     older.is_found(&tracer.first)?;
     older.workload.close()?;
-    let document = tracer.wait_for(PATIENCE / 4, |document| older.is_gone(document))?;
+    let document = tracer.wait_for(TIMEOUT / 4, |document| older.is_gone(document))?;
     ensure!(older.is_gone(&document), "{:?}, {} to be gone", document.handles, older.found);
     ensure!(document.trace.events.released == 0, "counted among the new: {:?}", document.trace.events);
     // New ones are no older ones.
     let truth = older.workload.go()?;
-    let new = tracer.wait_for(PATIENCE / 4, |document| document.handles.live == truth.live)?;
+    let new = tracer.wait_for(TIMEOUT / 4, |document| document.handles.live == truth.live)?;
     ensure!(new.handles.live == truth.live && older.is_gone(&new), "{:?}", new.handles);
     Ok(())
 }
@@ -74,7 +74,7 @@ fn they_are_counted_in_survivors_mode() -> Result<()> {
     let tracer = Tracer::start(["-p", &pid, "--follow", "--min-age", "1s"])?;
     older.is_found(&tracer.first)?;
     older.workload.close()?;
-    let document = tracer.wait_for(PATIENCE / 4, |document| older.is_gone(document))?;
+    let document = tracer.wait_for(TIMEOUT / 4, |document| older.is_gone(document))?;
     ensure!(older.is_gone(&document), "{:?}, {} to be gone", document.handles, older.found);
     Ok(())
 }
@@ -87,7 +87,7 @@ fn a_record_has_them_too() -> Result<()> {
     let file = scratch.path().join("trace");
     let recorder = fdtrace_tests::harness::Recorder::start(&file, ["-p", &pid, "--follow"])?;
     let counted = |document: &Document| document.handles.pre_existing == older.own + older.found;
-    let report_before = recorder.wait_for(PATIENCE / 4, counted)?;
+    let report_before = recorder.wait_for(TIMEOUT / 4, counted)?;
     older.is_found(&report_before.document)?;
     older.workload.close()?;
     let finished = recorder.interrupt()?;

@@ -127,11 +127,11 @@ fn exit_of_the_process() -> Result<()> {
     workload.end()?;
     let gone =
         |document: &fdtrace_tests::harness::Document| document.trace.events.released == truth.allocated;
-    let document = tracer.wait_for(fdtrace_tests::harness::PATIENCE / 4, gone)?;
+    let document = tracer.wait_for(fdtrace_tests::harness::TIMEOUT / 4, gone)?;
     let events = &document.trace.events;
     anyhow::ensure!(gone(&document), "of {} handles {} are released", truth.allocated, events.released);
     let causes = document.released_by();
-    // Where the kernel frees late, nobody can tell. What a look of the tracer has in hand at that moment goes with the look.
+    // Where the kernel frees late, nobody can tell. What a sample of the tracer has in hand at that moment goes with the sample.
     let by_exit = |cause: &String| cause == "exit" || cause == "tracer";
     let known = causes.contains_key("exit") && causes.keys().all(by_exit)
         || causes.keys().all(|cause| cause == "unknown");

@@ -19,7 +19,7 @@ use std::{
 };
 
 /// What all processes of a tracer may take more than before.
-const MOST_MEMORY: u64 = 200 << 20;
+const MAX_MEMORY: u64 = 200 << 20;
 /// In which somebody else's program is named, also on a busy machine.
 const SOON: Duration = Duration::from_secs(10);
 
@@ -159,7 +159,7 @@ impl Watched {
             self.slowest,
             grown >> 20
         ));
-        ensure!(grown <= MOST_MEMORY, "it grew by {} MB: {by}", grown >> 20);
+        ensure!(grown <= MAX_MEMORY, "it grew by {} MB: {by}", grown >> 20);
         let control = |character: char| character.is_control() && character != '\n';
         ensure!(!ended.stderr.contains(control), "{:?}", ended.stderr);
         Ok(())
@@ -224,7 +224,7 @@ fn a_check_of_a_made_up_file_ends_with_its_verdict() -> Result<()> {
         usual >> 20
     ));
     // The command, and what of its file is mapped, is among them.
-    ensure!(grown <= MOST_MEMORY, "{} MB more: {by}", grown >> 20);
+    ensure!(grown <= MAX_MEMORY, "{} MB more: {by}", grown >> 20);
     Ok(())
 }
 

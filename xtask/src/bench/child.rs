@@ -12,7 +12,7 @@ use std::{
 };
 
 /// How long a program may take to say its first word, or to end when it is told to.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A program whose standard output is read line by line. It does not outlive its owner.
 pub(super) struct Background {
@@ -40,13 +40,13 @@ impl Background {
 
     /// The next line.
     pub(super) fn line(&self) -> Result<String> {
-        self.lines.recv_timeout(PATIENCE).context("a program ended or hung before it said that it was ready")
+        self.lines.recv_timeout(TIMEOUT).context("a program ended or hung before it said that it was ready")
     }
 
     /// Interrupts the program as a person would, waits for its end, and gives the last line that nobody has read.
     pub(super) fn interrupt(mut self) -> Result<Option<String>> {
         kill_process(Pid::from_child(&self.child), Signal::INT)?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + TIMEOUT;
         let mut last = None;
         loop {
             match self.lines.recv_timeout(deadline.saturating_duration_since(Instant::now())) {

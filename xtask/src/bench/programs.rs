@@ -34,7 +34,7 @@ pub(super) fn library(name: &str, options: &[String]) -> Result<()> {
 pub(super) struct Bench(pub(super) PathBuf);
 
 impl Bench {
-    /// Builds it with frame pointers, so that the call chains of its loads are as long as they claim to be.
+    /// Builds it with frame pointers, so that the stacks of its loads are as long as they claim to be.
     pub(super) fn build() -> Result<Self> {
         let words = ["rustc", "--package", "fdtrace", "--bench", "hooks"];
         let built = Build::run_with(Linkage::Dynamic, &words, &["--", "-Cforce-frame-pointers=yes"])?;

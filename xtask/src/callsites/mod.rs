@@ -1,4 +1,4 @@
-//! `cargo xtask callsites`: programs whose call chains are known, and how much of them fdtrace shows.
+//! `cargo xtask callsites`: programs whose stacks are known, and how much of them fdtrace shows.
 
 mod elf;
 mod marks;

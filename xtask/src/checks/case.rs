@@ -75,7 +75,8 @@ impl Checked {
     fn wrong(&self, alone: Option<&Ended>, checked: &Ended, report: &Report) -> Vec<String> {
         let mut wrong = Vec::new();
         if report.verdict != self.expect {
-            let why: Vec<_> = report.leaks().into_iter().chain(report.doubts().iter().cloned()).collect();
+            let why: Vec<_> =
+                report.leaks().into_iter().chain(report.incomplete_reasons().iter().cloned()).collect();
             wrong.push(format!("{} and not {}: {}", report.verdict, self.expect, why.join("; ")));
         } else if self.expect == Verdict::Leak && !self.is_the_leak(report) {
             wrong.push(format!("{} calls: {}", report.leaked(), report.leaks().join("; ")));

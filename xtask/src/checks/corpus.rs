@@ -3,7 +3,7 @@
 use super::runner::{Case, Cases, Once};
 use crate::{install, run};
 use anyhow::{Context as _, Result, bail};
-use fdtrace_tests::corpus::{self, Place, Program, Run, checked, judge, plain};
+use fdtrace_tests::corpus::{self, Place, Program, Run, checked, evaluate, plain};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -43,7 +43,7 @@ impl Case for Way {
         let place = place.as_ref().context("it was not built")?;
         let alone = plain(place, run)?;
         let (ended, report) = checked(fdtrace, place, run)?;
-        let wrong = judge((program, run, place), &alone, &ended, &report, true);
+        let wrong = evaluate((program, run, place), &alone, &ended, &report, true);
         Ok(Once { alone: Some(alone), checked: vec![ended], report: Some(report), wrong })
     }
 }

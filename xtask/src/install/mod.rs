@@ -7,7 +7,7 @@ use crate::run;
 use anyhow::{Result, bail};
 use std::process::Command;
 
-/// What compiles the programs whose call chains are known. Rust's compiler is there, or nobody would be here.
+/// What compiles the programs whose stacks are known. Rust's compiler is there, or nobody would be here.
 pub(crate) const CALLSITES: [&str; 3] = ["gcc", "g++", "golang-go"];
 /// What compiles and runs the programs of the corpus.
 pub(crate) const CORPUS: [&str; 10] =

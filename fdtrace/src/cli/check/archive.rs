@@ -8,12 +8,12 @@ use crate::files;
 const LENGTH: usize = 26;
 const NAME: usize = 30;
 /// So much of a file is read.
-const MOST: u64 = 512;
+const MAX: u64 = 512;
 
 /// Whether a file is a zip archive that begins as one of classes does: with its manifest, or with a class.
 pub(super) fn holds_code(path: &str) -> bool {
     let mut beginning = Vec::new();
-    let read = files::open(Path::new(path)).and_then(|file| file.take(MOST).read_to_end(&mut beginning));
+    let read = files::open(Path::new(path)).and_then(|file| file.take(MAX).read_to_end(&mut beginning));
     path.starts_with('/') && read.is_ok() && begins_like_one(&beginning)
 }
 

@@ -17,11 +17,11 @@ use super::{
         fail,
         say::say,
     },
-    scope::MOST_NAME,
+    scope::MAX_NAME,
 };
 
 /// The answer takes no longer, or nobody listens.
-const PATIENCE: Duration = Duration::from_secs(60);
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Whether a check runs already.
 pub(super) fn is_joined() -> bool {
@@ -42,7 +42,7 @@ pub(super) fn run(argv: &[OsString]) -> Result<ExitCode, Failure> {
 
 fn announce(name: &str) -> io::Result<()> {
     let stream = UnixStream::connect(env::var_os(SCOPE).unwrap_or_default())?;
-    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_read_timeout(Some(TIMEOUT))?;
     (&stream).write_all(format!("process {name}\n").as_bytes())?;
     let mut answer = String::new();
     BufReader::new(&stream).read_line(&mut answer)?;
@@ -66,7 +66,7 @@ fn name(argv: &[OsString]) -> Option<String> {
         None => words.join(" "),
     };
     let mut name = name.replace('\n', "\\n").replace('\r', "\\r");
-    name.truncate(name.floor_char_boundary(MOST_NAME));
+    name.truncate(name.floor_char_boundary(MAX_NAME));
     Some(name)
 }
 
@@ -93,6 +93,6 @@ mod tests {
         assert_eq!(name("/build/tidy --fast x").as_deref(), Some("/build/tidy --fast x"));
         assert_eq!(name("/p/sample-e6daf73c296d6df0 --list --format terse"), None);
         assert_eq!(name("a\nb").as_deref(), Some("a\\nb"));
-        assert_eq!(name(&"ä".repeat(5000)).map(|name| name.len() <= MOST_NAME), Some(true));
+        assert_eq!(name(&"ä".repeat(5000)).map(|name| name.len() <= MAX_NAME), Some(true));
     }
 }

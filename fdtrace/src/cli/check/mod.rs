@@ -3,10 +3,10 @@
 mod archive;
 mod join;
 mod outputs;
+mod policy;
 mod project;
 mod run;
 mod scope;
-mod steering;
 mod until;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
@@ -53,7 +53,7 @@ pub(super) struct Arguments {
     #[arg(last = true, value_name = "CMD", required_unless_present = "pids")]
     command: Vec<std::ffi::OsString>,
     #[command(flatten)]
-    steering: steering::SteeringOptions,
+    policy: policy::PolicyOptions,
     #[command(flatten)]
     reports: outputs::ReportOptions,
     #[command(flatten)]

@@ -14,7 +14,7 @@ use crate::{
     files::{Existing, Output},
     report::{
         check,
-        words::{counted, harmless},
+        fmt::{counted, escape_control},
     },
 };
 
@@ -90,7 +90,9 @@ impl Outputs {
 }
 
 fn write_baseline(named: Option<Named>, findings: &Findings) -> bool {
-    let Some(path) = named.as_ref().map(|(path, _)| harmless(&path.to_string_lossy())) else { return true };
+    let Some(path) = named.as_ref().map(|(path, _)| escape_control(&path.to_string_lossy())) else {
+        return true;
+    };
     let baseline = Baseline::of(findings);
     let written =
         say_if_not(named, |output| output.write(|out| out.write_all(baseline.to_json().as_bytes())));
@@ -104,7 +106,7 @@ fn write_baseline(named: Option<Named>, findings: &Findings) -> bool {
 fn say_if_not(named: Option<Named>, write: impl FnOnce(Output) -> io::Result<()>) -> bool {
     let Some((path, output)) = named else { return true };
     let Err(error) = write(output) else { return true };
-    say!("cannot write {}: {error}", harmless(&path.to_string_lossy()));
+    say!("cannot write {}: {error}", escape_control(&path.to_string_lossy()));
     false
 }
 

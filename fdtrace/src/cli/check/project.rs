@@ -9,13 +9,13 @@ use std::{
 use serde::{Deserialize, Deserializer, de::Error as _};
 
 use super::super::{Failure, values};
-use crate::{check::AlsoKind, files, kinds::Kind, report::words::harmless};
+use crate::{check::DiagnosticKind, files, kinds::Kind, report::fmt::escape_control};
 
 /// The file's name.
 const NAME: &str = ".fdtrace.toml";
 
 /// The most of it that is read.
-const MOST: u64 = 1 << 20;
+const MAX: u64 = 1 << 20;
 
 /// A project's file that was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -68,8 +68,8 @@ pub(super) struct Project {
     #[serde(deserialize_with = "kinds")]
     pub(super) ignore_kind: Option<Vec<Kind>>,
     /// `--fail-on`
-    #[serde(deserialize_with = "also_kinds")]
-    pub(super) fail_on: Option<Vec<AlsoKind>>,
+    #[serde(deserialize_with = "diagnostic_kinds")]
+    pub(super) fail_on: Option<Vec<DiagnosticKind>>,
     /// `--leak-exit-code`
     pub(super) leak_exit_code: Option<u8>,
 }
@@ -99,7 +99,7 @@ impl Project {
     /// A file that cannot be read or understood: a sentence with its line.
     pub(super) fn find(from: &Path) -> Result<Option<Found>, Failure> {
         for path in folders(from).into_iter().map(|folder| folder.join(NAME)) {
-            match files::read_owned(&path, MOST) {
+            match files::read_owned(&path, MAX) {
                 Ok((owner, text)) => {
                     return Self::parse(&path, &text).map(|project| Some(Found { path, owner, project }));
                 }
@@ -115,7 +115,7 @@ impl Project {
         whole.map(|whole| whole.check).map_err(|error| {
             let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
             let line = before.matches('\n').count() + 1;
-            Failure::Usage(format!("{}:{line}: {}", shown(path), harmless(error.message())))
+            Failure::Usage(format!("{}:{line}: {}", shown(path), escape_control(error.message())))
         })
     }
 }
@@ -133,7 +133,7 @@ pub(super) fn cannot_read(path: &Path, error: &io::Error) -> Failure {
 
 /// A path in a message.
 pub(super) fn shown(path: &Path) -> String {
-    harmless(&path.to_string_lossy())
+    escape_control(&path.to_string_lossy())
 }
 
 fn duration<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Duration>, D::Error> {
@@ -145,8 +145,10 @@ fn kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<Kind>>
     words(deserializer, values::kind)
 }
 
-fn also_kinds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<AlsoKind>>, D::Error> {
-    words(deserializer, values::also_kind)
+fn diagnostic_kinds<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Vec<DiagnosticKind>>, D::Error> {
+    words(deserializer, values::diagnostic_kind)
 }
 
 /// One word, or a list of them.
@@ -206,7 +208,7 @@ mod tests {
             suppressions: Some(Suppressed::File("ci/known.supp".into())),
             baseline: Some("ci/baseline.json".into()),
             ignore_kind: Some(vec![Kind::Socket]),
-            fail_on: Some(vec![AlsoKind::Emfile, AlsoKind::CloseWait]),
+            fail_on: Some(vec![DiagnosticKind::Emfile, DiagnosticKind::CloseWait]),
             leak_exit_code: Some(7),
         };
         assert_eq!(parse(text), Ok(expected));

@@ -25,18 +25,18 @@ use super::{
         runtime,
         say::say,
         signals::{FOR_A_COMMAND, Signals},
-        tracing::{Attached, Tracing, WITNESS, ticker},
+        tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
         user::Credentials,
     },
     Arguments, FAILED, archive,
     outputs::Outputs,
+    policy::Settled,
     project::Project,
     scope::Announced,
-    steering::Settled,
     until::holds,
 };
 use crate::{
-    check::{CommandRun, Ended, Findings, Judge, Rule, Verdict},
+    check::{CommandRun, Ended, Evaluator, Findings, Rule, Verdict},
     collect::{Sink, Written},
     handles::{Fold, Snapshot},
     kernel::{Acquisitions, Filters, Settings},
@@ -48,13 +48,13 @@ use crate::{
 };
 
 /// How often a history is written down, and what is new described.
-const LOOK: Duration = Duration::from_secs(1);
+const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// How often it is looked whether what the command left behind has ended.
-const SETTLING: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 /// What the command left behind may take this long even when somebody wants the check to end.
-const SETTLING_IN_HASTE: Duration = Duration::from_millis(500);
+const HURRIED_TIMEOUT: Duration = Duration::from_millis(500);
 /// A service that does not end when it is told to is killed after this time.
-const PATIENCE: Duration = Duration::from_secs(30);
+const KILL_TIMEOUT: Duration = Duration::from_secs(30);
 /// What this kernel's table of handles was too small for, or too much was lost.
 const INCONCLUSIVE: u8 = 24;
 
@@ -65,7 +65,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let runtime = runtime()?;
     let folder = std::env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
     let project = Project::find(&folder)?;
-    let settled = arguments.steering.settle(project.as_ref())?;
+    let settled = arguments.policy.settle(project.as_ref())?;
     let credentials = arguments.user.as_deref().map(Credentials::find).transpose()?;
     let outputs = arguments.reports.open(settled.write_baseline.as_deref())?;
     let news = News::of(arguments.keep_trace.as_deref());
@@ -95,37 +95,37 @@ impl Check<'_> {
     async fn run(&self, credentials: Option<Credentials>, outputs: Outputs) -> Result<ExitCode, Failure> {
         let settings = self.settings()?;
         let mut attached = Attached::attach(&settings)?;
-        let judge = Arc::<Mutex<Judge>>::default();
+        let evaluator = Arc::<Mutex<Evaluator>>::default();
         let trace = self.create_trace(&mut attached, &settings)?;
         let start_ns = attached.session.start_ns;
         let selection = Selection { closed_too: true, ..Selection::default() };
         let mut view = View::new(attached.session.clone(), selection);
-        let sink = Watching { judge: Arc::clone(&judge), trace };
+        let sink = Watching { evaluator: Arc::clone(&evaluator), trace };
         let mut tables = attached.tables(&settings)?;
         let mut tracing = attached.begin(Some(Box::new(sink)), true)?;
-        let found = |view: &View, snapshot: &Snapshot| self.find(view, snapshot, &lock(&judge), start_ns);
+        let found = |view: &View, snapshot: &Snapshot| self.find(view, snapshot, &lock(&evaluator), start_ns);
         let mut announced = Announced::nobody();
-        let watching = self.watch(&mut tracing, &mut view, &judge, credentials, &found, &mut announced);
+        let watching = self.watch(&mut tracing, &mut view, &evaluator, credentials, &found, &mut announced);
         let watched = match watching.await? {
             Ok(watched) => watched,
             Err((status, sentence)) => return Ok(fail(&sentence, status)),
         };
-        let snapshot = self.finish(&mut tracing, &mut view, &judge).await?;
+        let snapshot = self.finish(&mut tracing, &mut view, &evaluator).await?;
         let mut findings = found(&view, &snapshot);
-        findings.scopes = announced.found(&lock(&judge), start_ns);
+        findings.scopes = announced.found(&lock(&evaluator), start_ns);
         // Of a command that has ended nobody has a table any more.
         if self.arguments.command.is_empty() {
             let mut document = view.document("fdtrace.check/1", &snapshot);
-            document.add_tables(tables.look()?.full);
+            document.add_tables(tables.sample()?.full);
             findings.tables = document.processes;
         }
         drop(tracing);
         (findings.command.ended, findings.command.duration_ns) =
             (watched.ended, nanoseconds(watched.duration));
         if let Some(early) = watched.early {
-            findings.judge_early(early);
+            findings.evaluate_early(early);
         }
-        self.settled.steering.apply(&mut findings);
+        self.settled.policy.apply(&mut findings);
         Ok(self.say(&findings, outputs, watched.as_told))
     }
 
@@ -143,7 +143,7 @@ impl Check<'_> {
             filters,
             Watch {
                 mappings: true,
-                leaving: true,
+                fd_exit_scan: true,
                 descriptors: Acquisitions::Watched,
                 // What a service closes when it is told to end is no merit anyway.
                 closers: !self.is_service(),
@@ -176,7 +176,7 @@ impl Check<'_> {
         &self,
         tracing: &mut Tracing,
         view: &mut View,
-        judge: &Mutex<Judge>,
+        evaluator: &Mutex<Evaluator>,
         credentials: Option<Credentials>,
         found: Found<'_>,
         announced: &mut Announced,
@@ -205,13 +205,13 @@ impl Check<'_> {
         tracing.keep_only_what_is_needed()?;
         // What else fdtrace starts is not the command's.
         tracing.collector().unfollow(std::process::id()).await?;
-        let service = until.map(|_| Service { found, judge, early: None });
+        let service = until.map(|_| Service { found, evaluator, early: None });
         let (ended, as_told, early) =
-            self.run_to_its_end(tracing, view, &mut child, service, (judge, announced)).await?;
+            self.run_to_its_end(tracing, view, &mut child, service, (evaluator, announced)).await?;
         announced.close();
         self.signals.finish();
         let duration = begun.elapsed();
-        self.settle(tracing, judge, child.id()).await?;
+        self.settle(tracing, evaluator, child.id()).await?;
         Ok(Ok(Watched { ended, as_told, early, duration }))
     }
 
@@ -235,42 +235,47 @@ impl Check<'_> {
     }
 
     /// Waits for what the command has left behind, for a while.
-    async fn settle(&self, tracing: &Tracing, judge: &Mutex<Judge>, child: Option<u32>) -> io::Result<()> {
+    async fn settle(
+        &self,
+        tracing: &Tracing,
+        evaluator: &Mutex<Evaluator>,
+        child: Option<u32>,
+    ) -> io::Result<()> {
         let begun = Instant::now();
         loop {
             tracing.collector().settle().await?;
             command::reap(&[child.unwrap_or(0)]);
-            let haste = if self.signals.is_hurried() { SETTLING_IN_HASTE } else { Duration::MAX };
+            let haste = if self.signals.is_hurried() { HURRIED_TIMEOUT } else { Duration::MAX };
             let patience = self.settled.settle.min(haste);
-            if lock(judge).running().next().is_none() || begun.elapsed() >= patience {
+            if lock(evaluator).running().next().is_none() || begun.elapsed() >= patience {
                 return Ok(());
             }
-            sleep(SETTLING).await;
+            sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// The last look; names and holders of what is alive.
+    /// The last sample; names and holders of what is alive.
     async fn finish(
         &self,
         tracing: &mut Tracing,
         view: &mut View,
-        judge: &Mutex<Judge>,
+        evaluator: &Mutex<Evaluator>,
     ) -> Result<Snapshot, Failure> {
         tracing.collector().conclude().await?;
-        let look = tracing.look(view).await?;
-        if lock(judge).running().next().is_some() {
-            tracing.name_survivors().await?;
-            note_peers(tracing, judge)?;
+        let sample = tracing.sample(view).await?;
+        if lock(evaluator).running().next().is_some() {
+            tracing.name_live().await?;
+            note_peers(tracing, evaluator)?;
         }
         // What was told last is heard when this is answered.
         let written = tracing.collector().finish().await?;
         self.news.tell(&written, "the verdict does not need it");
         tracing.say_remarks();
-        Ok(look.snapshot)
+        Ok(sample.snapshot)
     }
 
     /// What has been found by now; how the command ended is not known yet.
-    fn find(&self, view: &View, snapshot: &Snapshot, judge: &Judge, start_ns: u64) -> Findings {
+    fn find(&self, view: &View, snapshot: &Snapshot, evaluator: &Evaluator, start_ns: u64) -> Findings {
         let document = view.document("fdtrace.check/1", snapshot);
         let rule = Rule {
             max_per_site: self.settled.max_per_site,
@@ -280,7 +285,7 @@ impl Check<'_> {
             holds_code: &archive::holds_code,
         };
         let command = CommandRun { argv: self.argv(), ended: Ended::Running, duration_ns: 0 };
-        Findings::of(judge, &rule, command, &document, snapshot, start_ns)
+        Findings::of(evaluator, &rule, command, &document, snapshot, start_ns)
     }
 
     /// Says and writes what was found: the exit status.
@@ -307,14 +312,14 @@ impl Check<'_> {
         view: &mut View,
         child: &mut Child,
         mut service: Option<Service<'_>>,
-        (judge, announced): (&Mutex<Judge>, &mut Announced),
+        (evaluator, announced): (&Mutex<Evaluator>, &mut Announced),
     ) -> Result<(Ended, bool, Option<Findings>), Failure> {
         let signal = self.arguments.signal;
         let pid = child.id().unwrap_or(0);
-        let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
+        let (mut enrich, mut samples) = (ticker(ENRICH_INTERVAL), ticker(SAMPLE_INTERVAL));
         let shell = Cell::new(0);
         let mut condition = std::pin::pin!(holds(self.arguments.until.as_deref(), self.passed, &shell));
-        let mut told = false;
+        let mut reported = false;
         let mut kill_at = None;
         loop {
             tokio::select! {
@@ -322,42 +327,42 @@ impl Check<'_> {
                 ended = child.wait() => {
                     let ended = command::ended(ended?);
                     let early = service.and_then(|service| service.early);
-                    return Ok((ended, told && ended == Ended::Signal(signal), early));
+                    return Ok((ended, reported && ended == Ended::Signal(signal), early));
                 }
                 () = self.signals.stopped() => {
                     if let Some(service) = &mut service {
-                        service.judge(tracing, view).await?;
+                        service.evaluate(tracing, view).await?;
                     }
                     self.signals.pass_on();
                 }
-                () = &mut condition, if !told => {
-                    told = true;
+                () = &mut condition, if !reported => {
+                    reported = true;
                     if let Some(service) = &mut service {
-                        service.judge(tracing, view).await?;
+                        service.evaluate(tracing, view).await?;
                     }
                     self.signals.send(signal);
-                    kill_at = Some(Instant::now() + PATIENCE);
+                    kill_at = Some(Instant::now() + KILL_TIMEOUT);
                 }
                 () = at(kill_at) => {
                     kill_at = None;
                     self.signals.send(libc::SIGKILL);
                 }
-                _ = looks.tick() => {
+                _ = samples.tick() => {
                     // A service that was told to end gives back what it has.
-                    if !told {
-                        tracing.look(view).await?;
+                    if !reported {
+                        tracing.sample(view).await?;
                         tracing.name_files()?;
                     }
                     let written = tracing.collector().flush().await?;
                     self.news.tell(&written, "the check goes on");
                 }
-                _ = witness.tick() => {
+                _ = enrich.tick() => {
                     command::reap(&[pid, shell.get()]);
-                    tracing.witness().await?;
+                    tracing.enrich().await?;
                 }
                 // Last, for one who asks without end.
                 request = announced.next() => {
-                    announced.answer(request, tracing, judge, &self.settled.steering).await?;
+                    announced.answer(request, tracing, evaluator, &self.settled.policy).await?;
                 }
             }
         }
@@ -368,43 +373,43 @@ fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// What is found at a look, by whoever knows the rule.
+/// What is found at a sample, by whoever knows the rule.
 type Found<'a> = &'a dyn Fn(&View, &Snapshot) -> Findings;
 
 /// A command that is to be ended.
 struct Service<'a> {
     found: Found<'a>,
-    judge: &'a Mutex<Judge>,
+    evaluator: &'a Mutex<Evaluator>,
     /// What it had when it was told to end.
     early: Option<Findings>,
 }
 
 impl Service<'_> {
     /// Before it is told to end, once: what it closes then is no merit.
-    async fn judge(&mut self, tracing: &mut Tracing, view: &mut View) -> io::Result<()> {
+    async fn evaluate(&mut self, tracing: &mut Tracing, view: &mut View) -> io::Result<()> {
         if self.early.is_some() {
             return Ok(());
         }
         tracing.collector().settle().await?;
-        let look = tracing.look(view).await?;
-        tracing.name_survivors().await?;
+        let sample = tracing.sample(view).await?;
+        tracing.name_live().await?;
         // What was told last is heard when this is answered.
         tracing.collector().flush().await?;
-        note_peers(tracing, self.judge)?;
-        self.early = Some((self.found)(view, &look.snapshot));
+        note_peers(tracing, self.evaluator)?;
+        self.early = Some((self.found)(view, &sample.snapshot));
         Ok(())
     }
 }
 
 /// Accepted sockets that are asked for their peers.
-const MOST_ACCEPTED: usize = 1 << 14;
+const MAX_ACCEPTED: usize = 1 << 14;
 
 /// Which of the sockets that were accepted have a peer still.
-fn note_peers(tracing: &mut Tracing, judge: &Mutex<Judge>) -> io::Result<()> {
-    let accepted = lock(judge).accepted(MOST_ACCEPTED);
+fn note_peers(tracing: &mut Tracing, evaluator: &Mutex<Evaluator>) -> io::Result<()> {
+    let accepted = lock(evaluator).accepted(MAX_ACCEPTED);
     if !accepted.is_empty() {
         let connected = tracing.connected(&accepted)?;
-        lock(judge).connected(&connected);
+        lock(evaluator).connected(&connected);
     }
     Ok(())
 }
@@ -416,13 +421,13 @@ async fn watch_until(
     signals: &Signals,
     end: Instant,
 ) -> Result<(), Failure> {
-    let (mut witness, mut looks) = (ticker(WITNESS), ticker(LOOK));
+    let (mut enrich, mut samples) = (ticker(ENRICH_INTERVAL), ticker(SAMPLE_INTERVAL));
     loop {
         tokio::select! {
             () = sleep_until(end) => return Ok(()),
             () = signals.stopped() => return Ok(()),
-            _ = looks.tick() => drop(tracing.look(view).await?),
-            _ = witness.tick() => tracing.witness().await?,
+            _ = samples.tick() => drop(tracing.sample(view).await?),
+            _ = enrich.tick() => tracing.enrich().await?,
         }
     }
 }
@@ -434,22 +439,22 @@ async fn at(moment: Option<Instant>) {
     }
 }
 
-/// Where the stream goes: to the judge, and into a trace file if there is one.
+/// Where the stream goes: to the evaluator, and into a trace file if there is one.
 struct Watching {
-    judge: Arc<Mutex<Judge>>,
+    evaluator: Arc<Mutex<Evaluator>>,
     trace: Option<Recording>,
 }
 
-/// A judge that panicked is one that nobody asks again.
-pub(super) fn lock(judge: &Mutex<Judge>) -> MutexGuard<'_, Judge> {
-    judge.lock().unwrap_or_else(PoisonError::into_inner)
+/// An evaluator that panicked is one that nobody asks again.
+pub(super) fn lock(evaluator: &Mutex<Evaluator>) -> MutexGuard<'_, Evaluator> {
+    evaluator.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Sink for Watching {
     fn write(&mut self, events: &[Event], fold: &Fold) {
-        let mut judge = lock(&self.judge);
-        events.iter().for_each(|event| judge.apply(event));
-        drop(judge);
+        let mut evaluator = lock(&self.evaluator);
+        events.iter().for_each(|event| evaluator.apply(event));
+        drop(evaluator);
         if let Some(trace) = &mut self.trace {
             trace.write(events, fold);
         }

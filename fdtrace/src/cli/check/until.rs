@@ -22,7 +22,7 @@ use tokio::{
 use super::super::command::{Passed, die_with};
 
 /// More descriptors than fdtrace has.
-const MOST_OPEN: i32 = 4096;
+const MAX_OPEN: i32 = 4096;
 
 /// Between two tries.
 const RETRY: Duration = Duration::from_millis(200);
@@ -93,7 +93,7 @@ fn close_all() {
     // SAFETY: nothing is read or written any more.
     if unsafe { libc::syscall(libc::SYS_close_range, 0, u32::MAX, 0) } != 0 {
         // Linux 5.8
-        (0..MOST_OPEN).for_each(|number| {
+        (0..MAX_OPEN).for_each(|number| {
             // SAFETY: as above.
             let _ = unsafe { libc::close(number) };
         });

@@ -10,7 +10,7 @@ use crate::{
     process::{self, Standing},
     report::{
         Terminal,
-        words::{counted, harmless},
+        fmt::{counted, escape_control},
     },
     runtimes::{Runtime, ScriptFrame, ScriptThread},
     stacks::{FoundRuntime, Readers, runtimes},
@@ -100,7 +100,7 @@ fn thread_line(thread: ScriptThread) -> ThreadLine {
 
 pub(super) fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()> {
     let out = &mut Terminal::new(out, false);
-    writeln!(out, "{} ({})", harmless(&report.comm), report.pid)?;
+    writeln!(out, "{} ({})", escape_control(&report.comm), report.pid)?;
     if report.runtimes.is_empty() {
         writeln!(out, "  no runtime whose scripts can be read (CPython 3.6 to 3.14)")?;
     }
@@ -108,14 +108,14 @@ pub(super) fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()
         write_runtime(out, runtime)?;
     }
     for unread in &report.unread {
-        writeln!(out, "  {}: not looked at: {}", harmless(&unread.file), unread.reason)?;
+        writeln!(out, "  {}: not looked at: {}", escape_control(&unread.file), unread.reason)?;
     }
     Ok(())
 }
 
 fn write_runtime(out: &mut impl Write, runtime: &RuntimeLine) -> io::Result<()> {
     let version = runtime.version.as_deref().unwrap_or("of unknown version");
-    writeln!(out, "  {} {version} in {}", runtime.runtime.name(), harmless(&runtime.file))?;
+    writeln!(out, "  {} {version} in {}", runtime.runtime.name(), escape_control(&runtime.file))?;
     if let Some(reason) = &runtime.reason {
         return writeln!(out, "    its scripts cannot be read: {reason}");
     }
@@ -136,7 +136,7 @@ fn write_thread(out: &mut impl Write, thread: &ThreadLine) -> io::Result<()> {
 impl FrameLine {
     fn shown(&self) -> String {
         let line = self.line.map_or("?".to_owned(), |line| line.to_string());
-        format!("{} ({}:{line})", harmless(&self.symbol), harmless(&self.file))
+        format!("{} ({}:{line})", escape_control(&self.symbol), escape_control(&self.file))
     }
 }
 

@@ -18,14 +18,14 @@ use crate::{
             Document,
             alert::{Alarm, Alert, Watch},
         },
-        words::harmless,
+        fmt::escape_control,
     },
 };
 
 /// The status of a watch that an alert ended.
 pub(super) const ALERTED: u8 = 3;
 /// The most programs that run at the same time.
-const MOST: usize = 8;
+const MAX: usize = 8;
 /// Who may write to a file beside its owner: the group, and everybody.
 const WRITABLE: u32 = 0o022;
 
@@ -63,7 +63,7 @@ impl Alerts {
         })
     }
 
-    /// Finds the alarms of a look, and puts them into it.
+    /// Finds the alarms of a sample, and puts them into it.
     pub(super) fn find(&mut self, document: &mut Document) {
         document.alerts = self.watch.alarms(document, &self.wanted);
     }
@@ -84,8 +84,8 @@ impl Alerts {
     fn run(&mut self, alarm: &Alarm) -> Result<(), Failure> {
         let Some(program) = &self.program else { return Ok(()) };
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
-        if self.running.len() >= MOST {
-            say!("{MOST} alerts are still being told; this one is told here only");
+        if self.running.len() >= MAX {
+            say!("{MAX} alerts are still being told; this one is told here only");
             return Ok(());
         }
         let child = start(program, alarm).map_err(|error| cannot(program, &error.to_string()))?;
@@ -112,7 +112,7 @@ fn check(program: &Path) -> Result<(), Failure> {
 }
 
 fn cannot(program: &Path, why: &str) -> Failure {
-    let program = harmless(&program.to_string_lossy());
+    let program = escape_control(&program.to_string_lossy());
     Failure::Failed(anyhow::anyhow!("{program} cannot be run for alerts: {why}"))
 }
 
@@ -122,7 +122,7 @@ fn start(program: &Path, alarm: &Alarm) -> io::Result<Child> {
     let mut command = Command::new(program);
     command.stdin(Stdio::piped()).stdout(io::stderr().as_fd().try_clone_to_owned()?).process_group(0);
     command.current_dir("/");
-    command.env("FDTRACE_ALERT", &alarm.sentence).env("FDTRACE_ALERT_LIMIT", harmless(&alarm.limit));
+    command.env("FDTRACE_ALERT", &alarm.sentence).env("FDTRACE_ALERT_LIMIT", escape_control(&alarm.limit));
     command.env("FDTRACE_ALERT_PERCENT", format!("{:.1}", alarm.percent));
     match alarm.pid {
         Some(pid) => command.env("FDTRACE_ALERT_PID", pid.to_string()),

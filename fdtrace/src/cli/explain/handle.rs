@@ -11,10 +11,10 @@ use std::{
 
 use super::{Arguments, ProcLinks, columns, out_of_sight, refuse, speaks_unicode};
 use crate::{
-    census::{self, Census},
-    cli::{Outcome, joining::Trace},
+    cli::{Outcome, trace_join::Trace},
     collect::monotonic_ns,
     explain::{self, Kept, Wanted},
+    holders::{self, HolderSnapshot},
     process::{Standing, around, waits},
     report::explain::{
         Screen,
@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The most handles of one name that are looked at: each program that runs has one of the C library.
-const MOST: usize = 1000;
+const MAX: usize = 1000;
 
 /// Answers for the handle, or the handles, of this name.
 pub(super) fn run(arguments: &Arguments, word: &str) -> Outcome {
@@ -31,29 +31,29 @@ pub(super) fn run(arguments: &Arguments, word: &str) -> Outcome {
     if let Wanted::Descriptor { pid, .. } = &wanted {
         refuse(Standing::of(*pid).refusal(*pid))?;
     }
-    let census = census::take(arguments.deadline)?;
+    let snapshot = holders::take(arguments.deadline)?;
     let moment = monotonic_ns();
-    let mut places = explain::wanted(&census, &wanted, &mut ProcLinks);
+    let mut places = explain::wanted(&snapshot, &wanted, &mut ProcLinks);
     if let (Wanted::Path(path), true) = (&wanted, places.is_empty()) {
-        places = by_inode(&census, path, arguments.deadline);
+        places = by_inode(&snapshot, path, arguments.deadline);
     }
     let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
-    let left_out = places.len().saturating_sub(MOST) as u64;
-    places.truncate(MOST);
+    let left_out = places.len().saturating_sub(MAX) as u64;
+    places.truncate(MAX);
     let asked = Asked {
         what: word.to_owned(),
         time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
         kernel: around::kernel_release(),
     };
-    let kept = of_others(&census, &places);
+    let kept = of_others(&snapshot, &places);
     if kept.is_empty() {
-        refuse(Some(nothing(&census, &wanted, word)))?;
+        refuse(Some(nothing(&snapshot, &wanted, word)))?;
     }
-    let mut document = Document::new(asked, lines(&census, &kept), census.partial.clone());
+    let mut document = Document::new(asked, lines(&snapshot, &kept), snapshot.partial.clone());
     document.left_out = left_out;
     if let Some(trace) = trace {
         let places: Vec<u32> = kept.iter().map(|kept| kept.place).collect();
-        trace.tell_handles(&census, &places, &mut document);
+        trace.tell_handles(&snapshot, &places, &mut document);
     }
     print(arguments, &document)?;
     Ok(ExitCode::SUCCESS)
@@ -71,8 +71,8 @@ fn absolute(wanted: Wanted) -> Wanted {
 }
 
 /// Another path of the same file: by a link, or of another mount. The file system may be hung, so nobody waits for it
-/// longer than for the census.
-fn by_inode(census: &Census, path: &str, deadline: Duration) -> Vec<u32> {
+/// longer than for the walk.
+fn by_inode(snapshot: &HolderSnapshot, path: &str, deadline: Duration) -> Vec<u32> {
     let (sender, receiver) = mpsc::channel();
     let path = PathBuf::from(path);
     std::thread::spawn(move || {
@@ -82,32 +82,32 @@ fn by_inode(census: &Census, path: &str, deadline: Duration) -> Vec<u32> {
     let Ok(Ok(found)) = receiver.recv_timeout(deadline) else { return Vec::new() };
     let device = std::os::unix::fs::MetadataExt::dev(&found);
     let dev = libc::major(device) << 20 | libc::minor(device);
-    explain::of_file(census, dev, std::os::unix::fs::MetadataExt::ino(&found))
+    explain::of_file(snapshot, dev, std::os::unix::fs::MetadataExt::ino(&found))
 }
 
 /// Why there is no such handle.
-fn nothing(census: &Census, wanted: &Wanted, word: &str) -> String {
+fn nothing(snapshot: &HolderSnapshot, wanted: &Wanted, word: &str) -> String {
     let sentence = match wanted {
         Wanted::Address(_) => format!("there is no handle at {word}"),
         Wanted::Inode(ino) => format!("there is no handle of an inode {ino}"),
         Wanted::Path(path) => format!("nothing has {path} open or mapped"),
-        Wanted::Descriptor { pid, fd } => match out_of_sight(census, *pid) {
+        Wanted::Descriptor { pid, fd } => match out_of_sight(snapshot, *pid) {
             Some(reason) => reason,
             None => format!("process {pid} has no descriptor {fd}"),
         },
     };
-    match census.partial.first() {
+    match snapshot.partial.first() {
         Some(reason) => format!("{sentence}, as far as was looked: {reason}"),
         None => sentence,
     }
 }
 
-/// What keeps them alive, without those that only this look has: its programs and libraries are gone with it.
-fn of_others(census: &Census, places: &[u32]) -> Vec<Kept> {
+/// What keeps them alive, without those that only this sample has: its programs and libraries are gone with it.
+fn of_others(snapshot: &HolderSnapshot, places: &[u32]) -> Vec<Kept> {
     let own = std::process::id();
-    let children = census.tasks.iter().filter(|task| task.parent == own).map(|task| task.tgid);
+    let children = snapshot.tasks.iter().filter(|task| task.parent == own).map(|task| task.tgid);
     let own: HashSet<u32> = children.chain([own]).collect();
-    let mut kept = explain::kept(census, places, &mut ProcLinks);
+    let mut kept = explain::kept(snapshot, places, &mut ProcLinks);
     kept.retain(|kept| {
         let mut holders = kept.references.iter().flat_map(|found| &found.processes).peekable();
         holders.peek().is_none() || holders.any(|process| !own.contains(&process.pid))
@@ -115,15 +115,15 @@ fn of_others(census: &Census, places: &[u32]) -> Vec<Kept> {
     kept
 }
 
-fn lines(census: &Census, kept: &[Kept]) -> Vec<HandleLine> {
-    let address = |kept: &Kept| census.handles[kept.place as usize].address;
+fn lines(snapshot: &HolderSnapshot, kept: &[Kept]) -> Vec<HandleLine> {
+    let address = |kept: &Kept| snapshot.handles[kept.place as usize].address;
     let addresses: Vec<u64> = kept.iter().map(address).filter(|address| *address != 0).collect();
     // Read after the walk, whose iterators hold what they show.
-    let counts: HashMap<u64, u64> = census::references(&addresses).unwrap_or_default().into_iter().collect();
+    let counts: HashMap<u64, u64> = holders::references(&addresses).unwrap_or_default().into_iter().collect();
     let mut known: HashMap<u32, Vec<waits::Thread>> = HashMap::new();
     let mut threads = |pid: u32| known.entry(pid).or_insert_with(|| waits::threads(pid)).clone();
     let line = |kept: &Kept| {
-        let handle = &census.handles[kept.place as usize];
+        let handle = &snapshot.handles[kept.place as usize];
         HandleLine::new(kept, handle, counts.get(&handle.address).copied(), &mut threads)
     };
     kept.iter().map(line).collect()

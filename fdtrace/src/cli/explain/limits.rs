@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::{
-    census::{Census, Counter, PF_KTHREAD},
+    holders::{Counter, HolderSnapshot, PF_KTHREAD},
     process::limits::{self, setting},
     report::explain::{Document, LimitLine},
 };
@@ -12,16 +12,16 @@ use crate::{
 const ROOT: u32 = 0;
 
 /// How much is used of each limit, and by whom.
-pub(super) fn measure(census: &Census, document: &Document) -> Vec<LimitLine> {
+pub(super) fn measure(snapshot: &HolderSnapshot, document: &Document) -> Vec<LimitLine> {
     let all = |_: &_| true;
-    let lines = of_users(census).into_iter().chain(of_system()).chain(of_tasks(census));
-    let lines = lines.filter(|line| line.limit > 0).map(|line| line.told(document, all));
+    let lines = of_users(snapshot).into_iter().chain(of_system()).chain(of_tasks(snapshot));
+    let lines = lines.filter(|line| line.limit > 0).map(|line| line.reported(document, all));
     lines.chain(of_cgroups(document)).collect()
 }
 
-fn of_users(census: &Census) -> Vec<LimitLine> {
+fn of_users(snapshot: &HolderSnapshot) -> Vec<LimitLine> {
     let mut lines = Vec::new();
-    for found in &census.users {
+    for found in &snapshot.users {
         let names: &[&str] = match found.counter {
             Counter::InotifyInstances => &["fs.inotify.max_user_instances"],
             Counter::InotifyWatches => &["fs.inotify.max_user_watches"],
@@ -46,9 +46,9 @@ fn of_system() -> impl Iterator<Item = LimitLine> {
 }
 
 /// Threads of the kernel have ids, and count as threads.
-fn of_tasks(census: &Census) -> Vec<LimitLine> {
-    let tasks: HashSet<u32> = census.tasks.iter().map(|task| task.pid).collect();
-    let kernel = census.tasks.iter().any(|task| task.flags & PF_KTHREAD != 0);
+fn of_tasks(snapshot: &HolderSnapshot) -> Vec<LimitLine> {
+    let tasks: HashSet<u32> = snapshot.tasks.iter().map(|task| task.pid).collect();
+    let kernel = snapshot.tasks.iter().any(|task| task.flags & PF_KTHREAD != 0);
     // Where those of the kernel cannot be seen, this is a part of the machine.
     if !kernel {
         return Vec::new();
@@ -65,6 +65,6 @@ fn of_cgroups(document: &Document) -> impl Iterator<Item = LimitLine> + '_ {
             return line;
         }
         let inside: HashSet<u32> = cgroup.processes().into_iter().collect();
-        line.told(document, |process| inside.contains(&process.pid))
+        line.reported(document, |process| inside.contains(&process.pid))
     })
 }

@@ -1,20 +1,20 @@
 //! From small scenes to who is at the other end.
 
-use fdtrace_common::census::File;
+use fdtrace_common::holder_walk::File;
 
 use super::{
     super::{tests::NoPaths, *},
     *,
 };
-use crate::census::fixture::{KERNEL, Scene, file, tcp_socket, unix_socket};
+use crate::holders::fixture::{KERNEL, Scene, file, tcp_socket, unix_socket};
 
 /// An end, handles, those that are closed, those elsewhere, and who has them.
 type Line = (End, u64, u64, u64, Vec<(u32, u64)>);
 
 /// All that a process's groups say, in their order.
-fn of(census: &Census, pid: u32) -> Vec<Line> {
+fn of(snapshot: &HolderSnapshot, pid: u32) -> Vec<Line> {
     let focus = Focus { peers: true, groups: 100, ..Focus::default() };
-    let found = explain(census, &Around::default(), &focus, &mut NoPaths);
+    let found = explain(snapshot, &Around::default(), &focus, &mut NoPaths);
     let process = found.processes.iter().find(|process| process.pid == pid).expect("a process");
     let line = |peer: &Peer| {
         let held = peer.processes.iter().map(|process| (process.pid, process.count)).collect();
@@ -24,7 +24,7 @@ fn of(census: &Census, pid: u32) -> Vec<Line> {
 }
 
 fn peers(scene: &Scene, pid: u32) -> Vec<Line> {
-    of(&scene.census(), pid)
+    of(&scene.snapshot(), pid)
 }
 
 /// An end of a pipe.
@@ -88,14 +88,14 @@ fn unix_sockets() {
     let listener = File { state: 10, ino: 6, ..unix_socket(scene.next(), sock(6)) };
     let listener = scene.file(listener);
     scene.opens(1, &[one, waits, alone, elsewhere]).opens(2, &[other, listener]);
-    let mut census = scene.census();
-    let place = census.place(listener).expect("it is there");
-    census.waiting.push((sock(9), place));
+    let mut snapshot = scene.snapshot();
+    let place = snapshot.place(listener).expect("it is there");
+    snapshot.waiting.push((sock(9), place));
     let expected = [(End::Socket, 1, 0, 1, vec![(2, 1)]), (End::Listener, 1, 0, 1, vec![(2, 1)])];
-    assert_eq!(of(&census, 1), expected, "what leads elsewhere is not known");
-    let place = census.place(elsewhere).expect("it is there");
-    census.handles[place as usize].marks |= mark::OUTLIVED;
-    assert_eq!(of(&census, 1)[2], (End::Socket, 1, 1, 0, vec![]));
+    assert_eq!(of(&snapshot, 1), expected, "what leads elsewhere is not known");
+    let place = snapshot.place(elsewhere).expect("it is there");
+    snapshot.handles[place as usize].marks |= mark::OUTLIVED;
+    assert_eq!(of(&snapshot, 1)[2], (End::Socket, 1, 1, 0, vec![]));
 }
 
 /// A socket from one port of this machine to another, in a namespace.
@@ -124,11 +124,11 @@ fn connections_that_nobody_accepts_or_that_are_closed() {
     let (waits, closed) = (local(&mut scene, 4000, 80, 1, 1), local(&mut scene, 4001, 80, 8, 1));
     let listener = local(&mut scene, 80, 0, 10, 1);
     scene.opens(1, &[waits, closed]).opens(2, &[listener]);
-    let mut census = scene.census();
-    assert_eq!(of(&census, 1), [(End::Socket, 1, 1, 0, vec![])], "its queue is empty");
-    let place = census.place(listener).expect("it is there");
-    census.handles[place as usize].receive = 1;
-    assert_eq!(of(&census, 1)[0], (End::Listener, 1, 0, 1, vec![(2, 1)]));
+    let mut snapshot = scene.snapshot();
+    assert_eq!(of(&snapshot, 1), [(End::Socket, 1, 1, 0, vec![])], "its queue is empty");
+    let place = snapshot.place(listener).expect("it is there");
+    snapshot.handles[place as usize].receive = 1;
+    assert_eq!(of(&snapshot, 1)[0], (End::Listener, 1, 0, 1, vec![(2, 1)]));
 }
 
 #[test]
@@ -155,11 +155,11 @@ fn sides_of_a_terminal() {
     };
     let (master, slave) = (device(), device());
     scene.opens(1, &[master]).opens(2, &[slave]).opens(3, &[slave]);
-    let mut census = scene.census();
-    let place = |census: &Census, handle| census.place(handle).expect("it is there");
+    let mut snapshot = scene.snapshot();
+    let place = |snapshot: &HolderSnapshot, handle| snapshot.place(handle).expect("it is there");
     let side = |handle, own, other, is_slave| Terminal { handle, own, other, is_slave };
-    census.terminals =
-        vec![side(place(&census, master), 8, 16, false), side(place(&census, slave), 16, 8, true)];
-    assert_eq!(of(&census, 1), [(End::Slave, 1, 0, 1, vec![(2, 1), (3, 1)])]);
-    assert_eq!(of(&census, 2), [(End::Master, 1, 0, 1, vec![(1, 1)])]);
+    snapshot.terminals =
+        vec![side(place(&snapshot, master), 8, 16, false), side(place(&snapshot, slave), 16, 8, true)];
+    assert_eq!(of(&snapshot, 1), [(End::Slave, 1, 0, 1, vec![(2, 1), (3, 1)])]);
+    assert_eq!(of(&snapshot, 2), [(End::Master, 1, 0, 1, vec![(1, 1)])]);
 }

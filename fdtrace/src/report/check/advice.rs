@@ -1,7 +1,7 @@
 //! What a developer can do about a leak, in a sentence.
 
 use super::{frames, nouns};
-use crate::report::{Site, UserFrame, rebuilt, words::harmless};
+use crate::report::{Site, UserFrame, fmt::escape_control, rebuilt};
 
 /// How a language's programs let go of what they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +72,7 @@ fn go(site: &Site) -> &'static str {
 /// Who gets a descriptor in a message owns it, whoever made what it points to.
 fn received(site: &Site) -> String {
     let function = frames::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref());
-    let by = function.map(|function| format!(" by {}", harmless(function))).unwrap_or_default();
+    let by = function.map(|function| format!(" by {}", escape_control(function))).unwrap_or_default();
     format!(
         "call close() on each descriptor received{by} when it was used: after mmap(), or after it was handed on"
     )
@@ -101,7 +101,7 @@ fn by_call(site: &Site) -> String {
         Some(function) => {
             format!(
                 "call {end}(){what} on every path out of {}, error paths too, or hand it to an owner that does",
-                harmless(function)
+                escape_control(function)
             )
         }
         None => format!("call {end}(){what} on every path, error paths too"),
@@ -139,13 +139,13 @@ fn language(user: &[UserFrame]) -> Language {
 }
 
 /// The line of a suppressions file that hides a site: none where it would hide all others too, for the functions of an
-/// interpreter stand for all scripts, and `main` is in every chain.
+/// interpreter stand for all scripts, and `main` is in every stack.
 pub(super) fn suppression(site: &Site) -> Option<String> {
     let function = frames::own(&site.user_stack)?.symbol.as_deref()?;
     // What a compiler puts behind a name is another one in the next build.
     let function = rebuilt::function(function);
     let is_main = function == "main" || function.ends_with("::main") || function == "main.main";
-    (!is_main).then(|| format!("leak:{}", harmless(function)))
+    (!is_main).then(|| format!("leak:{}", escape_control(function)))
 }
 
 #[cfg(test)]

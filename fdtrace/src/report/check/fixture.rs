@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::super::fixture::{document, frame, site};
 use crate::{
     check::{
-        Also, AlsoKind, Class, CommandRun, Ended, Finding, Findings, KeptBy, KeptInScope, ScopeFound,
-        Steered, TopHolder, Verdict,
+        AppliedPolicy, Class, CommandRun, Diagnostic, DiagnosticKind, Ended, Finding, Findings, KeptBy,
+        KeptInScope, ScopeFound, TopHolder, Verdict,
     },
     report::{Events, Example, Site, UserFrame, name_id},
 };
@@ -17,8 +17,8 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
     trace.events = Events { allocated: 1_062, released: 1_010, never_opened: 12, ..Events::default() };
     Findings {
         verdict,
-        doubts: Vec::new(),
-        judged_early: false,
+        incomplete_reasons: Vec::new(),
+        evaluated_early: false,
         command: CommandRun {
             argv: vec!["server".to_owned(), "--once".to_owned()],
             ended: Ended::Status(0),
@@ -26,11 +26,11 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
         },
         trace,
         sites,
-        also: Vec::new(),
+        diagnostics: Vec::new(),
         images: 3,
         scopes: Vec::new(),
         tables: Vec::new(),
-        steered: Steered::default(),
+        steered: AppliedPolicy::default(),
     }
 }
 
@@ -122,17 +122,17 @@ pub(crate) fn no_leaks() -> Vec<Finding> {
 }
 
 /// `server (4711)` had no descriptors left.
-pub(crate) fn emfile() -> Also {
-    Also {
+pub(crate) fn emfile() -> Diagnostic {
+    Diagnostic {
         limit: Some(1024),
         top: vec![TopHolder { site: "c1ea".to_owned(), place: "handle_request".to_owned(), live: 1_000 }],
-        ..noticed(AlsoKind::Emfile, 3)
+        ..noticed(DiagnosticKind::Emfile, 3)
     }
 }
 
 /// Something that `server (4711)` did.
-pub(crate) fn noticed(kind: AlsoKind, count: u64) -> Also {
-    Also {
+pub(crate) fn noticed(kind: DiagnosticKind, count: u64) -> Diagnostic {
+    Diagnostic {
         kind,
         pid: 4711,
         comm: "server".to_owned(),
@@ -152,7 +152,8 @@ pub(crate) fn all_sorts() -> Findings {
     let mut sites = vec![c_leak(), python_leak()];
     sites.extend(no_leaks());
     let mut findings = findings(Verdict::Leak, sites);
-    findings.also = vec![emfile(), Also { from: Some("make".to_owned()), ..noticed(AlsoKind::Inherit, 2) }];
+    findings.diagnostics =
+        vec![emfile(), Diagnostic { from: Some("make".to_owned()), ..noticed(DiagnosticKind::Inherit, 2) }];
     findings
 }
 

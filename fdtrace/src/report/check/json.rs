@@ -7,8 +7,8 @@ use serde::Serialize;
 use crate::report::place_of_site;
 use crate::{
     check::{
-        Also, Ended, Finding, Findings, KeptBy, KeptInScope, ScopeFound, Steered, Suppressing, TopHolder,
-        Word,
+        AppliedPolicy, Diagnostic, Ended, Finding, Findings, KeptBy, KeptInScope, ScopeFound, Suppressing,
+        TopHolder, Word,
     },
     report::{Example, FullTable, Site, Trace},
 };
@@ -20,15 +20,15 @@ const SCHEMA: &str = "fdtrace.check/1";
 struct CheckDocument<'a> {
     schema: &'static str,
     verdict: &'static str,
-    doubts: &'a [String],
-    judged_early: bool,
+    incomplete_reasons: &'a [String],
+    evaluated_early: bool,
     command: Command<'a>,
     trace: &'a Trace,
     programs: u64,
     total: u64,
     max_total: Option<u64>,
     sites: Vec<SiteLine<'a>>,
-    also: Vec<AlsoLine<'a>>,
+    diagnostics: Vec<DiagnosticLine<'a>>,
     processes: &'a [FullTable],
     scopes: Vec<ScopeLine<'a>>,
     suppressions: Vec<SuppressionLine<'a>>,
@@ -75,7 +75,7 @@ struct Image<'a> {
 }
 
 #[derive(Serialize)]
-struct AlsoLine<'a> {
+struct DiagnosticLine<'a> {
     kind: &'static str,
     fatal: bool,
     pid: u32,
@@ -144,8 +144,8 @@ fn document(findings: &Findings) -> CheckDocument<'_> {
     CheckDocument {
         schema: SCHEMA,
         verdict: findings.verdict.name(),
-        doubts: &findings.doubts,
-        judged_early: findings.judged_early,
+        incomplete_reasons: &findings.incomplete_reasons,
+        evaluated_early: findings.evaluated_early,
         command: Command {
             argv: &command.argv,
             exit_status: command.ended.status(),
@@ -157,7 +157,7 @@ fn document(findings: &Findings) -> CheckDocument<'_> {
         total: steered.total,
         max_total: steered.max_total,
         sites: findings.sites.iter().map(|finding| site(finding, steered)).collect(),
-        also: findings.also.iter().map(also).collect(),
+        diagnostics: findings.diagnostics.iter().map(diagnostics).collect(),
         processes: &findings.tables,
         scopes: findings.scopes.iter().map(|found| scope(findings, found)).collect(),
         suppressions: suppressions(steered),
@@ -172,7 +172,7 @@ fn signal(ended: Ended) -> Option<i32> {
     }
 }
 
-fn site<'a>(finding: &'a Finding, steered: &Steered) -> SiteLine<'a> {
+fn site<'a>(finding: &'a Finding, steered: &AppliedPolicy) -> SiteLine<'a> {
     SiteLine {
         site: &finding.site,
         leaked: finding.leaked,
@@ -202,19 +202,19 @@ fn image(kept: &KeptBy) -> Image<'_> {
     }
 }
 
-fn also(also: &Also) -> AlsoLine<'_> {
-    AlsoLine {
-        kind: also.kind.name(),
-        fatal: also.fatal,
-        pid: also.pid,
-        comm: &also.comm,
-        count: also.count,
-        processes: also.processes,
-        limit: also.limit,
-        at_ns: also.at_ns,
-        from: also.from.as_deref(),
-        examples: &also.examples,
-        top: also.top.iter().map(top).collect(),
+fn diagnostics(diagnostics: &Diagnostic) -> DiagnosticLine<'_> {
+    DiagnosticLine {
+        kind: diagnostics.kind.name(),
+        fatal: diagnostics.fatal,
+        pid: diagnostics.pid,
+        comm: &diagnostics.comm,
+        count: diagnostics.count,
+        processes: diagnostics.processes,
+        limit: diagnostics.limit,
+        at_ns: diagnostics.at_ns,
+        from: diagnostics.from.as_deref(),
+        examples: &diagnostics.examples,
+        top: diagnostics.top.iter().map(top).collect(),
     }
 }
 
@@ -253,7 +253,7 @@ fn suppression(one: &Suppressing) -> SuppressionLine<'_> {
     SuppressionLine { line: &one.line, place: &one.place, sites: one.sites }
 }
 
-fn suppressions(steered: &Steered) -> Vec<SuppressionLine<'_>> {
+fn suppressions(steered: &AppliedPolicy) -> Vec<SuppressionLine<'_>> {
     steered.suppressions.iter().map(suppression).collect()
 }
 
@@ -288,7 +288,7 @@ mod tests {
         let suppressed = &value["sites"][2];
         assert_eq!([&suppressed["class"], &suppressed["class_before"]], ["suppressed", "leak"]);
         assert_eq!(suppressed["suppressed_by"], "leak:known");
-        assert_eq!(value["also"][0]["top"][0]["place"], "handle_request");
+        assert_eq!(value["diagnostics"][0]["top"][0]["place"], "handle_request");
         assert_eq!(value["suppressions"], json!([{"line": "leak:x", "place": "f:1", "sites": 0}]));
     }
 

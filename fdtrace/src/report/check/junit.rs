@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     check::{Class, Finding, Findings, ScopeFound, ScopeVerdict, Verdict},
-    report::{Style, harmless_lines, words::harmless},
+    report::{Style, escape_control_lines, fmt::escape_control},
 };
 
 /// What the tests are called together.
@@ -60,7 +60,8 @@ fn run(findings: &Findings, time: Duration) -> io::Result<TestCase> {
         }
     };
     let command = findings.command.argv.join(" ");
-    let name = if command.is_empty() { "processes that ran already".to_owned() } else { harmless(&command) };
+    let name =
+        if command.is_empty() { "processes that ran already".to_owned() } else { escape_control(&command) };
     let mut case = TestCase::new(name, status);
     case.set_classname("fdtrace.check").set_time(time);
     Ok(case)
@@ -71,7 +72,7 @@ fn leak(findings: &Findings, finding: &Finding) -> io::Result<TestCase> {
     let message = sentence::of_site(findings, finding);
     let status = not_passed(NonSuccessKind::Failure, &message, Class::Leak.name(), &text);
     let name = format!("{} {}", finding.site.origin, sentence::at(finding));
-    let mut case = TestCase::new(harmless_lines(&name), status);
+    let mut case = TestCase::new(escape_control_lines(&name), status);
     case.set_classname("fdtrace.leak");
     Ok(case)
 }
@@ -86,13 +87,13 @@ fn scope(findings: &Findings, scope: &ScopeFound) -> io::Result<TestCase> {
         }
         ScopeVerdict::Clean | ScopeVerdict::Kept => TestCaseStatus::success(),
     };
-    let mut case = TestCase::new(harmless(&scope.name), status);
+    let mut case = TestCase::new(escape_control(&scope.name), status);
     case.set_classname("fdtrace.scope");
     if let Some(duration) = scope.duration_ns {
         case.set_time(Duration::from_nanos(duration));
     }
     if verdict == ScopeVerdict::Kept {
-        case.set_system_out(XmlString::new(harmless_lines(&text)));
+        case.set_system_out(XmlString::new(escape_control_lines(&text)));
     }
     Ok(case)
 }
@@ -100,7 +101,7 @@ fn scope(findings: &Findings, scope: &ScopeFound) -> io::Result<TestCase> {
 fn not_passed(kind: NonSuccessKind, message: &str, class: &str, text: &str) -> TestCaseStatus {
     let mut status = TestCaseStatus::non_success(kind);
     // XML cannot carry all characters, not even as references.
-    let (message, text) = (harmless_lines(message), harmless_lines(text));
+    let (message, text) = (escape_control_lines(message), escape_control_lines(text));
     status.set_message(message).set_type(class).set_description(XmlString::new(text));
     status
 }
@@ -146,7 +147,7 @@ mod tests {
     #[test]
     fn a_doubtful_run_is_an_error() {
         let mut findings = findings(Verdict::Inconclusive, Vec::new());
-        findings.doubts.push("7 events & more were lost <here>".to_owned());
+        findings.incomplete_reasons.push("7 events & more were lost <here>".to_owned());
         let text = xml(&findings);
         assert!(text.contains(r#"failures="0" errors="1""#), "{text}");
         assert!(text.contains("7 events &amp; more were lost &lt;here&gt;"), "{text}");
@@ -166,7 +167,7 @@ mod tests {
         for name in HOSTILE {
             let mut findings = all_sorts();
             findings.command.argv = vec![name.to_owned()];
-            findings.doubts.push(name.to_owned());
+            findings.incomplete_reasons.push(name.to_owned());
             for finding in &mut findings.sites {
                 rename(&mut finding.site, name);
                 finding.suppressed_by = Some(name.to_owned());
@@ -176,7 +177,7 @@ mod tests {
             let parsed = roxmltree::Document::parse(&text).expect("XML");
             assert!(parsed.descendants().any(|node| node.has_tag_name("failure")));
             let shown = text.replace('\n', "");
-            assert!(!shown.chars().any(crate::report::words::steers), "{name:?}: {text}");
+            assert!(!shown.chars().any(crate::report::fmt::steers), "{name:?}: {text}");
         }
     }
 }

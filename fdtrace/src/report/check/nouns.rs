@@ -2,7 +2,7 @@
 
 use crate::{
     check::Finding,
-    report::{Site, words::number},
+    report::{Site, fmt::number},
 };
 
 /// A thing, and how a program comes by it and gets rid of it.

@@ -7,7 +7,7 @@ use crate::{
     check::{Findings, KeptInScope, ScopeFound, ScopeVerdict, Word},
     report::{
         Style,
-        words::{harmless, process},
+        fmt::{escape_control, process},
     },
 };
 
@@ -21,7 +21,7 @@ pub(super) fn of_verdict(findings: &Findings, verdict: ScopeVerdict) -> impl Ite
 
 /// `test_a.py::test_b kept 1 file opened by python3.11 (fd 5 /etc/hostname)`
 pub(super) fn sentence(scope: &ScopeFound) -> String {
-    let name = harmless(&scope.name);
+    let name = escape_control(&scope.name);
     let mut kept: Vec<String> = scope.kept.iter().take(NAMED).map(of_site).collect();
     if scope.kept.len() > NAMED {
         kept.push(format!("more of {} call sites", scope.kept.len() - NAMED));
@@ -75,7 +75,7 @@ mod tests {
     const STYLE: Style = Style { color: false, top: 10, verbose: false, finished: true };
 
     #[test]
-    fn a_scope_is_judged_by_its_sites_or_by_its_runner() {
+    fn a_scope_is_evaluated_by_its_sites_or_by_its_runner() {
         let mut findings = findings(Verdict::Leak, vec![c_leak()]);
         let of = |said, id: &str| ScopeFound { said, ..scope("t", id) };
         let verdict = |scope: &ScopeFound, findings: &Findings| scope.verdict(findings);

@@ -2,8 +2,8 @@
 
 use super::{frames, nouns, scopes};
 use crate::{
-    check::{Also, AlsoKind, Class, Ended, Finding, Findings, ScopeVerdict, Verdict},
-    report::words::{counted, harmless, number, process},
+    check::{Class, Diagnostic, DiagnosticKind, Ended, Finding, Findings, ScopeVerdict, Verdict},
+    report::fmt::{counted, escape_control, number, process},
 };
 
 /// The verdict, with the line that leaks.
@@ -55,9 +55,10 @@ fn leak(findings: &Findings) -> String {
         };
         return format!("LEAK: {}{more}", scopes::sentence(first));
     }
-    let fatal = findings.also.iter().find(|also| also.fatal);
-    let what = fatal
-        .map_or_else(String::new, |also| format!(": {} (--fail-on {})", of_also(also), also.kind.name()));
+    let fatal = findings.diagnostics.iter().find(|diagnostics| diagnostics.fatal);
+    let what = fatal.map_or_else(String::new, |diagnostics| {
+        format!(": {} (--fail-on {})", of_diagnostic(diagnostics), diagnostics.kind.name())
+    });
     format!("FAILED{what}")
 }
 
@@ -72,7 +73,7 @@ pub(super) fn of_site(findings: &Findings, finding: &Finding) -> String {
     let were = if finding.handles == 1 { "was" } else { "were" };
     let what = format!("{} {} {} {were}", words.counted(finding.handles), words.made, at(finding));
     match () {
-        () if findings.judged_early => format!("{what} not {} while it ran", words.ended),
+        () if findings.evaluated_early => format!("{what} not {} while it ran", words.ended),
         () if finding.closed_by_end > 0 => format!("{what} {} by nothing but the program's end", words.ended),
         () => format!("{what} never {}", words.ended),
     }
@@ -119,94 +120,115 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// What else was noticed.
-pub(super) fn of_also(also: &Also) -> String {
-    let who = process(&also.comm, also.pid);
-    let count = also.count;
-    match also.kind {
-        AlsoKind::Emfile => {
+pub(super) fn of_diagnostic(diagnostics: &Diagnostic) -> String {
+    let who = process(&diagnostics.comm, diagnostics.pid);
+    let count = diagnostics.count;
+    match diagnostics.kind {
+        DiagnosticKind::Emfile => {
             let times = counted(count, "time");
-            format!("{who} had no descriptors left {times} (EMFILE{}){}", limit(also), top(also))
+            format!(
+                "{who} had no descriptors left {times} (EMFILE{}){}",
+                limit(diagnostics),
+                top(diagnostics)
+            )
         }
-        AlsoKind::Enfile => {
+        DiagnosticKind::Enfile => {
             let times = counted(count, "time");
-            format!("the system had no handles left for {who} {times} (ENFILE{}){}", limit(also), top(also))
+            format!(
+                "the system had no handles left for {who} {times} (ENFILE{}){}",
+                limit(diagnostics),
+                top(diagnostics)
+            )
         }
-        AlsoKind::Exec => format!(
+        DiagnosticKind::Exec => format!(
             "{who} left {} open when another program took its place, and close-on-exec closed them{}",
             counted(count, "handle"),
-            examples(also)
+            examples(diagnostics)
         ),
-        AlsoKind::Inherit => {
-            let from = also.from.as_deref().map(|from| format!(" by {}", harmless(from))).unwrap_or_default();
+        DiagnosticKind::Inherit => {
+            let from = diagnostics
+                .from
+                .as_deref()
+                .map(|from| format!(" by {}", escape_control(from)))
+                .unwrap_or_default();
             let have = if count == 1 { "has" } else { "have" };
             let descriptors = counted(count, "descriptor");
             format!(
                 "{who} was started{from} with {descriptors} that {have} no close-on-exec flag{}",
-                examples(also)
+                examples(diagnostics)
             )
         }
-        AlsoKind::CloseWait => {
-            let more = match also.processes {
+        DiagnosticKind::CloseWait => {
+            let more = match diagnostics.processes {
                 0 | 1 => String::new(),
                 2 => " and 1 more process".to_owned(),
                 several => format!(" and {} more processes", number(several - 1)),
             };
-            let from =
-                also.top.first().map(|site| format!(" from {}", harmless(&site.place))).unwrap_or_default();
+            let from = diagnostics
+                .top
+                .first()
+                .map(|site| format!(" from {}", escape_control(&site.place)))
+                .unwrap_or_default();
             format!(
                 "{who}{more} held {}{from} in CLOSE_WAIT at the end: the peer has hung up, the program has not \
                  closed{}",
                 counted(count, "socket"),
-                examples(also)
+                examples(diagnostics)
             )
         }
-        AlsoKind::Deleted => {
-            format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(also))
+        DiagnosticKind::Deleted => {
+            format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(diagnostics))
         }
-        AlsoKind::GrowingWithPeers => {
-            let at =
-                also.top.first().map(|site| format!(" from {}", harmless(&site.place))).unwrap_or_default();
+        DiagnosticKind::GrowingWithPeers => {
+            let at = diagnostics
+                .top
+                .first()
+                .map(|site| format!(" from {}", escape_control(&site.place)))
+                .unwrap_or_default();
             format!(
                 "{who} grows with its clients ({}): it has {}{at}, and no peer has hung up{}",
                 counted(count, "peer"),
                 counted(count, "accepted socket"),
-                examples(also)
+                examples(diagnostics)
             )
         }
-        AlsoKind::Teardown => {
-            let from = match also.top.as_slice() {
+        DiagnosticKind::Teardown => {
+            let from = match diagnostics.top.as_slice() {
                 [] => String::new(),
-                [only] => format!(" from {}", harmless(&only.place)),
-                [most, ..] => format!(", {} of them from {},", number(most.live), harmless(&most.place)),
+                [only] => format!(" from {}", escape_control(&only.place)),
+                [most, ..] => {
+                    format!(", {} of them from {},", number(most.live), escape_control(&most.place))
+                }
             };
             let (files, them) = (nouns::FILES.counted(count), if count == 1 { "it" } else { "them" });
             format!("{files}{from} lived until the end of {who}: nothing else closed {them}")
         }
-        AlsoKind::Peak => {
-            let of = also.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
+        DiagnosticKind::Peak => {
+            let of =
+                diagnostics.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
             format!("{who} had {} of its own at once{of}", counted(count, "descriptor"))
         }
     }
 }
 
-fn limit(also: &Also) -> String {
-    also.limit.map(|limit| format!(", limit {}", number(limit))).unwrap_or_default()
+fn limit(diagnostics: &Diagnostic) -> String {
+    diagnostics.limit.map(|limit| format!(", limit {}", number(limit))).unwrap_or_default()
 }
 
-fn top(also: &Also) -> String {
+fn top(diagnostics: &Diagnostic) -> String {
     // What is duplicated takes descriptors, and makes no handles.
-    let thing = if also.kind == AlsoKind::Emfile { "descriptor" } else { "handle" };
-    let first = also.top.first();
+    let thing = if diagnostics.kind == DiagnosticKind::Emfile { "descriptor" } else { "handle" };
+    let first = diagnostics.top.first();
     first.map_or_else(String::new, |top| {
-        format!("; {} then came from {}", counted(top.live, thing), harmless(&top.place))
+        format!("; {} then came from {}", counted(top.live, thing), escape_control(&top.place))
     })
 }
 
 /// The first example.
-fn examples(also: &Also) -> String {
-    let first = also.examples.first();
+fn examples(diagnostics: &Diagnostic) -> String {
+    let first = diagnostics.examples.first();
     first.map_or_else(String::new, |example| {
         let fd = example.fd.map(|fd| format!("fd {fd} ")).unwrap_or_default();
-        format!(" (e.g. {fd}{})", harmless(&example.name))
+        format!(" (e.g. {fd}{})", escape_control(&example.name))
     })
 }

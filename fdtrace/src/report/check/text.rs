@@ -1,4 +1,4 @@
-//! The report for the terminal: the answer first, then each leak with its chain and what to do.
+//! The report for the terminal: the answer first, then each leak with its stack and what to do.
 
 use std::io::{self, Write};
 
@@ -7,17 +7,17 @@ use super::{
     sentence::{self, of_class},
 };
 use crate::{
-    check::{Also, Class, Ended, Finding, Findings, KeptBy, ScopeFound, ScopeVerdict, Verdict},
+    check::{Class, Diagnostic, Ended, Finding, Findings, KeptBy, ScopeFound, ScopeVerdict, Verdict},
     report::{
         Example, Lost, Style, Terminal,
-        chain::{self, Block},
+        fmt::{self, counted, escape_control, number},
         repeats,
+        stack::{self, Block},
         text::paint,
-        words::{self, counted, harmless, number},
     },
 };
 
-const CHAIN: Block = Block { indent: 2, frames: 10 };
+const STACK: Block = Block { indent: 2, frames: 10 };
 /// Examples of what a site kept.
 const EXAMPLES: usize = 3;
 /// Processes of a leak.
@@ -37,7 +37,7 @@ pub fn write(out: &mut impl Write, findings: &Findings, style: Style) -> io::Res
         Verdict::Inconclusive => "1;33",
     };
     writeln!(out, "fdtrace: {}", paint(style, code, &sentence::headline(findings)))?;
-    write_doubts(out, findings)?;
+    write_incomplete_reasons(out, findings)?;
     write_leaks(out, findings, style)?;
     write_leaking_scopes(out, findings, style)?;
     let mut rest = Vec::new();
@@ -128,7 +128,7 @@ pub(super) fn write_leak(
 pub(super) fn write_place(out: &mut impl Write, finding: &Finding, style: Style) -> io::Result<()> {
     let site = &finding.site;
     let (user, kernel) = (&site.user_stack, &site.kernel_stack);
-    chain::write(out, user, kernel, site.user_stack_complete, CHAIN, style)?;
+    stack::write(out, user, kernel, site.user_stack_complete, STACK, style)?;
     write_repeats(out, finding)?;
     write_examples(out, &finding.site.examples, style)
 }
@@ -159,7 +159,7 @@ fn kept_by(findings: &Findings, finding: &Finding, image: &KeptBy) -> String {
         format!(", by {}", counted(image.calls, "call"))
     };
     let ended = match image.ended {
-        Ended::Running if findings.judged_early => "ran until it was told to end".to_owned(),
+        Ended::Running if findings.evaluated_early => "ran until it was told to end".to_owned(),
         ended => sentence::ended(ended),
     };
     format!("in {}, which {ended}: {kept}{calls}", process(image))
@@ -169,9 +169,9 @@ fn kept_by(findings: &Findings, finding: &Finding, image: &KeptBy) -> String {
 fn process(image: &KeptBy) -> String {
     let KeptBy { pid, comm, exe, .. } = image;
     match (comm.is_empty(), exe.is_empty()) {
-        (_, true) => words::process(comm, *pid),
-        (true, false) => format!("process {pid} ({})", harmless(exe)),
-        (false, false) => format!("{} ({pid}, {})", harmless(comm), harmless(exe)),
+        (_, true) => fmt::process(comm, *pid),
+        (true, false) => format!("process {pid} ({})", escape_control(exe)),
+        (false, false) => format!("{} ({pid}, {})", escape_control(comm), escape_control(exe)),
     }
 }
 
@@ -206,7 +206,7 @@ fn write_examples(out: &mut impl Write, examples: &[Example], style: Style) -> i
 }
 
 pub(super) fn example(example: &Example) -> String {
-    let name = if example.name.is_empty() { example.kind.to_owned() } else { harmless(&example.name) };
+    let name = if example.name.is_empty() { example.kind.to_owned() } else { escape_control(&example.name) };
     match example.fd {
         Some(fd) => format!("fd {fd} {name}"),
         None => name,
@@ -246,7 +246,8 @@ fn write_others(out: &mut impl Write, findings: &Findings, style: Style) -> io::
 
 fn one_line(finding: &Finding) -> String {
     let words = nouns::of(finding);
-    let by = finding.suppressed_by.as_deref().map(|by| format!(" ({})", harmless(by))).unwrap_or_default();
+    let by =
+        finding.suppressed_by.as_deref().map(|by| format!(" ({})", escape_control(by))).unwrap_or_default();
     let because = finding.because.as_deref().map(|what| format!(": {what}")).unwrap_or_default();
     format!("{} {} {}{because}{by}", words.counted(finding.handles), words.made, sentence::at(finding))
 }
@@ -267,11 +268,13 @@ fn write_keeping_scopes(out: &mut impl Write, findings: &Findings, style: Style)
 
 fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
     let headline = sentence::headline(findings);
-    let is_said = |also: &Also| also.fatal && headline.contains(&sentence::of_also(also));
-    for also in findings.also.iter().filter(|also| !is_said(also)) {
-        let text = sentence::of_also(also);
-        if also.fatal {
-            let text = format!("{text} (--fail-on {})", also.kind.name());
+    let is_said = |diagnostics: &Diagnostic| {
+        diagnostics.fatal && headline.contains(&sentence::of_diagnostic(diagnostics))
+    };
+    for diagnostics in findings.diagnostics.iter().filter(|diagnostics| !is_said(diagnostics)) {
+        let text = sentence::of_diagnostic(diagnostics);
+        if diagnostics.fatal {
+            let text = format!("{text} (--fail-on {})", diagnostics.kind.name());
             writeln!(out, "fdtrace: {}", paint(style, "1;31", &text))?;
         } else {
             note(out, &text)?;
@@ -284,13 +287,14 @@ fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
 fn write_steered(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
     let steered = &findings.steered;
     let unused = steered.suppressions.iter().filter(|one| one.sites == 0);
-    let unused: Vec<String> = unused.map(|one| harmless(&format!("{} ({})", one.line, one.place))).collect();
+    let unused: Vec<String> =
+        unused.map(|one| escape_control(&format!("{} ({})", one.line, one.place))).collect();
     if !unused.is_empty() {
         let were = if unused.len() == 1 { "was" } else { "were" };
         let count = counted(unused.len() as u64, "suppression");
         note(out, &format!("{count} {were} not used: {}", list(&unused, style)))?;
     }
-    let removable: Vec<String> = steered.removable.iter().map(|place| harmless(place)).collect();
+    let removable: Vec<String> = steered.removable.iter().map(|place| escape_control(place)).collect();
     if !removable.is_empty() {
         let entries = if removable.len() == 1 { "entry leaks" } else { "entries leak" };
         let count = number(removable.len() as u64);
@@ -316,15 +320,15 @@ fn list(texts: &[String], style: Style) -> String {
 }
 
 /// What was lost, and how to lose less.
-fn write_doubts(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
-    if findings.doubts.is_empty() {
+fn write_incomplete_reasons(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
+    if findings.incomplete_reasons.is_empty() {
         return Ok(());
     }
     if findings.verdict != Verdict::Inconclusive {
         note(out, "not everything was seen, and there may be more leaks:")?;
     }
-    for doubt in &findings.doubts {
-        writeln!(out, "  - {}", harmless(doubt))?;
+    for reason in &findings.incomplete_reasons {
+        writeln!(out, "  - {}", escape_control(reason))?;
     }
     writeln!(out, "  to see more: {}", remedy(&findings.trace.lost))
 }

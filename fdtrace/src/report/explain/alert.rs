@@ -10,11 +10,11 @@ use super::{
     growth::{Ceiling, Growth, Presence},
     sentence::{mapped, segments},
 };
-use crate::report::words::{harmless, number, process, seconds};
+use crate::report::fmt::{escape_control, number, process, seconds};
 
-/// So few new ones in one look say nothing of when a limit is reached.
+/// So few new ones in one sample say nothing of when a limit is reached.
 const FEW: i64 = 10;
-/// Who has used so many percent is believed at the first look; who has used less may just have been started.
+/// Who has used so many percent is believed at the first sample; who has used less may just have been started.
 const NEAR: f64 = 80.0;
 
 /// What is asked for.
@@ -22,7 +22,7 @@ const NEAR: f64 = 80.0;
 pub enum Alert {
     /// Any limit of which so many percent are used.
     Percent(f64),
-    /// Any limit of handles that is reached within so long at the rate of the last look.
+    /// Any limit of handles that is reached within so long at the rate of the last sample.
     Within(Duration),
 }
 
@@ -57,7 +57,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// The alarms of a look, the most used limit first; each limit once.
+    /// The alarms of a sample, the most used limit first; each limit once.
     pub fn alarms(&mut self, document: &Document, alerts: &[Alert]) -> Vec<Alarm> {
         let mut found = Vec::new();
         for alert in alerts {
@@ -69,8 +69,8 @@ impl Watch {
             }
         }
         found.sort_by(|one, other| other.percent.total_cmp(&one.percent));
-        let mut told = HashSet::new();
-        found.retain(|alarm| told.insert(alarm.subject()));
+        let mut reported = HashSet::new();
+        found.retain(|alarm| reported.insert(alarm.subject()));
         found
     }
 
@@ -169,7 +169,7 @@ fn foreseen(growth: &Growth, time: Duration) -> Vec<Alarm> {
 }
 
 fn reached(ceiling: &Ceiling, pid: Option<u32>, who: &str, error: &str) -> Alarm {
-    let (limit, most) = (harmless(&ceiling.name), number(ceiling.limit));
+    let (limit, most) = (escape_control(&ceiling.name), number(ceiling.limit));
     let sentence = match ceiling.seconds_left {
         Some(left) if !ceiling.is_reached() => {
             format!("{who} reaches {most} ({limit}) in {} at this rate: {error} comes then.", seconds(left))
@@ -247,9 +247,9 @@ mod tests {
             0,
             "it may just have been started"
         );
-        let told = watch.alarms(&grown(7, 12.0, 290.0, 50), &alerts);
-        assert_eq!((told.len(), told[0].pid, told[0].seconds_left), (1, Some(7), Some(290.0)));
-        assert!(told[0].sentence.contains("in 4.8m at this rate: EMFILE"), "{}", told[0].sentence);
+        let reported = watch.alarms(&grown(7, 12.0, 290.0, 50), &alerts);
+        assert_eq!((reported.len(), reported[0].pid, reported[0].seconds_left), (1, Some(7), Some(290.0)));
+        assert!(reported[0].sentence.contains("in 4.8m at this rate: EMFILE"), "{}", reported[0].sentence);
         assert_eq!(watch.alarms(&grown(7, 12.0, 601.0, 50), &alerts).len(), 0, "not so soon");
         assert_eq!(watch.alarms(&grown(8, 85.0, 300.0, 50), &alerts).len(), 1, "so much is used already");
         assert_eq!(watch.alarms(&grown(8, 85.0, 300.0, 3), &alerts).len(), 0, "three more are nothing");

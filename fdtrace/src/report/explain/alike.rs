@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::{document::Files, growth::in_common, peers};
-use crate::report::words::number;
+use crate::report::fmt::number;
 
 /// So many are one row.
 const MANY: usize = 4;

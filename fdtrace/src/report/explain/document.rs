@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{alert::Alarm, growth::Growth, limits::LimitLine};
 use crate::{
-    census::Segment,
-    explain::{Deleted, Explanation, Group, HiddenGroup, Party, Peer, PerHolder, Process, Sharer},
+    explain::{Deleted, Explanation, Group, HiddenGroup, Peer, PerHolder, Process, ProcessGroup, Sharer},
+    holders::Segment,
 };
 
 /// Name and version of the shape.
@@ -20,7 +20,7 @@ pub const SCHEMA: &str = "fdtrace.explain/1";
 pub struct Document {
     /// [`SCHEMA`]
     pub schema: String,
-    /// When the census was taken, RFC 3339, UTC.
+    /// When the walk was taken, RFC 3339, UTC.
     pub time: String,
     /// The same moment, in ns since the machine was started; 0 where that is not known.
     pub uptime_ns: u64,
@@ -30,7 +30,7 @@ pub struct Document {
     pub kernel: String,
     /// `/proc/sys/kernel/random/boot_id`: processes of two documents can be compared only when these are equal.
     pub boot_id: String,
-    /// How long the census took.
+    /// How long the walk took.
     pub duration_ns: u64,
     /// What was asked for, as options; empty for everything.
     pub focus: Vec<String>,
@@ -40,7 +40,7 @@ pub struct Document {
     pub handles: Handles,
     /// What is left over.
     pub residual: Residual,
-    /// Why the census is not whole.
+    /// Why the walk is not whole.
     pub partial: Vec<String>,
     /// The walks that were not done to their end: `processes`, `descriptors`, `shared memory segments`, `mappings`.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -64,7 +64,7 @@ pub struct Document {
     pub processes: Vec<ProcessLine>,
     /// Processes by what they belong to (`--by`), those with most handles first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub groups: Vec<PartyLine>,
+    pub groups: Vec<ProcessGroupLine>,
     /// `vm.max_map_count`: the most mappings that a process may have; 0 where it is not known.
     pub max_map_count: u64,
     /// `kernel.shmmni`: the most segments that an IPC namespace may have; 0 where it is not known.
@@ -86,7 +86,7 @@ pub struct Document {
 /// See [`Party`].
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
-pub struct PartyLine {
+pub struct ProcessGroupLine {
     /// What makes a group: `process`, `cgroup` or `container`.
     pub by: String,
     /// A process (`name (id)`), the path of a cgroup (empty for processes that have ended meanwhile), the id of a container, or `mnt:[N]`, the mount namespace of
@@ -246,7 +246,7 @@ pub struct Hidden {
     /// Who allocated them and where, if a trace says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<SiteLine>,
-    /// Those that are older than the trace.
+    /// Those that are pre-existing.
     #[serde(skip_serializing_if = "is_zero")]
     pub older: u64,
 }
@@ -259,8 +259,8 @@ pub struct SiteLine {
     pub id: String,
     /// How many of them.
     pub count: u64,
-    /// The chain in a line, innermost first.
-    pub chain: String,
+    /// The stack in a line, innermost first.
+    pub stack: String,
     /// The processes that allocated them.
     pub pids: Vec<u32>,
 }
@@ -412,7 +412,7 @@ pub struct Files {
     /// Who allocated them and where, if a trace says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<SiteLine>,
-    /// Those that are older than the trace.
+    /// Those that are pre-existing.
     #[serde(skip_serializing_if = "is_zero")]
     pub older: u64,
 }
@@ -449,7 +449,7 @@ pub struct Queue {
     pub send: u64,
 }
 
-/// What the census does not know.
+/// What the walk does not know.
 #[derive(Clone, Debug, Default)]
 pub struct Frame {
     /// When it was taken, RFC 3339, UTC.
@@ -587,8 +587,8 @@ pub(super) fn sharer(sharer: &Sharer) -> SharerLine {
 
 /// Processes by what they belong to.
 #[must_use]
-pub fn parties(by: &str, found: &[Party]) -> Vec<PartyLine> {
-    let line = |party: &Party| PartyLine {
+pub fn process_groups(by: &str, found: &[ProcessGroup]) -> Vec<ProcessGroupLine> {
+    let line = |party: &ProcessGroup| ProcessGroupLine {
         by: by.to_owned(),
         name: party.name.clone(),
         handles: party.handles,

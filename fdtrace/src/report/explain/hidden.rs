@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::document::{Document, Hidden, SharerLine};
-use crate::report::words::{number, short};
+use crate::report::fmt::{number, short};
 
 /// A row of hidden handles.
 pub(super) struct Row {

@@ -9,7 +9,7 @@ use super::{
     sentence::NEAR,
     who::{Lot, Register},
 };
-use crate::report::words::{counted, harmless, number};
+use crate::report::fmt::{counted, escape_control, number};
 
 /// Limits that are told of, those that are nearest to their ends.
 const TOLD: usize = 3;
@@ -103,9 +103,9 @@ impl LimitLine {
 
     /// The same, with those of a document's processes that have most of it.
     #[must_use]
-    pub fn told(mut self, document: &Document, is_inside: impl Fn(&ProcessLine) -> bool) -> Self {
+    pub fn reported(mut self, document: &Document, is_inside: impl Fn(&ProcessLine) -> bool) -> Self {
         /// Others have less.
-        const MOST: usize = 16;
+        const MAX: usize = 16;
         let of = KNOWN
             .iter()
             .find(|known| known.name == self.name)
@@ -116,7 +116,7 @@ impl LimitLine {
             |line: &ProcessLine| SharerLine { pid: line.pid, comm: line.comm.clone(), count: of(line) };
         let mut all: Vec<SharerLine> = inside.map(sharer).filter(|sharer| sharer.count > 0).collect();
         all.sort_by_key(|sharer| (Reverse(sharer.count), sharer.pid));
-        all.truncate(MOST);
+        all.truncate(MAX);
         self.processes = all;
         self
     }
@@ -156,7 +156,7 @@ pub(super) fn sentences(document: &Document) -> Vec<String> {
 
 fn words(document: &Document, limit: &LimitLine) -> String {
     let whose = match (&limit.cgroup, limit.user) {
-        (Some(cgroup), _) => format!("The cgroup {}", harmless(cgroup)),
+        (Some(cgroup), _) => format!("The cgroup {}", escape_control(cgroup)),
         (None, Some(user)) => format!("User {user}"),
         (None, None) => "The system".to_owned(),
     };
@@ -207,7 +207,7 @@ mod tests {
             process(9, 1000, "char", "/dev/ptmx", 50),
         ];
         let mut document = Document { processes, ..Document::default() };
-        document.limits = limits.into_iter().map(|limit| limit.told(&document, |_| true)).collect();
+        document.limits = limits.into_iter().map(|limit| limit.reported(&document, |_| true)).collect();
         document
     }
 
@@ -244,8 +244,8 @@ mod tests {
     fn every_limit_of_a_cgroup_is_its_own() {
         let cgroup = LimitLine { cgroup: Some("/a\x1b".to_owned()), ..LimitLine::new("pids.max", 9, 10) };
         let document = document(vec![]);
-        let told = cgroup.told(&document, |line| line.pid == 8);
-        let found = words(&document, &told);
+        let reported = cgroup.reported(&document, |line| line.pid == 8);
+        let found = words(&document, &reported);
         assert!(found.starts_with("The cgroup /a\\u{1b} has used 90% of pids.max (9 of 10)"), "{found}");
         assert!(found.ends_with("most are those of code (8)."), "{found}");
     }

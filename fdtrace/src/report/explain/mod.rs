@@ -8,8 +8,8 @@ pub mod growth;
 pub mod handle;
 mod hidden;
 mod limits;
-mod parties;
 mod peers;
+mod process_groups;
 mod sentence;
 mod sites;
 #[cfg(test)]
@@ -19,6 +19,6 @@ mod who;
 
 pub use document::Document;
 pub use limits::LimitLine;
-pub use parties::write as write_parties;
+pub use process_groups::write as write_process_groups;
 pub use sites::write as write_sites;
 pub use text::{Screen, write};

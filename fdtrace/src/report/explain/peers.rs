@@ -9,7 +9,7 @@ use super::{
     document::{Document, Files, PeerLine, ProcessLine, SharerLine},
     who::{Lot, Register, listed},
 };
-use crate::report::words::{counted, number, process};
+use crate::report::fmt::{counted, number, process};
 
 /// So many other ends elsewhere are told of, or one of so many handles.
 const FEW: u64 = 100;

@@ -6,7 +6,7 @@ use super::{
     hidden, limits,
     who::{Holders, Lot, Register, listed},
 };
-use crate::report::words::{counted, number, process};
+use crate::report::fmt::{counted, number, process};
 
 /// A limit is near from so many percent on.
 pub(super) const NEAR: f64 = 80.0;

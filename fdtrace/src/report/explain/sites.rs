@@ -7,7 +7,7 @@ use super::{
     document::{Hidden, SiteLine, TraceLine},
 };
 use crate::report::Terminal;
-use crate::report::words::{harmless, number};
+use crate::report::fmt::{escape_control, number};
 
 /// The most groups that are shown, and the most sites of each.
 const GROUPS: usize = 5;
@@ -19,11 +19,11 @@ const SITES: usize = 3;
 /// When the output cannot be written.
 pub fn write(out: &mut impl Write, document: &Document, trace: &TraceLine) -> io::Result<()> {
     let out = &mut Terminal::new(out, false);
-    let clock = |time: &str| harmless(time.get(11..19).unwrap_or_default());
+    let clock = |time: &str| escape_control(time.get(11..19).unwrap_or_default());
     writeln!(
         out,
         "by the trace {}, from {} to {} UTC: {} handles are allocated in it, {} are older, {} unknown to it",
-        harmless(&trace.file),
+        escape_control(&trace.file),
         clock(&trace.start),
         clock(&trace.end),
         number(trace.traced),
@@ -31,7 +31,7 @@ pub fn write(out: &mut impl Write, document: &Document, trace: &TraceLine) -> io
         number(trace.unknown)
     )?;
     for remark in &trace.remarks {
-        writeln!(out, "  note: {}", harmless(remark))?;
+        writeln!(out, "  note: {}", escape_control(remark))?;
     }
     // Programs and libraries are allocated by whoever starts them.
     let known = document.hidden.iter().filter(|group| !group.sites.is_empty() && !group.ordinary);
@@ -43,13 +43,13 @@ pub fn write(out: &mut impl Write, document: &Document, trace: &TraceLine) -> io
 
 fn write_group(out: &mut impl Write, group: &Hidden) -> io::Result<()> {
     let traced: u64 = group.sites.iter().map(|site| site.count).sum();
-    let name = harmless(&group.name);
+    let name = escape_control(&group.name);
     writeln!(
         out,
         "{:>11} of {} hidden by {}, {name}:",
         number(traced),
         number(group.count),
-        harmless(&group.holder)
+        escape_control(&group.holder)
     )?;
     for site in group.sites.iter().take(SITES) {
         write_site(out, site)?;
@@ -63,6 +63,6 @@ fn write_group(out: &mut impl Write, group: &Hidden) -> io::Result<()> {
 fn write_site(out: &mut impl Write, site: &SiteLine) -> io::Result<()> {
     let pids: Vec<String> = site.pids.iter().take(SITES).map(u32::to_string).collect();
     let more = if site.pids.len() > SITES { ", ..." } else { "" };
-    let (count, chain, pids) = (number(site.count), harmless(&site.chain), pids.join(", "));
-    writeln!(out, "{count:>11}  {chain}  (pid {pids}{more}; site {})", harmless(&site.id))
+    let (count, stack, pids) = (number(site.count), escape_control(&site.stack), pids.join(", "));
+    writeln!(out, "{count:>11}  {stack}  (pid {pids}{more}; site {})", escape_control(&site.id))
 }

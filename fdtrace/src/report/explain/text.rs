@@ -12,8 +12,8 @@ use super::{
 use crate::report::{
     Style,
     columns::{fit, squeezed},
+    fmt::{bytes, counted, escape_control, number, span},
     terminal::Terminal,
-    words::{bytes, counted, harmless, number, span},
 };
 
 /// Where a text is shown.
@@ -72,11 +72,13 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style, screen: Sc
 /// What could not be looked at, and the sentence.
 fn ending(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
     for sentence in &document.partial {
-        writeln!(out, "! {}", harmless(sentence))?;
+        writeln!(out, "! {}", escape_control(sentence))?;
     }
     let last =
         if document.focus.is_empty() { Some(sentence::of(document)) } else { peers::sentence(document) };
-    last.map_or(Ok(()), |last| writeln!(out, "{}", crate::report::text::paint(style, "1", &harmless(&last))))
+    last.map_or(Ok(()), |last| {
+        writeln!(out, "{}", crate::report::text::paint(style, "1", &escape_control(&last)))
+    })
 }
 
 /// How many rows the two tables may have beside so many lines: what moves while somebody looks, and what cannot be seen, takes
@@ -114,8 +116,10 @@ fn headline(out: &mut impl Write, document: &Document, style: Style) -> io::Resu
     let least = if document.is_unfinished("descriptors") { "at least " } else { "" };
     let lsof = format!("{least}{}", number(document.lsof_view.descriptors));
     let took = span(document.duration_ns);
-    let line =
-        format!("{text}; lsof would list {lsof} descriptors  (Linux {}, {took})", harmless(&document.kernel));
+    let line = format!(
+        "{text}; lsof would list {lsof} descriptors  (Linux {}, {took})",
+        escape_control(&document.kernel)
+    );
     writeln!(out, "{}", crate::report::text::paint(style, "1", &line))
 }
 
@@ -213,10 +217,16 @@ fn left_over(out: &mut impl Write, document: &Document, most: u64, unicode: bool
         Some(reason) => reason,
         None => "",
     };
-    writeln!(out, "{:>13} {} {range:>10}  {}", "not found", bar(amount, most, unicode), harmless(first))?;
+    writeln!(
+        out,
+        "{:>13} {} {range:>10}  {}",
+        "not found",
+        bar(amount, most, unicode),
+        escape_control(first)
+    )?;
     if (min, max) != (0, 0) {
         for reason in reasons.iter().skip(1).take(REASONS - 1) {
-            writeln!(out, "{:>13} {:BAR$} {:>10}  or {}", "", "", "", harmless(reason))?;
+            writeln!(out, "{:>13} {:BAR$} {:>10}  or {}", "", "", "", escape_control(reason))?;
         }
     }
     Ok(())
@@ -266,7 +276,7 @@ fn hidden_row(row: &Row, width: usize) -> String {
     let holders = sharers(&row.processes);
     let holders = if holders.is_empty() { String::new() } else { format!(": {holders}") };
     let others = BEFORE + size.chars().count() + holders.chars().count();
-    let name = squeezed(&harmless(&row.name), width.saturating_sub(others).max(LEAST));
+    let name = squeezed(&escape_control(&row.name), width.saturating_sub(others).max(LEAST));
     format!("{:>10}  {:<11} {name}{size}{holders}", number(row.count), row.holder)
 }
 
@@ -274,7 +284,7 @@ fn hidden_row(row: &Row, width: usize) -> String {
 fn sharers(processes: &[SharerLine]) -> String {
     let name = |process: &SharerLine| match process.comm.is_empty() {
         true => format!("process {}, which is gone", process.pid),
-        false => format!("{} ({}) {}", harmless(&process.comm), process.pid, number(process.count)),
+        false => format!("{} ({}) {}", escape_control(&process.comm), process.pid, number(process.count)),
     };
     let mut words: Vec<String> = processes.iter().take(SHARERS).map(name).collect();
     let rest = processes.len().saturating_sub(SHARERS);
@@ -318,20 +328,20 @@ fn process_row(process: &ProcessLine) -> String {
         number(process.descriptors),
         number(process.hidden),
         used,
-        harmless(&process.comm),
+        escape_control(&process.comm),
         process.pid,
     )
 }
 
 /// What was asked for, process by process.
 fn list(out: &mut impl Write, document: &Document, style: Style, width: usize) -> io::Result<()> {
-    writeln!(out, "asked for: {}", harmless(&document.focus.join(" ")))?;
+    writeln!(out, "asked for: {}", escape_control(&document.focus.join(" ")))?;
     if document.processes.is_empty() && document.hidden.is_empty() {
         return writeln!(out, "There is none.");
     }
     let register = Register::of(document);
     for process in causes::others(document).take(style.top) {
-        writeln!(out, "\n{} ({}): {}", harmless(&process.comm), process.pid, held(process))?;
+        writeln!(out, "\n{} ({}): {}", escape_control(&process.comm), process.pid, held(process))?;
         let rows = if style.verbose { process.files.clone() } else { alike::gathered(&process.files) };
         let most = if style.verbose { rows.len() } else { FILES };
         for files in rows.iter().take(most) {
@@ -376,7 +386,7 @@ fn file_row(files: &Files, width: usize) -> String {
     const LEAST: usize = 48;
     let remarks = remarks(files);
     let room = width.saturating_sub(BEFORE + remarks.chars().count()).max(LEAST);
-    let name = squeezed(&harmless(&files.name), room);
+    let name = squeezed(&escape_control(&files.name), room);
     format!("{:>10}  {:<9} {name}{remarks}", number(files.count), files.kind)
 }
 
@@ -423,7 +433,7 @@ fn unowned(out: &mut impl Write, document: &Document) -> io::Result<()> {
             "\n{:>10}  {:<9} {}  ({}, made by {})",
             number(group.count),
             group.kind,
-            harmless(&group.name),
+            escape_control(&group.name),
             group.holder,
             sharers(&group.processes)
         )?;

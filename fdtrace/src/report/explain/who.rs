@@ -6,7 +6,7 @@ use std::{
 };
 
 use super::document::{Document, ProcessLine, SharerLine};
-use crate::report::words::{number, process};
+use crate::report::fmt::{number, process};
 
 /// Processes that are named one by one.
 const NAMED: usize = 3;
@@ -27,12 +27,12 @@ pub(super) struct Holders {
     /// Processes, most handles first.
     members: Vec<SharerLine>,
     /// What most of them have in common, where none of them stands out.
-    party: Option<Party>,
+    party: Option<ProcessGroup>,
 }
 
 /// Processes that have something in common.
 #[derive(Debug)]
-struct Party {
+struct ProcessGroup {
     /// As it follows a number of processes: `called worker-*`, `of user 1000`.
     name: String,
     count: u64,
@@ -117,13 +117,13 @@ impl<'a> Register<'a> {
     }
 
     /// The party that has at least half of the handles, unless one process has most of what the party has.
-    fn party(&self, by: By, lots: &[Lot<'_>], count: u64, members: &[SharerLine]) -> Option<Party> {
+    fn party(&self, by: By, lots: &[Lot<'_>], count: u64, members: &[SharerLine]) -> Option<ProcessGroup> {
         let key = |process: &SharerLine| by.key(process, self.get(process.pid));
         let (first, sum) = sums(lots, key).into_iter().max_by_key(|(_, sum)| *sum)?;
         let members: Vec<SharerLine> =
             members.iter().filter(|member| key(member).as_ref() == Some(&first)).cloned().collect();
         let stands_out = members.first()?.count > 2 * members.get(NAMED)?.count.max(1);
-        (sum * 2 >= count && !stands_out).then(|| Party {
+        (sum * 2 >= count && !stands_out).then(|| ProcessGroup {
             name: by.words(&first, &members),
             count: sum,
             members,
@@ -201,7 +201,7 @@ impl Holders {
         listed(&words)
     }
 
-    fn party_words(&self, party: &Party) -> String {
+    fn party_words(&self, party: &ProcessGroup) -> String {
         let some = named(party.members.iter(), party.count, true);
         let count = number(party.members.len() as u64);
         let words =

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use super::{
-    super::{KernelFrame, UserFrame, words::harmless},
+    super::{KernelFrame, UserFrame, fmt::escape_control},
     proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType},
 };
 
@@ -60,7 +60,7 @@ impl Builder {
 
     /// pprof prints texts as they are, so they are made harmless here.
     fn string(&mut self, text: &str) -> i64 {
-        let text = harmless(text);
+        let text = escape_control(text);
         if let Some(known) = self.strings.get(&text) {
             return *known;
         }

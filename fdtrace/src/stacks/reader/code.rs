@@ -22,7 +22,7 @@ const DEEPEST: usize = 64;
 const LARGEST_UNIT: u64 = 64 << 20;
 const LARGEST_LINES: u64 = 16 << 20;
 /// The most source files of a program: the largest browsers have some fifty thousand.
-const MOST_PARTS: u32 = 1 << 18;
+const MAX_PARTS: u32 = 1 << 18;
 
 /// A file with code.
 pub(super) struct Code {
@@ -115,7 +115,7 @@ fn parts_are_small(section: &[u8], most: u64) -> bool {
         };
         parts += 1;
         // Whoever has empty ones, or so many, wants to keep somebody busy.
-        if length == 0 || length > most || parts > MOST_PARTS {
+        if length == 0 || length > most || parts > MAX_PARTS {
             return false;
         }
         rest = next;

@@ -53,7 +53,7 @@ use crate::{
 /// What a reader may take for itself: a browser's symbols are some 50 MB.
 const LIMITS: Limits = Limits { memory: 80 << 20 };
 /// Addresses in one question, so that no answer is long.
-const MOST_AT_ONCE: usize = 256;
+const MAX_AT_ONCE: usize = 256;
 
 /// Where readers come from.
 #[derive(Clone)]
@@ -146,14 +146,14 @@ impl Readers {
 
     fn remark(&self, sentence: String) {
         let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
-        if remarks.len() < MOST_REMARKS && !remarks.contains(&sentence) {
+        if remarks.len() < MAX_REMARKS && !remarks.contains(&sentence) {
             remarks.push(sentence);
         }
     }
 }
 
 /// Sentences that wait; whoever makes thousands of such files shall not fill the screen.
-const MOST_REMARKS: usize = 8;
+const MAX_REMARKS: usize = 8;
 
 impl Reader {
     /// What a file says it is; nothing where it is no program.
@@ -165,7 +165,7 @@ impl Reader {
     /// file.
     pub(super) fn names(&mut self, files: &[&File], offsets: &[u64], lines: bool) -> Read<Vec<Vec<Name>>> {
         let mut names = Vec::with_capacity(offsets.len());
-        for offsets in offsets.chunks(MOST_AT_ONCE) {
+        for offsets in offsets.chunks(MAX_AT_ONCE) {
             let mut found =
                 self.ask::<Vec<Vec<Name>>>(&Request::Names { offsets: offsets.to_vec(), lines }, files)?;
             found.resize(offsets.len(), Vec::new());
@@ -193,7 +193,7 @@ impl Reader {
     /// The functions at addresses, by a perf map.
     pub(super) fn perf_map(&mut self, map: &File, addresses: &[u64]) -> Read<Vec<Option<String>>> {
         let mut names = Vec::with_capacity(addresses.len());
-        for addresses in addresses.chunks(MOST_AT_ONCE) {
+        for addresses in addresses.chunks(MAX_AT_ONCE) {
             let mut found: Vec<Option<String>> =
                 self.ask(&Request::PerfMap { addresses: addresses.to_vec() }, &[map])?;
             found.resize(addresses.len(), None);

@@ -5,11 +5,11 @@ use object::{NativeEndian, elf, pod::slice_from_all_bytes, read::elf::Dyn as _};
 use super::{bytes::Bytes, object::Object, request::Needed};
 
 /// The entries of a dynamic section, of which some programs have a hundred.
-const MOST_ENTRIES: usize = 4096;
+const MAX_ENTRIES: usize = 4096;
 /// The longest name of a file or a list of folders.
 const LONGEST: usize = 4096;
 /// All names together.
-const MOST_BYTES: usize = 1 << 18;
+const MAX_BYTES: usize = 1 << 18;
 
 /// Programs of 64 bits alone: there are no tables for others.
 pub(super) fn of(object: &Object) -> Option<Needed> {
@@ -17,13 +17,13 @@ pub(super) fn of(object: &Object) -> Option<Needed> {
     let mut needed = Needed { loader: loader.filter(|path| !path.is_empty()), ..Needed::default() };
     let Some(dynamic) = object.segment(elf::PT_DYNAMIC) else { return Some(needed) };
     let size = size_of::<elf::Dyn64<NativeEndian>>();
-    let most = dynamic.len().min(MOST_ENTRIES * size);
+    let most = dynamic.len().min(MAX_ENTRIES * size);
     let entries = slice_from_all_bytes::<elf::Dyn64<NativeEndian>>(&dynamic[..most - most % size]).ok()?;
     let entries = entries.iter().map(|entry| (entry.d_tag(NativeEndian), entry.d_val(NativeEndian)));
     let entries = entries.take_while(|(tag, _)| *tag != elf::DT_NULL);
     let value = |wanted: i64| entries.clone().find(|(tag, _)| *tag == wanted).map(|(_, value)| value);
     let names = names(object, value(elf::DT_STRTAB)?, value(elf::DT_STRSZ)?)?;
-    let mut left = MOST_BYTES;
+    let mut left = MAX_BYTES;
     for (tag, at) in entries.clone() {
         let is_library = tag == elf::DT_NEEDED;
         if !is_library && tag != elf::DT_RUNPATH && tag != elf::DT_RPATH {

@@ -13,13 +13,13 @@ use object::{
 use super::bytes::Bytes;
 
 /// The most sections, and as many segments: linkers make some dozens, `-ffunction-sections` some ten thousands.
-const MOST_SECTIONS: usize = 1 << 16;
+const MAX_SECTIONS: usize = 1 << 16;
 /// The longest name of a section that anybody asks for.
 const LONGEST_NAME: usize = 32;
 /// What is unpacked at most, of one section and of all together.
-const MOST_UNPACKED: u64 = 64 << 20;
+const MAX_UNPACKED: u64 = 64 << 20;
 /// What compilers write shrinks to a third, what is made up for the purpose to nothing.
-const MOST_SHRUNK: u64 = 64;
+const MAX_SHRUNK: u64 = 64;
 
 /// What mappings begin at multiples of. Linkers align to more on some machines, which is a multiple of this too.
 const PAGE: u64 = 4096;
@@ -93,7 +93,7 @@ impl Object {
         }
         let (sections, segments) =
             (header.sections(endian, data).ok()?, header.program_headers(endian, data).ok()?);
-        if sections.len() > MOST_SECTIONS || segments.len() > MOST_SECTIONS {
+        if sections.len() > MAX_SECTIONS || segments.len() > MAX_SECTIONS {
             return None;
         }
         let segments = segments.iter().map(|segment| {
@@ -154,7 +154,7 @@ impl Object {
     /// Whether all that is packed together unpacks into a sensible number of bytes.
     pub(super) fn unpacks_into_little(&self) -> bool {
         let packed = self.sections.iter().filter_map(|section| section.packed.as_ref());
-        packed.fold(0, |sum: u64, packed| sum.saturating_add(packed.unpacked)) <= MOST_UNPACKED
+        packed.fold(0, |sum: u64, packed| sum.saturating_add(packed.unpacked)) <= MAX_UNPACKED
     }
 
     /// Whether two addresses are of one section with code.
@@ -250,7 +250,7 @@ impl Packed {
     /// `None` where the size that is claimed is not the one that comes.
     fn unpack(&self, file: &Bytes) -> Option<Bytes> {
         let packed = file.part(self.offset, self.size)?;
-        let most = self.size.saturating_mul(MOST_SHRUNK).saturating_add(1 << 20).min(MOST_UNPACKED);
+        let most = self.size.saturating_mul(MAX_SHRUNK).saturating_add(1 << 20).min(MAX_UNPACKED);
         if self.unpacked > most {
             return None;
         }

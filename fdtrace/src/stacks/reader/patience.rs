@@ -14,7 +14,7 @@ const AT_FIRST: Duration = Duration::from_secs(1);
 /// What a usual program takes.
 const LATER: Duration = Duration::from_millis(100);
 /// So many may be late in a while before patience ends.
-const MOST_LATE: usize = 3;
+const MAX_LATE: usize = 3;
 const WHILE: Duration = Duration::from_secs(60);
 
 /// How long a first question may take on this machine.
@@ -35,12 +35,12 @@ impl Patience {
 
     pub(super) fn now(&mut self) -> Duration {
         self.late.retain(|late| late.elapsed() < WHILE);
-        if self.late.len() < MOST_LATE { self.at_first } else { LATER * slowness() }
+        if self.late.len() < MAX_LATE { self.at_first } else { LATER * slowness() }
     }
 
     pub(super) fn lost(&mut self) {
         self.late.push_back(Instant::now());
-        if self.late.len() > MOST_LATE {
+        if self.late.len() > MAX_LATE {
             self.late.pop_front();
         }
     }
@@ -53,7 +53,7 @@ mod tests {
     #[test]
     fn ends_when_many_are_late() {
         let mut patience = Patience::new(Duration::MAX);
-        for _ in 0..MOST_LATE {
+        for _ in 0..MAX_LATE {
             assert_eq!(patience.now(), Duration::MAX);
             patience.lost();
         }

@@ -9,7 +9,7 @@ use crate::process::procfs::hexadecimal;
 /// Of a map that is larger only so much is read, from its end: the latest lines count.
 const LARGEST: u64 = 128 << 20;
 /// The most functions that are kept: those of the latest lines.
-const MOST: usize = 2 << 20;
+const MAX: usize = 2 << 20;
 /// Bytes that are read at once.
 const PORTION: usize = 1 << 18;
 /// The longest name.
@@ -72,7 +72,7 @@ impl PerfMap {
             self.functions.extend(function(line, self.read + taken as u64));
             taken += line.len();
         }
-        if self.functions.len() >= 2 * MOST {
+        if self.functions.len() >= 2 * MAX {
             self.sort();
         }
         taken
@@ -95,9 +95,9 @@ impl PerfMap {
     fn sort(&mut self) {
         self.functions.sort_unstable_by_key(|function| (function.start, std::cmp::Reverse(function.name)));
         self.functions.dedup_by_key(|function| function.start);
-        if self.functions.len() > MOST {
+        if self.functions.len() > MAX {
             let mut names: Vec<u64> = self.functions.iter().map(|function| function.name).collect();
-            let first_kept = names.len() - MOST;
+            let first_kept = names.len() - MAX;
             let (_, oldest, _) = names.select_nth_unstable(first_kept);
             let oldest = *oldest;
             self.functions.retain(|function| function.name >= oldest);
@@ -196,10 +196,10 @@ mod tests {
     #[test]
     fn of_too_many_functions_the_latest_stay() {
         let mut map = PerfMap::default();
-        let all = 0..2 * MOST as u64;
+        let all = 0..2 * MAX as u64;
         map.functions = all.map(|number| Function { start: number ^ 1, length: 1, name: number }).collect();
         map.sort();
-        assert_eq!(map.functions.len(), MOST);
-        assert!(map.functions.iter().all(|function| function.name >= MOST as u64));
+        assert_eq!(map.functions.len(), MAX);
+        assert!(map.functions.iter().all(|function| function.name >= MAX as u64));
     }
 }

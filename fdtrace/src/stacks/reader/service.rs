@@ -20,9 +20,9 @@ use crate::{
 };
 
 /// The most files of which something is kept; whoever asks is limited before by what memory there is.
-const MOST_FILES: usize = 32;
+const MAX_FILES: usize = 32;
 /// The same of unwind tables, which are small: they are mapped, not copied.
-const MOST_TABLES: usize = 1024;
+const MAX_TABLES: usize = 1024;
 
 /// Answers until nobody asks any more.
 pub(super) fn serve(channel: &mut Channel) {
@@ -99,7 +99,7 @@ impl Service {
     }
 
     fn read_tables(&mut self, module: u64, file: &File) -> bool {
-        if self.tables.len() >= MOST_TABLES {
+        if self.tables.len() >= MAX_TABLES {
             self.tables.clear();
         }
         let tables = object(file).and_then(Tables::of);
@@ -163,7 +163,7 @@ impl<K, T> Default for Recent<K, T> {
 
 impl<K: Copy + Eq + Hash, T> Recent<K, T> {
     fn get(&mut self, key: K, read: impl FnOnce() -> T) -> &mut T {
-        if !self.known.contains_key(&key) && self.known.len() >= MOST_FILES {
+        if !self.known.contains_key(&key) && self.known.len() >= MAX_FILES {
             let oldest = self.known.iter().min_by_key(|(_, (used, _))| *used).map(|(key, _)| *key);
             oldest.and_then(|oldest| self.known.remove(&oldest));
         }

@@ -5,7 +5,7 @@ use object::{NativeEndian, elf, pod::slice_from_all_bytes, read::elf::Sym};
 use super::object::{Object, SymbolTable};
 
 /// The most symbols of a file. The largest browsers have two million.
-const MOST: usize = 4 << 20;
+const MAX: usize = 4 << 20;
 /// A symbol that does not say where it ends is not believed further than this: written by hand, it is short.
 const SIZELESS: u64 = 4096;
 /// The longest name; more tells nothing.
@@ -116,7 +116,7 @@ fn without_version(name: &[u8]) -> &[u8] {
 fn functions<Symbol: Sym<Endian = NativeEndian>>(object: &Object, entries: &[u8]) -> Option<Vec<Function>> {
     let whole = entries.len() - entries.len() % size_of::<Symbol>();
     let symbols = slice_from_all_bytes::<Symbol>(&entries[..whole]).ok()?;
-    if symbols.len() > MOST {
+    if symbols.len() > MAX {
         return None;
     }
     let code: Vec<_> = object.code().collect();

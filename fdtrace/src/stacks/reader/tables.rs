@@ -11,11 +11,11 @@ use super::{bytes::Bytes, object::Object, rule};
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
 /// Code that is searched for the return from a signal: that of a libc, not of everything that has none.
-const MOST_CODE: usize = 4 << 20;
+const MAX_CODE: usize = 4 << 20;
 /// A description, with its instructions. Those of the largest functions have some hundred kilobytes.
 const LARGEST_DESCRIPTION: usize = 4 << 20;
 /// The most descriptions in an index that is made here. Linkers make one where there are more.
-const MOST_INDEXED: usize = 1 << 20;
+const MAX_INDEXED: usize = 1 << 20;
 /// The largest section that is walked through for it.
 const LARGEST_INDEXED: usize = 64 << 20;
 
@@ -162,7 +162,7 @@ fn index<'a, S: UnwindSection<Slice<'a>>>(section: &S, bytes: usize, bases: &Bas
     }
     let mut entries = section.entries(bases);
     // What comes behind a broken entry cannot be found.
-    while index.len() < MOST_INDEXED
+    while index.len() < MAX_INDEXED
         && let Ok(Some(entry)) = entries.next()
     {
         let CieOrFde::Fde(partial) = entry else { continue };
@@ -180,7 +180,7 @@ fn find(index: &Index, address: u64) -> Option<usize> {
 
 /// The addresses at which code returns from a signal.
 fn sigreturns(text: &[u8], address: u64) -> Vec<u64> {
-    if text.len() > MOST_CODE {
+    if text.len() > MAX_CODE {
         return Vec::new();
     }
     let found = text.windows(SIGRETURN.len()).enumerate().filter(|(_, window)| **window == SIGRETURN);

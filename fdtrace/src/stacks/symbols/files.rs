@@ -13,7 +13,7 @@ use super::{
 use crate::stacks::reader::Reader;
 
 /// The most files that are kept open at once: a tracer of open files should hold few.
-pub(super) const MOST_FILES: usize = 32;
+pub(super) const MAX_FILES: usize = 32;
 
 /// Open files by what code they are.
 #[derive(Default)]
@@ -68,7 +68,7 @@ impl Files {
     }
 
     fn make_room(&mut self) {
-        while self.open.len() >= MOST_FILES {
+        while self.open.len() >= MAX_FILES {
             let oldest =
                 self.open.iter().min_by_key(|(_, kept)| kept.used).map(|(identity, _)| identity.clone());
             let Some(oldest) = oldest else { return };

@@ -21,10 +21,10 @@ use crate::stream::UserFrame;
 pub type Frames = Arc<[Arc<UserFrame>]>;
 
 /// The most addresses whose frames are remembered; then the memory is emptied and filled again.
-const MOST_FRAMES: usize = 10_000;
+const MAX_FRAMES: usize = 10_000;
 
 /// The most modules of which it is remembered that they cannot be read.
-const MOST_POOR: usize = 4096;
+const MAX_POOR: usize = 4096;
 
 /// Names code, and remembers what it named.
 pub struct CodeNames {
@@ -108,7 +108,7 @@ impl CodeNames {
         if module.build_id.is_none() {
             return frames;
         }
-        if self.frames.len() >= MOST_FRAMES {
+        if self.frames.len() >= MAX_FRAMES {
             self.frames.clear();
         }
         self.frames.insert((module.without_reach(), offset), Arc::clone(&frames));
@@ -131,7 +131,7 @@ impl CodeNames {
                 Err(why) => {
                     readable = readable.less();
                     self.reader.remark(&module.path, why, readable.what_follows());
-                    if self.poor.len() >= MOST_POOR {
+                    if self.poor.len() >= MAX_POOR {
                         self.poor.clear();
                     }
                     self.poor.insert(identity.clone(), (readable, why.again()));

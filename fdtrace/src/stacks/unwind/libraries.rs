@@ -16,9 +16,9 @@ use crate::stacks::{
 };
 
 /// The files of one program.
-const MOST_FILES: usize = 256;
+const MAX_FILES: usize = 256;
 /// What is read of the loader's cache, which has about a hundred bytes for each library of a machine.
-const MOST_CACHE: u64 = 16 << 20;
+const MAX_CACHE: u64 = 16 << 20;
 
 /// Where the loader looks last.
 const FOLDERS: [&str; 6] =
@@ -39,20 +39,20 @@ pub(super) fn of(program: &Path, reader: &mut Reader) -> Vec<PathBuf> {
     let mut met: HashSet<Vec<u8>> = HashSet::new();
     let mut cache = None;
     let mut next = Some(program.to_owned());
-    let mut looked = 0;
+    let mut sampled = 0;
     while let Some(path) = next {
         let needed = needed(&path, reader);
         found.extend(needed.loader.map(path_of));
         for name in needed.libraries {
-            if found.len() >= MOST_FILES || !met.insert(name.clone()) {
+            if found.len() >= MAX_FILES || !met.insert(name.clone()) {
                 continue;
             }
             let cache = cache.get_or_insert_with(|| Cache::read(Path::new(CACHE)).unwrap_or_default());
             let folders = needed.folders.iter().map(|folder| beside(folder, &path));
             found.extend(locate(&name, folders, cache));
         }
-        next = found.get(looked).cloned();
-        looked += 1;
+        next = found.get(sampled).cloned();
+        sampled += 1;
     }
     found
 }
@@ -99,7 +99,7 @@ struct Cache(HashMap<Vec<u8>, PathBuf>);
 impl Cache {
     fn read(path: &Path) -> Option<Self> {
         let mut bytes = Vec::new();
-        File::open(path).ok()?.take(MOST_CACHE).read_to_end(&mut bytes).ok()?;
+        File::open(path).ok()?.take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
         Self::parse(&bytes)
     }
 

@@ -1,4 +1,4 @@
-//! Completes call chains that the kernel side began, and tells it how to complete the next ones by itself.
+//! Completes stacks that the kernel side began, and tells it how to complete the next ones by itself.
 
 mod libraries;
 mod programs;
@@ -15,19 +15,19 @@ use self::{programs::Programs, spaces::Spaces};
 use super::{modules::Modules, reader::Readers};
 use crate::{
     process::{self, Mapping},
-    stream::{Stack, Window},
+    stream::{Stack, StackDump},
 };
 
-/// Completes chains.
+/// Completes stacks.
 pub struct Completer {
     programs: Programs,
     spaces: Spaces,
 }
 
-/// A chain as far as it could be followed, and what was learnt on the way.
+/// A stack as far as it could be followed, and what was learnt on the way.
 #[derive(Debug)]
 pub struct Completed {
-    /// The chain, under the name that it began with.
+    /// The stack, under the name that it began with.
     pub stack: Stack,
     /// Rules by [`place_key`] of module and offset.
     pub rules: Vec<(u64, Rule)>,
@@ -43,11 +43,11 @@ struct Frame {
     rule: Option<Rule>,
 }
 
-/// A walk through the stack memory of one window.
+/// A walk through the stack memory of one dump.
 struct Walk<'a> {
-    window: &'a Window,
+    dump: &'a StackDump,
     spaces: &'a Spaces,
-    /// What the process has mapped now, which takes long to find out: only where the windows do not tell enough.
+    /// What the process has mapped now, which takes long to find out: only where the dumps do not tell enough.
     mappings: OnceCell<Vec<Mapping>>,
     at: Registers,
     /// An instruction is there, and not the one behind a call.
@@ -61,7 +61,7 @@ impl Completer {
         Self { programs: Programs::new(modules, readers.reader()), spaces: Spaces::default() }
     }
 
-    /// A process began to run a program, which may be gone when its first chain comes.
+    /// A process began to run a program, which may be gone when its first stack comes.
     pub fn note_program(&mut self, pid: u32, path: &Path) {
         self.spaces.forget(pid);
         self.programs.note(pid, path);
@@ -72,17 +72,17 @@ impl Completer {
         self.programs.read_ahead()
     }
 
-    /// Follows a chain through the stack memory that came with it.
-    pub fn complete(&mut self, begun: Stack, window: &Window) -> Completed {
-        self.spaces.note(window.tgid, &window.code);
+    /// Follows a stack through the stack memory that came with it.
+    pub fn complete(&mut self, partial: Stack, dump: &StackDump) -> Completed {
+        self.spaces.note(dump.tgid, &dump.code);
         let mut walk = Walk {
-            window,
+            dump,
             spaces: &self.spaces,
             mappings: OnceCell::new(),
-            at: window.registers,
-            exact: window.exact,
+            at: dump.registers,
+            exact: dump.exact,
         };
-        let Stack { hash, side, tgid, frames, .. } = begun;
+        let Stack { hash, side, tgid, frames, .. } = partial;
         let mut frames = frames.into_vec();
         let (mut rules, mut code) = (Vec::new(), Vec::new());
         let (mut complete, mut guessed) = (false, false);
@@ -93,9 +93,9 @@ impl Completer {
             if frame.module != ANONYMOUS {
                 rules.push((place_key(frame.module, frame.offset), rule));
             }
-            if window.module == ANONYMOUS {
+            if dump.module == ANONYMOUS {
                 let known = Code { module: frame.module, offset: frame.offset, rule };
-                code.push((place_key(window.space, walk.address()), known));
+                code.push((place_key(dump.space, walk.address()), known));
             }
             guessed |= rule.guessed != 0;
             if !walk.goes_to_caller(rule) {
@@ -115,12 +115,12 @@ impl Walk<'_> {
 
     /// What lies at the address; `None` where the process has no code.
     fn frame(&self, programs: &mut Programs) -> Option<Frame> {
-        let (window, address) = (self.window, self.address());
-        if let Some((module, offset)) = self.told(address) {
+        let (dump, address) = (self.dump, self.address());
+        if let Some((module, offset)) = self.reported(address) {
             if !programs.is_known(module) {
                 // What has come to that address since, in this process or in one with its number, is another file.
                 let same = self.mapping(address).filter(|mapping| mapping.offset_of(address) == offset);
-                programs.find(window.tgid, module, same);
+                programs.find(dump.tgid, module, same);
             }
             return Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) });
         }
@@ -134,26 +134,26 @@ impl Walk<'_> {
             return Some(Frame { module: ANONYMOUS, offset: address, rule });
         }
         let offset = mapping.offset_of(address);
-        let module = programs.meet(window.tgid, mapping, None)?;
+        let module = programs.meet(dump.tgid, mapping, None)?;
         Some(Frame { module, offset, rule: programs.rule(module, offset, self.exact) })
     }
 
     fn mapping(&self, address: u64) -> Option<&Mapping> {
-        let mappings = self.mappings.get_or_init(|| process::mappings(self.window.tgid));
+        let mappings = self.mappings.get_or_init(|| process::mappings(self.dump.tgid));
         mappings.iter().find(|mapping| mapping.range.contains(&address) && mapping.executable)
     }
 
     /// The module and the offset as the kernel side has them.
-    fn told(&self, address: u64) -> Option<(u64, u64)> {
-        let window = self.window;
-        if window.module != ANONYMOUS && self.at == window.registers {
-            return Some((window.module, window.offset));
+    fn reported(&self, address: u64) -> Option<(u64, u64)> {
+        let dump = self.dump;
+        if dump.module != ANONYMOUS && self.at == dump.registers {
+            return Some((dump.module, dump.offset));
         }
-        let code = self.spaces.find(window.tgid, address)?;
+        let code = self.spaces.find(dump.tgid, address)?;
         Some((code.module, address - code.start + code.offset))
     }
 
-    /// Goes on; `false` when the chain ends here.
+    /// Goes on; `false` when the stack ends here.
     fn goes_to_caller(&mut self, rule: Rule) -> bool {
         let Some(caller) = rule.caller(self.at, |address| self.word(address)) else { return false };
         (self.at, self.exact) = (caller, rule.kind == kind::SIGNAL);
@@ -161,8 +161,8 @@ impl Walk<'_> {
     }
 
     fn word(&self, address: u64) -> Option<u64> {
-        let offset = usize::try_from(address.checked_sub(self.window.registers.stack)?).ok()?;
-        let bytes = self.window.stack.get(offset..offset.checked_add(8)?)?;
+        let offset = usize::try_from(address.checked_sub(self.dump.registers.stack)?).ok()?;
+        let bytes = self.dump.stack.get(offset..offset.checked_add(8)?)?;
         bytes.try_into().map(u64::from_ne_bytes).ok()
     }
 }

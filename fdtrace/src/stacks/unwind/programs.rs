@@ -20,18 +20,18 @@ use crate::{
 };
 
 /// The most modules of which it is remembered whether they have tables; those that are in use are met again.
-const MOST_KNOWN: usize = 4096;
+const MAX_KNOWN: usize = 4096;
 /// The most files that cannot be read.
-const MOST_POOR: usize = 4096;
+const MAX_POOR: usize = 4096;
 
 /// The most files whose places are remembered.
-const MOST_SEEN: usize = 4096;
+const MAX_SEEN: usize = 4096;
 
 /// The most files whose tables wait to be read.
-const MOST_AHEAD: usize = 1024;
+const MAX_AHEAD: usize = 1024;
 
 /// How often all processes are looked through for files at most.
-const PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Tables by module.
 pub(super) struct Programs {
@@ -52,7 +52,7 @@ pub(super) struct Programs {
     /// Files whose tables are likely to be wanted.
     ahead: VecDeque<u64>,
     /// When all processes were last looked through for files.
-    looked: Option<Instant>,
+    sampled: Option<Instant>,
 }
 
 impl Programs {
@@ -67,7 +67,7 @@ impl Programs {
             seen: HashMap::new(),
             noted: HashSet::new(),
             ahead: VecDeque::new(),
-            looked: None,
+            sampled: None,
         }
     }
 
@@ -92,7 +92,7 @@ impl Programs {
 
     /// Whoever waits for such a file lets everybody wait.
     fn give_up(&mut self, module: u64, why: NotRead) {
-        if self.poor.len() >= MOST_POOR {
+        if self.poor.len() >= MAX_POOR {
             self.poor.clear();
         }
         self.poor.insert(module, why.again());
@@ -113,8 +113,9 @@ impl Programs {
     }
 
     fn find_elsewhere(&mut self, module: u64) {
-        if !self.seen.contains_key(&module) && self.looked.is_none_or(|last| last.elapsed() > PATIENCE) {
-            self.looked = Some(Instant::now());
+        if !self.seen.contains_key(&module) && self.sampled.is_none_or(|last| last.elapsed() > RETRY_INTERVAL)
+        {
+            self.sampled = Some(Instant::now());
             self.seen.extend(modules::mapped_anywhere());
         }
         let Some(path) = self.seen.get(&module) else { return };
@@ -146,7 +147,7 @@ impl Programs {
         for path in std::iter::once(program).chain(files) {
             if let Some(key) = self.see(&path)
                 && !self.has_tables(key)
-                && self.ahead.len() < MOST_AHEAD
+                && self.ahead.len() < MAX_AHEAD
             {
                 self.ahead.push_back(key);
             }
@@ -155,7 +156,7 @@ impl Programs {
 
     fn see(&mut self, path: &Path) -> Option<u64> {
         let key = modules::file_key(&modules::open_regular(path)?)?;
-        if self.seen.len() >= MOST_SEEN {
+        if self.seen.len() >= MAX_SEEN {
             self.seen.clear();
             self.noted.clear();
         }
@@ -176,24 +177,24 @@ impl Programs {
     }
 
     /// The key of a mapping's file, whose tables are read if nobody has met it before; `None` when it cannot be opened.
-    pub(super) fn meet(&mut self, pid: u32, mapping: &Mapping, told: Option<u64>) -> Option<u64> {
+    pub(super) fn meet(&mut self, pid: u32, mapping: &Mapping, reported: Option<u64>) -> Option<u64> {
         if let Some(metadata) = modules::metadata(pid, mapping) {
-            let key = self.key(modules::key(mapping, &metadata), told);
+            let key = self.key(modules::key(mapping, &metadata), reported);
             if self.is_known(key) {
                 return Some(key);
             }
         }
         let (module, file) = modules::open(pid, mapping, &mut self.reader)?;
-        let key = self.key(modules::key(mapping, &file.metadata().ok()?), told);
+        let key = self.key(modules::key(mapping, &file.metadata().ok()?), reported);
         self.modules.insert(key, module);
         self.read_tables(key, &file);
         Some(key)
     }
 
     /// The key that counts: the kernel side's, where that is another one than what the filesystem shows amounts to.
-    fn key(&mut self, shown: u64, told: Option<u64>) -> u64 {
-        if let Some(told) = told.filter(|told| *told != shown) {
-            self.inner_keys.insert(shown, told);
+    fn key(&mut self, shown: u64, reported: Option<u64>) -> u64 {
+        if let Some(reported) = reported.filter(|reported| *reported != shown) {
+            self.inner_keys.insert(shown, reported);
         }
         self.inner_keys.get(&shown).copied().unwrap_or(shown)
     }
@@ -219,7 +220,7 @@ impl Programs {
         }
         match self.reader.read_tables(module, file) {
             Ok(_) => {
-                if self.read.len() >= MOST_KNOWN {
+                if self.read.len() >= MAX_KNOWN {
                     self.read.clear();
                 }
                 self.read.insert(module, self.reader.generation());

@@ -1,34 +1,34 @@
-//! Where processes have their code, as far as windows have told: a process may be gone before anybody looks, and one window does
-//! not tell of all the code that another one's chain leads through.
+//! Where processes have their code, as far as dumps have told: a process may be gone before anybody looks, and one dump does
+//! not tell of all the code that another one's stack leads through.
 
 use std::collections::HashMap;
 
 use fdtrace_common::wire::CodeMapping;
 
 /// Processes that are remembered.
-const MOST_PROCESSES: usize = 4096;
+const MAX_PROCESSES: usize = 4096;
 /// Mappings of each.
-const MOST_MAPPINGS: usize = 64;
+const MAX_MAPPINGS: usize = 64;
 
 /// Code by process.
 #[derive(Default)]
 pub(super) struct Spaces(HashMap<u32, Vec<CodeMapping>>);
 
 impl Spaces {
-    /// What a window tells; what was at the same place before is another file's.
-    pub(super) fn note(&mut self, pid: u32, told: &[CodeMapping]) {
-        if self.0.len() >= MOST_PROCESSES && !self.0.contains_key(&pid) {
+    /// What a dump tells; what was at the same place before is another file's.
+    pub(super) fn note(&mut self, pid: u32, reported: &[CodeMapping]) {
+        if self.0.len() >= MAX_PROCESSES && !self.0.contains_key(&pid) {
             self.0.clear();
         }
         let known = self.0.entry(pid).or_default();
-        for new in told {
+        for new in reported {
             if known.first() == Some(new) {
                 continue;
             }
             known.retain(|old| old.end <= new.start || old.start >= new.end);
             known.insert(0, *new);
         }
-        known.truncate(MOST_MAPPINGS);
+        known.truncate(MAX_MAPPINGS);
     }
 
     /// A process runs another program.

@@ -1,5 +1,5 @@
 //! Where a leak is, in words that a person can use: programs that leak at a known place, in several languages and in all the
-//! ways that make a call chain hard to follow.
+//! ways that make a stack hard to follow.
 
 mod live;
 mod recorded;
@@ -9,12 +9,12 @@ mod side_by_side;
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     callsites::{Program, Programs, Score},
-    harness::{Document, Leaker, PATIENCE, say},
+    harness::{Document, Leaker, TIMEOUT, say},
 };
 use std::{env, time::Duration};
 
 /// How long it may take until everything is named.
-const SETTLED: Duration = PATIENCE.saturating_mul(2);
+const SETTLED: Duration = TIMEOUT.saturating_mul(2);
 
 /// Narrows the tests down to some programs, by their names with commas between.
 const ONLY: &str = "CALLSITES_ONLY";
@@ -48,7 +48,7 @@ impl Running {
         self.each(Leaker::wait_until_ready)
     }
 
-    /// Lets all of them leak, as soon as they can. Those whose first handles may have only the beginning of a chain go on
+    /// Lets all of them leak, as soon as they can. Those whose first handles may have only the beginning of a stack go on
     /// when that is there: `look` waits for a document.
     fn leak(&mut self, look: impl FnOnce(&dyn Fn(&Document) -> bool) -> Result<()>) -> Result<()> {
         self.programs.iter_mut().try_for_each(|(_, leaker)| leaker.leak())?;
@@ -75,10 +75,10 @@ impl Running {
     }
 }
 
-/// Every handle of every program has its chain; says of each how far that is so.
+/// Every handle of every program has its stack; says of each how far that is so.
 fn all_named(scores: &[Score<'_>]) -> Result<()> {
     let wrong: Vec<_> = scores.iter().filter(|score| !score.is_perfect()).map(ToString::to_string).collect();
-    say(&format!("{} of {} programs have all their chains", scores.len() - wrong.len(), scores.len()));
+    say(&format!("{} of {} programs have all their stacks", scores.len() - wrong.len(), scores.len()));
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::programs;
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     callsites::{Program, Score},
-    harness::{Document, PATIENCE, Scratch, fdtrace, finish, kernel_release, record, say, turn},
+    harness::{Document, Scratch, TIMEOUT, fdtrace, finish, kernel_release, record, say, turn},
 };
 use std::{path::Path, process::Command};
 
@@ -16,7 +16,7 @@ fn a_report_names_the_leak_of_a_program_that_is_gone() -> Result<()> {
     let _turn = turn();
     if !tells_of_code() {
         say(
-            "not run: before 6.1 the kernel side does not tell what a process had mapped, so its chain may be cut",
+            "not run: before 6.1 the kernel side does not tell what a process had mapped, so its stack may be cut",
         );
         return Ok(());
     }
@@ -31,10 +31,10 @@ fn a_report_names_the_leak_of_a_program_that_is_gone() -> Result<()> {
 }
 
 /// The kernel side has room for some of the mappings that a stack points into: now and then the one that counts is not
-/// among them. Then the chain is cut there, and says so.
+/// among them. Then the stack is cut there, and says so.
 fn mostly_named(scores: &[Score<'_>]) -> Result<()> {
     let cut: Vec<_> = scores.iter().filter(|score| !score.is_perfect()).map(ToString::to_string).collect();
-    say(&format!("{} of {} programs have all their chains", scores.len() - cut.len(), scores.len()));
+    say(&format!("{} of {} programs have all their stacks", scores.len() - cut.len(), scores.len()));
     ensure!(scores.iter().all(Score::is_begun) && cut.len() * 2 < scores.len(), "{}", cut.join("\n"));
     Ok(())
 }
@@ -50,12 +50,12 @@ fn tells_of_code() -> bool {
 fn recorded(program: &Program) -> Result<Document> {
     let scratch = Scratch::new()?;
     let file = scratch.path().join("trace");
-    let ended = finish(record(&file)?.arg("--").arg(program.path()), PATIENCE)?;
+    let ended = finish(record(&file)?.arg("--").arg(program.path()), TIMEOUT)?;
     ensure!(ended.status.success(), "{}: {}", ended.status, ended.stderr);
     everything(&file)
 }
 
 fn everything(file: &Path) -> Result<Document> {
-    let ended = finish(Command::new(fdtrace()?).args(["report", "--all", "--json"]).arg(file), PATIENCE)?;
+    let ended = finish(Command::new(fdtrace()?).args(["report", "--all", "--json"]).arg(file), TIMEOUT)?;
     Document::parse(&ended.stdout).with_context(|| ended.stderr.clone())
 }

@@ -17,7 +17,7 @@ fn frame_pointers_and_unwind_tables() -> Result<()> {
     Ok(())
 }
 
-/// Prints a line for each program, and gives the names of those that have not all their chains.
+/// Prints a line for each program, and gives the names of those that have not all their stacks.
 fn watched(unwind: &str) -> Result<Vec<String>> {
     let mut whole = programs()?;
     whole.retain(|program| !program.cut);

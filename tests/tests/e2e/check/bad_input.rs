@@ -2,7 +2,7 @@
 
 use super::{check, ends, ran, work};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, fdtrace, finish, gone_process, turn};
+use fdtrace_tests::harness::{NOBODY, Scratch, TIMEOUT, fdtrace, finish, gone_process, turn};
 use std::{fs, os::unix::process::CommandExt as _, process::Command};
 
 #[test]
@@ -43,7 +43,7 @@ fn a_process_that_is_gone() -> Result<()> {
     let gone = gone_process()?;
     let mut command = Command::new(fdtrace()?);
     command.args(["check", "--pid", &gone, "--duration", "1s"]);
-    ends(&finish(&mut command, PATIENCE)?, 2, &gone)
+    ends(&finish(&mut command, TIMEOUT)?, 2, &gone)
 }
 
 /// Without the kernel's addresses, or without a capability at all, nobody may say that nothing leaks.
@@ -61,7 +61,7 @@ fn some_rights() -> Result<()> {
         let nobody = NOBODY.to_string();
         limited.args(["--reuid", &nobody, "--regid", &nobody, "--clear-groups", "--inh-caps", capabilities]);
         limited.args(["--ambient-caps", capabilities]).arg(&program).args(["check", "--"]).args(command);
-        let finished = finish(limited.current_dir("/"), PATIENCE)?;
+        let finished = finish(limited.current_dir("/"), TIMEOUT)?;
         let seen = finished.status.code() == Some(5) && !finished.stderr.contains(" 0 files");
         let refused = finished.status.code() == Some(125) && finished.stderr.contains("CAP_SYSLOG");
         ensure!(seen || (refused && !all), "{capabilities}: {}, {}", finished.status, finished.stderr);
@@ -75,5 +75,5 @@ fn without_rights() -> Result<()> {
     let scratch = Scratch::new()?;
     let mut command = Command::new(scratch.copy(&fdtrace()?)?);
     command.args(["check", "--", "/bin/true"]).uid(NOBODY).gid(NOBODY).current_dir("/");
-    ends(&finish(&mut command, PATIENCE)?, 125, "CAP_BPF")
+    ends(&finish(&mut command, TIMEOUT)?, 125, "CAP_BPF")
 }

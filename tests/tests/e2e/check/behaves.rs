@@ -2,7 +2,7 @@
 
 use super::{Running, check, check_script, ends, ran};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, bpf_ids, finish, finish_with, turn};
+use fdtrace_tests::harness::{NOBODY, Scratch, TIMEOUT, bpf_ids, finish, finish_with, turn};
 use std::{
     fs,
     io::{self, Write as _},
@@ -13,7 +13,7 @@ use std::{
 };
 
 /// What a process can see of how it was started.
-const LOOK: &str = "pwd; umask; ulimit -a; ulimit -aH; env | sort; cut -d' ' -f5-8,18,19,41 /proc/self/stat; \
+const SAMPLE_INTERVAL: &str = "pwd; umask; ulimit -a; ulimit -aH; env | sort; cut -d' ' -f5-8,18,19,41 /proc/self/stat; \
                     grep -E 'Sig(Ign|Blk)|Groups|Uid|Gid|Cap|NoNewPrivs|Cpus_allowed:' /proc/self/status; \
                     for fd in /proc/$$/fd/*; do echo ${fd##*/}; done; cat /proc/self/oom_score_adj; echo \"$0\" \"$@\"";
 
@@ -67,9 +67,9 @@ const PREPARED: [(&str, Prepare); 6] = [
 fn as_it_was_started() -> Result<()> {
     let _turn = turn();
     for (name, prepare) in PREPARED {
-        let Some(mut checked) = check_script(&[], LOOK)? else { return Ok(()) };
+        let Some(mut checked) = check_script(&[], SAMPLE_INTERVAL)? else { return Ok(()) };
         let mut plain = Command::new("/bin/sh");
-        plain.args(["-c", LOOK]);
+        plain.args(["-c", SAMPLE_INTERVAL]);
         let said = [&mut plain, &mut checked].map(|command| {
             // What follows the script is its own: the zeroth argument is the shell's.
             command
@@ -79,7 +79,7 @@ fn as_it_was_started() -> Result<()> {
                 .process_group(0);
             // SAFETY: between fork and exec there are only system calls.
             unsafe { command.pre_exec(prepare) };
-            finish(command, PATIENCE)
+            finish(command, TIMEOUT)
         });
         let [plain, checked] = said;
         let (plain, checked) = (plain?, checked?);
@@ -193,7 +193,7 @@ fn killed() -> Result<()> {
     running.child.0.wait()?;
     writeln!(input, "still here")?;
     ensure!(running.line()? == "still here", "{pid} is gone as well");
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while bpf_ids::all()?.intersection(&held).next().is_some() {
         ensure!(Instant::now() < deadline, "left over in the kernel: {:?}", bpf_ids::all()?);
         thread::sleep(Duration::from_millis(50));
@@ -206,5 +206,5 @@ fn killed() -> Result<()> {
 fn a_command_that_closes_everything() -> Result<()> {
     let _turn = turn();
     let Some(mut command) = check_script(&[], "exec 0<&- 1>&- 2>&-; exit 5")? else { return Ok(()) };
-    ends(&finish_with(&mut command, Stdio::null(), PATIENCE)?, 5, "no leak")
+    ends(&finish_with(&mut command, Stdio::null(), TIMEOUT)?, 5, "no leak")
 }

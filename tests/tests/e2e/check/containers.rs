@@ -3,14 +3,14 @@
 use super::{CLEAN, LEAK, check, check_script, ends, workload_in};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Finished, PATIENCE, Scratch, fdtrace, finish, finish_with, in_own_processes, possible, turn,
+    Finished, Scratch, TIMEOUT, fdtrace, finish, finish_with, in_own_processes, possible, turn,
     unless_refused, until_sure,
 };
 use std::process::Command;
 
 /// The first process of a container, as an entry point is.
 fn first(command: &mut Command, input: std::process::Stdio) -> Result<Option<Finished>> {
-    possible("namespaces", unless_refused(finish_with(in_own_processes(command), input, PATIENCE)))
+    possible("namespaces", unless_refused(finish_with(in_own_processes(command), input, TIMEOUT)))
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn commands_that_make_namespaces() -> Result<()> {
             let Some(finished) = first(&mut command, input.into())? else { return Ok(()) };
             finished
         } else {
-            finish_with(&mut command, input.into(), PATIENCE)?
+            finish_with(&mut command, input.into(), TIMEOUT)?
         };
         if finished.stdout.contains("not_possible") {
             return Ok(());
@@ -85,7 +85,7 @@ fn one_in_another() -> Result<()> {
             .arg("--")
             .arg(command.get_program())
             .args(command.get_args());
-        let finished = finish_with(&mut outer, input.into(), PATIENCE)?;
+        let finished = finish_with(&mut outer, input.into(), TIMEOUT)?;
         for word in words {
             ends(&finished, status, word)?;
         }
@@ -106,5 +106,5 @@ fn a_proc_of_somebody_else() -> Result<()> {
     let inner = check(&[], &["/bin/true"])?;
     let mut command = Command::new("/usr/bin/unshare");
     command.arg("-pf").arg(inner.get_program()).args(inner.get_args());
-    ends(&finish(&mut command, PATIENCE)?, 125, "mount -t proc")
+    ends(&finish(&mut command, TIMEOUT)?, 125, "mount -t proc")
 }

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
-    corpus::{Place, Program, Run, Traced, checked, judge, plain, programs},
+    corpus::{Place, Program, Run, Traced, checked, evaluate, plain, programs},
     harness::{fdtrace, say, turn},
 };
 use std::{
@@ -56,7 +56,7 @@ fn differences(fdtrace: &Path, program: &Program, run: &Run, place: &Place) -> R
     let lines = env::var("FDTRACE_UNWIND").is_ok_and(|unwind| unwind == "fp");
     let alone = plain(place, run)?;
     let (ended, report) = checked(fdtrace, place, run)?;
-    let differences = judge((program, run, place), &alone, &ended, &report, !lines);
+    let differences = evaluate((program, run, place), &alone, &ended, &report, !lines);
     Ok((report.trace, differences))
 }
 

@@ -2,7 +2,7 @@
 
 use super::{check, ends, ran};
 use anyhow::{Context as _, Result};
-use fdtrace_tests::harness::{PATIENCE, Scratch, finish_with, say, turn, workload};
+use fdtrace_tests::harness::{Scratch, TIMEOUT, finish_with, say, turn, workload};
 use std::{
     fs::{self, File},
     path::Path,
@@ -22,7 +22,7 @@ fn a_name_does_not_make_an_interpreter() -> Result<()> {
         fs::copy(workload()?, path(name))?;
         let mut command = check(&[], &[])?;
         command.arg(path(name)).arg("--dir").arg(path("files")).arg(FEW);
-        let found = finish_with(&mut command, File::open(path("input"))?.into(), PATIENCE)?;
+        let found = finish_with(&mut command, File::open(path("input"))?.into(), TIMEOUT)?;
         ends(&found, 23, "LEAK").with_context(|| name.to_owned())?;
     }
     Ok(())

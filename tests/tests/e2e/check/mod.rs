@@ -16,7 +16,7 @@ mod streams;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use fdtrace_tests::harness::{
-    Finished, Killed, PATIENCE, Scratch, fdtrace, finish_with, lines, say, workload,
+    Finished, Killed, Scratch, TIMEOUT, fdtrace, finish_with, lines, say, workload,
 };
 use std::{
     fs::{self, File},
@@ -51,14 +51,14 @@ fn check_script(options: &[&str], script: &str) -> Result<Option<Command>> {
 }
 
 fn ran(command: &mut Command) -> Result<Finished> {
-    finish_with(command, Stdio::null(), PATIENCE)
+    finish_with(command, Stdio::null(), TIMEOUT)
 }
 
 /// The check of a workload that takes a step, and then obeys another line.
 fn work(options: &[&str], step: &str, last: &str) -> Result<Finished> {
     let scratch = Scratch::new()?;
     let (mut command, input) = workload_in(&scratch, options, step, last)?;
-    finish_with(&mut command, input.into(), PATIENCE)
+    finish_with(&mut command, input.into(), TIMEOUT)
 }
 
 fn workload_in(scratch: &Scratch, options: &[&str], step: &str, last: &str) -> Result<(Command, File)> {
@@ -94,7 +94,7 @@ impl Running {
 
     /// The next line of the command; empty at its end.
     fn line(&mut self) -> Result<String> {
-        match self.lines.recv_timeout(PATIENCE) {
+        match self.lines.recv_timeout(TIMEOUT) {
             Ok(line) => Ok(line),
             Err(RecvTimeoutError::Disconnected) => Ok(String::new()),
             Err(RecvTimeoutError::Timeout) => bail!("the command says nothing"),
@@ -108,6 +108,6 @@ impl Running {
 
     fn status(mut self) -> Result<Option<i32>> {
         drop(self.child.0.stdin.take());
-        Ok(self.child.wait(PATIENCE)?.code())
+        Ok(self.child.wait(TIMEOUT)?.code())
     }
 }

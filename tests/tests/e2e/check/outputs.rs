@@ -2,7 +2,7 @@
 
 use super::{Running, check, check_script, ends, ran};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, SmallDisk, finish, say, turn};
+use fdtrace_tests::harness::{NOBODY, Scratch, SmallDisk, TIMEOUT, finish, say, turn};
 use std::{
     fs,
     os::unix::fs::{MetadataExt as _, chown, symlink},
@@ -82,7 +82,7 @@ fn what_the_command_lays_in_their_place_is_replaced() -> Result<()> {
         let place = Place::new()?;
         let script = format!("for name in {names}; do rm -f $name; {lay}; done; exit 0");
         let Some(mut command) = place.check(&OUTPUTS, &script)? else { return Ok(()) };
-        ends(&finish(&mut command, PATIENCE)?, 0, "no leak").with_context(|| lay.to_owned())?;
+        ends(&finish(&mut command, TIMEOUT)?, 0, "no leak").with_context(|| lay.to_owned())?;
         place.is_untouched()?;
         for (option, begin) in OUTPUTS {
             is_report(&place.folder.join(&option[2..]), begin).with_context(|| lay.to_owned())?;
@@ -102,7 +102,7 @@ fn a_folder_that_the_command_swaps_is_not_asked_again() -> Result<()> {
     let Some(mut command) = place.check(&OUTPUTS, "cd ..; mv out moved; ln -s ../ours out; exit 0")? else {
         return Ok(());
     };
-    ends(&finish(&mut command, PATIENCE)?, 0, "no leak")?;
+    ends(&finish(&mut command, TIMEOUT)?, 0, "no leak")?;
     ensure!(fs::read_dir(&ours)?.count() == 0, "it went through the link");
     for (option, begin) in OUTPUTS {
         is_report(&place.folder.with_file_name("moved").join(&option[2..]), begin)?;
@@ -120,7 +120,7 @@ fn one_that_cannot_be_written_at_the_end_is_said() -> Result<()> {
         let place = Place::new()?;
         let script = format!("rm -f json-out; mkdir json-out; {rest}");
         let Some(mut command) = place.check(&OUTPUTS[..2], &script)? else { return Ok(()) };
-        let finished = finish(&mut command, PATIENCE)?;
+        let finished = finish(&mut command, TIMEOUT)?;
         ends(&finished, status, verdict)?;
         ends(&finished, status, "json-out: Is a directory")?;
         is_report(&place.folder.join("junit-out"), "<?xml")?;
@@ -155,7 +155,7 @@ fn what_is_there_before_and_is_nobodys_report() -> Result<()> {
     ] {
         let marker = at("ran");
         let words = ["/bin/mkdir", &marker.to_string_lossy()];
-        let finished = finish(&mut check(&["--json-out", &path.to_string_lossy()], &words)?, PATIENCE)?;
+        let finished = finish(&mut check(&["--json-out", &path.to_string_lossy()], &words)?, TIMEOUT)?;
         ends(&finished, 125, why).with_context(|| path.display().to_string())?;
         ensure!(!marker.exists(), "the command was run");
     }
@@ -178,7 +178,7 @@ fn streams_that_somebody_has_opened() -> Result<()> {
     let mut bash = Command::new("/bin/bash");
     let script = r#""$0" check --suppressions <(echo leak:nothing) --json-out >(cat >&3) -- /bin/true 3>&-"#;
     bash.args(["-c", &format!("exec 3>&1; {script}; wait $!")]).arg(fdtrace_tests::harness::fdtrace()?);
-    let finished = finish(&mut bash, PATIENCE)?;
+    let finished = finish(&mut bash, TIMEOUT)?;
     ensure!(finished.stdout.starts_with("{\"schema\":\"fdtrace.check/1\""), "{finished:?}");
     Ok(())
 }
@@ -206,7 +206,7 @@ fn a_check_that_is_killed_leaves_an_empty_report() -> Result<()> {
     Ok(())
 }
 
-/// The trace ends, whole; the command is judged, and its status is passed on.
+/// The trace ends, whole; the command is evaluated, and its status is passed on.
 #[test]
 fn a_disk_that_fills_under_the_trace() -> Result<()> {
     let _turn = turn();

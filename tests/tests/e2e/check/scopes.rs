@@ -2,7 +2,7 @@
 
 use super::{Finished, Result, check, check_script, ends};
 use anyhow::{Context as _, bail, ensure};
-use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, fdtrace, finish, turn, workload};
+use fdtrace_tests::harness::{NOBODY, Scratch, TIMEOUT, fdtrace, finish, turn, workload};
 use serde_json::{Value, json};
 use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
@@ -34,7 +34,7 @@ fn speak(options: &[&str], actions: &[&str]) -> Result<Spoken> {
     words.extend([program.into(), "--speak".into()]);
     words.extend(actions.iter().map(Into::into));
     let mut spoken = std::process::Command::new(command.get_program());
-    let finished = finish(spoken.args(words), PATIENCE)?;
+    let finished = finish(spoken.args(words), TIMEOUT)?;
     let lines = finished.stdout.lines();
     let answers = lines.map(|line| serde_json::from_str(line).unwrap_or_else(|_| json!(line))).collect();
     let document = fs::read_to_string(path("json")).with_context(|| finished.stderr.clone())?;
@@ -187,7 +187,7 @@ fn processes_that_join_are_scopes_by_their_arguments() -> Result<()> {
         run("'open 20'") + &run("'open 20' 'close 20'") + &run("'fork open 20' --exact leaks::here") + "true";
     let option = format!("--junit-out={}", xml.display());
     let Some(mut command) = check_script(&[&option], &script)? else { return Ok(()) };
-    let finished = finish(&mut command, PATIENCE)?;
+    let finished = finish(&mut command, TIMEOUT)?;
     ends(&finished, 23, "LEAK")?;
     let junit = fs::read_to_string(xml)?;
     let cases: Vec<&str> =
@@ -204,7 +204,7 @@ fn who_joins_nothing_is_checked_alone() -> Result<()> {
     let _turn = turn();
     let mut command = check(&["--join"], &[])?;
     command.arg(workload()?).args(["--speak", "open 20"]).env_remove("FDTRACE_SCOPE");
-    ends(&finish(&mut command, PATIENCE)?, 23, "LEAK: 20 files")
+    ends(&finish(&mut command, TIMEOUT)?, 23, "LEAK: 20 files")
 }
 
 /// By the rule of call sites it is the site that leaks; its scopes are named with it.
@@ -313,7 +313,7 @@ fn the_socket_is_gone_with_the_check() -> Result<()> {
     if !Path::new("/bin/sh").exists() {
         return Ok(());
     }
-    let finished = finish(&mut command, PATIENCE)?;
+    let finished = finish(&mut command, TIMEOUT)?;
     ends(&finished, 0, "no leak")?;
     let socket = Path::new(finished.stdout.trim());
     let folder = socket.parent().filter(|_| socket.is_absolute()).context("no socket")?;

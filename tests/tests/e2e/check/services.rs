@@ -1,8 +1,8 @@
-//! What runs on is judged by growth.
+//! What runs on is evaluated by growth.
 
 use super::{check, ends, ran};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Killed, PATIENCE, fdtrace, finish, say, turn};
+use fdtrace_tests::harness::{Killed, TIMEOUT, fdtrace, finish, say, turn};
 use std::{
     path::Path,
     process::{Command, Stdio},
@@ -33,7 +33,7 @@ fn that_leak_and_that_do_not() -> Result<()> {
         let pid = service.0.id().to_string();
         let mut command = Command::new(fdtrace()?);
         command.args(["check", "--pid", &pid, "--duration", "5s"]);
-        let finished = finish(&mut command, PATIENCE)?;
+        let finished = finish(&mut command, TIMEOUT)?;
         ends(&finished, status, word).with_context(|| work.to_owned())?;
         // It has been there before anybody looked, and has a name all the same.
         ensure!(status == 0 || finished.stderr.contains(&format!("in bash ({pid}, ")), "{}", finished.stderr);

@@ -2,7 +2,7 @@
 
 use super::{Running, check_script};
 use anyhow::{Context as _, Result, bail, ensure};
-use fdtrace_tests::harness::{Killed, PATIENCE, Scratch, lines, record, report, say, turn};
+use fdtrace_tests::harness::{Killed, Scratch, TIMEOUT, lines, record, report, say, turn};
 use rustix::{
     fs::{Mode, OFlags, fcntl_setfl},
     process::{Pid, Signal, kill_process, test_kill_process},
@@ -27,7 +27,7 @@ fn send(child: &Killed, signal: Signal) -> Result<()> {
 /// Waits for the end, which the last signal brings.
 fn ends(child: &mut Killed, status: i32, stage: &str) -> Result<()> {
     let begun = Instant::now();
-    let ended = child.wait(PATIENCE).with_context(|| stage.to_owned())?;
+    let ended = child.wait(TIMEOUT).with_context(|| stage.to_owned())?;
     let took = begun.elapsed();
     let note = if took > SOON { " (more than 2 s)" } else { "" };
     say(&format!("RESULT signal {stage}: {} ms{note}", took.as_millis()));
@@ -49,7 +49,7 @@ fn with_signals(command: &mut Command) -> &mut Command {
 }
 
 fn until(what: &str, mut good: impl FnMut() -> bool) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !good() {
         if Instant::now() > deadline {
             bail!("{what} never");
@@ -112,7 +112,7 @@ fn while_it_attaches() -> Result<()> {
         let mut child = Killed(with_signals(&mut command).spawn()?);
         thread::sleep(Duration::from_millis(delay));
         send(&child, Signal::TERM)?;
-        let ended = child.wait(PATIENCE)?;
+        let ended = child.wait(TIMEOUT)?;
         // Before there is anything that could take it, it kills.
         use std::os::unix::process::ExitStatusExt as _;
         ensure!(ended.code() == Some(143) || ended.signal() == Some(15), "after {delay} ms: {ended}");
@@ -152,7 +152,7 @@ fn while_it_settles() -> Result<()> {
     ensure!(running.child.0.try_wait()?.is_none(), "it does not settle");
     send(&running.child, Signal::TERM)?;
     let begun = Instant::now();
-    let ended = running.child.wait(PATIENCE);
+    let ended = running.child.wait(TIMEOUT);
     if let Some(pid) = left.trim().parse().ok().and_then(Pid::from_raw) {
         kill_process(pid, Signal::KILL)?;
     }
@@ -179,7 +179,7 @@ fn while_it_writes() -> Result<()> {
         };
         let mut child = Killed(with_signals(&mut command).stderr(Stdio::piped()).spawn()?);
         let said = lines(child.0.stderr.take().context("no standard error")?);
-        let text = said.recv_timeout(PATIENCE).context("it says nothing")?;
+        let text = said.recv_timeout(TIMEOUT).context("it says nothing")?;
         ensure!(text.contains("no leak"), "{text}");
         thread::sleep(Duration::from_millis(300));
         ensure!(child.0.try_wait()?.is_none(), "it wrote into a full pipe");

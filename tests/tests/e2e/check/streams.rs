@@ -2,7 +2,7 @@
 
 use super::{check_script, ends};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{NOBODY, PATIENCE, Scratch, fdtrace, finish, turn};
+use fdtrace_tests::harness::{NOBODY, Scratch, TIMEOUT, fdtrace, finish, turn};
 use std::{
     fs::{self, File},
     os::unix::{
@@ -42,7 +42,7 @@ fn status_without_stderr(command: &mut Command, stderr: Option<Stdio>) -> Result
         }
     }
     let mut child = fdtrace_tests::harness::Killed(command.spawn()?);
-    Ok(child.wait(PATIENCE)?.code())
+    Ok(child.wait(TIMEOUT)?.code())
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn few_descriptors_are_a_sentence() -> Result<()> {
             };
             // SAFETY: makes a system call only.
             unsafe { command.args(verb).pre_exec(lower) };
-            let finished = finish(&mut command, PATIENCE).with_context(|| format!("{verb:?} {limit}"))?;
+            let finished = finish(&mut command, TIMEOUT).with_context(|| format!("{verb:?} {limit}"))?;
             let (status, stderr) = (finished.status, &finished.stderr);
             if stderr.contains("error while loading shared libraries") {
                 // It is not fdtrace that says it.
@@ -135,7 +135,7 @@ fn a_limit_of_files_sizes_kills_nobody() -> Result<()> {
     };
     // SAFETY: makes a system call only.
     unsafe { command.pre_exec(lower) };
-    let finished = finish(&mut command, PATIENCE)?;
+    let finished = finish(&mut command, TIMEOUT)?;
     ends(&finished, 23, "LEAK")?;
     ends(&finished, 23, "report: File too large")?;
     ensure!(!report.exists(), "half a report");
@@ -145,7 +145,7 @@ fn a_limit_of_files_sizes_kills_nobody() -> Result<()> {
 fn as_nobody(program: &Path, arguments: &[&str]) -> Result<fdtrace_tests::harness::Finished> {
     let mut command = Command::new(program);
     command.args(arguments).uid(NOBODY).gid(NOBODY).current_dir("/");
-    finish(&mut command, PATIENCE)
+    finish(&mut command, TIMEOUT)
 }
 
 #[test]

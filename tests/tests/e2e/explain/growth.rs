@@ -144,7 +144,7 @@ fn a_document_of_another_boot() -> Result<()> {
     Ok(())
 }
 
-/// Ctrl-C between two looks is no failure, and says nothing.
+/// Ctrl-C between two samples is no failure, and says nothing.
 #[test]
 fn a_watch_ends_quietly() -> Result<()> {
     let _turn = turn();

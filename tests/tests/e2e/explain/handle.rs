@@ -138,7 +138,7 @@ fn who_allocated_it() -> Result<()> {
         let document: Value = serde_json::from_str(Explained::by(&mut command)?.good()?)?;
         let handle = &document["handles"][0];
         let site = &handle["sites"][0];
-        if site["pids"][0] == pid && site["chain"].as_str().is_some_and(|chain| !chain.is_empty()) {
+        if site["pids"][0] == pid && site["stack"].as_str().is_some_and(|stack| !stack.is_empty()) {
             break;
         }
         ensure!(Instant::now() < until, "nobody allocated it: {handle}");

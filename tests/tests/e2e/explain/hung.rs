@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Explained, Hung, PATIENCE, explain_command, possible, say, turn, with_own_mounts,
+    Explained, Hung, TIMEOUT, explain_command, possible, say, turn, with_own_mounts,
 };
 
 /// No question is put to the file system: the walk is as long as ever.
@@ -19,7 +19,7 @@ fn a_hung_file_system_hangs_nobody() -> Result<()> {
                 let explained = Explained::by(&mut explain_command(arguments.iter().copied())?)?;
                 explained.good()?;
                 say(&format!("beside a hung file system, {arguments:?}: {:?}", explained.time));
-                ensure!(explained.time < PATIENCE / 3, "{arguments:?} took {:?}", explained.time);
+                ensure!(explained.time < TIMEOUT / 3, "{arguments:?} took {:?}", explained.time);
                 if arguments.contains(&"--json") {
                     let document = explained.document()?;
                     let process = document.process(pid).context("who waits is not in the document")?;

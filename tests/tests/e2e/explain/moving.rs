@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Churn, Explained, PATIENCE, Workload, alone, explain, explain_command, possible, say, turn,
+    Churn, Explained, TIMEOUT, Workload, alone, explain, explain_command, possible, say, turn,
 };
 use std::ops::RangeInclusive;
 
@@ -24,7 +24,7 @@ fn looks_while(arguments: &[&str]) -> Result<()> {
         longest = longest.max(explained.time);
     }
     workload.stop()?;
-    ensure!(longest < PATIENCE / 2, "one look took {longest:?}");
+    ensure!(longest < TIMEOUT / 2, "one sample took {longest:?}");
     Ok(())
 }
 
@@ -49,7 +49,7 @@ fn holders_that_come_and_go() -> Result<()> {
     looks_while(&["--repeat", "passing=20", "kept=1"])
 }
 
-/// What was left over, in one look.
+/// What was left over, in one sample.
 fn left_over() -> Result<RangeInclusive<i64>> {
     let residual = explain([])?.residual;
     let (min, max) = residual.min.zip(residual.max).context("no residual")?;

@@ -1,4 +1,4 @@
-//! What grew since the last look.
+//! What grew since the last sample.
 
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
@@ -49,13 +49,13 @@ fn what_nobody_holds_grows_too() -> Result<()> {
 }
 
 #[test]
-fn one_document_for_each_look() -> Result<()> {
+fn one_document_for_each_sample() -> Result<()> {
     let _turn = turn();
     let arguments = ["--json", "--watch", "200ms", "--count", "2"];
     let explained = Explained::by(&mut explain_command(arguments)?)?;
     let documents: Vec<_> = explained.good()?.lines().map(Explanation::parse).collect::<Result<_>>()?;
     ensure!(documents.len() == 2, "{} documents", documents.len());
-    ensure!(explained.time.as_millis() >= 200, "two looks in {:?}", explained.time);
+    ensure!(explained.time.as_millis() >= 200, "two samples in {:?}", explained.time);
     Ok(())
 }
 

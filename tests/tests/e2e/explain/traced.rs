@@ -1,4 +1,4 @@
-//! A census beside a trace: who allocated what is hidden.
+//! A walk beside a trace: who allocated what is hidden.
 
 use super::Held;
 use anyhow::{Context as _, Result, ensure};
@@ -14,7 +14,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
 fn joined(trace: &str) -> Result<Value> {
     let explained = Explained::by(&mut explain_command(["--json", "--trace", trace])?)?;
@@ -33,7 +33,7 @@ fn known(document: &Value, holder: &str, pid: u32) -> (u64, u64) {
     hidden.filter(is_own).fold((0, 0), |(sites, all), group| {
         let of = |site: &Value| {
             let made = site["pids"].as_array().into_iter().flatten().any(|maker| *maker == pid);
-            if made && !site["chain"].as_str().unwrap_or_default().is_empty() {
+            if made && !site["stack"].as_str().unwrap_or_default().is_empty() {
                 number(&site["count"])
             } else {
                 0
@@ -69,7 +69,7 @@ fn hidden_handles_have_their_sites() -> Result<()> {
     let pid = workload.pid();
     let all_known =
         |document: &Value| holders.iter().all(|(holder, _, count)| known(document, holder, pid).0 >= *count);
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     let mut document = joined(&trace)?;
     while !all_known(&document) && Instant::now() < deadline {
         sleep(Duration::from_millis(300));

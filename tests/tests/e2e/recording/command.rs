@@ -3,7 +3,7 @@
 use super::{fails, replay::held_by};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Document, PATIENCE, Recorder, Scratch, Workload, finish, record, report, turn, workload,
+    Document, Recorder, Scratch, TIMEOUT, Workload, finish, record, report, turn, workload,
 };
 use std::{ffi::OsStr, fs, io::Write as _, path::Path};
 
@@ -27,7 +27,7 @@ fn a_command_that_is_not_there() -> Result<()> {
     let _turn = turn();
     let scratch = Scratch::new()?;
     let mut command = record(&scratch.path().join("trace"))?;
-    fails(&finish(command.args(["--", "/no/such/command"]), PATIENCE)?, "/no/such/command")
+    fails(&finish(command.args(["--", "/no/such/command"]), TIMEOUT)?, "/no/such/command")
 }
 
 /// A workload as the command, driven through the recorder's standard input.
@@ -62,7 +62,7 @@ fn its_handles_are_recorded_and_no_others() -> Result<()> {
     let mut commanded = Commanded::start(&["kept=40", "exit-children=5", "pipes=3"])?;
     commanded.say("go")?;
     let held = |document: &Document| document.handles.live >= 46;
-    let alive = commanded.recorder.wait_for(PATIENCE / 2, held)?.document;
+    let alive = commanded.recorder.wait_for(TIMEOUT / 2, held)?.document;
     let pid = the_only_process(&alive)?;
     ensure!(held_by(&alive, pid) >= 46, "{} handles of {pid}: {:?}", held_by(&alive, pid), alive.sites);
     commanded.say("end")?;
@@ -90,7 +90,7 @@ fn after(file: &Path, noise: u64) -> Result<()> {
         std::process::Command::new(fdtrace_tests::harness::fdtrace()?)
             .args(["report", "--all", "--json"])
             .arg(file),
-        PATIENCE,
+        TIMEOUT,
     )?;
     let document = Document::parse(&finished.stdout).with_context(|| finished.stderr.clone())?;
     ensure!(document.handles.live == 0, "{} handles outlive the command", document.handles.live);

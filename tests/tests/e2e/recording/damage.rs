@@ -2,7 +2,7 @@
 
 use super::{Sample, fails, never_panics};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Document, Finished, PATIENCE, Scratch, fdtrace, finish, turn};
+use fdtrace_tests::harness::{Document, Finished, Scratch, TIMEOUT, fdtrace, finish, turn};
 use std::{fs, path::Path, process::Command};
 
 /// Bytes of the magic number, and of it with the version.
@@ -10,7 +10,7 @@ const MAGIC: usize = 8;
 const PREAMBLE: usize = 12;
 
 fn read(file: &Path) -> Result<Finished> {
-    let finished = finish(Command::new(fdtrace()?).args(["report", "--json"]).arg(file), PATIENCE)?;
+    let finished = finish(Command::new(fdtrace()?).args(["report", "--json"]).arg(file), TIMEOUT)?;
     never_panics(&finished)?;
     Ok(finished)
 }

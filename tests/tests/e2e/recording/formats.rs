@@ -2,12 +2,12 @@
 
 use super::{Recorded, Sample, fails};
 use anyhow::{Context as _, Result, bail, ensure};
-use fdtrace_tests::harness::{Document, Finished, PATIENCE, Scratch, fdtrace, finish, turn};
+use fdtrace_tests::harness::{Document, Finished, Scratch, TIMEOUT, fdtrace, finish, turn};
 use serde_json::Value;
 use std::{ffi::OsStr, fs, io::Read as _, process::Command};
 
 fn fdtrace_says<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Result<String> {
-    let Finished { status, stdout, stderr } = finish(Command::new(fdtrace()?).args(arguments), PATIENCE)?;
+    let Finished { status, stdout, stderr } = finish(Command::new(fdtrace()?).args(arguments), TIMEOUT)?;
     ensure!(status.code() == Some(0), "{status}: {stderr}");
     Ok(stdout)
 }
@@ -62,7 +62,7 @@ fn a_profile_is_gzipped_and_knows_its_program() -> Result<()> {
 }
 
 #[test]
-fn a_document_for_each_look() -> Result<()> {
+fn a_document_for_each_sample() -> Result<()> {
     let _turn = turn();
     let sample = Sample::new()?;
     let text = sample.report(&["--format", "jsonl"])?;
@@ -121,9 +121,9 @@ fn a_report_is_not_written_over_something() -> Result<()> {
     fs::write(&out, "precious")?;
     let mut command = Command::new(fdtrace()?);
     command.arg("report").arg(&sample.file).args(["--json", "-o"]).arg(&out);
-    fails(&finish(&mut command, PATIENCE)?, "--force")?;
+    fails(&finish(&mut command, TIMEOUT)?, "--force")?;
     ensure!(fs::read_to_string(&out)? == "precious", "it was touched");
-    let finished = finish(command.arg("--force"), PATIENCE)?;
+    let finished = finish(command.arg("--force"), TIMEOUT)?;
     ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
     let document = Document::parse(&fs::read_to_string(&out)?)?;
     ensure!(document.handles.live == sample.live(), "another document");
@@ -145,7 +145,7 @@ fn what_was_leaked_since_a_moment() -> Result<()> {
     let _turn = turn();
     let Recorded { recorder, mut workload, scratch } = Recorded::start(["kept=30", "pipes=5"], &[])?;
     let truth = workload.go()?;
-    let before = recorder.wait_for(PATIENCE / 4, |document| document.handles.live == truth.live)?;
+    let before = recorder.wait_for(TIMEOUT / 4, |document| document.handles.live == truth.live)?;
     workload.go()?;
     recorder.interrupt()?;
     let duration = before.json["trace"]["duration_ns"].as_u64().context("no duration")?;

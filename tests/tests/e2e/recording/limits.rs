@@ -3,7 +3,7 @@
 use super::{fails, replay::held_by};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Document, Finished, PATIENCE, Recorder, Report, Scratch, Site, SmallDisk, Workload, finish, record,
+    Document, Finished, Recorder, Report, Scratch, Site, SmallDisk, TIMEOUT, Workload, finish, record,
     report, turn,
 };
 use std::{
@@ -32,7 +32,7 @@ impl Noise {
         let recorder = Recorder::start(file, arguments)?;
         leak.go()?;
         // A file that is put aside before the place is known cannot tell it.
-        recorder.wait_for(PATIENCE / 4, |document| kept_at(document, &leak).is_some_and(has_stack))?;
+        recorder.wait_for(TIMEOUT / 4, |document| kept_at(document, &leak).is_some_and(has_stack))?;
         storm.repeat()?;
         Ok(Self { recorder, leak, storm })
     }
@@ -80,7 +80,7 @@ fn a_disk_that_fills_ends_the_trace_alone() -> Result<()> {
     let storm = format!("i=0; while [ $i -lt 30 ]; do {burst}; sleep 0.2; i=$((i+1)); done; exit 7");
     let disk = SmallDisk::new(28 << 10)?;
     let file = disk.path().join("trace");
-    let finished = finish(record(&file)?.args(["--", "/bin/sh", "-c", &storm]), PATIENCE)?;
+    let finished = finish(record(&file)?.args(["--", "/bin/sh", "-c", &storm]), TIMEOUT)?;
     told_once(&finished, 7, &file)?;
 
     let disk = SmallDisk::new(28 << 10)?;
@@ -89,7 +89,7 @@ fn a_disk_that_fills_ends_the_trace_alone() -> Result<()> {
     storm.repeat()?;
     let mut live = std::process::Command::new(fdtrace_tests::harness::fdtrace()?);
     live.args(["live", "--min-age", "0s", "--interval", "500ms", "--count", "8", "--record"]).arg(&file);
-    let finished = finish(live.args(["-p", &storm.pid().to_string()]), PATIENCE)?;
+    let finished = finish(live.args(["-p", &storm.pid().to_string()]), TIMEOUT)?;
     storm.stop()?;
     told_once(&finished, 0, &file)
 }
@@ -104,7 +104,7 @@ fn told_once(finished: &Finished, status: i32, file: &Path) -> Result<()> {
 
 #[test]
 fn a_file_that_may_not_grow() -> Result<()> {
-    const MOST: u64 = 256 << 10;
+    const MAX: u64 = 256 << 10;
     let _turn = turn();
     let scratch = Scratch::new()?;
     let file = scratch.path().join("trace");
@@ -114,7 +114,7 @@ fn a_file_that_may_not_grow() -> Result<()> {
     ensure!(status.code() == Some(0), "{status}: {stderr}");
     ensure!(stderr.contains("--max-size"), "not told why: {stderr}");
     let size = fs::metadata(&file)?.len();
-    ensure!((MOST / 2..=MOST).contains(&size), "{size} bytes of {MOST}");
+    ensure!((MAX / 2..=MAX).contains(&size), "{size} bytes of {MAX}");
     let report = report(&file)?;
     ensure!(report.stderr.is_empty(), "not whole: {}", report.stderr);
     keeps(&report, &leak)
@@ -122,7 +122,7 @@ fn a_file_that_may_not_grow() -> Result<()> {
 
 #[test]
 fn files_that_rotate() -> Result<()> {
-    const MOST: u64 = 64 << 10;
+    const MAX: u64 = 64 << 10;
     let _turn = turn();
     let scratch = Scratch::new()?;
     let file = scratch.path().join("trace");
@@ -139,7 +139,7 @@ fn files_that_rotate() -> Result<()> {
     ensure!(!part(3).exists(), "four files");
     for file in [&file, &part(1), &part(2)] {
         let size = fs::metadata(file)?.len();
-        ensure!(size <= MOST, "{size} bytes in {}", file.display());
+        ensure!(size <= MAX, "{size} bytes in {}", file.display());
         let report = report(file)?;
         ensure!(report.stderr.is_empty(), "not whole: {}", report.stderr);
         keeps(&report, &leak).with_context(|| file.display().to_string())?;
@@ -155,7 +155,7 @@ fn inode(file: &Path) -> Result<u64> {
 }
 
 fn until(mut good: impl FnMut() -> Result<bool>) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + TIMEOUT;
     while !good()? {
         ensure!(Instant::now() < deadline, "the files do not rotate");
         thread::sleep(Duration::from_millis(20));
@@ -169,7 +169,7 @@ fn a_recording_for_a_second() -> Result<()> {
     let scratch = Scratch::new()?;
     let file = scratch.path().join("trace");
     let pid = id().to_string();
-    let finished = finish(record(&file)?.args(["-p", &pid, "--duration", "1s"]), PATIENCE)?;
+    let finished = finish(record(&file)?.args(["-p", &pid, "--duration", "1s"]), TIMEOUT)?;
     ensure!(finished.status.code() == Some(0), "{}: {}", finished.status, finished.stderr);
     let report = report(&file)?;
     let duration = report.json["trace"]["duration_ns"].as_u64().unwrap_or_default();

@@ -11,7 +11,7 @@ use anyhow::{Result, ensure};
 use fdtrace_tests::{
     expected::{Entry, Load},
     harness::{
-        Document, Finished, PATIENCE, Recorder, Report, Scratch, Workload, judge, kernel_release, report,
+        Document, Finished, Recorder, Report, Scratch, TIMEOUT, Workload, evaluate, kernel_release, report,
     },
     truth::Truth,
 };
@@ -62,7 +62,7 @@ impl Sample {
         let Recorded { recorder, mut workload, scratch } = Recorded::start(STEPS, &[])?;
         let truth = workload.go()?;
         let live = |document: &Document| document.handles.live == truth.live;
-        recorder.wait_for(PATIENCE / 4, live)?;
+        recorder.wait_for(TIMEOUT / 4, live)?;
         let file = recorder.file().to_owned();
         ends_well(&recorder.interrupt()?)?;
         let report = report(&file)?;
@@ -96,7 +96,7 @@ fn never_panics(finished: &Finished) -> Result<()> {
 }
 
 /// Compares a report with the truth, by the file of expected results.
-pub(crate) fn judged(name: &str, truth: &Truth, document: &Document, load: Load) -> Result<()> {
+pub(crate) fn evaluated(name: &str, truth: &Truth, document: &Document, load: Load) -> Result<()> {
     let expected = Entry::load(&kernel_release(), &document.trace.backend)?;
-    judge(truth, document, expected.for_load(load)?).report(name)
+    evaluate(truth, document, expected.for_load(load)?).report(name)
 }

@@ -2,7 +2,7 @@
 
 use super::fails;
 use anyhow::{Result, ensure};
-use fdtrace_tests::harness::{Finished, PATIENCE, Scratch, finish, record, report, turn};
+use fdtrace_tests::harness::{Finished, Scratch, TIMEOUT, finish, record, report, turn};
 use std::{
     fs,
     os::unix::fs::{PermissionsExt as _, symlink},
@@ -12,7 +12,7 @@ use std::{
 
 /// A recording that ends at once, when it may begin.
 fn short(file: &Path, options: &[&str]) -> Result<Finished> {
-    finish(record(file)?.args(["-p", &id().to_string(), "--duration", "100ms"]).args(options), PATIENCE)
+    finish(record(file)?.args(["-p", &id().to_string(), "--duration", "100ms"]).args(options), TIMEOUT)
 }
 
 #[test]

@@ -1,10 +1,10 @@
 //! A trace gives the same views as the live look at the same events.
 
-use super::{Recorded, STEPS, ends_well, judged};
+use super::{Recorded, STEPS, ends_well, evaluated};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, Ended, PATIENCE, Report, Scratch, Site, Tracer, Workload, report, turn},
+    harness::{Document, Ended, Report, Scratch, Site, TIMEOUT, Tracer, Workload, report, turn},
 };
 use serde_json::Value;
 use std::path::Path;
@@ -60,7 +60,7 @@ fn live_and_report_are_equal() -> Result<()> {
     let Both { scratch, mut workload, tracer } = Both::start(&["--min-age", "0s"])?;
     let truth = workload.go()?;
     let there = |document: &Document| document.handles.live == truth.live;
-    tracer.wait_for(PATIENCE / 4, there)?;
+    tracer.wait_for(TIMEOUT / 4, there)?;
     // One more, in which all that is shown has its name.
     tracer.next()?;
     let last = compare(tracer, &scratch.path().join("trace"))?;
@@ -68,9 +68,9 @@ fn live_and_report_are_equal() -> Result<()> {
     Ok(())
 }
 
-/// The last look is the first that sees anything.
+/// The last sample is the first that sees anything.
 #[test]
-fn live_and_report_are_equal_after_one_look() -> Result<()> {
+fn live_and_report_are_equal_after_one_sample() -> Result<()> {
     let _turn = turn();
     let Both { scratch, mut workload, tracer } = Both::start(&["--min-age", "0s", "--interval", "600s"])?;
     let truth = workload.go()?;
@@ -85,7 +85,7 @@ fn live_and_report_are_equal_in_survivors_mode() -> Result<()> {
     let Both { scratch, mut workload, tracer } = Both::start(&["--min-age", "1s"])?;
     let truth = workload.go()?;
     let there = |document: &Document| document.handles.live == truth.live;
-    tracer.wait_for(PATIENCE / 4, there)?;
+    tracer.wait_for(TIMEOUT / 4, there)?;
     tracer.next()?;
     let last = compare(tracer, &scratch.path().join("trace"))?;
     ensure!(there(&last), "live {} of {}", last.handles.live, truth.live);
@@ -105,7 +105,7 @@ fn live_names_descriptors_while_it_records() -> Result<()> {
             path && example.pid == Some(workload.pid()) && example.fd.is_some()
         })
     };
-    let document = tracer.wait_for(PATIENCE / 12, named)?;
+    let document = tracer.wait_for(TIMEOUT / 12, named)?;
     let examples = document.sites.iter().flat_map(|site| &site.examples).collect::<Vec<_>>();
     ensure!(named(&document), "no descriptor in {examples:?}");
     let last = compare(tracer, &scratch.path().join("trace"))?;
@@ -119,13 +119,13 @@ fn a_record_counts_exactly() -> Result<()> {
     let Recorded { recorder, mut workload, scratch } = Recorded::start(STEPS, &[])?;
     let truth = workload.go()?;
     let live = |document: &Document| document.handles.live == truth.live;
-    recorder.wait_for(PATIENCE / 4, live)?;
+    recorder.wait_for(TIMEOUT / 4, live)?;
     let file = recorder.file().to_owned();
     ends_well(&recorder.interrupt()?)?;
     let held = report(&file)?;
     ensure!(held.stderr.is_empty(), "the trace is not whole: {}", held.stderr);
     ensure!(held.document.trace.complete, "not complete: {}", held.json["trace"]);
-    judged("record", &truth, &held.document, Load::One)?;
+    evaluated("record", &truth, &held.document, Load::One)?;
     drop(scratch);
     Ok(())
 }
@@ -137,10 +137,10 @@ fn a_record_counts_what_is_let_go() -> Result<()> {
     workload.go()?;
     let truth = workload.close()?;
     let gone = |document: &Document| document.trace.events.released == truth.released;
-    recorder.wait_for(PATIENCE / 4, gone)?;
+    recorder.wait_for(TIMEOUT / 4, gone)?;
     let file = recorder.file().to_owned();
     ends_well(&recorder.interrupt()?)?;
-    judged("record, let go", &truth, &report(&file)?.document, Load::One)?;
+    evaluated("record, let go", &truth, &report(&file)?.document, Load::One)?;
     drop(scratch);
     Ok(())
 }
@@ -159,12 +159,12 @@ fn kill_in_a_storm_leaves_a_trace_that_can_be_read() -> Result<()> {
     storm.repeat()?;
     leak.go()?;
     let kept = |document: &Document| held_by(document, leak.pid()) == 200;
-    // Where they were made is found out a moment later. The first chains may be cut, and then there is more than one site.
+    // Where they were made is found out a moment later. The first stacks may be cut, and then there is more than one site.
     let unplaced = |document: &Document| {
         let is_unplaced = |site: &&Site| site.origin != "open" || site.user_stack.is_empty();
         document.sites.iter().filter(is_unplaced).map(|site| live_of(site, leak.pid())).sum::<u64>()
     };
-    recorder.wait_for(PATIENCE / 2, |document| kept(document) && unplaced(document) == 0)?;
+    recorder.wait_for(TIMEOUT / 2, |document| kept(document) && unplaced(document) == 0)?;
     let file = recorder.file().to_owned();
     recorder.kill();
     storm.stop()?;

@@ -3,7 +3,7 @@
 mod protocol;
 mod server;
 
-pub(super) use protocol::MOST_NAME_OF_SCOPE as MOST_NAME;
+pub(super) use protocol::MAX_SCOPE_NAME as MAX_NAME;
 
 use std::{io, path::PathBuf, sync::Mutex};
 
@@ -13,12 +13,12 @@ use server::{Request, Server};
 
 use super::{super::tracing::Tracing, run::lock};
 use crate::{
-    check::{Judge, ScopeFound, Scopes, Steering},
+    check::{Evaluator, Policy, ScopeFound, Scopes},
     collect::monotonic_ns,
 };
 
 /// Handles that are looked for in all tables of descriptors at once.
-const MOST_SOUGHT: usize = 4096;
+const MAX_SOUGHT: usize = 4096;
 
 /// The scopes of a check, and the socket where they are announced.
 pub(super) struct Announced {
@@ -64,8 +64,8 @@ impl Announced {
     }
 
     /// What is known of all scopes in the end.
-    pub(super) fn found(&mut self, judge: &Judge, start_ns: u64) -> Vec<ScopeFound> {
-        self.scopes.found(judge, start_ns)
+    pub(super) fn found(&mut self, evaluator: &Evaluator, start_ns: u64) -> Vec<ScopeFound> {
+        self.scopes.found(evaluator, start_ns)
     }
 
     /// Answers; all that the asker has done before it asked is taken into account.
@@ -73,12 +73,12 @@ impl Announced {
         &mut self,
         request: Request,
         tracing: &mut Tracing,
-        judge: &Mutex<Judge>,
-        steering: &Steering,
+        evaluator: &Mutex<Evaluator>,
+        policy: &Policy,
     ) -> io::Result<()> {
         let now = monotonic_ns();
         let Request { connection, pid, verb, answer } = request;
-        let asked = Asked { tracing, judge, steering };
+        let asked = Asked { tracing, evaluator, policy };
         let said = match verb {
             Verb::Begin(name) => self.begin(&asked, (connection, pid), (&name, false), now).await?,
             Verb::Process(name) => self.begin(&asked, (connection, pid), (&name, true), now).await?,
@@ -101,22 +101,22 @@ impl Announced {
         (name, whole): (&str, bool),
         now: u64,
     ) -> Answered {
-        if lock(asked.judge).process(by.1).is_none() {
+        if lock(asked.evaluator).process(by.1).is_none() {
             asked.tracing.collector().catch_up().await?;
         }
-        let begun = self.scopes.begin(&lock(asked.judge), by, (name, whole), now);
+        let begun = self.scopes.begin(&lock(asked.evaluator), by, (name, whole), now);
         Ok(begun.map(|()| protocol::done(Some(name))))
     }
 
     async fn end(&mut self, mut asked: Asked<'_>, connection: u64, name: &str, now: u64) -> Answered {
         asked.tracing.collector().catch_up().await?;
-        let ended = self.scopes.end(&lock(asked.judge), connection, name, now);
+        let ended = self.scopes.end(&lock(asked.evaluator), connection, name, now);
         let index = match ended {
             Ok(index) => index,
             Err(why) => return Ok(Err(why)),
         };
         asked.look_for(&self.scopes, &[index]).await?;
-        let kept = self.scopes.remember(&lock(asked.judge), index);
+        let kept = self.scopes.remember(&lock(asked.evaluator), index);
         Ok(Ok(asked.say(name, &kept)))
     }
 
@@ -127,7 +127,7 @@ impl Announced {
         };
         asked.tracing.collector().catch_up().await?;
         asked.look_for(&self.scopes, &[index]).await?;
-        let kept = self.scopes.open(&lock(asked.judge), index);
+        let kept = self.scopes.open(&lock(asked.evaluator), index);
         Ok(Ok(asked.say(name, &kept)))
     }
 
@@ -135,8 +135,8 @@ impl Announced {
         let ended = self.scopes.of(connection);
         asked.tracing.collector().catch_up().await?;
         asked.look_for(&self.scopes, &ended).await?;
-        let judge = lock(asked.judge);
-        ended.iter().for_each(|index| self.scopes.settle(&judge, *index));
+        let evaluator = lock(asked.evaluator);
+        ended.iter().for_each(|index| self.scopes.settle(&evaluator, *index));
         Ok(Ok(protocol::done(None)))
     }
 }
@@ -147,8 +147,8 @@ type Answered = io::Result<Result<String, String>>;
 /// Who knows the answer.
 struct Asked<'a> {
     tracing: &'a mut Tracing,
-    judge: &'a Mutex<Judge>,
-    steering: &'a Steering,
+    evaluator: &'a Mutex<Evaluator>,
+    policy: &'a Policy,
 }
 
 impl Asked<'_> {
@@ -158,13 +158,13 @@ impl Asked<'_> {
             return Ok(());
         }
         self.tracing.collector().settle().await?;
-        self.tracing.witness().await?;
+        self.tracing.enrich().await?;
         let handles = scopes.handles(which);
-        self.tracing.name(&handles[..handles.len().min(MOST_SOUGHT)])?;
+        self.tracing.name(&handles[..handles.len().min(MAX_SOUGHT)])?;
         self.tracing.collector().catch_up().await
     }
 
     fn say(&self, name: &str, kept: &[crate::check::KeptInScope]) -> String {
-        protocol::kept(name, kept, |kept| self.steering.excuse_for(&kept.finding().site))
+        protocol::kept(name, kept, |kept| self.policy.excuse_for(&kept.finding().site))
     }
 }

@@ -6,18 +6,18 @@ use serde::Serialize;
 
 use crate::{
     check::{KeptInScope, Word},
-    report::{Example, UserFrame, place_of_frame, place_of_site, words::harmless},
+    report::{Example, UserFrame, fmt::escape_control, place_of_frame, place_of_site},
 };
 
 /// The longest line, in bytes, with its end.
 pub(super) const LINE: usize = 4096;
 /// The longest name, whatever the verb.
-pub(in crate::cli::check) const MOST_NAME_OF_SCOPE: usize = LINE - 16;
+pub(in crate::cli::check) const MAX_SCOPE_NAME: usize = LINE - 16;
 /// Call sites in a reply, and frames of each.
-const MOST_SITES: usize = 16;
-const MOST_FRAMES: usize = 24;
+const MAX_SITES: usize = 16;
+const MAX_FRAMES: usize = 24;
 /// Characters of a name in a reply.
-const MOST_NAME: usize = 400;
+const MAX_NAME: usize = 400;
 
 /// What a runner asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(super) fn kept(
     let kept = Kept {
         handles: sum(false),
         duplicates: sum(true),
-        kept: kept.iter().take(MOST_SITES).map(|kept| site(kept, excuse(kept))).collect(),
+        kept: kept.iter().take(MAX_SITES).map(|kept| site(kept, excuse(kept))).collect(),
     };
     line(&Answer { ok: true, error: None, scope: Some(scope), kept: Some(kept) })
 }
@@ -141,7 +141,7 @@ fn site(kept: &KeptInScope, suppressed_by: Option<String>) -> SiteKept<'_> {
         acquired: kept.site.acquired,
         suppressed_by,
         kinds: kept.examples.iter().map(|example| example.kind).collect(),
-        stack: stack.iter().take(MOST_FRAMES).map(frame).collect(),
+        stack: stack.iter().take(MAX_FRAMES).map(frame).collect(),
         examples: kept.examples.iter().map(example).collect(),
     }
 }
@@ -156,7 +156,7 @@ fn example(example: &Example) -> ExampleKept {
 }
 
 fn cut(name: &str) -> String {
-    harmless(&name.chars().take(MOST_NAME).collect::<String>())
+    escape_control(&name.chars().take(MAX_NAME).collect::<String>())
 }
 
 #[cfg(test)]

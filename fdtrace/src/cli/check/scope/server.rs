@@ -15,9 +15,9 @@ use super::protocol::{LINE, Verb, refused};
 use crate::files::PrivateFolder;
 
 /// Connections at once, where there is room for so many descriptors.
-const MOST_CONNECTIONS: u64 = 256;
+const MAX_CONNECTIONS: u64 = 256;
 /// So long a runner may take to read an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+const TIMEOUT: Duration = Duration::from_secs(2);
 /// Until the next connection is taken, where there was no room for one.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -93,7 +93,7 @@ async fn accept(listener: UnixListener, requests: mpsc::Sender<Request>) {
 /// A quarter of the descriptors that fdtrace may have.
 fn most_connections() -> usize {
     let limit = nix::sys::resource::getrlimit(nix::sys::resource::Resource::RLIMIT_NOFILE);
-    let most = limit.map_or(MOST_CONNECTIONS, |(soft, _)| soft / 4).clamp(1, MOST_CONNECTIONS);
+    let most = limit.map_or(MAX_CONNECTIONS, |(soft, _)| soft / 4).clamp(1, MAX_CONNECTIONS);
     usize::try_from(most).unwrap_or(1)
 }
 
@@ -110,7 +110,7 @@ async fn serve(stream: UnixStream, connection: u64, requests: mpsc::Sender<Reque
             None if read == LINE => refused("the line is too long"),
             None => return Ok(()),
         };
-        timeout(PATIENCE, output.write_all(answer.as_bytes())).await??;
+        timeout(TIMEOUT, output.write_all(answer.as_bytes())).await??;
         if !line.ends_with(b"\n") {
             return Ok(());
         }

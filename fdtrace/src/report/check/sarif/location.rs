@@ -6,7 +6,7 @@ use super::{
     SOURCES,
     log::{ArtifactLocation, Location, LogicalLocation, PhysicalLocation, Region},
 };
-use crate::report::{UserFrame, chain};
+use crate::report::{UserFrame, stack};
 
 /// The folder from which sources are named.
 pub(super) struct Root {
@@ -35,7 +35,7 @@ impl Root {
                 region: line.map(|start_line| Region { start_line }),
             }),
             logical_locations: vec![LogicalLocation {
-                fully_qualified_name: chain::name(frame),
+                fully_qualified_name: stack::name(frame),
                 kind: "function",
             }],
         }

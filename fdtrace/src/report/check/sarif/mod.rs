@@ -22,7 +22,7 @@ use super::{
     sentence::{self, of_class},
 };
 use crate::{
-    check::{Also, AlsoKind, Class, Finding, Findings, Verdict},
+    check::{Class, Diagnostic, DiagnosticKind, Finding, Findings, Verdict},
     report::UserFrame,
 };
 
@@ -35,16 +35,16 @@ const LEAK: (&str, &str, &str) =
     ("leak", "error", "Open files that a call site made and never closed, more than it may keep");
 
 /// What else is found, as rules.
-const ALSO: [(AlsoKind, &str); 9] = [
-    (AlsoKind::Emfile, "A process had no descriptors left"),
-    (AlsoKind::Enfile, "The system had no handles left"),
-    (AlsoKind::Exec, "Handles were open when another program took the place of the one that made them"),
-    (AlsoKind::Inherit, "A program was started with descriptors that have no close-on-exec flag"),
-    (AlsoKind::CloseWait, "Sockets whose peer had hung up were not closed"),
-    (AlsoKind::Deleted, "Deleted files were held open"),
-    (AlsoKind::GrowingWithPeers, "A program keeps a socket for each client, and no client has hung up"),
-    (AlsoKind::Teardown, "What a program opened lived until its end"),
-    (AlsoKind::Peak, "A process came near to its limit of descriptors"),
+const ALSO: [(DiagnosticKind, &str); 9] = [
+    (DiagnosticKind::Emfile, "A process had no descriptors left"),
+    (DiagnosticKind::Enfile, "The system had no handles left"),
+    (DiagnosticKind::Exec, "Handles were open when another program took the place of the one that made them"),
+    (DiagnosticKind::Inherit, "A program was started with descriptors that have no close-on-exec flag"),
+    (DiagnosticKind::CloseWait, "Sockets whose peer had hung up were not closed"),
+    (DiagnosticKind::Deleted, "Deleted files were held open"),
+    (DiagnosticKind::GrowingWithPeers, "A program keeps a socket for each client, and no client has hung up"),
+    (DiagnosticKind::Teardown, "What a program opened lived until its end"),
+    (DiagnosticKind::Peak, "A process came near to its limit of descriptors"),
 ];
 
 /// Writes findings as SARIF. Files below `root` are named from there, so that a code host finds them in a checkout.
@@ -64,7 +64,11 @@ fn log(findings: &Findings, root: &Root) -> Log {
         tool: Tool { driver: driver() },
         invocations: vec![invocation(findings)],
         original_uri_base_ids: BTreeMap::from([(SOURCES, ArtifactBase { uri: root.uri() })]),
-        results: leaks.chain(known).chain(findings.also.iter().map(also)).chain(total(findings)).collect(),
+        results: leaks
+            .chain(known)
+            .chain(findings.diagnostics.iter().map(diagnostics))
+            .chain(total(findings))
+            .collect(),
         column_kind: "unicodeCodePoints",
     };
     Log { schema: SCHEMA, version: "2.1.0", runs: vec![run] }
@@ -118,9 +122,9 @@ fn stack(user: &[UserFrame], root: &Root) -> Option<Stack> {
     (!user.is_empty()).then(|| Stack { message, frames: user.iter().map(frame).collect() })
 }
 
-fn also(also: &Also) -> Outcome {
-    let level = if also.fatal { "warning" } else { "note" };
-    Outcome::new(also.kind.name(), level, sentence::of_also(also))
+fn diagnostics(diagnostics: &Diagnostic) -> Outcome {
+    let level = if diagnostics.fatal { "warning" } else { "note" };
+    Outcome::new(diagnostics.kind.name(), level, sentence::of_diagnostic(diagnostics))
 }
 
 /// A sum that is too high belongs to no line.
@@ -134,9 +138,9 @@ fn total(findings: &Findings) -> Option<Outcome> {
 }
 
 fn invocation(findings: &Findings) -> Invocation {
-    let doubt = |text: &String| Notification { level: "warning", message: Message::new(text) };
+    let reason = |text: &String| Notification { level: "warning", message: Message::new(text) };
     Invocation {
         execution_successful: findings.verdict != Verdict::Inconclusive,
-        tool_execution_notifications: findings.doubts.iter().map(doubt).collect(),
+        tool_execution_notifications: findings.incomplete_reasons.iter().map(reason).collect(),
     }
 }

@@ -21,9 +21,11 @@ fn assert_valid(findings: &Findings) {
 #[test]
 fn all_sorts_are_as_the_standard_has_it() {
     let mut findings = all_sorts();
-    findings.also.extend(AlsoKind::ALL.map(|kind| Also { fatal: true, ..noticed(kind, 2) }));
+    findings
+        .diagnostics
+        .extend(DiagnosticKind::ALL.map(|kind| Diagnostic { fatal: true, ..noticed(kind, 2) }));
     (findings.steered.total, findings.steered.max_total) = (54, Some(10));
-    findings.doubts.push("7 events were lost".to_owned());
+    findings.incomplete_reasons.push("7 events were lost".to_owned());
     assert_valid(&findings);
     let mut nothing_known = c_leak();
     nothing_known.site.user_stack.clear();
@@ -70,7 +72,7 @@ fn what_is_known_is_there_and_suppressed() {
 #[test]
 fn what_is_lost_is_said() {
     let mut findings = findings(Verdict::Inconclusive, Vec::new());
-    findings.doubts.push("7 events were lost".to_owned());
+    findings.incomplete_reasons.push("7 events were lost".to_owned());
     let value = sarif(&findings);
     let invocation = &value["runs"][0]["invocations"][0];
     assert_eq!(invocation["executionSuccessful"], false);

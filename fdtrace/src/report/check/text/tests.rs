@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::{super::fixture::*, *};
 use crate::{
-    check::{AlsoKind, Steered, Suppressing, TopHolder},
+    check::{AppliedPolicy, DiagnosticKind, Suppressing, TopHolder},
     report::fixture::{frame, kernel, written},
 };
 
@@ -100,8 +100,8 @@ fdtrace: note: 1 call site within limits: kept no more calls than a site may (-v
 #[test]
 fn what_else_was_noticed() {
     let mut findings = findings(Verdict::Clean, Vec::new());
-    findings.also.push(emfile());
-    findings.also.extend(AlsoKind::ALL[1..].iter().map(|kind| noticed(*kind, 2)));
+    findings.diagnostics.push(emfile());
+    findings.diagnostics.extend(DiagnosticKind::ALL[1..].iter().map(|kind| noticed(*kind, 2)));
     let all = text(&findings);
     let lines: Vec<&str> =
         all.lines().skip(1).map(|line| line.trim_start_matches("fdtrace: note: ")).collect();
@@ -124,8 +124,8 @@ fn what_else_was_noticed() {
         ]
     );
     findings.verdict = Verdict::Leak;
-    findings.also.truncate(1);
-    findings.also[0].fatal = true;
+    findings.diagnostics.truncate(1);
+    findings.diagnostics[0].fatal = true;
     let text = text(&findings);
     let what = "server (4711) had no descriptors left 3 times";
     assert!(text.starts_with(&format!("fdtrace: FAILED: {what}")));
@@ -137,10 +137,10 @@ fn what_lived_until_the_end_is_told_by_its_sites() {
     let mut findings = findings(Verdict::Clean, Vec::new());
     let holder = |place: &str, live| TopHolder { site: String::new(), place: place.to_owned(), live };
     let top = vec![holder("keep.c:5 (keep)", 13), holder("main", 7)];
-    findings.also.push(Also { top, ..noticed(AlsoKind::Teardown, 20) });
+    findings.diagnostics.push(Diagnostic { top, ..noticed(DiagnosticKind::Teardown, 20) });
     let two = "20 files, 13 of them from keep.c:5 (keep), lived until the end of server (4711): nothing else closed them";
     assert!(text(&findings).contains(two), "{}", text(&findings));
-    findings.also[0].top.truncate(1);
+    findings.diagnostics[0].top.truncate(1);
     assert!(text(&findings).contains("20 files from keep.c:5 (keep) lived until"));
 }
 
@@ -156,7 +156,7 @@ fn what_grew_until_the_end_is_no_leak_of_another_kind() {
 #[test]
 fn too_many_in_all() {
     let mut findings = findings(Verdict::Leak, no_leaks());
-    findings.steered = Steered { total: 120, max_total: Some(100), ..Steered::default() };
+    findings.steered = AppliedPolicy { total: 120, max_total: Some(100), ..AppliedPolicy::default() };
     assert!(text(&findings).starts_with(
         "fdtrace: LEAK: what 120 calls of all call sites made was never closed, and --max-total allows 100\n"
     ));
@@ -185,7 +185,7 @@ fn more_than_the_baseline_allows() {
 #[test]
 fn an_unsure_answer_says_why_and_what_to_do() {
     let mut findings = findings(Verdict::Inconclusive, Vec::new());
-    findings.doubts.push("7 events were lost".to_owned());
+    findings.incomplete_reasons.push("7 events were lost".to_owned());
     findings.trace.lost.events = 7;
     assert_eq!(
         text(&findings),
@@ -204,7 +204,7 @@ fdtrace: INCONCLUSIVE: no leak was found, but not everything was seen
 }
 
 #[test]
-fn what_has_no_chain_is_still_named() {
+fn what_has_no_stack_is_still_named() {
     let mut finding = c_leak();
     finding.site.user_stack.clear();
     finding.site.kernel_stack = kernel(&["alloc_empty_file", "io_openat2"]);
@@ -241,15 +241,15 @@ fn names_cannot_steer_a_terminal() {
     let hidden =
         Finding { class: Class::Suppressed, suppressed_by: Some(evil.to_owned()), ..finding.clone() };
     let mut findings = leaks(vec![finding, hidden]);
-    findings.doubts.push(evil.to_owned());
-    findings.also = AlsoKind::ALL.map(|kind| noticed(kind, 1)).to_vec();
-    for also in &mut findings.also {
-        (also.comm, also.from, also.examples[0].name) =
+    findings.incomplete_reasons.push(evil.to_owned());
+    findings.diagnostics = DiagnosticKind::ALL.map(|kind| noticed(kind, 1)).to_vec();
+    for diagnostics in &mut findings.diagnostics {
+        (diagnostics.comm, diagnostics.from, diagnostics.examples[0].name) =
             (evil.to_owned(), Some(evil.to_owned()), evil.to_owned());
     }
-    findings.also.push(emfile());
-    let last = findings.also.len() - 1;
-    findings.also[last].top[0].place = evil.to_owned();
+    findings.diagnostics.push(emfile());
+    let last = findings.diagnostics.len() - 1;
+    findings.diagnostics[last].top[0].place = evil.to_owned();
     findings.steered.removable.push(evil.to_owned());
     let line = Suppressing { line: evil.to_owned(), place: evil.to_owned(), sites: 0 };
     findings.steered.suppressions.push(line);

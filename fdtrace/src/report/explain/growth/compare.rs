@@ -10,7 +10,7 @@ use super::{
     Ceiling, Change, Growth, HiddenGrowth, Presence, ProcessGrowth, label,
 };
 
-/// What has used up so many percent is in danger when its limit is reached in so many seconds: a few more in one look say
+/// What has used up so many percent is in danger when its limit is reached in so many seconds: a few more in one sample say
 /// nothing of tomorrow where nearly nothing is used.
 const SOON: [(f64, f64); 3] = [(5.0, 86_400.0), (1.0, 3600.0), (0.0, 300.0)];
 /// Who has used up so much of a limit is shown although it does not grow.
@@ -22,7 +22,7 @@ const SHARERS: usize = 3;
 /// A number from here on is no limit.
 const NO_LIMIT: u64 = 1 << 62;
 
-/// What is new in `now`. Of a number that is no higher than it was in the `first` document of a watch, one look's rise
+/// What is new in `now`. Of a number that is no higher than it was in the `first` document of a watch, one sample's rise
 /// does not say when a limit is reached: it goes up and down.
 #[must_use]
 pub fn compare(before: &Document, now: &Document, first: Option<&Document>) -> Growth {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use super::{super::document::Files, Sort};
 
 /// What at least so many of ten new handles are is what they are mostly.
-const MOST: i64 = 6;
+const MAX: i64 = 6;
 
 /// What most of `change` new handles are: the closest description that holds for them.
 pub(super) fn mostly(before: &[Files], now: &[Files], change: i64) -> Option<Sort> {
@@ -18,7 +18,7 @@ pub(super) fn mostly(before: &[Files], now: &[Files], change: i64) -> Option<Sor
         add(&mut sums, now, level, 1);
         add(&mut sums, before, level, -1);
         let most = sums.into_iter().max_by(|one, other| one.1.cmp(&other.1).then(other.0.cmp(&one.0)))?;
-        (most.1 * 10 >= change * MOST).then_some(Sort { what: most.0, change: most.1 })
+        (most.1 * 10 >= change * MAX).then_some(Sort { what: most.0, change: most.1 })
     })
 }
 
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(words(&[], &many, 9).as_deref(), Some("files in /tmp"));
         let folders: Vec<_> = (0..9).map(|number| files("regular", &format!("/{number}/x"), 1)).collect();
         assert_eq!(words(&[], &folders, 9).as_deref(), Some("files"));
-        assert_eq!(words(&[], &[], 9), None, "not told apart");
+        assert_eq!(words(&[], &[], 9), None, "not distinguished");
         assert_eq!(words(&one_file, &before, -93), None);
     }
 

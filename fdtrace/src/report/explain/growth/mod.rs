@@ -110,11 +110,11 @@ pub struct ProcessGrowth {
     pub descriptors: Change,
     /// Handles without a descriptor anywhere.
     pub hidden: Change,
-    /// How many more handles than at the first look of this watch; null without one.
+    /// How many more handles than at the first sample of this watch; null without one.
     pub since_first: Option<i64>,
     /// The limit that it reaches first.
     pub limit: Option<Ceiling>,
-    /// What most of its new handles are; null where they are of many sorts, or not told apart.
+    /// What most of its new handles are; null where they are of many sorts, or not distinguished.
     pub mostly: Option<Sort>,
 }
 

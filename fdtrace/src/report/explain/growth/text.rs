@@ -1,4 +1,4 @@
-//! A short screen for each look: what grew, the most dangerous first, and one sentence.
+//! A short screen for each sample: what grew, the most dangerous first, and one sentence.
 
 use std::io::{self, Write};
 
@@ -7,7 +7,7 @@ use super::{
     Ceiling, Change, Growth, HiddenGrowth, Presence, ProcessGrowth,
 };
 use crate::report::Terminal;
-use crate::report::words::{change, counted, harmless, number, rate, seconds, short};
+use crate::report::fmt::{change, counted, escape_control, number, rate, seconds, short};
 
 /// The most processes that are shown.
 const PROCESSES: usize = 7;
@@ -15,7 +15,7 @@ const PROCESSES: usize = 7;
 const GROUPS: usize = 3;
 /// The most names in a list.
 const NAMES: usize = 3;
-/// So few new handles in one look say nothing of a limit that is far away, nor of one that is reached in so many seconds.
+/// So few new handles in one sample say nothing of a limit that is far away, nor of one that is reached in so many seconds.
 const FEW: i64 = 10;
 const DAY: f64 = 86_400.0;
 /// A growth that so many of would not make up the largest one is not shown.
@@ -31,7 +31,7 @@ pub fn write(out: &mut impl Write, document: &Document, growth: &Growth) -> io::
     let out = &mut Terminal::new(out, false);
     writeln!(out, "{}", headline(document, Some(growth)))?;
     for remark in &growth.remarks {
-        writeln!(out, "  note: {}", harmless(remark))?;
+        writeln!(out, "  note: {}", escape_control(remark))?;
     }
     write_holders(out, growth)?;
     write_not_found(out, document, growth)?;
@@ -61,7 +61,7 @@ pub fn write(out: &mut impl Write, document: &Document, growth: &Growth) -> io::
     writeln!(out, "{}", sentence(document, growth, &processes))
 }
 
-/// Writes the first look of a watch, with which the next ones are compared.
+/// Writes the first sample of a watch, with which the next ones are compared.
 ///
 /// # Errors
 /// When the output cannot be written.
@@ -115,7 +115,7 @@ fn write_holders(out: &mut impl Write, growth: &Growth) -> io::Result<()> {
     holders.sort_by_key(|(_, change)| std::cmp::Reverse(change.change.unsigned_abs()));
     let words: Vec<String> = holders
         .iter()
-        .map(|(holder, count)| format!("{} {}", harmless(holder), change(count.change)))
+        .map(|(holder, count)| format!("{} {}", escape_control(holder), change(count.change)))
         .collect();
     writeln!(out, "  by holder: {}", words.join(", "))
 }
@@ -138,7 +138,7 @@ fn write_not_found(out: &mut impl Write, document: &Document, growth: &Growth) -
         pace(file_nr.per_second)
     )?;
     let reasons = document.residual.reasons.iter().take(NAMES);
-    reasons.into_iter().try_for_each(|reason| writeln!(out, "    maybe {}", harmless(reason)))
+    reasons.into_iter().try_for_each(|reason| writeln!(out, "    maybe {}", escape_control(reason)))
 }
 
 /// Processes that grew, or that are near a limit; not those whose growth is nothing beside that of another.
@@ -156,7 +156,7 @@ fn grown(growth: &Growth) -> Vec<&ProcessGrowth> {
 
 /// Groups that grew and that no row of a process tells of; programs and libraries come and go with processes.
 fn grown_groups<'a>(growth: &'a Growth, processes: &[&ProcessGrowth]) -> Vec<&'a HiddenGrowth> {
-    let told = |group: &HiddenGrowth| {
+    let reported = |group: &HiddenGrowth| {
         processes.iter().take(PROCESSES).any(|process| {
             let what = process.mostly.as_ref().map(|sort| sort.what.as_str());
             what == Some(group.name.as_str()) && group.processes.iter().all(|of| of.pid == process.pid)
@@ -164,7 +164,7 @@ fn grown_groups<'a>(growth: &'a Growth, processes: &[&ProcessGrowth]) -> Vec<&'a
     };
     let grown = growth.hidden_groups.iter().filter(|group| group.count.change > 0 && !group.ordinary);
     let most = grown.clone().map(|group| group.count.change).max().unwrap_or(0);
-    grown.filter(|group| group.count.change.saturating_mul(NOTHING) >= most && !told(group)).collect()
+    grown.filter(|group| group.count.change.saturating_mul(NOTHING) >= most && !reported(group)).collect()
 }
 
 fn write_row(out: &mut impl Write, count: Change, left: &str, who: &str) -> io::Result<()> {
@@ -231,7 +231,7 @@ fn write_group(out: &mut impl Write, group: &HiddenGrowth) -> io::Result<()> {
     let holders: Vec<String> =
         group.processes.iter().map(|process| named(process.pid, &process.comm)).take(NAMES).collect();
     let by = if holders.is_empty() { String::new() } else { format!(": {}", holders.join(", ")) };
-    let who = format!("hidden by {}, {}{by}", harmless(&group.holder), short(&group.name));
+    let who = format!("hidden by {}, {}{by}", escape_control(&group.holder), short(&group.name));
     write_row(out, group.count, "", &who)
 }
 
@@ -336,7 +336,7 @@ fn of_its_limit(process: &ProcessLine) -> String {
 }
 
 fn named(pid: u32, comm: &str) -> String {
-    if comm.is_empty() { format!("process {pid}") } else { format!("{} ({pid})", harmless(comm)) }
+    if comm.is_empty() { format!("process {pid}") } else { format!("{} ({pid})", escape_control(comm)) }
 }
 
 #[cfg(test)]

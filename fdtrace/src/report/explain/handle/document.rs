@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use super::super::document::{PeerLine, SharerLine, SiteLine, TraceLine, peer, sharer};
 use crate::{
-    census::Handle,
     explain::{By, Kept, Reference},
+    holders::Handle,
     process::waits::{Call, Thread},
 };
 
@@ -19,7 +19,7 @@ const ACCESS: [&str; 4] = ["read", "write", "read, write", ""];
 pub struct Asked {
     /// What somebody calls the handle.
     pub what: String,
-    /// When the census was taken, RFC 3339, UTC.
+    /// When the walk was taken, RFC 3339, UTC.
     pub time: String,
     /// The kernel's release.
     pub kernel: String,
@@ -30,7 +30,7 @@ pub struct Asked {
 pub struct Document {
     /// [`SCHEMA`]
     pub schema: &'static str,
-    /// When the census was taken, RFC 3339, UTC.
+    /// When the walk was taken, RFC 3339, UTC.
     pub time: String,
     /// The kernel's release.
     pub kernel: String,
@@ -41,7 +41,7 @@ pub struct Document {
     /// Handles of this name that are not shown.
     #[serde(skip_serializing_if = "is_zero")]
     pub left_out: u64,
-    /// Why the census is not whole.
+    /// Why the walk is not whole.
     pub partial: Vec<String>,
     /// The trace that says who allocated what.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,7 +82,7 @@ pub struct HandleLine {
     /// Who allocated it and where, if a trace says so.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub sites: Vec<SiteLine>,
-    /// It is older than the trace.
+    /// It is pre-existing.
     #[serde(skip_serializing_if = "is_zero")]
     pub older: u64,
 }
@@ -168,11 +168,11 @@ impl HandleLine {
             opened_by: kept.opened_by.as_ref().map(sharer),
             ..Self::default()
         };
-        line.look_at_processes(kept, threads);
+        line.add_processes(kept, threads);
         line
     }
 
-    fn look_at_processes(&mut self, kept: &Kept, threads: &mut impl FnMut(u32) -> Vec<Thread>) {
+    fn add_processes(&mut self, kept: &Kept, threads: &mut impl FnMut(u32) -> Vec<Thread>) {
         for process in kept.references.iter().flat_map(|found| &found.processes) {
             if self.processes.iter().any(|known| known.pid == process.pid) {
                 continue;

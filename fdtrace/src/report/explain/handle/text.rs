@@ -12,7 +12,7 @@ use crate::report::{
         peers,
         who::{Lot, Register, listed},
     },
-    words::{counted, harmless, number, process},
+    fmt::{counted, escape_control, number, process},
 };
 
 /// Handles that are shown, and references and processes of each, unless more is asked for.
@@ -38,7 +38,7 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style, screen: Sc
         writeln!(text, "{} more of this name (-v, --json)\n", counted(rest, "handle"))?;
     }
     for sentence in &document.partial {
-        writeln!(text, "! {}", harmless(sentence))?;
+        writeln!(text, "! {}", escape_control(sentence))?;
     }
     if let Some(last) = sentence(document) {
         writeln!(text, "{}", crate::report::text::paint(style, "1", &last))?;
@@ -51,18 +51,18 @@ fn write_handle(out: &mut impl Write, handle: &HandleLine, most: usize) -> io::R
     let open =
         if handle.access.is_empty() { String::new() } else { format!(", opened to {}", handle.access) };
     let deleted = if handle.deleted { ", deleted" } else { "" };
-    let (name, address) = (harmless(&handle.name), &handle.address);
+    let (name, address) = (escape_control(&handle.name), &handle.address);
     writeln!(out, "{name}: {}{open}{deleted}; {address}, inode {}", handle.kind, handle.inode)?;
     if let Some(opener) = &handle.opened_by {
         writeln!(out, "allocated with the credentials of {}", process(&opener.comm, opener.pid))?;
     }
     for site in &handle.sites {
         let pids: Vec<String> = site.pids.iter().map(u32::to_string).collect();
-        let (chain, id) = (harmless(&site.chain), harmless(&site.id));
-        writeln!(out, "allocated by process {} in {chain} (site {id})", pids.join(", "))?;
+        let (stack, id) = (escape_control(&site.stack), escape_control(&site.id));
+        writeln!(out, "allocated by process {} in {stack} (site {id})", pids.join(", "))?;
     }
     if handle.older > 0 {
-        writeln!(out, "it is older than the trace")?;
+        writeln!(out, "it is pre-existing")?;
     }
     writeln!(out, "{}", counts(handle))?;
     for reference in handle.references.iter().take(most) {
@@ -146,12 +146,12 @@ fn holder_row(holder: &HolderLine) -> String {
         (None, _) => holder.state.clone(),
     };
     let kernel = match holder.kernel_stack.as_slice() {
-        [] => harmless(&holder.waits_in),
+        [] => escape_control(&holder.waits_in),
         stack => stack
             .iter()
             .filter(|frame| !is_entry(frame))
             .take(FRAMES)
-            .map(|frame| harmless(frame))
+            .map(|frame| escape_control(frame))
             .collect::<Vec<_>>()
             .join(" < "),
     };

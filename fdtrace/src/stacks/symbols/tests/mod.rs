@@ -10,7 +10,7 @@ use std::{
 };
 
 use super::{
-    files::{Files, MOST_FILES},
+    files::{Files, MAX_FILES},
     module::hexadecimal,
     *,
 };
@@ -157,12 +157,12 @@ fn few_files_stay_open() {
         return;
     }
     let (mut files, mut reader) = (Files::default(), reader());
-    for number in 0..MOST_FILES + 3 {
+    for number in 0..MAX_FILES + 3 {
         let path = PathBuf::from(format!("/another/{number}"));
         let module = Module { path: path.into(), build_id: None, file: None, reach: module.reach.clone() };
         let file = files.get(&module, &mut reader).expect("it is mapped");
         let names = reader.names(&file.files(), &[start], true).expect("they can be read");
         assert!(!names[0].is_empty());
     }
-    assert_eq!(files.len(), MOST_FILES);
+    assert_eq!(files.len(), MAX_FILES);
 }

@@ -1,0 +1,300 @@
+//! Records of the walk: every holder of a handle in the system, and what each handle is.
+//!
+//! An iterator writes them one behind another. Each begins with a [`Header`]; its length is a multiple of 8. The
+//! descriptors of a table follow the [`Task`] that was met with it, and so do the mappings of an address space.
+
+use core::mem::{offset_of, size_of};
+
+use crate::wire::COMM_LEN;
+
+/// The longest name that is read from a directory entry or a unix socket, its terminating zero included.
+pub const NAME_LEN: usize = 64;
+
+/// The most bytes that one [`Request`] reads.
+pub const PEEK_BYTES: usize = 4096;
+
+/// The most requests that one reading answers (the size of the REQUESTS map).
+pub const PEEK_REQUESTS: u32 = 1024;
+
+/// What a record is.
+pub mod tag {
+    /// [`super::Task`], from the walk over all threads.
+    pub const TASK: u32 = 1;
+    /// [`super::Task`] whose descriptors follow.
+    pub const TABLE: u32 = 2;
+    /// [`super::Task`] whose mappings follow.
+    pub const SPACE: u32 = 3;
+    /// [`super::File`]
+    pub const FILE: u32 = 4;
+    /// [`super::Descriptor`]
+    pub const DESCRIPTOR: u32 = 5;
+    /// [`super::Mapping`]
+    pub const MAPPING: u32 = 6;
+    /// [`super::Memory`]
+    pub const MEMORY: u32 = 7;
+}
+
+/// Begins every record.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Header {
+    /// One of [`tag`].
+    pub tag: u32,
+    /// Bytes of the record, this header included.
+    pub length: u32,
+}
+
+/// A thread.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Task {
+    /// [`tag::TASK`], [`tag::TABLE`] or [`tag::SPACE`].
+    pub header: Header,
+    /// `task_struct.files`; 0 for none any more.
+    pub files: u64,
+    /// `task_struct.mm`; 0 for none.
+    pub mm: u64,
+    /// `mm_struct.exe_file`
+    pub executable: u64,
+    /// `task_struct.io_uring`
+    pub rings: u64,
+    /// `task_struct.cred`: every program has its own, and so has every process.
+    pub cred: u64,
+    /// `task_struct.start_boottime`, ns.
+    pub started: u64,
+    /// Soft limit of descriptors (RLIMIT_NOFILE).
+    pub soft_limit: u64,
+    /// Hard limit of descriptors.
+    pub hard_limit: u64,
+    /// Thread id in the namespace of whoever reads.
+    pub pid: u32,
+    /// Process id in the namespace of whoever reads.
+    pub tgid: u32,
+    /// Process id of the parent, likewise; 0 for one outside.
+    pub parent: u32,
+    /// `task_struct.flags`
+    pub flags: u32,
+    /// Numbers of the namespaces, as `/proc/PID/ns` shows them: process ids.
+    pub pid_namespace: u32,
+    /// Network.
+    pub net_namespace: u32,
+    /// SysV and POSIX IPC.
+    pub ipc_namespace: u32,
+    /// Mounts.
+    pub mount_namespace: u32,
+    /// `task_struct.comm`
+    pub comm: [u8; COMM_LEN],
+}
+
+/// What a handle is. Only as much of `name` is written as is used.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct File {
+    /// [`tag::FILE`]
+    pub header: Header,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// `file.f_inode`
+    pub inode: u64,
+    /// `file.f_path.mnt`
+    pub mount: u64,
+    /// `dentry.d_parent` of the directory entry; of a unix socket its peer's `struct sock`, of an IPv4 or IPv6 socket its
+    /// network namespace.
+    pub parent: u64,
+    /// `file.private_data`; of a socket its `struct sock`.
+    pub private: u64,
+    /// `file.f_cred`: that of the program which allocated it, unless that has changed its own since.
+    pub cred: u64,
+    /// `file.f_count`, or `file.f_ref`.
+    pub count: u64,
+    /// `inode.i_ino`
+    pub ino: u64,
+    /// `inode.i_size`
+    pub size: u64,
+    /// `inode.i_blocks`, of 512 bytes.
+    pub blocks: u64,
+    /// `super_block.s_magic`
+    pub magic: u64,
+    /// `super_block.s_flags`
+    pub mount_flags: u64,
+    /// `super_block.s_dev`
+    pub dev: u32,
+    /// `inode.i_rdev`
+    pub rdev: u32,
+    /// `inode.i_nlink`
+    pub links: u32,
+    /// `file.f_mode`
+    pub mode: u32,
+    /// `file.f_flags`
+    pub flags: u32,
+    /// Socket: bytes that wait to be read; of a listener connections that wait to be accepted.
+    pub receive: u32,
+    /// Socket: bytes that wait to be sent or acknowledged; of a listener the most connections that may wait.
+    pub send: u32,
+    /// `inode.i_mode`
+    pub inode_mode: u16,
+    /// Socket: `AF_*`; 0 for no socket.
+    pub family: u16,
+    /// Socket: `SOCK_*`.
+    pub socket_type: u16,
+    /// Socket: local port, host order.
+    pub local_port: u16,
+    /// Socket: remote port, network order.
+    pub remote_port: u16,
+    /// Socket: state (`TCP_*`).
+    pub state: u8,
+    /// Unix socket: `name` is that of the peer.
+    pub name_of_peer: u8,
+    /// Name of the directory entry, or of the unix socket as it was bound (an abstract one begins with 0); of an IPv4 or
+    /// IPv6 socket its local address in the first 16 bytes, the remote one in the next.
+    pub name: [u8; NAME_LEN],
+}
+
+/// An entry of the table of descriptors that was begun last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Descriptor {
+    /// [`tag::DESCRIPTOR`]
+    pub header: Header,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// Its number.
+    pub fd: u32,
+    /// 1 when exec closes it, 0 when not, 2 when that cannot be read.
+    pub close_on_exec: u32,
+}
+
+/// A mapping of the address space that was begun last.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Mapping {
+    /// [`tag::MAPPING`]
+    pub header: Header,
+    /// Kernel address of the `struct file`.
+    pub handle: u64,
+    /// First address.
+    pub start: u64,
+    /// First address behind it.
+    pub end: u64,
+    /// `vm_area_struct.vm_flags`
+    pub flags: u64,
+}
+
+/// `VM_EXEC` (include/linux/mm.h), in [`Mapping::flags`].
+pub const VM_EXEC: u64 = 4;
+
+/// What user space wants to see of the kernel's memory.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Request {
+    /// Where; 0 for nothing.
+    pub address: u64,
+    /// So many bytes, at most [`PEEK_BYTES`]; or 0 for a [`File`] that lies there.
+    pub length: u64,
+}
+
+/// The memory of one request. The bytes follow, padded to a multiple of 8; none where nothing can be read.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Memory {
+    /// [`tag::MEMORY`]
+    pub header: Header,
+    /// Which request.
+    pub index: u32,
+    /// Bytes that were read.
+    pub bytes: u32,
+}
+
+/// Byte offsets of the fields that the iterators read, from BTF; `u32::MAX` for one that is not there.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(missing_docs, reason = "each field is named after the structure and the field whose offset it is")]
+pub struct Layout {
+    pub task_files: u32,
+    pub task_mm: u32,
+    pub task_io_uring: u32,
+    pub task_started: u32,
+    pub task_flags: u32,
+    pub task_comm: u32,
+    pub task_pid: u32,
+    pub task_signal: u32,
+    pub task_parent: u32,
+    pub task_cred: u32,
+    pub task_namespaces: u32,
+    pub signal_limits: u32,
+    pub signal_pids: u32,
+    pub pid_level: u32,
+    pub pid_numbers: u32,
+    pub namespaces_net: u32,
+    pub namespaces_ipc: u32,
+    pub namespaces_mount: u32,
+    pub pid_ns_number: u32,
+    pub net_ns_number: u32,
+    pub ipc_ns_number: u32,
+    pub mount_ns_number: u32,
+    pub mm_executable: u32,
+    pub files_table: u32,
+    pub table_close_on_exec: u32,
+    pub vma_file: u32,
+    pub vma_start: u32,
+    pub vma_end: u32,
+    pub vma_flags: u32,
+    pub file_inode: u32,
+    pub file_mode: u32,
+    pub file_flags: u32,
+    pub file_count: u32,
+    pub file_cred: u32,
+    pub file_private: u32,
+    pub file_mount: u32,
+    pub file_dentry: u32,
+    pub inode_mode: u32,
+    pub inode_links: u32,
+    pub inode_ino: u32,
+    pub inode_rdev: u32,
+    pub inode_size: u32,
+    pub inode_blocks: u32,
+    pub inode_sb: u32,
+    pub sb_magic: u32,
+    pub sb_dev: u32,
+    pub sb_flags: u32,
+    pub dentry_parent: u32,
+    pub dentry_name: u32,
+    pub socket_sk: u32,
+    pub socket_type: u32,
+    pub sock_family: u32,
+    pub sock_state: u32,
+    pub sock_num: u32,
+    pub sock_dport: u32,
+    pub sock_saddr: u32,
+    pub sock_daddr: u32,
+    pub sock_saddr6: u32,
+    pub sock_daddr6: u32,
+    pub sock_net: u32,
+    pub sock_protocol: u32,
+    pub sock_ack_backlog: u32,
+    pub sock_max_ack_backlog: u32,
+    pub sock_receive_memory: u32,
+    pub sock_send_memory: u32,
+    pub tcp_received: u32,
+    pub tcp_copied: u32,
+    pub tcp_written: u32,
+    pub tcp_acknowledged: u32,
+    pub unix_addr: u32,
+    pub unix_peer: u32,
+    pub unix_name: u32,
+    pub unix_length: u32,
+}
+
+/// Where `File::name` begins: all before it is always written.
+pub const FILE_FIXED: usize = offset_of!(File, name);
+
+const _: () = {
+    assert!(size_of::<Task>() == 8 + 8 * 8 + 8 * 4 + COMM_LEN);
+    assert!(FILE_FIXED == 8 + 12 * 8 + 7 * 4 + 6 * 2 && FILE_FIXED.is_multiple_of(8));
+    assert!(size_of::<File>() == FILE_FIXED + NAME_LEN);
+    assert!(size_of::<Descriptor>() == 24);
+    assert!(size_of::<Mapping>() == 40);
+    assert!(size_of::<Request>() == 16);
+    assert!(size_of::<Memory>() == 16);
+    assert!(size_of::<Layout>() == 73 * 4);
+};

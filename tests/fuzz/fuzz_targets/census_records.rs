@@ -1,8 +1,0 @@
-//! Records of the census give the same answer however they are cut, whatever their bytes are.
-#![no_main]
-
-use libfuzzer_sys::fuzz_target;
-
-fuzz_target!(|bytes: &[u8]| {
-    fdtrace::census::fuzz::records(bytes);
-});
