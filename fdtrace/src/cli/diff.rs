@@ -6,13 +6,13 @@ use std::{
 
 use super::{
     Outcome,
-    options::{OutputOptions, SelectionOptions},
+    options::{FormatOptions, OutputOptions, SelectionOptions},
     reading::{Reading, read},
     screen::fitted,
 };
 use crate::report;
 
-/// Show what lives at the end of one trace and did not at the end of another, by call site
+/// Compare two traces: what is open at the end of the second and not of the first, by call site
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The trace before; FILE@10s is the moment ten seconds after its beginning
@@ -21,9 +21,8 @@ pub(super) struct Arguments {
     /// The trace after, or a later moment of the same
     #[arg(value_name = "AFTER")]
     after: PathBuf,
-    /// The same as one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatOptions,
     #[command(flatten)]
     output: OutputOptions,
     #[command(flatten)]
@@ -38,7 +37,7 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
     let (before, after) = (document(&arguments.before)?, document(&arguments.after)?);
     let mut difference = report::diff(&before, &after);
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if arguments.json {
+    if arguments.format.json() {
         difference.sites.truncate(arguments.output.all_rows());
         report::write_diff_json(&mut out, &difference)?;
     } else {

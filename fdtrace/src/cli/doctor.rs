@@ -7,7 +7,11 @@ use std::{
 
 use serde::Serialize;
 
-use super::{Outcome, options};
+use super::{
+    Outcome,
+    options::{self, FormatOptions},
+    values,
+};
 use crate::{
     kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey},
     process::procfs::{Text, fields, number},
@@ -15,15 +19,14 @@ use crate::{
     stacks::Readers,
 };
 
-/// Show what this kernel offers, which backend is chosen, and what each missing piece costs
+/// Show what this kernel supports, which backend is chosen, and what each missing feature costs
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// Show which runtimes of languages a process has, and whether its scripts can be read
-    #[arg(short, long, value_name = "PID")]
+    /// Show which language runtimes a process has, and whether the frames of its scripts can be read
+    #[arg(short, long, value_name = "PID", value_parser = values::pid)]
     pid: Option<u32>,
-    /// The same as one JSON document
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    format: FormatOptions,
 }
 
 #[derive(Serialize)]
@@ -121,7 +124,7 @@ fn write<R: Serialize>(
     in_words: impl Fn(&mut io::StdoutLock<'static>, &R) -> io::Result<()>,
 ) -> io::Result<()> {
     let mut out = io::stdout().lock();
-    if arguments.json {
+    if arguments.format.json() {
         return report::write_json(&mut out, report);
     }
     in_words(&mut out, report)

@@ -13,14 +13,14 @@ Examples:
   fdtrace explain -p 4711            what one process holds
   fdtrace explain --deleted          deleted files that take room
   fdtrace explain --sockets close_wait
-  fdtrace explain --watch 10s        what grows, and when it meets a limit";
+  fdtrace explain --interval 10s     what grows, and when it meets a limit";
 
 pub(super) const LIVE: &str = "\
 Examples:
   fdtrace live                       the whole machine
   fdtrace live -p 4711 --follow      one process and its children
   fdtrace live --comm nginx --kind socket
-  fdtrace live --record now.fdt      and keep a trace";
+  fdtrace live --trace now.fdt       and keep a trace";
 
 pub(super) const RECORD: &str = "\
 Examples:

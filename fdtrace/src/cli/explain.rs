@@ -4,6 +4,7 @@ mod limits;
 
 use std::{
     collections::BTreeSet,
+    ffi::OsString,
     io::{self, BufWriter, Write as _},
     path::{Path, PathBuf},
     process::ExitCode,
@@ -15,7 +16,11 @@ use clap::ValueEnum;
 use alert::{ALERTED, Alerts};
 
 use super::{
-    Failure, Outcome, load_json, options::OutputOptions, pause::Pause, screen::columns, trace_join::Trace,
+    Failure, Outcome, load_json,
+    options::{FormatOptions, OutputOptions},
+    pause::Pause,
+    screen::columns,
+    trace_join::Trace,
     values,
 };
 use crate::{
@@ -36,68 +41,70 @@ use crate::{
     },
 };
 
-/// Show where all open files are: why file-nr and lsof disagree
+/// Show where all open files are, and why file-nr and lsof disagree
 ///
 /// Needs no tracing and no set-up. Every handle counts once, whoever holds it; the hidden ones, which lsof cannot see, are
 /// named with what hides them.
 #[derive(clap::Args)]
 pub(super) struct Arguments {
-    /// One JSON document
-    #[arg(long)]
-    json: bool,
-    /// Only what this process holds; can be repeated
-    #[arg(short, long = "pid", value_name = "PID")]
+    #[command(flatten)]
+    format: FormatOptions,
+    /// Show only what this process holds; can be repeated
+    #[arg(short, long = "pid", value_name = "PID", value_parser = values::pid)]
     pids: Vec<u32>,
-    /// Only handles of this kind; can be repeated
+    /// Show only what processes of this name hold (as in /proc/PID/comm, 15 bytes)
+    #[arg(short, long, value_name = "NAME", conflicts_with = "pids")]
+    comm: Option<OsString>,
+    /// Show only handles of this kind; can be repeated
     #[arg(long = "kind", value_name = "KIND", value_parser = values::kind)]
     kinds: Vec<Kind>,
-    /// Only handles that are held so; can be repeated
+    /// Show only handles that are held in this way; can be repeated
     #[arg(long = "holder", value_name = "HOLDER", value_parser = values::holder)]
     holders: Vec<Holder>,
-    /// Only handles to which no descriptor points: what lsof cannot see
+    /// Show only handles to which no descriptor points: what lsof cannot see
     #[arg(long)]
     hidden: bool,
-    /// Only files that have no name any more, and the room that they take
+    /// Show only deleted files, and the disk space that they hold
     #[arg(long)]
     deleted: bool,
-    /// Only sockets in this state, as ss names it
+    /// Show only sockets in this state, as ss names it
     #[arg(long, value_name = "STATE", value_parser = values::socket_state)]
     sockets: Option<SocketState>,
-    /// Only handles that share their file with another handle
+    /// Show only handles that share their file with another handle
     #[arg(long)]
     same_inode: bool,
-    /// Only descriptors that came over exec, and that the program did not open
+    /// Show only descriptors that were inherited across exec
     #[arg(long)]
     inherited: bool,
-    /// Why a handle is alive, and what those do that have it: its address (0x...), PID:FD, an inode's number, or a path
+    /// Show what keeps one handle alive, and what its holders do: an address (0x...), PID:FD, an inode number, or a path
     #[arg(long, value_name = "WHAT", conflicts_with_all = [
-        "pids", "kinds", "holders", "hidden", "deleted", "sockets", "same_inode", "inherited", "watch", "diff", "by",
+        "pids", "comm", "kinds", "holders", "hidden", "deleted", "sockets", "same_inode", "inherited", "interval", "diff", "by",
     ])]
     handle: Option<String>,
-    /// Look again each time so much has passed, and show what grew since
-    #[arg(long, value_name = "DUR", value_parser = values::interval, help_heading = "Over time")]
-    watch: Option<Duration>,
-    /// Stop after so many samples
-    #[arg(long, value_name = "N", requires = "watch", help_heading = "Over time", value_parser = clap::value_parser!(u64).range(1..))]
+    /// Take a sample at each interval, and show what grew since the first
+    #[arg(long, alias = "watch", value_name = "DUR", value_parser = values::interval, help_heading = "Over time")]
+    interval: Option<Duration>,
+    /// Stop after N samples
+    #[arg(long, value_name = "N", requires = "interval", help_heading = "Over time", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
-    /// End with status 3 when a limit is used up to this share (80%), or is reached within this time (10m); can be repeated
-    #[arg(long = "alert", value_name = "SHARE|DUR", requires = "watch", help_heading = "Over time", value_parser = alert::parse)]
+    /// Exit with status 3 when this share of a limit is used (80%), or when it will be reached within this time (10m); can be repeated
+    #[arg(long = "alert", value_name = "SHARE|DUR", requires = "interval", help_heading = "Over time", value_parser = alert::parse)]
     alerts: Vec<Alert>,
-    /// Run this program for each new alert and go on; it gets the sentence as its input and as FDTRACE_ALERT
+    /// Run this program for each new alert and go on; it gets the alert on standard input and in FDTRACE_ALERT
     #[arg(long, value_name = "PROGRAM", requires = "alerts", help_heading = "Over time")]
     alert_command: Option<PathBuf>,
-    /// Show what is new since this document, which --json printed
-    #[arg(long, value_name = "OLD", conflicts_with = "watch", help_heading = "Over time")]
+    /// Show what is new since this document of explain --json
+    #[arg(long, value_name = "OLD", conflicts_with = "interval", help_heading = "Over time")]
     diff: Option<PathBuf>,
-    /// Also say who allocated what is in this trace file, which record or live --record wrote, or still writes
+    /// Name the call sites of handles by this trace file, of record or live --trace; it may still be written
     #[arg(long, value_name = "FILE")]
     trace: Option<PathBuf>,
-    /// Show processes by what they belong to; what they share counts once
-    #[arg(long, value_enum, value_name = "WHAT")]
+    /// Group processes; what the processes of a group share counts once
+    #[arg(long, value_enum, value_name = "GROUP")]
     by: Option<By>,
-    /// Give up what takes longer
-    #[arg(long, value_name = "DUR", default_value = "5s", value_parser = values::interval)]
-    deadline: Duration,
+    /// Stop the walk over all holders after this time, and report what was found until then
+    #[arg(long, alias = "deadline", value_name = "DUR", default_value = "5s", value_parser = values::interval)]
+    timeout: Duration,
     #[command(flatten)]
     output: OutputOptions,
 }
@@ -121,9 +128,9 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         return handle::run(arguments, word);
     }
     for pid in &arguments.pids {
-        refuse(Standing::of(*pid).refusal(*pid))?;
+        wanted(*pid)?;
     }
-    if let Some(interval) = arguments.watch {
+    if let Some(interval) = arguments.interval {
         return watch(arguments, interval);
     }
     let old = arguments.diff.as_deref().map(|path| old(arguments, path)).transpose()?;
@@ -180,7 +187,7 @@ fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
 }
 
 fn print_first(arguments: &Arguments, document: &Document) -> io::Result<()> {
-    if arguments.json {
+    if arguments.format.json() {
         return print(arguments, document);
     }
     let mut out = io::stdout().lock();
@@ -190,13 +197,13 @@ fn print_first(arguments: &Arguments, document: &Document) -> io::Result<()> {
 
 fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    if arguments.json {
+    if arguments.format.json() {
         return crate::report::write_json(&mut out, document);
     }
     let screen = Screen { unicode: speaks_unicode(), width: columns() };
     let mut tables = Vec::new();
     if let Some(growth) = &document.growth {
-        if arguments.watch.is_some() {
+        if arguments.interval.is_some() {
             writeln!(tables)?;
         }
         growth::write(&mut tables, document, growth)?;
@@ -219,6 +226,12 @@ fn refuse(reason: Option<String>) -> Result<(), Failure> {
     reason.map_or(Ok(()), |reason| Err(Failure::Failed(anyhow::anyhow!(escape_control(&reason)))))
 }
 
+/// Whether this id can hold anything.
+fn wanted(pid: u32) -> Result<(), Failure> {
+    let refusal = Standing::of(pid).refusal(pid);
+    refusal.map_or(Ok(()), |reason| Err(Failure::Usage(escape_control(&reason))))
+}
+
 /// Why nothing can be said of a process, after a walk in which it is not.
 fn out_of_sight(snapshot: &HolderSnapshot, pid: u32) -> Option<String> {
     let unreadable = snapshot.unreadable.iter().find(|process| process.pid == pid);
@@ -230,14 +243,14 @@ fn out_of_sight(snapshot: &HolderSnapshot, pid: u32) -> Option<String> {
 
 /// Takes a walk, and makes a document of it.
 fn walk(arguments: &Arguments) -> Result<Document, Failure> {
-    let snapshot = holders::take(arguments.deadline)?;
+    let snapshot = holders::take(arguments.timeout)?;
     let moment = monotonic_ns();
-    if arguments.watch.is_none() {
+    if arguments.interval.is_none() {
         arguments.pids.iter().try_for_each(|pid| refuse(out_of_sight(&snapshot, *pid)))?;
     }
     // Read after the walk, so that what was allocated just before it is in it.
     let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
-    let focus = arguments.focus();
+    let focus = arguments.resolved_focus()?;
     let found = explain::explain(&snapshot, &around(), &focus, &mut ProcLinks);
     let mut document = Document::new(&found, frame(&focus, &snapshot), |pid| {
         let identity = process::identity(pid);
@@ -256,9 +269,22 @@ fn walk(arguments: &Arguments) -> Result<Document, Failure> {
 }
 
 impl Arguments {
+    /// The focus on what runs now under the name that is asked for.
+    fn resolved_focus(&self) -> Result<Focus, Failure> {
+        let mut focus = self.focus();
+        if let Some(name) = &self.comm {
+            focus.pids = process::all().filter(|pid| process::is_named(*pid, name)).collect();
+            if focus.pids.is_empty() && self.interval.is_none() {
+                refuse(Some(format!("no process is called {}", name.to_string_lossy())))?;
+            }
+        }
+        Ok(focus)
+    }
+
     fn focus(&self) -> Focus {
         let focus = Focus {
             pids: self.pids.clone(),
+            comm: self.comm.as_deref().map(process::kept_name),
             kinds: self.kinds.clone(),
             holders: self.holders.clone(),
             hidden: self.hidden,
@@ -271,7 +297,7 @@ impl Arguments {
             peers: false,
         };
         // They take time, and the whole has no room for them.
-        Focus { peers: self.json || !focus.is_everything(), ..focus }
+        Focus { peers: self.format.json() || !focus.is_everything(), ..focus }
     }
 }
 
@@ -337,7 +363,10 @@ fn container(cgroup: &str) -> Option<&str> {
 
 /// The options that say the same.
 fn words(focus: &Focus) -> Vec<String> {
-    let mut words: Vec<String> = focus.pids.iter().map(|pid| format!("--pid {pid}")).collect();
+    let mut words: Vec<String> = match &focus.comm {
+        Some(comm) => vec![format!("--comm {comm}")],
+        None => focus.pids.iter().map(|pid| format!("--pid {pid}")).collect(),
+    };
     words.extend(focus.kinds.iter().map(|kind| format!("--kind {}", kind.name())));
     words.extend(focus.holders.iter().map(|holder| format!("--holder {}", holder.name())));
     words.extend(focus.sockets.map(|state| format!("--sockets {}", state.name().to_lowercase())));

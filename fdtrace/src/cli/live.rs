@@ -9,7 +9,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
     Failure, Outcome,
-    options::{FilterOptions, KindOptions, OutputOptions, TraceOptions, Watch},
+    options::{FilterOptions, FormatOptions, KindOptions, OutputOptions, Switch, TraceOptions, Watch},
     recording::{News, RecordingOptions},
     runtime,
     say::say,
@@ -26,30 +26,29 @@ use crate::{
     view::View,
 };
 
-/// Show call sites by the live handles that they made since tracing began
+/// Show the call sites of handles that stay open, sample by sample
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// Time between two samples
     #[arg(long, value_name = "DUR", default_value = "2s", value_parser = values::interval)]
     interval: Duration,
-    /// Stop after so many samples
+    /// Stop after N samples
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// Only count what its own process closes before this age; 0s shows every handle
     #[arg(long, value_name = "DUR", default_value = "1s", value_parser = values::duration)]
     min_age: Duration,
-    /// One JSON document per sample, one per line
-    #[arg(long)]
-    json: bool,
     /// Watch from the start who duplicates descriptors, not only once a process repeats a handle many times
-    #[arg(long)]
-    descriptors: bool,
-    /// Also show which call sites mapped the handles
-    #[arg(long)]
-    mappings: bool,
-    /// Write a trace file as well
-    #[arg(long, value_name = "FILE")]
-    record: Option<PathBuf>,
+    #[arg(long, value_enum, value_name = "ON|OFF", num_args = 0..=1, require_equals = true, default_value = "off", default_missing_value = "on")]
+    descriptors: Switch,
+    /// Show which call sites map handles
+    #[arg(long, value_enum, value_name = "ON|OFF", num_args = 0..=1, require_equals = true, default_value = "off", default_missing_value = "on")]
+    mappings: Switch,
+    /// Write a trace file too
+    #[arg(long, alias = "record", value_name = "FILE")]
+    trace: Option<PathBuf>,
+    #[command(flatten)]
+    format: FormatOptions,
     #[command(flatten)]
     output: OutputOptions,
     #[command(flatten)]
@@ -59,7 +58,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     kinds: KindOptions,
     #[command(flatten)]
-    trace: TraceOptions,
+    tracing: TraceOptions,
 }
 
 /// BPF programs are timed for this long after each sample.
@@ -67,7 +66,7 @@ const TIMED: Duration = Duration::from_millis(50);
 
 impl Arguments {
     fn sink(&self, attached: &mut Attached, settings: &Settings) -> Result<Option<Box<dyn Sink>>, Failure> {
-        let Some(path) = &self.record else { return Ok(None) };
+        let Some(path) = &self.trace else { return Ok(None) };
         let recording = self.recording.create(path, attached.header(settings, &[]))?;
         Ok(Some(Box::new(recording)))
     }
@@ -79,10 +78,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
 }
 
 async fn live(arguments: &Arguments, signals: &Signals) -> Outcome {
-    let descriptors = if arguments.descriptors { Acquisitions::Watched } else { Acquisitions::Later };
-    let (mappings, min_age) = (arguments.mappings, arguments.min_age);
+    let watching = arguments.descriptors == Switch::On;
+    let descriptors = if watching { Acquisitions::Watched } else { Acquisitions::Later };
+    let (mappings, min_age) = (arguments.mappings == Switch::On, arguments.min_age);
     let watched = Watch { mappings, descriptors, min_age, ..Watch::default() };
-    let settings = arguments.trace.settings(arguments.filters.filters()?, watched)?;
+    let settings = arguments.tracing.settings(arguments.filters.filters()?, watched)?;
     let mut attached = Attached::attach(&settings)?;
     // Whoever sees the file may end the recording.
     signals.watch();
@@ -91,7 +91,7 @@ async fn live(arguments: &Arguments, signals: &Signals) -> Outcome {
     let tables = attached.tables(&settings)?;
     let tracing = attached.begin(sink, false)?;
     tracing.keep_only_what_is_needed()?;
-    Live { arguments, tracing, view, tables, watching: arguments.descriptors }.run(signals).await
+    Live { arguments, tracing, view, tables, watching }.run(signals).await
 }
 
 /// A view that is looked at again and again.
@@ -112,7 +112,7 @@ impl Live<'_> {
         let mut enrich = ticker(ENRICH_INTERVAL);
         // The first sample tells that tracing has begun.
         let mut full = self.sample().await?.full;
-        let news = News::of(arguments.record.as_deref());
+        let news = News::of(arguments.trace.as_deref());
         let mut samples = 0;
         while arguments.count.is_none_or(|most| samples < most) {
             tokio::select! {
@@ -148,7 +148,7 @@ impl Live<'_> {
     async fn sample(&mut self) -> io::Result<Written> {
         let sample = self.tracing.sample(&mut self.view).await?;
         let rows = &self.arguments.output;
-        let named = if self.arguments.json { rows.all_rows() } else { rows.rows() };
+        let named = if self.arguments.format.json() { rows.all_rows() } else { rows.rows() };
         let mut document = self.tracing.document(&self.view, sample, named)?;
         let tables = self.tables.sample()?;
         if tables.urgent && !self.watching {
@@ -165,7 +165,7 @@ impl Live<'_> {
 
 fn print(arguments: &Arguments, mut document: Document) -> io::Result<()> {
     let mut out = io::BufWriter::new(io::stdout().lock());
-    if arguments.json {
+    if arguments.format.json() {
         document.sites.truncate(arguments.output.all_rows());
         return report::write_json(&mut out, &document);
     }

@@ -24,8 +24,8 @@ use crate::{
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct FilterOptions {
-    /// Trace only this process (repeatable)
-    #[arg(short, long = "pid", value_name = "PID")]
+    /// Trace only this process; can be repeated
+    #[arg(short, long = "pid", value_name = "PID", value_parser = values::pid)]
     pids: Vec<u32>,
     /// Trace the descendants of --pid as well
     #[arg(long, requires = "pids")]
@@ -45,12 +45,12 @@ pub(super) struct FilterOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct KindOptions {
-    /// Show only sites with handles of this kind (regular, directory, socket, fifo, anon, memfd, shm, ...)
-    #[arg(long, value_parser = values::kind)]
-    kind: Option<Kind>,
-    /// Show only sites of this origin (open, open_dir, socket, pipe, anon_inode, shm_attach, shmem, ...)
-    #[arg(long, value_parser = values::origin)]
-    origin: Option<Origin>,
+    /// Show only sites with handles of this kind (regular, directory, socket, fifo, anon, memfd, shm, ...); can be repeated
+    #[arg(long = "kind", value_name = "KIND", value_parser = values::kind)]
+    kinds: Vec<Kind>,
+    /// Show only sites of this origin (open, open_dir, socket, pipe, anon_inode, shm_attach, shmem, ...); can be repeated
+    #[arg(long = "origin", value_name = "ORIGIN", value_parser = values::origin)]
+    origins: Vec<Origin>,
 }
 
 impl FilterOptions {
@@ -73,7 +73,7 @@ impl FilterOptions {
 impl KindOptions {
     /// What the view selects.
     pub(super) fn selection(&self) -> Selection {
-        Selection { kind: self.kind, origin: self.origin, ..Selection::default() }
+        Selection { kinds: self.kinds.clone(), origins: self.origins.clone(), ..Selection::default() }
     }
 }
 
@@ -81,8 +81,8 @@ impl KindOptions {
 #[derive(Args)]
 #[command(next_help_heading = "Filters")]
 pub(super) struct SelectionOptions {
-    /// Show only handles that this process allocated (repeatable)
-    #[arg(short, long = "pid", value_name = "PID")]
+    /// Show only handles that this process allocated; can be repeated
+    #[arg(short, long = "pid", value_name = "PID", value_parser = values::pid)]
     pids: Vec<u32>,
     /// Show only handles of processes of this name
     #[arg(short, long, value_name = "NAME")]
@@ -264,6 +264,41 @@ fn log_to_stderr() {
 pub(super) fn default_handles() -> u32 {
     let there = FileNr::read().map_or(0, |file_nr| file_nr.allocated);
     u32::try_from(there + there / 4 + DEFAULT_HANDLES).unwrap_or(u32::MAX)
+}
+
+/// Whether something dear is watched.
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Switch {
+    /// Watched
+    On,
+    /// Not watched
+    Off,
+}
+
+/// What a verb prints on standard output.
+#[derive(Args)]
+pub(super) struct FormatOptions {
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+    /// Short for --format json
+    #[arg(long, conflicts_with = "format")]
+    json: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Format {
+    /// For people
+    Text,
+    /// For programs: a document on each line
+    Json,
+}
+
+impl FormatOptions {
+    /// Whether JSON is wanted.
+    pub(super) fn json(&self) -> bool {
+        self.json || self.format == Format::Json
+    }
 }
 
 /// How much is printed, and how it looks.

@@ -1,4 +1,4 @@
-//! Options of a trace file that is being written: `record`, and `live --record`.
+//! Options of a trace file that is being written: `record`, and `live --trace`.
 
 use std::{cell::Cell, path::Path};
 
@@ -16,13 +16,13 @@ use crate::{
 #[derive(Args)]
 #[command(next_help_heading = "Trace file")]
 pub(super) struct RecordingOptions {
-    /// Replace a file that is there already
+    /// Overwrite an existing file
     #[arg(long)]
     force: bool,
-    /// End the file when it has this size (64K or more)
+    /// Stop writing the file at this size (64K or more)
     #[arg(long, value_name = "BYTES", value_parser = values::file_size)]
     max_size: Option<u64>,
-    /// Keep so many files of --max-size: FILE, FILE.1 and so on, the newest first
+    /// Keep N files of --max-size: FILE, FILE.1 and so on, the newest first
     #[arg(long, value_name = "N", requires = "max_size", value_parser = clap::value_parser!(u32).range(2..))]
     rotate: Option<u32>,
 }

@@ -19,28 +19,28 @@ use crate::{
     report::{self, By, Document, Weight},
 };
 
-/// Show what a trace file holds: by default the call sites with live handles at its end
+/// Show what a trace file holds; by default, the call sites with live handles at its end
 #[derive(clap::Args)]
 pub(super) struct Arguments {
     /// The trace file; FILE@5m reads its first five minutes
     #[arg(value_name = "FILE")]
     trace: PathBuf,
-    /// What a row is
-    #[arg(long, value_enum, default_value_t = ByOption::Site)]
+    /// Group handles: a row for each
+    #[arg(long, value_enum, value_name = "GROUP", default_value_t = ByOption::Site)]
     by: ByOption,
-    /// Also sites of which nothing lives any more; weights are then what was allocated
+    /// Show sites without live handles too; weights are then allocations
     #[arg(long)]
     all: bool,
-    /// The same as --format json
+    /// Short for --format json
     #[arg(long, conflicts_with = "format")]
     json: bool,
-    /// The output
-    #[arg(long, value_enum, default_value_t = Format::Table)]
+    /// Output format
+    #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-    /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "OUT")]
+    /// Write to this file, not to standard output
+    #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Replace OUT if it is there already
+    /// Overwrite the output file
     #[arg(long, requires = "output")]
     force: bool,
     /// With --format jsonl: time between two documents [default: all that were recorded]
@@ -68,8 +68,9 @@ enum ByOption {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Format {
-    /// Text
-    Table,
+    /// For people
+    #[value(alias = "table")]
+    Text,
     /// One document, as `live --json` prints it
     Json,
     /// A document for each sample that was recorded, one per line
@@ -84,8 +85,8 @@ enum Format {
 
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     let format = if arguments.json { Format::Json } else { arguments.format };
-    if arguments.by != ByOption::Site && !matches!(format, Format::Table | Format::Json) {
-        return Err(Failure::Usage("--by goes with tables and JSON".to_owned()));
+    if arguments.by != ByOption::Site && !matches!(format, Format::Text | Format::Json) {
+        return Err(Failure::Usage("--by goes with text and JSON".to_owned()));
     }
     // Before a long trace is read in vain.
     let output = output(arguments)?;
@@ -151,8 +152,8 @@ fn write(
     style.color &= arguments.output.is_none();
     let weight = if arguments.all { Weight::Allocated } else { Weight::Live };
     match (format, by(arguments.by)) {
-        (Format::Table, None) => fitted(out, style, |mut out| report::write_text(&mut out, document, style)),
-        (Format::Table, Some(by)) => {
+        (Format::Text, None) => fitted(out, style, |mut out| report::write_text(&mut out, document, style)),
+        (Format::Text, Some(by)) => {
             let table = report::table(document, by);
             fitted(out, style, |mut out| report::write_table_text(&mut out, &table, style))
         }

@@ -23,6 +23,19 @@ pub(super) fn interval(text: &str) -> Result<Duration, String> {
     }
 }
 
+/// A process's number. Whoever types a name learns which option takes names.
+pub(super) fn pid(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ if text.starts_with(|first: char| first.is_ascii_digit() || first == '-') => {
+            Err("it is not the number of a process".to_owned())
+        }
+        _ => Err(format!(
+            "a process has a number here; --comm {text} takes its name, `pgrep -x {text}` prints its number"
+        )),
+    }
+}
+
 /// `4K`, `8M`, and a power of two of at least a page, as the kernel wants ring buffers.
 pub(super) fn ring_size(text: &str) -> Result<u32, String> {
     match u32::try_from(bytes(text)?) {
@@ -106,6 +119,13 @@ mod tests {
         assert_eq!(duration("500ms"), Ok(Duration::from_millis(500)));
         assert!(duration("5").is_err());
         assert!(interval("0s").is_err());
+    }
+
+    #[test]
+    fn a_name_is_no_number_and_says_what_takes_one() {
+        assert_eq!(pid("4711"), Ok(4711));
+        assert!(pid("nginx").is_err_and(|sentence| sentence.contains("--comm nginx")));
+        assert!(["0", "-1", "4294967296", "1x"].iter().all(|text| pid(text).is_err()));
     }
 
     #[test]

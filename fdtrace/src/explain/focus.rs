@@ -27,6 +27,8 @@ impl SocketState {
 pub struct Focus {
     /// Only what these processes hold.
     pub pids: Vec<u32>,
+    /// The name by which `pids` were found.
+    pub comm: Option<String>,
     /// Only handles of these kinds.
     pub kinds: Vec<Kind>,
     /// Only handles that are held so.
@@ -55,6 +57,7 @@ impl Focus {
     pub fn is_everything(&self) -> bool {
         let Self {
             pids,
+            comm,
             kinds,
             holders,
             hidden,
@@ -67,6 +70,7 @@ impl Focus {
             peers: _,
         } = self;
         pids.is_empty()
+            && comm.is_none()
             && kinds.is_empty()
             && holders.is_empty()
             && !(*hidden || *deleted || *same_inode || *inherited)
@@ -74,7 +78,7 @@ impl Focus {
     }
 
     pub(super) fn admits_process(&self, pid: u32) -> bool {
-        self.pids.is_empty() || self.pids.contains(&pid)
+        (self.pids.is_empty() && self.comm.is_none()) || self.pids.contains(&pid)
     }
 
     pub(super) const fn is_inherited_only(&self) -> bool {
@@ -106,7 +110,7 @@ impl Focus {
         if self.same_inode {
             keep_shared_inodes(snapshot, &mut inside);
         }
-        if !self.pids.is_empty() || self.inherited {
+        if !self.pids.is_empty() || self.comm.is_some() || self.inherited {
             let mut held = vec![false; inside.len()];
             processes.each_held(snapshot, |index, found: &Held| {
                 let pid = processes.pid(index);

@@ -200,7 +200,7 @@ impl Taker {
                 }
                 return;
             }
-            Ending::Deadline(stage) => (format!("was not done after {deadline:?} (--deadline)"), stage),
+            Ending::Deadline(stage) => (format!("was not done after {deadline:?} (--timeout)"), stage),
             Ending::Died(stage) => ("ended before its time".to_owned(), stage),
         };
         let (done, last) = match stage {

@@ -17,10 +17,10 @@ use crate::{
 /// Which sites are shown.
 #[derive(Clone, Debug, Default)]
 pub struct Selection {
-    /// Only sites with live handles of this kind.
-    pub kind: Option<Kind>,
-    /// Only sites of this origin.
-    pub origin: Option<Origin>,
+    /// Only sites with live handles of these kinds; empty for all.
+    pub kinds: Vec<Kind>,
+    /// Only sites of these origins; empty for all.
+    pub origins: Vec<Origin>,
     /// Only sites with a live handle at least as old, in ns; and only such handles count.
     pub min_age_ns: u64,
     /// Also sites of which nothing lives.
@@ -217,8 +217,9 @@ impl SiteGroups {
 
     /// Whether the site is to be shown.
     pub(super) fn is_selected(&self, selection: &Selection) -> bool {
-        selection.origin.is_none_or(|origin| origin == self.site.origin)
-            && selection.kind.is_none_or(|kind| self.kinds.contains_key(&kind))
+        (selection.origins.is_empty() || selection.origins.contains(&self.site.origin))
+            && (selection.kinds.is_empty()
+                || selection.kinds.iter().any(|kind| self.kinds.contains_key(kind)))
             && (self.aged > 0 || self.refused() > 0 || selection.closed_too)
     }
 }

@@ -17,7 +17,7 @@ use super::{
     signals, values,
 };
 
-/// Run a command, its children included, and fail when they leak open files
+/// Run a command, and fail when it or a child leaks open files
 ///
 /// The exit status is the command's own (128 and the number of the signal that killed it) when nothing leaks; 23 when
 /// something does; 24 when too much was lost to say so; 125 when fdtrace itself failed, 126 when the command cannot be
@@ -28,8 +28,8 @@ use super::{
     after_help = "`.fdtrace.toml` in the project's folder sets defaults: a table [check] with the long options' names."
 )]
 pub(super) struct Arguments {
-    /// Watch a process that runs already, and its descendants, for --duration: what grows is a leak (repeatable)
-    #[arg(short, long = "pid", value_name = "PID", requires = "duration", conflicts_with = "command")]
+    /// Watch a running process and its descendants for --duration: what grows is a leak; can be repeated
+    #[arg(short, long = "pid", value_name = "PID", value_parser = values::pid, requires = "duration", conflicts_with = "command")]
     pids: Vec<u32>,
     /// With --pid: how long to watch
     #[arg(long, value_name = "DUR", requires = "pids", value_parser = values::interval)]
@@ -46,9 +46,9 @@ pub(super) struct Arguments {
     /// Within the command of a check: run CMD as a scope of that check, named by its arguments. Elsewhere: a check of its own
     #[arg(long, requires = "command", conflicts_with = "until")]
     join: bool,
-    /// Keep the trace, for `fdtrace report`
-    #[arg(long, value_name = "FILE")]
-    keep_trace: Option<PathBuf>,
+    /// Write a trace file too, for `fdtrace report`
+    #[arg(long, alias = "keep-trace", value_name = "FILE")]
+    trace: Option<PathBuf>,
     /// The command to run
     #[arg(last = true, value_name = "CMD", required_unless_present = "pids")]
     command: Vec<std::ffi::OsString>,
@@ -59,7 +59,7 @@ pub(super) struct Arguments {
     #[command(flatten)]
     output: OutputOptions,
     #[command(flatten)]
-    trace: TraceOptions,
+    tracing: TraceOptions,
 }
 
 /// fdtrace itself failed.

@@ -38,7 +38,7 @@ pub(super) struct PolicyOptions {
     /// The most calls that all call sites together may keep open
     #[arg(long, value_name = "N")]
     max_total: Option<u64>,
-    /// Known leaks: a file with lines `leak:PATTERN`, for a function, a module or a source file (repeatable)
+    /// Known leaks: a file with lines `leak:PATTERN`, for a function, a module or a source file; can be repeated
     #[arg(long, value_name = "FILE")]
     suppressions: Vec<PathBuf>,
     /// Known leaks: what --write-baseline wrote; they fail when they grow
@@ -47,10 +47,10 @@ pub(super) struct PolicyOptions {
     /// Write what leaks now as a baseline
     #[arg(long, value_name = "FILE")]
     write_baseline: Option<PathBuf>,
-    /// Handles of this kind never leak (regular, socket, fifo, memfd, ...; repeatable)
+    /// Handles of this kind never leak (regular, socket, fifo, memfd, ...); can be repeated
     #[arg(long = "ignore-kind", value_name = "KIND", value_delimiter = ',', value_parser = values::kind)]
     ignore_kinds: Vec<Kind>,
-    /// Fail on this too (repeatable): emfile, enfile, exec, inherit, close-wait, deleted,
+    /// Fail on this too; can be repeated: emfile, enfile, exec, inherit, close-wait, deleted,
     /// growing-with-peers, teardown, peak
     ///
     /// emfile, enfile: there were no descriptors, or no handles, left. exec: a program left calls open at an exec.

@@ -68,7 +68,7 @@ pub(super) fn check(arguments: &Arguments) -> Result<ExitCode, Failure> {
     let settled = arguments.policy.settle(project.as_ref())?;
     let credentials = arguments.user.as_deref().map(Credentials::find).transpose()?;
     let outputs = arguments.reports.open(settled.write_baseline.as_deref())?;
-    let news = News::of(arguments.keep_trace.as_deref());
+    let news = News::of(arguments.trace.as_deref());
     let check = Check { arguments, settled, passed, signals, news };
     runtime.block_on(check.run(credentials, outputs))
 }
@@ -139,7 +139,7 @@ impl Check<'_> {
             },
         };
         let filters = Filters { pids, follow: true, ..Filters::default() };
-        self.arguments.trace.settings(
+        self.arguments.tracing.settings(
             filters,
             Watch {
                 mappings: true,
@@ -161,7 +161,7 @@ impl Check<'_> {
         attached: &mut Attached,
         settings: &Settings,
     ) -> Result<Option<Recording>, Failure> {
-        let Some(path) = &self.arguments.keep_trace else { return Ok(None) };
+        let Some(path) = &self.arguments.trace else { return Ok(None) };
         let header = attached.header(settings, &self.argv());
         let created = Recording::create(path, true, header, Limits::default());
         created.map(Some).map_err(|error| Failure::cannot_write(path, &error))

@@ -15,7 +15,7 @@ use crate::{
     collect::monotonic_ns,
     explain::{self, Kept, Wanted},
     holders::{self, HolderSnapshot},
-    process::{Standing, around, waits},
+    process::{around, waits},
     report::explain::{
         Screen,
         handle::{Asked, Document, HandleLine, write},
@@ -29,13 +29,13 @@ const MAX: usize = 1000;
 pub(super) fn run(arguments: &Arguments, word: &str) -> Outcome {
     let wanted = absolute(Wanted::parse(word));
     if let Wanted::Descriptor { pid, .. } = &wanted {
-        refuse(Standing::of(*pid).refusal(*pid))?;
+        super::wanted(*pid)?;
     }
-    let snapshot = holders::take(arguments.deadline)?;
+    let snapshot = holders::take(arguments.timeout)?;
     let moment = monotonic_ns();
     let mut places = explain::wanted(&snapshot, &wanted, &mut ProcLinks);
     if let (Wanted::Path(path), true) = (&wanted, places.is_empty()) {
-        places = by_inode(&snapshot, path, arguments.deadline);
+        places = by_inode(&snapshot, path, arguments.timeout);
     }
     let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
     let left_out = places.len().saturating_sub(MAX) as u64;
@@ -131,7 +131,7 @@ fn lines(snapshot: &HolderSnapshot, kept: &[Kept]) -> Vec<HandleLine> {
 
 fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
     let mut out = BufWriter::new(io::stdout().lock());
-    if arguments.json {
+    if arguments.format.json() {
         return crate::report::write_json(&mut out, document);
     }
     let screen = Screen { unicode: speaks_unicode(), width: columns() };

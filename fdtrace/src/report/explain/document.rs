@@ -75,7 +75,7 @@ pub struct Document {
     /// Limits that are to be told of (`--alert`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Alarm>,
-    /// What is new since another document (`--watch`, `--diff`).
+    /// What is new since another document (`--interval`, `--diff`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub growth: Option<Growth>,
     /// The trace that says who allocated what (`--trace`).

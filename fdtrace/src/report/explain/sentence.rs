@@ -123,7 +123,7 @@ fn not_found(document: &Document, least: u64, most: u64, who: &Holders) -> Strin
     let rest = least.saturating_sub(unseen);
     let kernel = "the kernel itself keeps, and what is said beside \"not found\" is where to look";
     if let Some(first) = document.unfinished.first() {
-        return format!("{handles}, and the walk over {first} was not done: --deadline gives it more time.");
+        return format!("{handles}, and the walk over {first} was not done: --timeout gives it more time.");
     }
     match unseen {
         0 if !document.partial.is_empty() => {

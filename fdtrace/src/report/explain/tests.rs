@@ -310,7 +310,7 @@ fn after_a_deadline() {
     });
     assert_eq!(
         sentence,
-        "500 handles were not found at any process, and the walk over mappings was not done: --deadline gives it more time."
+        "500 handles were not found at any process, and the walk over mappings was not done: --timeout gives it more time."
     );
 }
 

@@ -30,7 +30,7 @@ fn files_that_are_not_what_they_should_be() -> Result<()> {
 #[test]
 fn reports_that_cannot_be_written() -> Result<()> {
     let _turn = turn();
-    for option in ["--json-out", "--junit-out", "--sarif-out", "--keep-trace", "--write-baseline"] {
+    for option in ["--json-out", "--junit-out", "--sarif-out", "--trace", "--write-baseline"] {
         let finished = work(&[option, "/no/such/folder/file"], super::CLEAN, "exit 0")?;
         ends(&finished, 125, "/no/such/folder/file").with_context(|| option.to_owned())?;
     }

@@ -219,7 +219,7 @@ fn a_disk_that_fills_under_the_trace() -> Result<()> {
         [(format!("{storm}; exit 7"), 7, "no leak"), (format!("{LEAKING}; {storm}"), 23, "LEAK")]
     {
         let Some(mut command) =
-            check_script(&["--max-per-site=3", "--keep-trace", &trace.to_string_lossy()], &script)?
+            check_script(&["--max-per-site=3", "--trace", &trace.to_string_lossy()], &script)?
         else {
             return Ok(());
         };

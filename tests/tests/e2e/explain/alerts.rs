@@ -35,7 +35,7 @@ fn a_share_of_a_limit_ends_the_watch() -> Result<()> {
     let _turn = turn();
     let workload = near_its_limit()?;
     let pid = workload.pid().to_string();
-    let watch = ["--watch", "200ms", "--count", "2", "--pid", &pid];
+    let watch = ["--interval", "200ms", "--count", "2", "--pid", &pid];
     let finished = run(&[&watch[..], &["--alert", "80%"]].concat())?;
     ensure!(finished.status.code() == Some(3), "{finished:?}");
     let alert = format!("fdtrace: alert: workload ({pid}) has ");
@@ -57,7 +57,7 @@ fn growth_to_a_limit_ends_the_watch() -> Result<()> {
     let mut workload = Workload::start(["--repeat", "--pause-ms", "20", "kept=2"])?;
     workload.repeat()?;
     let pid = workload.pid().to_string();
-    let finished = run(&["--watch", "1s", "--count", "40", "--pid", &pid, "--alert", "24h"])?;
+    let finished = run(&["--interval", "1s", "--count", "40", "--pid", &pid, "--alert", "24h"])?;
     workload.stop()?;
     ensure!(finished.status.code() == Some(3), "{finished:?}");
     let words =
@@ -86,7 +86,7 @@ fn a_program_is_run() -> Result<()> {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755))?;
     let call = program.display().to_string();
     let watch =
-        ["--watch", "200ms", "--count", "3", "--pid", &pid, "--alert", "80%", "--alert-command", &call];
+        ["--interval", "200ms", "--count", "3", "--pid", &pid, "--alert", "80%", "--alert-command", &call];
     let finished = run(&watch)?;
     ensure!(finished.status.code() == Some(0), "{finished:?}");
     ensure!(finished.stderr.matches("alert: ").count() == 1, "once for each alert: {finished:?}");
@@ -113,7 +113,7 @@ fn programs_that_are_not_run() -> Result<()> {
     fs::set_permissions(&program, fs::Permissions::from_mode(0o777))?;
     let call = program.display().to_string();
     let refused =
-        |call: &str| run(&["--watch", "200ms", "--count", "1", "--alert", "80%", "--alert-command", call]);
+        |call: &str| run(&["--interval", "200ms", "--count", "1", "--alert", "80%", "--alert-command", call]);
     for (call, status, words) in [
         (call.as_str(), 1, "others may change it"),
         ("/no/such/program", 1, "cannot be run for alerts"),

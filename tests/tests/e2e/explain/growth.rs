@@ -85,7 +85,7 @@ fn the_time_until_the_limit() -> Result<()> {
     let started = Workload::start_if_possible("limit", ["--repeat", "--pause-ms", "5", "kept=10"])?;
     let mut workload = started.context("it is not expected to be refused")?;
     workload.repeat()?;
-    let arguments = ["--json", "--watch", "1s", "--count", "2"];
+    let arguments = ["--json", "--interval", "1s", "--count", "2"];
     let explained = Explained::by(&mut explain_command(arguments)?)?;
     workload.stop()?;
     let last = explained.good()?.lines().last().context("no documents")?;
@@ -148,7 +148,7 @@ fn a_document_of_another_boot() -> Result<()> {
 #[test]
 fn a_watch_ends_quietly() -> Result<()> {
     let _turn = turn();
-    let mut command = explain_command(["--watch", "60s"])?;
+    let mut command = explain_command(["--interval", "60s"])?;
     let mut watch = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()?;
     let mut line = String::new();
     BufReader::new(watch.stdout.as_mut().context("no output")?).read_line(&mut line)?;

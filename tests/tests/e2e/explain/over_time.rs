@@ -51,7 +51,7 @@ fn what_nobody_holds_grows_too() -> Result<()> {
 #[test]
 fn one_document_for_each_sample() -> Result<()> {
     let _turn = turn();
-    let arguments = ["--json", "--watch", "200ms", "--count", "2"];
+    let arguments = ["--json", "--interval", "200ms", "--count", "2"];
     let explained = Explained::by(&mut explain_command(arguments)?)?;
     let documents: Vec<_> = explained.good()?.lines().map(Explanation::parse).collect::<Result<_>>()?;
     ensure!(documents.len() == 2, "{} documents", documents.len());
@@ -66,7 +66,7 @@ fn growth_is_named() -> Result<()> {
     let started = Workload::start_if_possible("watch", ["--repeat", "--pause-ms", "5", "kept=10"])?;
     let mut workload = started.context("it is not expected to be refused")?;
     workload.repeat()?;
-    let text = explain_text(["--watch", "1s", "--count", "2"])?;
+    let text = explain_text(["--interval", "1s", "--count", "2"])?;
     workload.stop()?;
     let pid = workload.pid().to_string();
     let named = text.split(|character: char| !character.is_ascii_alphanumeric()).any(|word| word == pid);

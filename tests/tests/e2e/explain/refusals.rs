@@ -27,7 +27,7 @@ fn a_process_that_is_gone() -> Result<()> {
     let gone = gone_process()?;
     for arguments in [vec!["--pid", &gone], vec!["--json", "--pid", &gone]] {
         let finished = run(&arguments)?;
-        refuses(&finished, 1, &gone)?;
+        refuses(&finished, 2, &gone)?;
         let lines = finished.stderr.lines().filter(|line| !line.trim().is_empty()).count();
         ensure!(lines == 1, "not one sentence: {}", finished.stderr);
     }
@@ -47,7 +47,7 @@ fn ids_that_are_no_processes() -> Result<()> {
         let _ = wait.recv();
     });
     let finished = run(&["--pid", &receiver.recv()?.to_string()])?;
-    refuses(&finished, 1, "is a thread of")?;
+    refuses(&finished, 2, "is a thread of")?;
     ensure!(finished.stderr.contains(&format!("--pid {own}")), "{}", finished.stderr);
     drop(end);
     ensure!(thread.join().is_ok(), "the thread panicked");
@@ -60,12 +60,12 @@ fn ids_that_are_no_processes() -> Result<()> {
     }
     let finished = run(&["--json", "--pid", &child.id().to_string()])?;
     child.wait()?;
-    refuses(&finished, 1, "has ended")?;
+    refuses(&finished, 2, "has ended")?;
     ensure!(finished.stderr.contains(&format!("({own})")), "not whose child it is: {}", finished.stderr);
 
     // Its number is 2 where there are threads of the kernel to be seen.
     if fs::read_to_string("/proc/2/comm").is_ok_and(|name| name == "kthreadd\n") {
-        refuses(&run(&["--pid", "2"])?, 1, "is a thread of the kernel")?;
+        refuses(&run(&["--pid", "2"])?, 2, "is a thread of the kernel")?;
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ fn a_disk_that_fills_ends_the_trace_alone() -> Result<()> {
     let mut storm = Workload::start(["--repeat", "--threads", "2", "pairs=1000", "failed=200"])?;
     storm.repeat()?;
     let mut live = std::process::Command::new(fdtrace_tests::harness::fdtrace()?);
-    live.args(["live", "--min-age", "0s", "--interval", "500ms", "--count", "8", "--record"]).arg(&file);
+    live.args(["live", "--min-age", "0s", "--interval", "500ms", "--count", "8", "--trace"]).arg(&file);
     let finished = finish(live.args(["-p", &storm.pid().to_string()]), TIMEOUT)?;
     storm.stop()?;
     told_once(&finished, 0, &file)

@@ -38,7 +38,7 @@ impl Both {
         let (scratch, workload) = (Scratch::new()?, Workload::start(STEPS)?);
         let (pid, file) = (workload.pid().to_string(), scratch.path().join("trace"));
         let file = file.to_str().context("a path")?;
-        let arguments = ["-p", &pid, "--follow", "--mappings", "--record", file];
+        let arguments = ["-p", &pid, "--follow", "--mappings", "--trace", file];
         let tracer = Tracer::start(arguments.iter().chain(options).copied())?;
         Ok(Self { scratch, workload, tracer })
     }
