@@ -3,14 +3,17 @@
 use std::collections::HashMap;
 
 use super::{
-    AppliedPolicy, CommandRun, Diagnostic, DiagnosticKind, Finding, Findings, Verdict, diagnostics,
+    diagnostics,
     evaluate::Evaluator,
     places::{Place, Places},
     rule::{Evaluated, Rule},
 };
 use crate::{
     handles::Snapshot,
-    report::{self, Document, Process, Site},
+    model::{
+        Document, Holder, Process, Site,
+        check::{AppliedPolicy, CommandRun, Diagnostic, DiagnosticKind, Finding, Findings, SCHEMA, Verdict},
+    },
     stacks,
     stream::{Call, UserStack},
     view,
@@ -33,6 +36,7 @@ impl Findings {
         let evaluated = rule.apply(evaluator, &places, snapshot.stats.lost_ends > 0);
         let name = |place: Place| name(evaluator, &sites, place);
         Self {
+            schema: SCHEMA.to_owned(),
             // Whoever steers says what the findings amount to.
             verdict: Verdict::Clean,
             evaluated_early: false,
@@ -80,7 +84,7 @@ fn name(evaluator: &Evaluator, sites: &HashMap<&str, &Site>, place: Place) -> (S
         Place::Stack(_) => None,
     };
     let words = match (sites.get(id.as_str()), known) {
-        (Some(site), _) => report::place_of_site(site),
+        (Some(site), _) => stacks::place_of_site(site),
         (None, Some(site)) => format!("{} by an unknown caller", site.origin.name()),
         (None, None) => "an unknown caller".to_owned(),
     };
@@ -94,7 +98,7 @@ fn finding(found: &Evaluated, sites: &HashMap<&str, &Site>) -> Finding {
     site.kinds.clone_from(&found.kinds);
     site.repeats.clone_from(&found.repeats);
     site.descriptors = if found.mapped { 0 } else { found.handles };
-    site.holders = [(if found.mapped { "mapping" } else { "descriptor" }, found.handles)].into();
+    site.holders = [(if found.mapped { Holder::Mapping } else { Holder::Descriptor }, found.handles)].into();
     site.processes = found
         .images
         .iter()
@@ -111,6 +115,7 @@ fn finding(found: &Evaluated, sites: &HashMap<&str, &Site>) -> Finding {
     Finding {
         class: found.class,
         suppressed_by: None,
+        baseline: None,
         class_before: found.class,
         because: found.because.clone(),
         leaked: found.leaked,

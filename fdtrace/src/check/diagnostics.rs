@@ -3,12 +3,17 @@
 use std::collections::{BTreeMap, HashSet};
 
 use super::{
-    Diagnostic, DiagnosticKind, TopHolder,
     evaluate::{AllocErrors, Evaluator, Image, LeftOpen, OpenAt},
     places::{Place, Places},
     rule::{Evaluated, example},
 };
-use crate::{check::Class, report::Example, stream::ImageKey};
+use crate::{
+    model::{
+        Example,
+        check::{Class, Diagnostic, DiagnosticKind, TopHolder},
+    },
+    stream::ImageKey,
+};
 
 /// `TCP_CLOSE_WAIT` (include/net/tcp_states.h)
 const CLOSE_WAIT: u8 = 8;

@@ -3,9 +3,7 @@
 mod assemble;
 mod diagnostics;
 mod evaluate;
-mod findings;
-pub mod interpreters;
-mod names;
+mod interpreters;
 mod places;
 mod policy;
 mod rule;
@@ -16,10 +14,6 @@ mod tests;
 mod weaker;
 
 pub use evaluate::Evaluator;
-pub use findings::{
-    AppliedPolicy, Class, CommandRun, Diagnostic, DiagnosticKind, Ended, Finding, Findings, KeptBy,
-    Suppressing, TopHolder, Verdict,
-};
 pub use policy::{Baseline, BaselineEntry, Policy, Suppression, Suppressions};
 pub use rule::Rule;
-pub use scopes::{KeptInScope, ScopeFound, ScopeVerdict, Scopes, Word};
+pub use scopes::Scopes;

@@ -6,7 +6,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::evaluate::{Evaluator, Group};
-use crate::stream::{ImageKey, Site, UserFrame};
+use crate::{
+    model::UserFrame,
+    stream::{ImageKey, Site},
+};
 use fdtrace_common::hash;
 
 /// A call site, or a call of which no site was found out.
@@ -126,7 +129,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::stream::{Alloc, Call, Event, Fact, Origin, UserStack};
+    use crate::{
+        model::Origin,
+        stream::{Alloc, Call, Event, Fact, UserStack},
+    };
 
     fn site(id: u64, frames: &[(Option<&str>, u64, Option<u32>)], complete: bool) -> Event {
         let frame = |(build_id, offset, line): &(Option<&str>, u64, Option<u32>)| {

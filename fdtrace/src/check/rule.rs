@@ -9,7 +9,6 @@ use std::{
 };
 
 use super::{
-    Class, Ended, KeptBy,
     evaluate::{
         ClosedCount, Evaluator, Group, Image, LeftOpen, highest, percentile, percentile_of_shares,
         was_waiting,
@@ -20,7 +19,11 @@ use super::{
     weaker,
 };
 use crate::{
-    report::{Example, Repeat, Verdict as Growth, most_repeated},
+    model::{
+        Example, Kind, Repeat, Trend as Growth,
+        check::{Class, Ended, KeptBy},
+        most_repeated,
+    },
     stream::{Call, Cut, FdLookup, ImageKey, Moment},
 };
 
@@ -67,7 +70,7 @@ pub(super) struct Evaluated {
     pub(super) images: Vec<KeptBy>,
     pub(super) images_in_all: u64,
     pub(super) examples: Vec<Example>,
-    pub(super) kinds: BTreeMap<&'static str, u64>,
+    pub(super) kinds: BTreeMap<Kind, u64>,
     /// Mappings alone hold them.
     pub(super) mapped: bool,
     /// The handles that they repeat, of descriptors that were acquired.
@@ -543,7 +546,7 @@ pub(super) fn example(left: &LeftOpen, maker: ImageKey, end: u64) -> Example {
     let seen = left.held.at.last().map(|open| (open.image.tgid, open.fd)).or(left.held.descriptor.found());
     Example {
         name: left.held.name.as_deref().unwrap_or_default().to_owned(),
-        kind: left.held.kind.name(),
+        kind: left.held.kind,
         pid: seen.map_or(maker.tgid, |(pid, _)| pid),
         fd: seen.map(|(_, fd)| fd),
         hidden: false,
@@ -557,20 +560,20 @@ fn repeats(evaluator: &Evaluator, stats: &SiteStats<'_>, disposition: Dispositio
     for left in stats.of(disposition).filter(|left| left.of != 0) {
         let repeat = repeats.entry(left.of).or_insert_with(|| {
             let (kind, name) = evaluator.what_is(left.of);
-            Repeat { name: name.as_deref().unwrap_or_default().to_owned(), kind: kind.name(), descriptors: 0 }
+            Repeat { name: name.as_deref().unwrap_or_default().to_owned(), kind, descriptors: 0 }
         });
         repeat.descriptors += 1;
         if let Some(name) = left.held.name.as_deref().filter(|_| repeat.name.is_empty()) {
-            (repeat.name, repeat.kind) = (name.to_owned(), left.held.kind.name());
+            (repeat.name, repeat.kind) = (name.to_owned(), left.held.kind);
         }
     }
     most_repeated(repeats.into_values().collect())
 }
 
-fn kinds(stats: &SiteStats<'_>, disposition: Disposition) -> BTreeMap<&'static str, u64> {
+fn kinds(stats: &SiteStats<'_>, disposition: Disposition) -> BTreeMap<Kind, u64> {
     let mut kinds = BTreeMap::new();
     for left in stats.of(disposition).filter(|left| left.held.name.is_some()) {
-        *kinds.entry(left.held.kind.name()).or_default() += 1;
+        *kinds.entry(left.held.kind).or_default() += 1;
     }
     kinds
 }

@@ -8,14 +8,17 @@ use std::{
 };
 
 use super::{
-    Class, Finding, Findings,
     assemble::{id, unknown},
     evaluate::{Evaluator, Group, Image, LeftOpen, Made},
     places::{Place, Places, place},
     rule::example,
 };
 use crate::{
-    report::{Example, Site},
+    model::{
+        Site,
+        check::{Class, Finding, Findings, KeptInScope, ScopeFound, ScopeVerdict, Word},
+    },
+    stacks::place_of_site,
     stream::{Call, ImageKey},
     view,
 };
@@ -29,26 +32,6 @@ const EACH_SITE: usize = 2048;
 const MAX_OPEN: usize = 64;
 /// Handles that are named.
 const MAX_EXAMPLES: usize = 8;
-
-/// What a runner has decided about a scope.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Word {
-    /// What it keeps is in order.
-    Pass,
-    /// It leaks.
-    Fail,
-}
-
-impl Word {
-    /// The word for it in documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Pass => "pass",
-            Self::Fail => "fail",
-        }
-    }
-}
 
 /// All scopes of a check.
 pub struct Scopes {
@@ -75,79 +58,23 @@ struct Scope {
     made: Vec<Made>,
     at_end: u64,
     /// What was open when its runner had done.
-    settled: Option<Vec<KeptInScope>>,
+    settled: Option<Vec<Kept>>,
     said: Option<Word>,
 }
 
 /// What a scope has kept of one call site.
 #[derive(Clone, Debug)]
-pub struct KeptInScope {
-    /// The call site's id, as findings have it.
-    pub id: String,
-    /// The call site, with nothing of what it did elsewhere.
-    pub site: Arc<Site>,
-    /// Some of the handles.
-    pub examples: Vec<Example>,
-    /// Calls that were kept.
-    pub calls: u64,
-    /// Handles; descriptors, where it makes those only.
-    pub handles: u64,
+struct Kept {
+    found: KeptInScope,
     place: Place,
     image: ImageKey,
 }
 
-/// What is known of a scope in the end.
-#[derive(Clone, Debug)]
-pub struct ScopeFound {
-    /// As it was announced: any text of one line.
-    pub name: String,
-    /// The process that announced it.
-    pub pid: u32,
-    /// Its name.
-    pub comm: String,
-    /// It is all that this process did from then on, and ended with it.
-    pub whole: bool,
-    /// When it began, in ns since the check did.
-    pub begun_ns: u64,
-    /// How long it was; none for one that never ended.
-    pub duration_ns: Option<u64>,
-    /// Handles and duplicated descriptors that were open at its end.
-    pub at_end: u64,
-    /// What was still open when the runner had done, or its process had ended.
-    pub kept: Vec<KeptInScope>,
-    /// What the runner said.
-    pub said: Option<Word>,
-}
-
-/// What a scope did.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ScopeVerdict {
-    /// Nothing is left of it.
-    Clean,
-    /// Something is, and it is no leak.
-    Kept,
-    /// The runner says that it leaks, or it unclosed opens of a site that leaks.
-    Leak,
-}
-
-impl ScopeVerdict {
-    /// The word for it in documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Clean => "clean",
-            Self::Kept => "kept",
-            Self::Leak => "leak",
-        }
-    }
-}
-
 impl ScopeFound {
     /// What it did, by what was found of the sites.
-    #[must_use]
-    pub fn verdict(&self, findings: &Findings) -> ScopeVerdict {
+    pub(crate) fn evaluated(&self, sites: &[Finding]) -> ScopeVerdict {
         let leaks = |kept: &KeptInScope| {
-            let mut found = findings.sites.iter().filter(|finding| finding.class == Class::Leak);
+            let mut found = sites.iter().filter(|finding| finding.class == Class::Leak);
             found.any(|finding| finding.site.id == kept.id)
         };
         match self.said {
@@ -155,6 +82,15 @@ impl ScopeFound {
             None if self.kept.iter().any(leaks) => ScopeVerdict::Leak,
             _ if self.kept.is_empty() => ScopeVerdict::Clean,
             _ => ScopeVerdict::Kept,
+        }
+    }
+}
+
+impl Findings {
+    /// Gives each scope its verdict, by what was found of the sites.
+    pub(crate) fn evaluate_scopes(&mut self) {
+        for scope in &mut self.scopes {
+            scope.verdict = scope.evaluated(&self.sites);
         }
     }
 }
@@ -293,6 +229,10 @@ impl Scopes {
 
     /// What is open now of what was open at a scope's end.
     pub fn open(&mut self, evaluator: &Evaluator, index: usize) -> Vec<KeptInScope> {
+        found(self.open_by_site(evaluator, index))
+    }
+
+    fn open_by_site(&mut self, evaluator: &Evaluator, index: usize) -> Vec<Kept> {
         let made = &self.all[index].made;
         let open = made.iter().filter_map(|made| Some((made.group, evaluator.open_now(made)?)));
         self.sites.grouped(evaluator, open)
@@ -306,7 +246,7 @@ impl Scopes {
 
     /// The runner has done: what is open of a scope now stays.
     pub fn settle(&mut self, evaluator: &Evaluator, index: usize) {
-        let mut open = self.open(evaluator, index);
+        let mut open = self.open_by_site(evaluator, index);
         open.truncate(self.room / EACH_SITE);
         self.room -= open.len() * EACH_SITE;
         self.all[index].settled = Some(open);
@@ -318,7 +258,7 @@ impl Scopes {
             return Vec::new();
         }
         let places = Places::of(evaluator);
-        let mut found = Vec::with_capacity(self.all.len());
+        let mut all = Vec::with_capacity(self.all.len());
         for scope in &self.all {
             let mut kept = scope
                 .settled
@@ -329,9 +269,9 @@ impl Scopes {
                 self.room -= kept.len() * EACH_SITE;
             }
             kept.iter_mut().for_each(|kept| kept.join(&places));
-            found.push(scope.found(evaluator, kept, start_ns));
+            all.push(scope.found(evaluator, kept, start_ns));
         }
-        found
+        all
     }
 
     fn find(&self, connection: u64, name: &str) -> Result<usize, String> {
@@ -346,7 +286,7 @@ impl Scopes {
 }
 
 impl Scope {
-    fn found(&self, evaluator: &Evaluator, kept: Vec<KeptInScope>, start_ns: u64) -> ScopeFound {
+    fn found(&self, evaluator: &Evaluator, kept: Vec<Kept>, start_ns: u64) -> ScopeFound {
         // Whoever announces a whole process may become another program then.
         let keeper = kept.first().filter(|_| self.whole).and_then(|kept| evaluator.image(kept.image));
         ScopeFound {
@@ -357,7 +297,8 @@ impl Scope {
             begun_ns: self.begun.saturating_sub(start_ns),
             duration_ns: self.ended.map(|ended| ended.saturating_sub(self.begun)),
             at_end: self.at_end,
-            kept,
+            kept: found(kept),
+            verdict: ScopeVerdict::Kept,
             said: self.said,
         }
     }
@@ -377,40 +318,11 @@ impl Scope {
     }
 }
 
-impl KeptInScope {
-    /// So many handles of a site, for tests of the formats.
-    #[cfg(test)]
-    pub(crate) fn of(id: &str, mut site: Site, handles: u64) -> Self {
-        let examples = std::mem::take(&mut site.examples);
-        site.kinds.clear();
-        let (place, image) = (Place::Site(0), ImageKey { tgid: 4711, since: 0 });
-        Self { id: id.to_owned(), site: Arc::new(site), examples, calls: handles, handles, place, image }
-    }
-
+impl Kept {
     fn add(&mut self, left: &LeftOpen, end: u64) {
-        self.handles += 1;
-        if self.examples.len() < MAX_EXAMPLES {
-            self.examples.push(example(left, self.image, end));
-        }
-    }
-
-    /// As a finding: a site that kept something.
-    #[must_use]
-    pub fn finding(&self) -> Finding {
-        let mut site = Site { id: self.id.clone(), ..(*self.site).clone() };
-        self.examples.iter().for_each(|example| *site.kinds.entry(example.kind).or_default() += 1);
-        site.examples.clone_from(&self.examples);
-        Finding {
-            because: None,
-            class: Class::Leak,
-            suppressed_by: None,
-            class_before: Class::Leak,
-            leaked: self.calls,
-            handles: self.handles,
-            closed_by_end: 0,
-            images: Vec::new(),
-            images_in_all: 0,
-            site,
+        self.found.handles += 1;
+        if self.found.examples.len() < MAX_EXAMPLES {
+            self.found.examples.push(example(left, self.image, end));
         }
     }
 
@@ -418,7 +330,7 @@ impl KeptInScope {
     fn join(&mut self, places: &Places) {
         if let Place::Site(site) = self.place {
             self.place = places.of_site(self.image, site);
-            self.id = id(self.place, &Call::default());
+            self.found.id = id(self.place, &Call::default());
         }
     }
 }
@@ -433,8 +345,8 @@ impl Sites {
         &mut self,
         evaluator: &Evaluator,
         open: impl IntoIterator<Item = (usize, LeftOpen)>,
-    ) -> Vec<KeptInScope> {
-        let mut kept: BTreeMap<Place, (KeptInScope, HashSet<u64>)> = BTreeMap::new();
+    ) -> Vec<Kept> {
+        let mut kept: BTreeMap<Place, (Kept, HashSet<u64>)> = BTreeMap::new();
         for (group, left) in open {
             let group = evaluator.group_at(group);
             let (site, calls) = kept
@@ -443,18 +355,16 @@ impl Sites {
             site.add(&left, evaluator.end_of(group.image));
             calls.insert(left.call);
         }
-        let counted =
-            |(site, calls): (KeptInScope, HashSet<u64>)| KeptInScope { calls: calls.len() as u64, ..site };
-        let mut kept: Vec<KeptInScope> = kept.into_values().map(counted).collect();
-        kept.sort_by_key(|kept| (Reverse(kept.calls), kept.place));
+        let mut kept: Vec<Kept> = kept.into_values().map(counted).collect();
+        kept.sort_by_key(|kept| (Reverse(kept.found.calls), kept.place));
         kept
     }
 
-    fn nothing_of(&mut self, evaluator: &Evaluator, group: &Group) -> KeptInScope {
+    fn nothing_of(&mut self, evaluator: &Evaluator, group: &Group) -> Kept {
         let place = place(group);
         let id = id(place, &group.call);
         let site = self.site(evaluator, place).unwrap_or_else(|| Arc::new(unknown(&id, &group.call)));
-        KeptInScope { id, site, examples: Vec::new(), calls: 0, handles: 0, place, image: group.image }
+        Kept { found: KeptInScope::nothing(id, site), place, image: group.image }
     }
 
     fn site(&mut self, evaluator: &Evaluator, place: Place) -> Option<Arc<Site>> {
@@ -465,6 +375,51 @@ impl Sites {
         let site = Arc::new(view::bare_site(evaluator.site(number)?));
         self.0.insert(number, Arc::clone(&site));
         Some(site)
+    }
+}
+
+fn counted((mut kept, calls): (Kept, HashSet<u64>)) -> Kept {
+    kept.found.calls = calls.len() as u64;
+    kept
+}
+
+fn found(kept: Vec<Kept>) -> Vec<KeptInScope> {
+    kept.into_iter().map(|kept| kept.found).collect()
+}
+
+impl KeptInScope {
+    fn nothing(id: String, site: Arc<Site>) -> Self {
+        let (origin, acquired, place) = (site.origin, site.acquired, place_of_site(&site));
+        Self { id, origin, place, acquired, calls: 0, handles: 0, examples: Vec::new(), call_site: site }
+    }
+
+    /// So many handles of a site, for tests of the formats.
+    #[cfg(test)]
+    pub(crate) fn of(id: &str, mut site: Site, handles: u64) -> Self {
+        let examples = std::mem::take(&mut site.examples);
+        site.kinds.clear();
+        Self { examples, calls: handles, handles, ..Self::nothing(id.to_owned(), Arc::new(site)) }
+    }
+
+    /// As a finding: a site that kept something.
+    #[must_use]
+    pub fn finding(&self) -> Finding {
+        let mut site = Site { id: self.id.clone(), ..(*self.call_site).clone() };
+        self.examples.iter().for_each(|example| *site.kinds.entry(example.kind).or_default() += 1);
+        site.examples.clone_from(&self.examples);
+        Finding {
+            baseline: None,
+            because: None,
+            class: Class::Leak,
+            suppressed_by: None,
+            class_before: Class::Leak,
+            leaked: self.calls,
+            handles: self.handles,
+            closed_by_end: 0,
+            images: Vec::new(),
+            images_in_all: 0,
+            site,
+        }
     }
 }
 
@@ -487,7 +442,7 @@ mod tests {
     }
 
     fn seen(handle: u64, generation: u64, descriptor: FdLookup) -> Event {
-        let (kind, name) = (crate::kinds::Kind::Regular, Some("f".into()));
+        let (kind, name) = (crate::model::Kind::Regular, Some("f".into()));
         Event::Fact(Box::new(Fact::Described(Described { handle, generation, kind, name, descriptor })))
     }
 

@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use super::{
-    evaluate::{ClosedCount, Evaluator, Group},
-    interpreters::{function, named},
+use super::evaluate::{ClosedCount, Evaluator, Group};
+use crate::{
+    model::UserFrame,
+    stacks::interpreters::{function, named},
+    stream::{ImageKey, Site},
 };
-use crate::stream::{ImageKey, Site, UserFrame};
 
 /// Functions of C libraries that nobody comes back from. They run what was registered for the program's end, and the
 /// destructors of all that is static.
@@ -139,7 +140,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::stream::{Origin, UserStack};
+    use crate::{model::Origin, stream::UserStack};
 
     /// A stack, innermost first: functions and where they were left.
     fn stack(frames: &[(&str, u64)]) -> Site {

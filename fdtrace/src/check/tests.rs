@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use super::{
-    Class, Evaluator,
+    Evaluator,
     evaluate::Group,
     places::Places,
     rule::{Evaluated, Rule},
 };
 use crate::{
-    kinds::Kind,
-    report::Verdict as Growth,
+    model::{Kind, Origin, Trend as Growth, UserFrame, check::Class},
     stream::{
         Alloc, Call, Cause, ClosedBy, Cut, Described, Event, Fact, FdLookup, Leaving, Mapped, Moment, Open,
-        Origin, Release, Site, UserFrame, UserStack,
+        Release, Site, UserStack,
     },
 };
 

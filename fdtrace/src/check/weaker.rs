@@ -7,8 +7,9 @@ use super::{
     rule::{Disposition, SiteStats},
 };
 use crate::{
-    kinds::Kind,
-    stream::{Site, UserFrame},
+    model::{Kind, UserFrame},
+    stacks::libraries::is_c_library,
+    stream::Site,
 };
 
 /// `TCP_ESTABLISHED` (include/net/tcp_states.h)
@@ -114,11 +115,8 @@ pub(super) fn ends_in_library(site: &Site) -> bool {
 }
 
 fn is_in_library(frame: &UserFrame) -> bool {
-    let file = frame.module.as_deref().and_then(|path| path.rsplit('/').next());
-    file.is_some_and(|file| C_LIBRARIES.iter().any(|name| file.starts_with(name)))
+    frame.module.as_deref().is_some_and(is_c_library)
 }
-
-const C_LIBRARIES: [&str; 3] = ["libc.so", "libc-2", "libc.musl"];
 
 fn only_reads(group: &Group) -> bool {
     flags(group).is_some_and(|flags| flags & (libc::O_ACCMODE | CREATES) == libc::O_RDONLY)

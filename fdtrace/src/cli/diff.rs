@@ -10,7 +10,7 @@ use super::{
     reading::{Reading, read},
     screen::fitted,
 };
-use crate::report;
+use crate::{analysis, report};
 
 /// Compare two traces: what is open at the end of the second and not of the first, by call site
 #[derive(clap::Args)]
@@ -35,11 +35,11 @@ pub(super) fn run(arguments: &Arguments) -> Outcome {
         read(&mut reading, |_| Ok(()))
     };
     let (before, after) = (document(&arguments.before)?, document(&arguments.after)?);
-    let mut difference = report::diff(&before, &after);
+    let mut difference = analysis::diff(&before, &after);
     let mut out = io::BufWriter::new(io::stdout().lock());
     if arguments.format.json() {
         difference.sites.truncate(arguments.output.all_rows());
-        report::write_diff_json(&mut out, &difference)?;
+        report::write_json(&mut out, &difference)?;
     } else {
         let style = arguments.output.style(true);
         fitted(&mut out, style, |mut out| report::write_diff_text(&mut out, &difference, style))?;

@@ -15,8 +15,9 @@ use super::{
 use crate::{
     kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey},
     process::procfs::{Text, fields, number},
-    report::{self, Terminal},
+    report,
     stacks::Readers,
+    text::Terminal,
 };
 
 /// Show what this kernel supports, which backend is chosen, and what each missing feature costs

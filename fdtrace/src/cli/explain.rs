@@ -1,44 +1,37 @@
-mod alert;
-mod handle;
-mod limits;
-
 use std::{
-    collections::BTreeSet,
     ffi::OsString,
     io::{self, BufWriter, Write as _},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::ExitCode,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use clap::ValueEnum;
 
-use alert::{ALERTED, Alerts};
-
 use super::{
-    Failure, Outcome, load_json,
+    Outcome,
     options::{FormatOptions, OutputOptions},
-    pause::Pause,
+    say::say,
     screen::columns,
-    trace_join::Trace,
     values,
 };
 use crate::{
-    collect::monotonic_ns,
-    explain::{self, Around, Focus, Holder, Paths, SocketState},
-    holders::{self, HolderSnapshot},
-    kinds::Kind,
-    process::{self, Standing, around},
-    report::{
-        explain::{
-            self as report, Document, Screen,
-            alert::Alert,
-            document::{self, Frame, ProcessGroupLine, Slabs, Whose},
-            growth,
-        },
-        fit,
-        fmt::escape_control,
+    analysis,
+    explain::{Focus, SocketState},
+    model::{
+        Holder, Kind,
+        explain::{Document, handle::Document as HandlesDocument},
     },
+    process,
+    report::{
+        explain as report,
+        explain::{Screen, alert::Alert, growth, handle},
+    },
+    session::{
+        explain::{ALERTED, Alerts, Belonging, Question, handles_called},
+        pause::Pause,
+    },
+    text::fit,
 };
 
 /// Show where all open files are, and why file-nr and lsof disagree
@@ -88,7 +81,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "N", requires = "interval", help_heading = "Over time", value_parser = clap::value_parser!(u64).range(1..))]
     count: Option<u64>,
     /// Exit with status 3 when this share of a limit is used (80%), or when it will be reached within this time (10m); can be repeated
-    #[arg(long = "alert", value_name = "SHARE|DUR", requires = "interval", help_heading = "Over time", value_parser = alert::parse)]
+    #[arg(long = "alert", value_name = "SHARE|DUR", requires = "interval", help_heading = "Over time", value_parser = values::alert)]
     alerts: Vec<Alert>,
     /// Run this program for each new alert and go on; it gets the alert on standard input and in FDTRACE_ALERT
     #[arg(long, value_name = "PROGRAM", requires = "alerts", help_heading = "Over time")]
@@ -109,6 +102,9 @@ pub(super) struct Arguments {
     output: OutputOptions,
 }
 
+/// Groups of files of one process.
+const GROUPS: usize = 1000;
+
 /// What makes a group of processes.
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum By {
@@ -120,49 +116,30 @@ enum By {
     Container,
 }
 
-/// Groups of files of one process.
-const GROUPS: usize = 1000;
-
 pub(super) fn run(arguments: &Arguments) -> Outcome {
+    let question = arguments.question();
     if let Some(word) = &arguments.handle {
-        return handle::run(arguments, word);
+        print_handles(arguments, &handles_called(word, &question)?)?;
+        return Ok(ExitCode::SUCCESS);
     }
-    for pid in &arguments.pids {
-        wanted(*pid)?;
-    }
+    question.refuse_who_is_gone()?;
     if let Some(interval) = arguments.interval {
-        return watch(arguments, interval);
+        return watch(arguments, &question, interval);
     }
-    let old = arguments.diff.as_deref().map(|path| old(arguments, path)).transpose()?;
-    let mut document = walk(arguments)?;
-    document.growth = old.map(|old| growth::compare(&old, &document, None));
+    let old = arguments.diff.as_deref().map(|path| question.old_answer(path)).transpose()?;
+    let mut document = question.answer()?;
+    document.growth = old.map(|old| analysis::compare(&old, &document, None));
     print(arguments, &document)?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// What an earlier document says, if it says it of the same handles.
-fn old(arguments: &Arguments, path: &Path) -> Result<Document, Failure> {
-    let old = load_json::read(path)?;
-    let focus = words(&arguments.focus());
-    let sorted = |focus: &[String]| BTreeSet::from_iter(focus.iter().cloned());
-    if sorted(&old.focus) == sorted(&focus) {
-        return Ok(old);
-    }
-    let words = |focus: &[String]| {
-        if focus.is_empty() { "of everything".to_owned() } else { format!("with {}", focus.join(" ")) }
-    };
-    let (path, then, now) = (path.to_string_lossy(), words(&old.focus), words(&focus));
-    let sentence = format!("{path} was taken {then}, and this sample is {now}: they cannot be compared");
-    Err(Failure::Failed(anyhow::anyhow!(escape_control(&sentence))))
-}
-
-fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
+fn watch(arguments: &Arguments, question: &Question<'_>, interval: Duration) -> Outcome {
     let mut alerts = Alerts::new(&arguments.alerts, arguments.alert_command.as_deref())?;
     let pause = Pause::new()?;
-    let mut first = walk(arguments)?;
+    let mut first = question.answer()?;
     alerts.find(&mut first);
     print_first(arguments, &first)?;
-    if alerts.tell(&first)? {
+    if alerts.tell(&first, &|sentence| say!("{sentence}"))? {
         return Ok(ExitCode::from(ALERTED));
     }
     let (mut before, mut samples) = (None, 1);
@@ -173,11 +150,11 @@ fn watch(arguments: &Arguments, interval: Duration) -> Outcome {
         if !pause.wait(next.saturating_duration_since(Instant::now())) {
             break;
         }
-        let mut now = walk(arguments)?;
-        now.growth = Some(growth::compare(before.as_ref().unwrap_or(&first), &now, Some(&first)));
+        let mut now = question.answer()?;
+        now.growth = Some(analysis::compare(before.as_ref().unwrap_or(&first), &now, Some(&first)));
         alerts.find(&mut now);
         print(arguments, &now)?;
-        if alerts.tell(&now)? {
+        if alerts.tell(&now, &|sentence| say!("{sentence}"))? {
             return Ok(ExitCode::from(ALERTED));
         }
         before = Some(now);
@@ -221,64 +198,29 @@ fn print(arguments: &Arguments, document: &Document) -> io::Result<()> {
     out.flush()
 }
 
-/// Fails where there is a reason to.
-fn refuse(reason: Option<String>) -> Result<(), Failure> {
-    reason.map_or(Ok(()), |reason| Err(Failure::Failed(anyhow::anyhow!(escape_control(&reason)))))
-}
-
-/// Whether this id can hold anything.
-fn wanted(pid: u32) -> Result<(), Failure> {
-    let refusal = Standing::of(pid).refusal(pid);
-    refusal.map_or(Ok(()), |reason| Err(Failure::Usage(escape_control(&reason))))
-}
-
-/// Why nothing can be said of a process, after a walk in which it is not.
-fn out_of_sight(snapshot: &HolderSnapshot, pid: u32) -> Option<String> {
-    let unreadable = snapshot.unreadable.iter().find(|process| process.pid == pid);
-    let Some(unreadable) = unreadable else { return Standing::of(pid).refusal(pid) };
-    let has =
-        unreadable.descriptors.map_or_else(String::new, |count| format!(": it has {count} descriptors"));
-    Some(format!("{} ({pid}) cannot be looked into from here{has}", unreadable.comm))
-}
-
-/// Takes a walk, and makes a document of it.
-fn walk(arguments: &Arguments) -> Result<Document, Failure> {
-    let snapshot = holders::take(arguments.timeout)?;
-    let moment = monotonic_ns();
-    if arguments.interval.is_none() {
-        arguments.pids.iter().try_for_each(|pid| refuse(out_of_sight(&snapshot, *pid)))?;
+fn print_handles(arguments: &Arguments, document: &HandlesDocument) -> io::Result<()> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    if arguments.format.json() {
+        return crate::report::write_json(&mut out, document);
     }
-    // Read after the walk, so that what was allocated just before it is in it.
-    let trace = arguments.trace.as_deref().map(|path| Trace::read(path, moment)).transpose()?;
-    let focus = arguments.resolved_focus()?;
-    let found = explain::explain(&snapshot, &around(), &focus, &mut ProcLinks);
-    let mut document = Document::new(&found, frame(&focus, &snapshot), |pid| {
-        let identity = process::identity(pid);
-        Whose { exe: identity.exe, cgroup: identity.cgroup, user: process::owner(pid) }
-    });
-    if focus.is_everything() {
-        document.limits = limits::measure(&snapshot, &document);
-    }
-    if let Some(by) = arguments.by {
-        document.groups = process_groups(by, &snapshot, &focus);
-    }
-    if let Some(trace) = trace {
-        trace.tell(&snapshot, &found, &mut document);
-    }
-    Ok(document)
+    let screen = Screen { unicode: speaks_unicode(), width: columns() };
+    handle::write(&mut out, document, arguments.output.style(false), screen)
 }
 
 impl Arguments {
-    /// The focus on what runs now under the name that is asked for.
-    fn resolved_focus(&self) -> Result<Focus, Failure> {
-        let mut focus = self.focus();
-        if let Some(name) = &self.comm {
-            focus.pids = process::all().filter(|pid| process::is_named(*pid, name)).collect();
-            if focus.pids.is_empty() && self.interval.is_none() {
-                refuse(Some(format!("no process is called {}", name.to_string_lossy())))?;
-            }
+    fn question(&self) -> Question<'_> {
+        Question {
+            focus: self.focus(),
+            comm: self.comm.as_deref(),
+            timeout: self.timeout,
+            trace: self.trace.as_deref(),
+            by: self.by.map(|by| match by {
+                By::Process => Belonging::Process,
+                By::Cgroup => Belonging::Cgroup,
+                By::Container => Belonging::Container,
+            }),
+            again: self.interval.is_some(),
         }
-        Ok(focus)
     }
 
     fn focus(&self) -> Focus {
@@ -301,85 +243,6 @@ impl Arguments {
     }
 }
 
-fn around() -> Around {
-    Around {
-        loop_devices: around::loop_devices(),
-        swap_files: around::swap_files(),
-        autofs_mounts: around::autofs_mounts(),
-        kept_interpreters: around::kept_interpreters(),
-        aio_room: around::aio_room(),
-        nfs_server: around::has_nfs_server(),
-        graphics: around::has_graphics(),
-        inside_pid_namespace: around::is_inside_pid_namespace(),
-    }
-}
-
-fn frame(focus: &Focus, snapshot: &HolderSnapshot) -> Frame {
-    let [filp, vm_area_struct] = around::slabs(["filp", "vm_area_struct"]);
-    Frame {
-        time: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-        uptime_ns: around::uptime_ns(),
-        taken_by: std::process::id(),
-        kernel: around::kernel_release(),
-        boot_id: around::boot_id(),
-        focus: words(focus),
-        duration_ns: u64::try_from(snapshot.took.as_nanos()).unwrap_or(u64::MAX),
-        nr_open: around::nr_open(),
-        max_map_count: around::max_map_count(),
-        shmmni: around::shmmni(),
-        slabs: Slabs { filp, vm_area_struct },
-    }
-}
-
-fn process_groups(by: By, snapshot: &HolderSnapshot, focus: &Focus) -> Vec<ProcessGroupLine> {
-    // The child that walked for the walk is gone, and was where we are.
-    let own = std::process::id();
-    let child = snapshot.tasks.iter().find(|task| task.parent == own).map(|task| task.tgid);
-    let lasting = |pid| if child == Some(pid) { own } else { pid };
-    let cgroup = |pid: u32| process::identity(lasting(pid)).cgroup;
-    let (word, found) = match by {
-        By::Process => {
-            ("process", explain::process_groups(snapshot, focus, |of, _| format!("{} ({})", of.comm, of.pid)))
-        }
-        By::Cgroup => ("cgroup", explain::process_groups(snapshot, focus, |of, _| cgroup(of.pid))),
-        By::Container => (
-            "container",
-            explain::process_groups(snapshot, focus, |of, namespace| {
-                let cgroups = process::cgroups(lasting(of.pid));
-                let id = cgroups.iter().find_map(|cgroup| container(cgroup));
-                id.map_or_else(|| format!("mnt:[{namespace}]"), str::to_owned)
-            }),
-        ),
-    };
-    document::process_groups(word, &found)
-}
-
-/// The id of the container that a cgroup is of: the last 64 hexadecimal digits that stand together in its path.
-fn container(cgroup: &str) -> Option<&str> {
-    const LENGTH: usize = 64;
-    let mut parts = cgroup.rsplit(|character: char| !character.is_ascii_hexdigit());
-    parts.find(|part| part.len() == LENGTH)
-}
-
-/// The options that say the same.
-fn words(focus: &Focus) -> Vec<String> {
-    let mut words: Vec<String> = match &focus.comm {
-        Some(comm) => vec![format!("--comm {comm}")],
-        None => focus.pids.iter().map(|pid| format!("--pid {pid}")).collect(),
-    };
-    words.extend(focus.kinds.iter().map(|kind| format!("--kind {}", kind.name())));
-    words.extend(focus.holders.iter().map(|holder| format!("--holder {}", holder.name())));
-    words.extend(focus.sockets.map(|state| format!("--sockets {}", state.name().to_lowercase())));
-    let flags = [
-        (focus.hidden, "--hidden"),
-        (focus.deleted, "--deleted"),
-        (focus.same_inode, "--same-inode"),
-        (focus.inherited, "--inherited"),
-    ];
-    words.extend(flags.into_iter().filter(|(set, _)| *set).map(|(_, word)| word.to_owned()));
-    words
-}
-
 /// Whether the terminal draws more than ASCII, as far as the locale says.
 fn speaks_unicode() -> bool {
     let locale = ["LC_ALL", "LC_CTYPE", "LANG"]
@@ -390,32 +253,4 @@ fn speaks_unicode() -> bool {
         let locale = locale.to_string_lossy().to_lowercase();
         locale.contains("utf-8") || locale.contains("utf8")
     })
-}
-
-/// Paths as `/proc` has them.
-struct ProcLinks;
-
-impl Paths for ProcLinks {
-    fn of_descriptor(&mut self, thread: u32, fd: u32) -> Option<PathBuf> {
-        process::descriptor_path(thread, fd)
-    }
-
-    fn of_mapping(&mut self, thread: u32, start: u64, end: u64) -> Option<PathBuf> {
-        process::mapping_path(thread, start, end)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::container;
-
-    #[test]
-    fn containers_by_their_cgroups() {
-        let id = "0123456789abcdef".repeat(4);
-        let found = |text: String| container(&text).map(str::to_owned);
-        assert_eq!(found(format!("/system.slice/docker-{id}.scope")), Some(id.clone()));
-        assert_eq!(found(format!("/kubepods/pod1/{}/{id}/init.scope", "a".repeat(64))), Some(id.clone()));
-        assert_eq!(found(format!("/system.slice/{id}0.scope")), None, "longer is something else");
-        assert_eq!(found("/user.slice".to_owned()), None);
-    }
 }

@@ -8,21 +8,26 @@ use std::{
 use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep};
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     options::{FilterOptions, FormatOptions, KindOptions, OutputOptions, Switch, TraceOptions, Watch},
-    recording::{News, RecordingOptions},
-    runtime,
-    say::say,
+    recording::RecordingOptions,
+    say::{say, say_all},
     screen::fitted,
-    signals::{Signals, TO_STOP},
-    tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
     values,
 };
 use crate::{
     collect::{Collector, Sink, Written},
     enrich::Tables,
     kernel::{Acquisitions, Settings},
-    report::{self, Document},
+    model::Document,
+    report,
+    session::{
+        Failure,
+        recording::News,
+        runtime,
+        signals::{Signals, TO_STOP},
+        tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
+    },
     view::View,
 };
 
@@ -84,6 +89,7 @@ async fn live(arguments: &Arguments, signals: &Signals) -> Outcome {
     let watched = Watch { mappings, descriptors, min_age, ..Watch::default() };
     let settings = arguments.tracing.settings(arguments.filters.filters()?, watched)?;
     let mut attached = Attached::attach(&settings)?;
+    say_all(&attached.remarks());
     // Whoever sees the file may end the recording.
     signals.watch();
     let view = View::new(attached.session.clone(), arguments.kinds.selection());
@@ -136,11 +142,11 @@ impl Live<'_> {
             if full && !was_full && !arguments.recording.rotates() {
                 say!("the recording has reached --max-size and ended; live goes on");
             }
-            news.tell(&written, "live goes on");
+            news.of_written(&written, "live goes on").iter().for_each(|sentence| say!("{sentence}"));
             time_programs(self.tracing.collector()).await;
         }
         let written = self.tracing.collector().finish().await?;
-        news.tell(&written, "all else was shown");
+        news.of_written(&written, "all else was shown").iter().for_each(|sentence| say!("{sentence}"));
         Ok(ExitCode::SUCCESS)
     }
 
@@ -158,7 +164,7 @@ impl Live<'_> {
         document.add_tables(tables.full);
         let written = self.tracing.collector().flush().await?;
         print(self.arguments, document)?;
-        self.tracing.say_remarks();
+        say_all(&self.tracing.take_remarks());
         Ok(written)
     }
 }

@@ -9,14 +9,15 @@ use std::{
 
 use clap::{Args, ValueEnum};
 
-use super::{Failure, privilege, say::line, values};
+use super::{say::line, values};
 use crate::{
     files,
     kernel::{Acquisitions, Backend, Emit, FileNr, Filters, Settings, Stacks, Unwind},
-    kinds::Kind,
+    model::{Kind, Origin},
     process,
-    report::{Style, fmt::escape_control},
-    stream::Origin,
+    report::Style,
+    session::{Failure, privilege},
+    text::fmt::escape_control,
     view::Selection,
 };
 

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use clap::Parser as _;
 
 use super::Arguments;
-use crate::report::fmt::escape_control;
+use crate::text::fmt::escape_control;
 
 /// The arguments of this process. What is wrong with them is said here, and ends it.
 ///

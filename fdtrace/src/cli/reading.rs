@@ -8,11 +8,13 @@ use std::{
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::{Failure, REPORT_SCHEMA, say::say, values};
+use super::{say::say, values};
 use crate::{
     files,
+    model::{Document, REPORT_SCHEMA},
     replay::{Replay, Step},
-    report::{Document, fmt::escape_control},
+    session::Failure,
+    text::fmt::escape_control,
     trace::End,
     view::Selection,
 };

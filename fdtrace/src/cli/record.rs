@@ -13,20 +13,24 @@ use tokio::{
 };
 
 use super::{
-    Failure, Outcome,
-    command::{self, Passed, Scope},
+    Outcome,
     options::{FilterOptions, Switch, TraceOptions, Watch},
-    recording::{News, RecordingOptions},
-    runtime,
-    say::say,
-    signals::{FOR_A_COMMAND, Signals, TO_STOP},
-    tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
+    recording::RecordingOptions,
+    say::{say, say_all},
     values,
 };
 use crate::{
     collect::Written,
     kernel::Acquisitions,
-    report::fmt::{self, escape_control},
+    session::{
+        Failure,
+        command::{self, Passed, Scope},
+        recording::News,
+        runtime,
+        signals::{FOR_A_COMMAND, Signals, TO_STOP},
+        tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
+    },
+    text::fmt::{self, escape_control},
     view::{Selection, View},
 };
 
@@ -100,6 +104,7 @@ async fn record(arguments: &Arguments, passed: Passed, signals: &Signals) -> Out
         },
     )?;
     let mut attached = Attached::attach(&settings)?;
+    say_all(&attached.remarks());
     if arguments.command.is_empty() {
         // Whoever sees the file may end the recording.
         signals.watch();
@@ -119,7 +124,7 @@ async fn record(arguments: &Arguments, passed: Passed, signals: &Signals) -> Out
     let news = News::of(Some(&arguments.output));
     let stopped = watch(arguments, &mut tracing, &mut view, signals, child.as_mut(), &news).await?;
     let written = end(&mut tracing, &mut view).await?;
-    news.tell(&written, "what came since is not in it");
+    news.of_written(&written, "what came since is not in it").iter().for_each(|sentence| say!("{sentence}"));
     let why =
         if stopped == Stopped::Full { "; it has reached --max-size, and the recording ended" } else { "" };
     say!("{} in {path}{why}", fmt::bytes(written.bytes));
@@ -169,7 +174,7 @@ async fn watch(
                 if written.failure.is_some() && child.is_none() {
                     return Ok(Stopped::AsAsked);
                 }
-                news.tell(&written, "the command runs on");
+                news.of_written(&written, "the command runs on").iter().for_each(|sentence| say!("{sentence}"));
                 if written.full && !arguments.recording.rotates() {
                     return Ok(Stopped::Full);
                 }
@@ -205,7 +210,7 @@ async fn end(tracing: &mut Tracing, view: &mut View) -> io::Result<Written> {
     tracing.sample(view).await?;
     tracing.name_live().await?;
     let written = tracing.collector().finish().await?;
-    tracing.say_remarks();
+    say_all(&tracing.take_remarks());
     Ok(written)
 }
 

@@ -1,14 +1,13 @@
 //! Options of a trace file that is being written: `record`, and `live --trace`.
 
-use std::{cell::Cell, path::Path};
+use std::path::Path;
 
 use clap::Args;
 
-use super::{Failure, say::say, values};
+use super::values;
 use crate::{
-    collect::Written,
     record::{Limits, Recording},
-    report::fmt::escape_control,
+    session::Failure,
     trace::Header,
 };
 
@@ -38,26 +37,5 @@ impl RecordingOptions {
     /// Whether a full file is followed by another one.
     pub(super) const fn rotates(&self) -> bool {
         self.rotate.is_some()
-    }
-}
-
-/// Says once that a trace file ended before its time, because the disk is full.
-pub(super) struct News<'a> {
-    path: Option<&'a Path>,
-    told: Cell<bool>,
-}
-
-impl<'a> News<'a> {
-    pub(super) const fn of(path: Option<&'a Path>) -> Self {
-        Self { path, told: Cell::new(false) }
-    }
-
-    /// Says it if there is something to say, with what becomes of the rest.
-    pub(super) fn tell(&self, written: &Written, rest: &str) {
-        if let (Some(path), Some(failure), false) = (self.path, &written.failure, self.told.get()) {
-            self.told.set(true);
-            let path = escape_control(&path.to_string_lossy());
-            say!("{path} ends here, whole: it cannot be written further ({failure}); {rest}");
-        }
     }
 }

@@ -8,15 +8,18 @@ use std::{
 use clap::ValueEnum;
 
 use super::{
-    Failure, Outcome,
+    Outcome,
     options::{OutputOptions, SelectionOptions, nanoseconds},
     reading::{Reading, read},
     screen::fitted,
     values,
 };
 use crate::{
+    analysis,
     files::{Existing, Output},
-    report::{self, By, Document, Weight},
+    model::{Document, REPORT_SCHEMA, groups::By},
+    report::{self, Weight},
+    session::Failure,
 };
 
 /// Show what a trace file holds; by default, the call sites with live handles at its end
@@ -131,7 +134,7 @@ fn lines(arguments: &Arguments, reading: &mut Reading, mut out: &mut dyn Write) 
         }
         let snapshot = replay.snapshot()?;
         next = snapshot.now.saturating_add(interval);
-        let mut document = replay.view().document(super::REPORT_SCHEMA, &snapshot);
+        let mut document = replay.view().document(REPORT_SCHEMA, &snapshot);
         document.sites.truncate(arguments.text.all_rows());
         Ok(report::write_json(&mut out, &document)?)
     })?;
@@ -154,7 +157,7 @@ fn write(
     match (format, by(arguments.by)) {
         (Format::Text, None) => fitted(out, style, |mut out| report::write_text(&mut out, document, style)),
         (Format::Text, Some(by)) => {
-            let table = report::table(document, by);
+            let table = analysis::table(document, by);
             fitted(out, style, |mut out| report::write_table_text(&mut out, &table, style))
         }
         (Format::Json | Format::Jsonl, by) => write_json(arguments, document, by, out),
@@ -178,9 +181,9 @@ fn write_json(
             report::write_json(&mut out, &document)
         }
         Some(by) => {
-            let mut table = report::table(document, by);
+            let mut table = analysis::table(document, by);
             table.rows.truncate(top);
-            report::write_table_json(&mut out, &table)
+            report::write_json(&mut out, &table)
         }
     }
 }

@@ -18,3 +18,10 @@ macro_rules! say {
 }
 
 pub(super) use say;
+
+/// Lines of fdtrace's own.
+pub(super) fn say_all(sentences: &[String]) {
+    for sentence in sentences {
+        say!("{sentence}");
+    }
+}

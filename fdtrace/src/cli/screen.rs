@@ -2,20 +2,22 @@
 
 use std::io::{self, Write};
 
-use crate::report::{COLUMNS, Style, fit};
+use terminal_size::{Width, terminal_size_of};
+
+use crate::{
+    report::Style,
+    text::{COLUMNS, fit},
+};
+
+/// One of a few columns has no room for a table.
+const FEWEST: usize = 60;
 
 /// How wide the terminal is; as wide as a page where there is none.
 pub(super) fn columns() -> usize {
-    // SAFETY: all bytes zero are a size of nothing.
-    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
-    // SAFETY: the kernel fills in one structure, which outlives the call.
-    let result = unsafe { libc::ioctl(libc::STDOUT_FILENO, libc::TIOCGWINSZ, &raw mut size) };
-    // A terminal that nobody has told its size says 0; one of a few columns has no room for a table.
-    const FEWEST: usize = 60;
-    match usize::from(size.ws_col) {
-        0 => COLUMNS,
-        _ if result != 0 => COLUMNS,
-        columns => columns.max(FEWEST),
+    // One that nobody has told its size has none.
+    match terminal_size_of(io::stdout()) {
+        Some((Width(columns), _)) if columns > 0 => usize::from(columns).max(FEWEST),
+        _ => COLUMNS,
     }
 }
 

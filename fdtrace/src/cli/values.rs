@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use crate::{
-    check::DiagnosticKind,
-    explain::{Holder, SocketState},
+    explain::SocketState,
     kernel::Backend,
-    kinds::Kind,
-    stream::Origin,
+    model::{Holder, Kind, Origin, check::DiagnosticKind},
+    report::explain::alert::Alert,
 };
 
 /// `500ms`, `10s`, `5m`
@@ -98,6 +97,17 @@ pub(super) fn origin(text: &str) -> Result<Origin, String> {
     Origin::from_name(text).ok_or_else(|| one_of("origins", Origin::ALL.map(Origin::name)))
 }
 
+/// `80%`, `10m`
+pub(super) fn alert(text: &str) -> Result<Alert, String> {
+    let Some(percent) = text.strip_suffix('%') else {
+        return interval(text).map(Alert::Within);
+    };
+    match percent.parse() {
+        Ok(percent) if percent > 0.0 && percent <= 100.0 => Ok(Alert::Percent(percent)),
+        _ => Err("a share of a limit is more than 0% and at most 100%".to_owned()),
+    }
+}
+
 fn one_of<const N: usize>(what: &str, names: [&str; N]) -> String {
     format!("{what} are {}", names.join(", "))
 }
@@ -134,5 +144,14 @@ mod tests {
         assert!(origin("x").is_err_and(|sentence| sentence.contains("shm_attach")));
         assert!(backend("x").is_err_and(|sentence| sentence.contains("tracepoint")));
         assert_eq!(backend("auto"), Ok(None));
+    }
+
+    #[test]
+    fn shares_and_times() {
+        assert_eq!(alert("80%"), Ok(Alert::Percent(80.0)));
+        assert_eq!(alert("10m"), Ok(Alert::Within(Duration::from_secs(600))));
+        for wrong in ["0%", "101%", "NaN%", "%", "0s", "80", "x"] {
+            assert!(alert(wrong).is_err(), "{wrong}");
+        }
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::{
     kernel::Symbols,
-    kinds::{self, Kind},
+    kinds,
+    model::Kind,
     stream::{Described, Fact, FdLookup, What},
 };
 

@@ -6,7 +6,8 @@ use fdtrace_common::iterators::{Description, Descriptor};
 
 use crate::{
     kernel::{FileIterators, Symbols},
-    kinds::{self, Kind},
+    kinds,
+    model::Kind,
     stream::{Described, Fact, FdLookup},
 };
 

@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use crate::{
     kernel::{ProgramCost, Role},
+    model::Own,
     process::procfs::{Text, fields, number},
-    report::Own,
     stacks::Readers,
 };
 

@@ -10,8 +10,9 @@ use fdtrace_common::hash;
 use crate::{
     handles::FreshGroup,
     kernel::Symbols,
-    stacks::{self, Modules, Readers, UserStacks, kernel_stack},
-    stream::{Call, Fact, ImageKey, KernelFrame, Lasting, Origin, Side, Site, Stack, UserStack, lasting},
+    model::{KernelFrame, Origin},
+    stacks::{self, FrameRef, Lasting, Modules, Readers, UserStacks, kernel_stack, lasting},
+    stream::{Call, Fact, ImageKey, Side, Site, Stack, UserStack},
 };
 
 /// So many results are remembered; then the memory is emptied and filled again.
@@ -91,7 +92,7 @@ fn site_id(origin: Origin, user: &UserStack, kernel: &[KernelFrame]) -> u64 {
         Lasting::Made(name) => text(hash, &name),
         Lasting::InPage(offset) => hash::mix(hash, offset),
     };
-    let frames = user.frames.iter().filter(|frame| !frame.inlined).map(|frame| frame.borrowed());
+    let frames = user.frames.iter().filter(|frame| !frame.inlined).map(|frame| FrameRef::of(frame));
     let mut id = lasting(frames).fold(text(hash::SEED, origin.name()), frame);
     if user.frames.is_empty() {
         id = kernel.iter().fold(id, |hash, frame| hash::mix(text(hash, &frame.symbol), frame.offset));
@@ -102,7 +103,7 @@ fn site_id(origin: Origin, user: &UserStack, kernel: &[KernelFrame]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stream::UserFrame;
+    use crate::model::UserFrame;
 
     fn stack(build_id: &str, offset: u64) -> UserStack {
         let frame = UserFrame {

@@ -13,8 +13,8 @@ use fdtrace_common::descriptor::InTable;
 use crate::{
     kernel::{Filters, TableReader},
     kinds,
+    model::{FullTable, Repeat, most_repeated},
     process::{self, Descriptors},
-    report::{FullTable, Repeat, most_repeated},
 };
 
 /// A table with fewer entries is nobody's trouble.
@@ -176,7 +176,7 @@ const fn is_much(most: u64, of: u64) -> bool {
 fn repeat(pid: u32, fd: u32, descriptors: u64) -> Repeat {
     let name =
         process::descriptor_path(pid, fd).map(|path| path.to_string_lossy().into_owned()).unwrap_or_default();
-    let kind = kinds::of_link(name.as_bytes()).name();
+    let kind = kinds::of_link(name.as_bytes());
     Repeat { name, kind, descriptors }
 }
 

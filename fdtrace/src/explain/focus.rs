@@ -1,7 +1,10 @@
 //! Which handles are asked for.
 
-use super::{Holder, holders::Attribution, processes::Processes, references::Held};
-use crate::{holders::HolderSnapshot, kinds::Kind};
+use super::{holders::Attribution, processes::Processes, references::Held};
+use crate::{
+    holders::HolderSnapshot,
+    model::{Holder, Kind},
+};
 
 /// A state of a connection (include/net/tcp_states.h).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::{cmp::Reverse, collections::HashMap};
 
 use super::{
-    Holder, PerHolder,
+    PerHolder,
     holders::Attribution,
     keys::{Key, Keys},
     ordinary,
@@ -12,7 +12,10 @@ use super::{
     processes::Processes,
     references::Held,
 };
-use crate::{holders::HolderSnapshot, kinds::Kind};
+use crate::{
+    holders::HolderSnapshot,
+    model::{Holder, Kind},
+};
 
 /// Where one handle of a group is to be found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

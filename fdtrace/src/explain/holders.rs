@@ -1,70 +1,7 @@
 //! What keeps each handle alive.
 
 use crate::holders::{By, Handle, HolderSnapshot};
-
-/// What keeps a handle alive, in the order in which it is asked for: a handle counts under the first that applies.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Holder {
-    /// An entry of a table of descriptors.
-    Descriptor,
-    /// A mapping whose file is an attach of a SysV segment.
-    ShmAttach,
-    /// Any other mapping.
-    Mapping,
-    /// A SysV segment: its own file.
-    ShmSegment,
-    /// The receive queue of a unix socket.
-    ScmRights,
-    /// A ring that has registered it, or a task that has registered the ring.
-    IoUring,
-    /// A process that runs it.
-    Executable,
-    /// A BPF map or link.
-    Bpf,
-    /// Nothing in sight: only the other end of its connection leads to it.
-    Unknown,
-}
-
-impl Holder {
-    /// All of them, in their order.
-    pub const ALL: [Self; 9] = [
-        Self::Descriptor,
-        Self::ShmAttach,
-        Self::Mapping,
-        Self::ShmSegment,
-        Self::ScmRights,
-        Self::IoUring,
-        Self::Executable,
-        Self::Bpf,
-        Self::Unknown,
-    ];
-
-    /// The word for it in help, JSON and documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Descriptor => "descriptor",
-            Self::ShmAttach => "shm_attach",
-            Self::Mapping => "mapping",
-            Self::ShmSegment => "shm_segment",
-            Self::ScmRights => "scm_rights",
-            Self::IoUring => "io_uring",
-            Self::Executable => "executable",
-            Self::Bpf => "bpf",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// The holder with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|holder| holder.name() == name)
-    }
-
-    const fn bit(self) -> u16 {
-        1 << self as u8
-    }
-}
+use crate::model::Holder;
 
 /// A number for each holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -9,7 +9,7 @@ use fdtrace_common::holder_walk::NAME_LEN;
 
 use crate::{
     holders::{Handle, HolderSnapshot, Names},
-    kinds::Kind,
+    model::Kind,
 };
 
 /// Who made a handle.

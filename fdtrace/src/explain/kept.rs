@@ -3,12 +3,11 @@
 use std::collections::{BTreeSet, HashMap};
 
 use super::{
-    Holder, Paths, Peer, Sharer, groups::Example, holders::mapping_holder, paths::Namer, peers,
-    processes::Processes,
+    Paths, Peer, Sharer, groups::Example, holders::mapping_holder, paths::Namer, peers, processes::Processes,
 };
 use crate::{
     holders::{HolderSnapshot, Link, Owner},
-    kinds::Kind,
+    model::{Holder, Kind},
 };
 
 /// What somebody calls a handle.

@@ -5,7 +5,7 @@ use std::hash::{BuildHasher as _, RandomState};
 use super::paths::anonymous;
 use crate::{
     holders::{Handle, HolderSnapshot},
-    kinds::Kind,
+    model::Kind,
 };
 
 /// The most groups of few handles that are kept while handles are read: a process may have a million different files.

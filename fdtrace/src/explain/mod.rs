@@ -7,6 +7,7 @@
 //! [`Paths`].
 
 mod assemble;
+pub(crate) mod document;
 mod focus;
 mod groups;
 mod holders;
@@ -28,7 +29,7 @@ use std::collections::BTreeMap;
 pub use assemble::Process;
 pub use focus::{Focus, SocketState};
 pub use groups::{Group, HiddenGroup, Sharer};
-pub use holders::{Holder, PerHolder};
+pub use holders::PerHolder;
 pub use join::{Maker, Makers, MakingSite, Traced, TracedHandle, makers};
 pub use kept::{By, Kept, Reference, Wanted, kept, of_file, wanted};
 pub use paths::Paths;
@@ -40,7 +41,7 @@ pub use residual::{Around, Residual};
 use crate::{
     holders::{Handle, HolderSnapshot, Segment, Unreadable},
     kernel::Exactness,
-    kinds::Kind,
+    model::Kind,
 };
 use holders::Attribution;
 use keys::Keys;

@@ -5,8 +5,8 @@
 
 use std::collections::HashMap;
 
-use super::{HiddenGroup, Holder};
-use crate::kinds::Kind;
+use super::HiddenGroup;
+use crate::model::{Holder, Kind};
 
 /// Why handles are mapped as long as somebody runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

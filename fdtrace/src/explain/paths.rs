@@ -10,7 +10,7 @@ use std::{
 use fdtrace_common::holder_walk::NAME_LEN;
 
 use super::groups::Example;
-use crate::{holders::HolderSnapshot, kinds::Kind};
+use crate::{holders::HolderSnapshot, model::Kind};
 
 /// Where paths can be asked for. Neither may touch the file itself: its file system may be hung.
 pub trait Paths {

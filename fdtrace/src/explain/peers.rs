@@ -12,7 +12,7 @@ use std::{
 use super::{Process, Sharer, processes::Processes, references::Held};
 use crate::{
     holders::{Handle, HolderSnapshot, Terminal, mark},
-    kinds::Kind,
+    model::Kind,
 };
 
 /// The most processes that are named at the other end of a group.

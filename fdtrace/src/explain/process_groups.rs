@@ -115,10 +115,10 @@ impl Processes {
 mod tests {
     use fdtrace_common::holder_walk::Task;
 
-    use super::{super::Holder, *};
+    use super::*;
     use crate::{
         holders::{Descriptor, Handle, Mapping, Owner},
-        kinds::Kind,
+        model::{Holder, Kind},
     };
 
     /// Processes 1 and 2 share a table; 3 maps one of its handles, and one of its own.

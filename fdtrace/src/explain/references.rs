@@ -3,12 +3,14 @@
 use std::collections::HashMap;
 
 use super::{
-    Holder,
     groups::Example,
     holders::mapping_holder,
     processes::{Member, Processes},
 };
-use crate::holders::{HolderSnapshot, Link};
+use crate::{
+    holders::{HolderSnapshot, Link},
+    model::Holder,
+};
 
 /// A reference by which a process holds a handle.
 pub(super) struct Held {

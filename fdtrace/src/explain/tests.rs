@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use fdtrace_common::holder_walk::{File, Task, VM_EXEC};
 
 use super::*;
-use crate::holders::Sightings;
 use crate::holders::fixture::{
     KERNEL, Scene, backing_file, file, overlay_file, ring, segment_file, task, tcp_socket, unix_socket,
 };
+use crate::{holders::Sightings, model::Holder};
 
 /// Nothing has a path.
 pub(super) struct NoPaths;
@@ -363,10 +363,9 @@ fn a_residual_that_would_mean_nothing_is_none() {
 
 #[test]
 fn the_machine_around_gives_reasons() {
-    let mut snapshot = HolderSnapshot::default();
-    snapshot.counted =
-        Some(crate::holders::Counted { last: 9, min: 9, max: 9, exactness: Exactness::FileNr, limit: 1000 });
-    snapshot.requests = (500, 1);
+    let counted =
+        crate::holders::Counted { last: 9, min: 9, max: 9, exactness: Exactness::FileNr, limit: 1000 };
+    let snapshot = HolderSnapshot { counted: Some(counted), requests: (500, 1), ..HolderSnapshot::default() };
     let around = Around {
         loop_devices: 1,
         swap_files: 2,

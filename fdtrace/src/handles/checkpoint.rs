@@ -4,7 +4,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use super::{Fold, Group, GroupId, Image, ImageId};
 use crate::{
-    kinds::Kind,
+    model::Kind,
     stream::{Acquired, Alloc, Described, Event, Existing, Fact, Leaving, Mapped},
 };
 

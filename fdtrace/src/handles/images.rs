@@ -3,7 +3,10 @@
 use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
 
 use super::hasher::CallHasher;
-use crate::stream::{Identity, ImageKey, Name};
+use crate::{
+    model::Identity,
+    stream::{ImageKey, Name},
+};
 
 /// Index of an image in [`Images`].
 pub type ImageId = u32;

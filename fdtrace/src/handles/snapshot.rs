@@ -6,7 +6,10 @@ use std::{
 };
 
 use super::{Births, Counts, Deaths, Fold, Group, GroupId, Handle, Image, Loss, SiteSums};
-use crate::stream::{self, Call, Cause, Described, Fact, FdLookup, Identity, ImageKey, Site, Stats};
+use crate::{
+    model::Identity,
+    stream::{self, Call, Cause, Described, Fact, FdLookup, ImageKey, Site, Stats},
+};
 
 /// How many kinds of handles can be distinguished.
 pub const KIND_SLOTS: usize = 16;

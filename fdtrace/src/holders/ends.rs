@@ -4,7 +4,7 @@
 use std::{collections::HashSet, io};
 
 use super::{HolderSnapshot, Memory, Terminal, mark, memory::is_address};
-use crate::{kernel::PeerLayout, kinds::Kind};
+use crate::{kernel::PeerLayout, model::Kind};
 
 const AF_UNIX: u8 = 1;
 /// The bits of the minor number in a device as the kernel keeps it (`MINORBITS`).

@@ -8,7 +8,7 @@ use fdtrace_common::{
 };
 
 use super::Segment;
-use crate::kinds::{self, Kind};
+use crate::{kinds, model::Kind};
 
 /// Bits of [`Handle::marks`].
 pub mod mark {

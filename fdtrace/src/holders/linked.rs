@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{BpfLayout, SocketLayout},
-    kinds::Kind,
+    model::Kind,
 };
 
 const AF_UNIX: u8 = 1;

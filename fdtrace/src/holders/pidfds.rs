@@ -54,7 +54,7 @@ fn pids(
 
 fn is_pidfd(handle: &Handle, snapshot: &HolderSnapshot) -> bool {
     handle.is_on_pidfs()
-        || handle.kind == crate::kinds::Kind::Anon && handle.raw_name(&snapshot.names) == PIDFD
+        || handle.kind == crate::model::Kind::Anon && handle.raw_name(&snapshot.names) == PIDFD
 }
 
 #[cfg(test)]

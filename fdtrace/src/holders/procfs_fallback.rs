@@ -17,7 +17,8 @@ use fdtrace_common::{
 
 use super::{Descriptor, Handle, HolderSnapshot, Mapping, Owner, segments};
 use crate::{
-    kinds::{DELETED, Kind, is_segment, is_shared_memory, of_link},
+    kinds::{DELETED, is_segment, is_shared_memory, of_link},
+    model::Kind,
     process::{
         self,
         procfs::{Text, lines},

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     kernel::{RING_DESCRIPTORS, RequestLayout, RingTable},
-    kinds::Kind,
+    model::Kind,
 };
 
 /// The name that `io_uring_get_file` (io_uring/io_uring.c) gives; nobody else names anonymous inodes.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     kernel::SegmentLayout,
-    kinds::Kind,
+    model::Kind,
     process::procfs::{self, fields, lines},
 };
 

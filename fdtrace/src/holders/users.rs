@@ -7,7 +7,7 @@ use std::{
 };
 
 use super::{Handle, HolderSnapshot, Memory, memory::is_address};
-use crate::{kernel::UserLayout, kinds::Kind};
+use crate::{kernel::UserLayout, model::Kind};
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

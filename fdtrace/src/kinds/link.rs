@@ -1,6 +1,6 @@
 //! What a handle is by the link in `/proc/PID/fd`, where nobody can ask the kernel's structures.
 
-use super::Kind;
+use crate::model::Kind;
 
 /// What the kernel puts behind the path of a file that has no name any more.
 pub(crate) const DELETED: &[u8] = b" (deleted)";

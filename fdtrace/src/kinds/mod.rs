@@ -9,83 +9,8 @@ mod name;
 pub(crate) use link::{DELETED, is_segment, is_shared_memory, of_link};
 pub use name::{addresses, describe, tcp_state};
 
+use crate::model::Kind;
 use fdtrace_common::iterators::Description;
-
-/// What a handle is.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Kind {
-    /// Not looked at yet, or not to be found out.
-    #[default]
-    Unknown = 0,
-    /// A regular file.
-    Regular = 1,
-    /// A directory.
-    Directory = 2,
-    /// A character device.
-    Char = 3,
-    /// A block device.
-    Block = 4,
-    /// A pipe or a FIFO.
-    Fifo = 5,
-    /// A socket.
-    Socket = 6,
-    /// An anonymous inode: `[eventpoll]`, `[eventfd]`, `[io_uring]`, ...
-    Anon = 7,
-    /// Memory with a descriptor.
-    Memfd = 8,
-    /// Shared memory without a name: a SysV segment, an attach of one, shared anonymous memory.
-    Shm = 9,
-    /// A symbolic link, opened with `O_PATH`.
-    Symlink = 10,
-}
-
-impl Kind {
-    /// All kinds.
-    pub const ALL: [Self; 11] = [
-        Self::Unknown,
-        Self::Regular,
-        Self::Directory,
-        Self::Char,
-        Self::Block,
-        Self::Fifo,
-        Self::Socket,
-        Self::Anon,
-        Self::Memfd,
-        Self::Shm,
-        Self::Symlink,
-    ];
-
-    /// The word for it in help, JSON and documents.
-    #[must_use]
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Unknown => "unknown",
-            Self::Regular => "regular",
-            Self::Directory => "directory",
-            Self::Char => "char",
-            Self::Block => "block",
-            Self::Fifo => "fifo",
-            Self::Socket => "socket",
-            Self::Anon => "anon",
-            Self::Memfd => "memfd",
-            Self::Shm => "shm",
-            Self::Symlink => "symlink",
-        }
-    }
-
-    /// The kind with this number, as it is kept beside a handle.
-    #[must_use]
-    pub fn from_number(number: u8) -> Self {
-        Self::ALL.get(usize::from(number)).copied().unwrap_or_default()
-    }
-
-    /// The kind with this name.
-    #[must_use]
-    pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
-    }
-}
 
 /// `ANON_INODE_FS_MAGIC` (include/uapi/linux/magic.h)
 const ANON_INODE_FS: u64 = 0x0904_1934;

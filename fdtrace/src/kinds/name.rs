@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use fdtrace_common::iterators::Description;
 
-use super::Kind;
+use crate::model::Kind;
 
 /// The name of the directory entry, up to its terminating zero.
 pub(super) fn raw(description: &Description) -> &[u8] {

@@ -24,7 +24,7 @@ use std::{
 
 use fdtrace_common::wire::COMM_LEN;
 
-use crate::stream::Identity;
+use crate::model::Identity;
 use procfs::{Text, fields, hexadecimal, lines, number, split};
 
 /// Reads what a process is.

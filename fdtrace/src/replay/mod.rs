@@ -195,10 +195,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        kinds::Kind,
+        model::{Identity, KernelFrame, Kind, Origin, UserFrame},
         stream::{
-            Alloc, Call, Cause, Described, Existing, Fact, FdLookup, Identity, ImageKey, KernelFrame,
-            Leaving, Mapped, Origin, Release, ShortLived, Site, Stats, UserFrame, UserStack,
+            Alloc, Call, Cause, Described, Existing, Fact, FdLookup, ImageKey, Leaving, Mapped, Release,
+            ShortLived, Site, Stats, UserStack,
         },
         trace::Writer,
     };

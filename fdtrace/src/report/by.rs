@@ -1,216 +1,18 @@
 //! A document summed up by something else than the call site.
 
-use std::{
-    cmp::Reverse,
-    collections::{BTreeMap, HashSet},
-    io::{self, Write},
-    slice,
-};
-
-use serde::Serialize;
+use std::io::{self, Write};
 
 use super::{
-    Document, Handles, Process, Site, Style, Trace,
-    fmt::{at_least, counted, escape_control, number},
-    shares,
-    stack::place,
-    terminal::Terminal,
+    Style,
     text::{headline, losses, paint},
 };
-
-/// Name and version of the shape.
-const SCHEMA: &str = "fdtrace.report/1";
-
-/// Stands for what nobody looked at.
-const UNKNOWN: &str = "unknown";
-
-/// What a row of a table is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum By {
-    /// A call site.
-    Site,
-    /// A process.
-    Process,
-    /// What the handles are.
-    Kind,
-    /// Which kernel path allocated them.
-    Origin,
-    /// What holds them.
-    Holder,
-}
-
-/// A document summed up.
-#[derive(Clone, Debug, Serialize)]
-pub struct Table {
-    /// Name and version of this shape.
-    pub schema: &'static str,
-    /// What a row is.
-    pub by: By,
-    /// The trace that it was taken from.
-    pub trace: Trace,
-    /// The whole of the handles.
-    pub handles: Handles,
-    /// Most live handles first.
-    pub rows: Vec<Row>,
-}
-
-/// One row.
-#[derive(Clone, Debug, Serialize)]
-pub struct Row {
-    /// The site's id, `comm (pid)`, or the word for a kind, an origin, a holder.
-    pub key: String,
-    /// Alive.
-    pub live: u64,
-    /// Made; none where that is not known: what a handle was, and what held it, is known of live ones only.
-    pub allocated: Option<u64>,
-    /// Call sites.
-    pub sites: u64,
-    /// Processes that made handles at these sites.
-    pub processes: u64,
-    /// The process, of a table by process.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub pid: Option<u32>,
-    /// Its name.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub comm: Option<String>,
-    /// Its program.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exe: Option<String>,
-    /// The site with the most live handles of the row.
-    pub top_site: String,
-    /// Where that is, in one name.
-    pub place: String,
-}
-
-/// What a site contributes to a row.
-struct Part<'a> {
-    key: String,
-    site: &'a Site,
-    live: u64,
-    allocated: Option<u64>,
-    processes: &'a [Process],
-}
-
-/// A row in the making.
-struct Sum<'a> {
-    first: Part<'a>,
-    live: u64,
-    allocated: Option<u64>,
-    sites: HashSet<&'a str>,
-    processes: HashSet<(u32, &'a str)>,
-    top: (u64, &'a Site),
-}
-
-/// Sums up a document.
-#[must_use]
-pub fn table(document: &Document, by: By) -> Table {
-    let mut sums: BTreeMap<String, Sum<'_>> = BTreeMap::new();
-    // What makes no handles has no share in sums of them.
-    let counted = |site: &&Site| !site.acquired || matches!(by, By::Site | By::Origin);
-    for part in document.sites.iter().filter(counted).flat_map(|site| parts(site, by)) {
-        match sums.get_mut(&part.key) {
-            Some(sum) => sum.add(&part),
-            None => drop(sums.insert(part.key.clone(), Sum::new(part))),
-        }
-    }
-    let mut rows: Vec<Row> = sums.into_values().map(|sum| sum.row(by)).collect();
-    rows.sort_by_key(|row| (Reverse(row.live), Reverse(row.allocated)));
-    Table { schema: SCHEMA, by, trace: document.trace.clone(), handles: document.handles.clone(), rows }
-}
-
-fn parts(site: &Site, by: By) -> Vec<Part<'_>> {
-    let whole = |key: &str| Part {
-        key: key.to_owned(),
-        site,
-        live: site.live,
-        allocated: Some(site.allocated),
-        processes: &site.processes,
-    };
-    match by {
-        By::Site => vec![whole(&site.id)],
-        By::Origin => vec![whole(site.origin)],
-        By::Process => site.processes.iter().map(|process| process_part(site, process)).collect(),
-        By::Kind => live_parts(site, &site.kinds),
-        By::Holder => live_parts(site, &site.holders),
-    }
-}
-
-fn process_part<'a>(site: &'a Site, process: &'a Process) -> Part<'a> {
-    Part {
-        key: format!("{} ({})", process.comm, process.pid),
-        site,
-        live: process.live,
-        allocated: shares::allocated(site, process),
-        processes: slice::from_ref(process),
-    }
-}
-
-/// Live handles by a word; those that the map does not tell are unknown.
-fn live_parts<'a>(site: &'a Site, counts: &BTreeMap<&'static str, u64>) -> Vec<Part<'a>> {
-    let reported: u64 = counts.values().sum();
-    let rest = (UNKNOWN, site.live.saturating_sub(reported));
-    let counts = counts.iter().map(|(word, count)| (*word, *count)).chain([rest]);
-    let part = |(word, live): (&str, u64)| Part {
-        key: word.to_owned(),
-        site,
-        live,
-        allocated: None,
-        processes: &site.processes,
-    };
-    counts.filter(|(_, count)| *count > 0).map(part).collect()
-}
-
-impl<'a> Sum<'a> {
-    fn new(part: Part<'a>) -> Self {
-        let mut sum = Self {
-            live: 0,
-            allocated: Some(0),
-            sites: HashSet::new(),
-            processes: HashSet::new(),
-            top: (part.live, part.site),
-            first: part,
-        };
-        let Part { site, live, allocated, processes, .. } = sum.first;
-        sum.add(&Part { key: String::new(), site, live, allocated, processes });
-        sum
-    }
-
-    fn add(&mut self, part: &Part<'a>) {
-        self.live += part.live;
-        self.allocated = self.allocated.zip(part.allocated).map(|(sum, more)| sum + more);
-        self.sites.insert(&part.site.id);
-        self.processes.extend(part.processes.iter().map(|process| (process.pid, process.comm.as_str())));
-        if part.live > self.top.0 {
-            self.top = (part.live, part.site);
-        }
-    }
-
-    fn row(self, by: By) -> Row {
-        let process = self.first.processes.first().filter(|_| by == By::Process);
-        let site = self.top.1;
-        Row {
-            key: self.first.key,
-            live: self.live,
-            allocated: self.allocated,
-            sites: self.sites.len() as u64,
-            processes: self.processes.len() as u64,
-            pid: process.map(|process| process.pid),
-            comm: process.map(|process| process.comm.clone()),
-            exe: process.map(|process| process.exe.clone()),
-            top_site: site.id.clone(),
-            place: place(&site.user_stack, &site.kernel_stack),
-        }
-    }
-}
-
-/// Writes a table as one line of JSON.
-///
-/// # Errors
-/// When the output cannot be written.
-pub fn write_json(out: &mut impl Write, table: &Table) -> io::Result<()> {
-    super::json::write(out, table)
-}
+use crate::{
+    model::groups::{By, Row, Table, UNKNOWN},
+    text::{
+        Terminal,
+        fmt::{at_least, counted, escape_control, number},
+    },
+};
 
 /// Writes a table as text.
 ///
@@ -285,14 +87,21 @@ impl Columns {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, *};
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::{
+        analysis::table,
+        model::{Document, Holder, Kind, Origin, Site, fixture::*},
+        report::write_json,
+    };
 
     const STYLE: Style = Style { color: false, top: 10, verbose: false, finished: true };
 
     fn two_sites() -> Document {
-        let mut other = Site { origin: "socket", ..site("b", 10) };
-        other.kinds = BTreeMap::from([("socket", 6), ("regular", 1)]);
-        other.holders = BTreeMap::from([("descriptor", 8), ("mapping", 2)]);
+        let mut other = Site { origin: Origin::Socket, ..site("b", 10) };
+        other.kinds = BTreeMap::from([(Kind::Socket, 6), (Kind::Regular, 1)]);
+        other.holders = BTreeMap::from([(Holder::Descriptor, 8), (Holder::Mapping, 2)]);
         other.processes = vec![process(7, "app", 4), process(8, "web", 6)];
         other.user_stack[1].symbol = Some("connect_all".to_owned());
         document(vec![site("a", 3), other])
@@ -389,7 +198,7 @@ mod tests {
     fn json_has_the_keys_that_others_read() {
         let text = written(|out| write_json(out, &table(&two_sites(), By::Process)));
         let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
-        assert_eq!((&json["schema"], &json["by"]), (&"fdtrace.report/1".into(), &"process".into()));
+        assert_eq!((&json["schema"], &json["by"]), (&"fdtrace.report-by/1".into(), &"process".into()));
         let row = &json["rows"][0];
         assert_eq!((&row["key"], &row["pid"], &row["comm"]), (&"app (7)".into(), &7.into(), &"app".into()));
         assert_eq!((&row["live"], &row["sites"], &row["processes"]), (&7.into(), &2.into(), &1.into()));

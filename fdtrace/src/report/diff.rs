@@ -1,195 +1,19 @@
 //! Two documents compared: what lives at the end of the second trace and did not in the first.
 
-use std::{
-    cmp::Reverse,
-    collections::{HashMap, HashSet},
-    io::{self, Write},
-};
-
-use serde::Serialize;
+use std::io::{self, Write};
 
 use super::{
-    Document, Handles, KernelFrame, Process, Site, Style, Trace, UserFrame,
-    fmt::{change, counted, escape_control, number},
-    name_id,
-    stack::{self, place},
-    terminal::Terminal,
+    Style, stack,
     text::{at_the_end, paint, processes},
 };
-
-/// Name and version of the shape.
-const SCHEMA: &str = "fdtrace.diff/1";
-
-/// Two documents compared.
-#[derive(Clone, Debug, Serialize)]
-pub struct Difference {
-    /// Name and version of this shape.
-    pub schema: &'static str,
-    /// The first trace.
-    pub before: Side,
-    /// The second trace.
-    pub after: Side,
-    /// What grew, most first; then what shrank, most first; then the rest.
-    pub sites: Vec<SiteDifference>,
-}
-
-/// One of the two traces.
-#[derive(Clone, Debug, Serialize)]
-pub struct Side {
-    /// The trace as a whole.
-    #[serde(flatten)]
-    pub trace: Trace,
-    /// The whole of its handles.
-    pub handles: Handles,
-}
-
-/// One call site in both traces.
-#[derive(Clone, Debug, Serialize)]
-pub struct SiteDifference {
-    /// Its id, of the second trace if it is there.
-    pub id: String,
-    /// Hash of the origin and the names in the stack, which a rebuilt program keeps; none without a stack.
-    pub name_id: Option<String>,
-    /// `id`, or `functions` when only the names of the functions agree; none when it is in one trace only.
-    pub matched_by: Option<&'static str>,
-    /// So many sites have these names and cannot be distinguished, their sums being given; 1 for a site of its own.
-    pub merged: u64,
-    /// Which kernel path.
-    pub origin: &'static str,
-    /// Alive at the end of the first trace.
-    pub before: u64,
-    /// Alive at the end of the second trace.
-    pub after: u64,
-    /// How many more.
-    pub change: i64,
-    /// Who made them, most first; of the second trace if the site is there.
-    pub processes: Vec<Process>,
-    /// Innermost frame first.
-    pub kernel_stack: Vec<KernelFrame>,
-    /// Innermost frame first.
-    pub user_stack: Vec<UserFrame>,
-    /// Whether the user stack reaches the function that the thread began with.
-    pub user_stack_complete: bool,
-}
-
-/// Compares two documents site by site.
-#[must_use]
-pub fn diff(before: &Document, after: &Document) -> Difference {
-    let mut sites = matched(&before.sites, &after.sites);
-    sites.sort_by_key(|site| (site.change <= 0, Reverse(site.change.unsigned_abs()), site.id.clone()));
-    Difference { schema: SCHEMA, before: side(before), after: side(after), sites }
-}
-
-fn side(document: &Document) -> Side {
-    Side { trace: document.trace.clone(), handles: document.handles.clone() }
-}
-
-fn matched(before: &[Site], after: &[Site]) -> Vec<SiteDifference> {
-    let by_id: HashMap<&str, &Site> = before.iter().map(|site| (site.id.as_str(), site)).collect();
-    let known: HashSet<&str> = after.iter().map(|site| site.id.as_str()).collect();
-    let (same, new): (Vec<&Site>, Vec<&Site>) =
-        after.iter().partition(|site| by_id.contains_key(site.id.as_str()));
-    let old = before.iter().filter(|site| !known.contains(site.id.as_str()));
-    let mut rows: Vec<SiteDifference> =
-        same.into_iter().map(|site| compared(by_id.get(site.id.as_str()).copied(), site, "id")).collect();
-    rows.extend(by_names(old, new).into_values().flat_map(Namesakes::rows));
-    rows
-}
-
-/// Sites of one name that are in one of the traces only.
-#[derive(Default)]
-struct Namesakes<'a> {
-    old: Vec<&'a Site>,
-    new: Vec<&'a Site>,
-}
-
-/// A site without a name is a namesake of nobody.
-fn by_names<'a>(
-    old: impl Iterator<Item = &'a Site>,
-    new: Vec<&'a Site>,
-) -> HashMap<(Option<String>, &'a str), Namesakes<'a>> {
-    let key = |site: &'a Site| {
-        let name = name_id(site.origin, &site.user_stack, &site.kernel_stack);
-        let id = if name.is_some() { "" } else { site.id.as_str() };
-        (name, id)
-    };
-    let mut map: HashMap<_, Namesakes<'_>> = HashMap::new();
-    old.for_each(|site| map.entry(key(site)).or_default().old.push(site));
-    new.into_iter().for_each(|site| map.entry(key(site)).or_default().new.push(site));
-    map
-}
-
-impl Namesakes<'_> {
-    /// As many before as after are paired in the order of their offsets, which a rebuild seldom changes. Where their
-    /// number has changed, nobody can tell which is which: they are one row.
-    fn rows(mut self) -> Vec<SiteDifference> {
-        for sites in [&mut self.old, &mut self.new] {
-            sites.sort_by_key(|site| offsets(site));
-        }
-        match (self.old.len(), self.new.len()) {
-            (_, 0) => self.old.into_iter().map(gone_row).collect(),
-            (0, _) => self.new.into_iter().map(|site| compared(None, site, "functions")).collect(),
-            (old, new) if old == new => {
-                let pairs = self.old.into_iter().zip(self.new);
-                pairs.map(|(old, new)| compared(Some(old), new, "functions")).collect()
-            }
-            _ => self.together().into_iter().collect(),
-        }
-    }
-
-    /// One row, which bears the id of the site that has most.
-    fn together(&self) -> Option<SiteDifference> {
-        let sum = |sites: &[&Site]| sites.iter().map(|site| site.aged).sum();
-        let most = self.new.iter().max_by_key(|site| (site.aged, Reverse(site.id.as_str())))?;
-        let mut row = row(most, Some("functions"), sum(&self.old), sum(&self.new));
-        row.merged = self.old.len().max(self.new.len()) as u64;
-        Some(row)
-    }
-}
-
-fn offsets(site: &Site) -> (Vec<u64>, Vec<u64>) {
-    let user = site.user_stack.iter().map(|frame| frame.offset).collect();
-    let kernel = site.kernel_stack.iter().map(|frame| frame.offset).collect();
-    (user, kernel)
-}
-
-fn compared(before: Option<&Site>, after: &Site, matched_by: &'static str) -> SiteDifference {
-    let matched_by = before.map(|_| matched_by);
-    row(after, matched_by, before.map_or(0, |site| site.aged), after.aged)
-}
-
-fn gone_row(before: &Site) -> SiteDifference {
-    row(before, None, before.aged, 0)
-}
-
-fn row(site: &Site, matched_by: Option<&'static str>, before: u64, after: u64) -> SiteDifference {
-    SiteDifference {
-        id: site.id.clone(),
-        name_id: name_id(site.origin, &site.user_stack, &site.kernel_stack),
-        matched_by,
-        merged: 1,
-        origin: site.origin,
-        before,
-        after,
-        change: signed(after).saturating_sub(signed(before)),
-        processes: site.processes.clone(),
-        kernel_stack: site.kernel_stack.clone(),
-        user_stack: site.user_stack.clone(),
-        user_stack_complete: site.user_stack_complete,
-    }
-}
-
-fn signed(count: u64) -> i64 {
-    i64::try_from(count).unwrap_or(i64::MAX)
-}
-
-/// Writes a difference as one line of JSON.
-///
-/// # Errors
-/// When the output cannot be written.
-pub fn write_json(out: &mut impl Write, difference: &Difference) -> io::Result<()> {
-    super::json::write(out, difference)
-}
+use crate::{
+    model::diff::{Difference, MatchedBy, SiteDifference},
+    stacks::place,
+    text::{
+        Terminal,
+        fmt::{change, counted, escape_control, number},
+    },
+};
 
 /// Writes a difference as text: what grew most comes first, and is named once more at the end.
 ///
@@ -241,7 +65,7 @@ fn write_site(out: &mut impl Write, site: &SiteDifference, style: Style) -> io::
 
 fn state(site: &SiteDifference) -> &'static str {
     match (site.matched_by, site.before, site.after) {
-        (Some("functions"), ..) => "rebuilt",
+        (Some(MatchedBy::Functions), ..) => "rebuilt",
         (Some(_), ..) => "",
         (None, 0, _) => "new",
         (None, ..) => "gone",
@@ -257,7 +81,7 @@ fn write_rest(out: &mut impl Write, difference: &Difference, changed: usize, sty
     if same > 0 {
         writeln!(out, "{} with as many live handles as before", counted(same as u64, "site"))?;
     }
-    if difference.sites.iter().any(|site| site.matched_by == Some("functions")) {
+    if difference.sites.iter().any(|site| site.matched_by == Some(MatchedBy::Functions)) {
         writeln!(out, "rebuilt: other code in the second trace, matched by the names of its functions")?;
     }
     Ok(())
@@ -291,11 +115,18 @@ fn last_line(difference: &Difference, style: Style) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, *};
+    use super::*;
+    use crate::{
+        analysis::diff,
+        model::{Site, fixture::*},
+        report::write_json,
+    };
 
+    const ID: MatchedBy = MatchedBy::Id;
+    const FUNCTIONS: MatchedBy = MatchedBy::Functions;
     const STYLE: Style = Style { color: false, top: 10, verbose: false, finished: true };
 
-    fn rows<'a>(difference: &'a Difference) -> Vec<(&'a str, Option<&'a str>, u64, u64, i64)> {
+    fn rows<'a>(difference: &'a Difference) -> Vec<(&'a str, Option<MatchedBy>, u64, u64, i64)> {
         let row = |site: &'a SiteDifference| {
             (site.id.as_str(), site.matched_by, site.before, site.after, site.change)
         };
@@ -332,11 +163,11 @@ mod tests {
         assert_eq!(
             rows(&difference),
             [
-                ("leak", Some("id"), 10, 1000, 990),
+                ("leak", Some(ID), 10, 1000, 990),
                 ("new", None, 0, 7, 7),
-                ("less", Some("id"), 9, 1, -8),
+                ("less", Some(ID), 9, 1, -8),
                 ("gone", None, 3, 0, -3),
-                ("same", Some("id"), 4, 4, 0),
+                ("same", Some(ID), 4, 4, 0),
             ]
         );
         let text = written(|out| write_text(out, &difference, STYLE));
@@ -366,7 +197,7 @@ mod tests {
         let difference = diff(&before, &after);
         assert_eq!(
             rows(&difference),
-            [("b2", Some("functions"), 50, 51, 1), ("b1", Some("functions"), 10, 10, 0)]
+            [("b2", Some(FUNCTIONS), 50, 51, 1), ("b1", Some(FUNCTIONS), 10, 10, 0)]
         );
         assert!(written(|out| write_text(out, &difference, STYLE)).contains("  rebuilt "));
     }
@@ -377,7 +208,7 @@ mod tests {
         let new = [("b1", 10, 0), ("b2", 51, 8), ("b3", 4, 16)];
         let after = new.map(|(id, live, by)| moved(site(id, live), 0x1000 + by)).to_vec();
         let difference = diff(&before, &document(after));
-        assert_eq!(rows(&difference), [("b2", Some("functions"), 60, 65, 5)]);
+        assert_eq!(rows(&difference), [("b2", Some(FUNCTIONS), 60, 65, 5)]);
         assert_eq!(difference.sites[0].merged, 3);
         let text = written(|out| write_text(out, &difference, STYLE));
         assert!(text.contains("          3 sites of these names in one row\n"), "{text}");
@@ -390,7 +221,7 @@ mod tests {
         rebuilt.user_stack[1].inlined = true;
         rebuilt.user_stack.iter_mut().for_each(|frame| frame.build_id = Some("ff".to_owned()));
         let difference = diff(&before, &document(vec![rebuilt]));
-        assert_eq!(rows(&difference), [("b", Some("functions"), 10, 30, 20)]);
+        assert_eq!(rows(&difference), [("b", Some(FUNCTIONS), 10, 30, 20)]);
         assert!(difference.sites[0].name_id.is_some());
     }
 
@@ -400,7 +231,7 @@ mod tests {
         let after = document(vec![moved(site("b", 20), 8), moved(site("c", 11), 16)]);
         assert_eq!(
             rows(&diff(&before, &after)),
-            [("c", Some("functions"), 10, 11, 1), ("b", Some("id"), 20, 20, 0)]
+            [("c", Some(FUNCTIONS), 10, 11, 1), ("b", Some(ID), 20, 20, 0)]
         );
     }
 
@@ -414,7 +245,7 @@ mod tests {
         let other = document(vec![stripped(moved(site("b", 10), 8))]);
         assert_eq!(rows(&diff(&before, &other)), [("b", None, 0, 10, 10), ("a", None, 10, 0, -10)]);
         let same = document(vec![stripped(site("b", 10))]);
-        assert_eq!(rows(&diff(&before, &same)), [("b", Some("functions"), 10, 10, 0)]);
+        assert_eq!(rows(&diff(&before, &same)), [("b", Some(FUNCTIONS), 10, 10, 0)]);
     }
 
     #[test]

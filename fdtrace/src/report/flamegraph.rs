@@ -6,7 +6,8 @@ use inferno::flamegraph::{
     from_lines,
 };
 
-use super::{Document, Weight, folded};
+use super::{Weight, folded};
+use crate::model::Document;
 
 /// What is written when there is nothing to draw: inferno would call that an error.
 const EMPTY: &str = r#"<?xml version="1.0" standalone="no"?>
@@ -46,8 +47,8 @@ fn options(weight: Weight) -> Options<'static> {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, *};
-    use crate::report::Site;
+    use super::*;
+    use crate::model::{Site, fixture::*};
 
     fn svg(sites: Vec<Site>, weight: Weight) -> String {
         written(|out| write(out, &document(sites), weight))
@@ -55,7 +56,10 @@ mod tests {
 
     #[test]
     fn shows_functions_and_numbers() {
-        let svg = svg(vec![site("a", 3), Site { origin: "socket", ..site("b", 1) }], Weight::Live);
+        let svg = svg(
+            vec![site("a", 3), Site { origin: crate::model::Origin::Socket, ..site("b", 1) }],
+            Weight::Live,
+        );
         assert!(svg.contains(">live file handles by call site<"), "{svg}");
         assert!(svg.contains("<title>leak (4 handles, 100.00%)</title>"), "{svg}");
         assert!(svg.contains("<title>alloc_empty_file (4 handles, 100.00%)</title>"), "{svg}");

@@ -3,7 +3,12 @@ use std::{
     io::{self, Write},
 };
 
-use super::{Document, Site, fmt::steers, shares::shares, stack};
+use crate::{
+    analysis::shares,
+    model::{Document, Site},
+    stacks::describe::name,
+    text::fmt::steers,
+};
 
 /// Which handles count.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +68,7 @@ fn by_comm(site: &Site, weight: Weight) -> BTreeMap<String, u64> {
 }
 
 fn frames(site: &Site) -> String {
-    let user = site.user_stack.iter().rev().map(|frame| one_word(&stack::name(frame)));
+    let user = site.user_stack.iter().rev().map(|frame| one_word(&name(frame)));
     let kernel = site.kernel_stack.iter().rev().map(|frame| one_word(&frame.symbol) + KERNEL);
     let frames: Vec<String> = user.chain(kernel).collect();
     // A line that is a process name alone could be read as a comment.
@@ -92,8 +97,8 @@ fn breaks_a_line(character: char) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, *};
-    use crate::report::UserFrame;
+    use super::*;
+    use crate::model::{UserFrame, fixture::*};
 
     fn folded(site: Site, weight: Weight) -> String {
         written(|out| write(out, &document(vec![site]), weight))

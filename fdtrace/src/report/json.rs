@@ -3,7 +3,7 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use super::fmt::steers;
+use crate::text::fmt::steers;
 
 /// Writes a document as one line of JSON.
 ///

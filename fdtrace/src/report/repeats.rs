@@ -1,10 +1,9 @@
 //! Handles to which several descriptors point, in words.
 
-use super::{
-    FullTable, Repeat,
-    fmt::{counted, escape_control, number},
+use crate::{
+    model::{FullTable, Kind, Repeat},
+    text::fmt::{counted, escape_control, number},
 };
-use crate::kinds::Kind;
 
 /// `all 20 point to one handle: /tmp/log (regular)`
 #[must_use]
@@ -18,7 +17,7 @@ pub(super) fn sentence(repeat: &Repeat, of: u64) -> String {
 #[must_use]
 pub(super) fn handle(repeat: &Repeat) -> String {
     match repeat.name.as_str() {
-        "" if repeat.kind == Kind::Unknown.name() => "a handle without a name".to_owned(),
+        "" if repeat.kind == Kind::Unknown => "a handle without a name".to_owned(),
         "" => format!("a {} without a name", repeat.kind),
         name => format!("{} ({})", escape_control(name), repeat.kind),
     }
@@ -51,7 +50,7 @@ mod tests {
 
     #[test]
     fn in_words() {
-        let repeat = |name: &str| Repeat { name: name.to_owned(), kind: "regular", descriptors: 20 };
+        let repeat = |name: &str| Repeat { name: name.to_owned(), kind: Kind::Regular, descriptors: 20 };
         assert_eq!(sentence(&repeat("/x\x1b"), 20), "all 20 point to one handle: /x\\u{1b} (regular)");
         assert_eq!(sentence(&repeat(""), 21), "20 of them point to one handle: a regular without a name");
     }

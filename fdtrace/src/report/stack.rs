@@ -2,59 +2,16 @@
 
 use std::io::{self, Write};
 
-use super::{
-    KernelFrame, Style, UserFrame,
-    fmt::{counted, escape_control},
-    frames,
-    text::paint,
+use super::{Style, text::paint};
+use crate::{
+    model::{KernelFrame, UserFrame},
+    stacks::{
+        self,
+        describe::{last_two, name, words},
+        libraries::file_name,
+    },
+    text::fmt::{counted, escape_control},
 };
-
-/// The most frames of a stack in the short form.
-const SHORT: usize = 6;
-
-/// The innermost frames that tell something, outwards; harmless for a terminal.
-#[must_use]
-pub fn short(user: &[UserFrame], kernel: &[KernelFrame], complete: bool) -> String {
-    if user.is_empty() {
-        // The innermost kernel function is the allocation itself, which tells nothing.
-        let names: Vec<_> =
-            kernel.iter().skip(1).take(SHORT).map(|frame| escape_control(&frame.symbol)).collect();
-        return if names.is_empty() {
-            "no stack".to_owned()
-        } else {
-            format!("kernel: {}", names.join(" < "))
-        };
-    }
-    let mut names: Vec<_> = user.iter().take(SHORT).map(words).collect();
-    if user.len() > SHORT {
-        names.push("...".to_owned());
-    }
-    if !complete {
-        names.push("?".to_owned());
-    }
-    names.join(" < ")
-}
-
-/// A frame's function, else its place in its module, as it is: not escaped.
-pub(super) fn name(frame: &UserFrame) -> String {
-    match (&frame.symbol, &frame.module) {
-        (Some(symbol), _) => symbol.clone(),
-        (None, Some(module)) => format!("{}+{:#x}", file_name(module), frame.offset),
-        (None, None) => format!("{:#x}", frame.offset),
-    }
-}
-
-/// A frame in a few words: `function at folder/file.c:12 (inlined)`; harmless for a terminal.
-fn words(frame: &UserFrame) -> String {
-    let inlined = if frame.inlined { " (inlined)" } else { "" };
-    let name = name(frame);
-    let text = match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{name} at {}:{line}{inlined}", last_two(file)),
-        (Some(file), None) => format!("{name} at {}{inlined}", last_two(file)),
-        (None, _) => name + inlined,
-    };
-    escape_control(&text)
-}
 
 /// Where a stack is written.
 #[derive(Clone, Copy, Debug)]
@@ -77,7 +34,7 @@ pub(super) fn write(
 ) -> io::Result<()> {
     let indent = " ".repeat(block.indent);
     if user.is_empty() {
-        return writeln!(out, "{indent}  {}", short(&[], kernel, true));
+        return writeln!(out, "{indent}  {}", stacks::short_stack(&[], kernel, true));
     }
     let most = if style.verbose { usize::MAX } else { block.frames };
     let lines = lines(user, style.verbose);
@@ -125,13 +82,13 @@ struct Line {
 /// The frames that say something: of the runtime only the function by which the program entered it, and nothing of what
 /// calls `main`.
 fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
-    let own = frames::own_index(user);
+    let own = stacks::own_index(user);
     let line = |index: usize| line(&user[index], own == Some(index));
     if all {
         return (0..user.len()).map(line).collect();
     }
-    let inside = user.iter().take_while(|frame| frames::is_runtime(frame)).count();
-    let end = user.iter().rposition(|frame| !frames::is_runtime(frame)).map_or(user.len(), |last| last + 1);
+    let inside = user.iter().take_while(|frame| stacks::is_runtime(frame)).count();
+    let end = user.iter().rposition(|frame| !stacks::is_runtime(frame)).map_or(user.len(), |last| last + 1);
     (inside.saturating_sub(1)..end).map(line).collect()
 }
 
@@ -175,45 +132,10 @@ fn place_in_module(frame: &UserFrame) -> String {
     }
 }
 
-/// A source file and its folder: enough to know it by, and short enough for a line.
-pub(super) fn last_two(path: &str) -> &str {
-    let start = path.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
-    &path[start..]
-}
-
-/// Where a stack is, in one name, not escaped: the first frame outside of libc, or the innermost one.
-#[must_use]
-pub fn place(user: &[UserFrame], kernel: &[KernelFrame]) -> String {
-    let outside = user.iter().find(|frame| frame.module.as_deref().is_some_and(|module| !is_wrapper(module)));
-    match outside.or_else(|| user.first()) {
-        Some(frame) => name(frame),
-        None => kernel.get(1).map_or_else(|| "the kernel".to_owned(), |frame| frame.symbol.clone()),
-    }
-}
-
-pub(super) fn file_name(module: &str) -> &str {
-    module.rsplit('/').next().unwrap_or(module)
-}
-
-/// Functions of these modules say nothing of who called.
-fn is_wrapper(module: &str) -> bool {
-    ["libc.so", "libc-2", "libc.musl", "ld-", "libpthread"]
-        .iter()
-        .any(|prefix| file_name(module).starts_with(prefix))
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, *};
-
-    #[test]
-    fn the_place_is_outside_of_libc() {
-        let user = [frame("open64", "/usr/lib/libc.so.6", 1), frame("leak", "/app", 2)];
-        assert_eq!(place(&user, &[]), "leak");
-        assert_eq!(place(&user[..1], &[]), "open64");
-        assert_eq!(place(&[], &kernel(&["alloc_empty_file", "path_openat"])), "path_openat");
-        assert_eq!(place(&[], &[]), "the kernel");
-    }
+    use super::*;
+    use crate::model::fixture::*;
 
     #[test]
     fn whole_stacks() {
@@ -230,29 +152,5 @@ mod tests {
             "          [kernel] k+0x10\n          a at src/a.c:12 (inlined)  /app+0x1\n          b  /app+0x1\n          \
              app+0x2  /app+0x2  build-id b1d04\n          ? the stack ends before the thread's first function\n"
         );
-    }
-
-    #[test]
-    fn short_stacks() {
-        let nameless = UserFrame { symbol: None, ..frame("", "/opt/app", 0x2a) };
-        let user = [frame("a\x1bb", "/app", 1), nameless];
-        assert_eq!(short(&user, &[], true), "a\\u{1b}b < app+0x2a");
-        assert_eq!(short(&user, &[], false), "a\\u{1b}b < app+0x2a < ?");
-        assert_eq!(short(&[], &kernel(&["alloc_empty_file", "do_shmat"]), true), "kernel: do_shmat");
-        assert_eq!(short(&[], &[], true), "no stack");
-        let long: Vec<_> = (0..9).map(|offset| frame("f", "/app", offset)).collect();
-        assert_eq!(short(&long, &[], true), "f < f < f < f < f < f < ...");
-        assert_eq!(short(&long, &[], false), "f < f < f < f < f < f < ... < ?");
-    }
-
-    #[test]
-    fn sources() {
-        let at = |file: &str, line| UserFrame { file: Some(file.to_owned()), line, ..frame("f", "/app", 1) };
-        assert_eq!(words(&at("/build/project/src/a.c", Some(7))), "f at src/a.c:7");
-        assert_eq!(words(&at("/a.c", None)), "f at /a.c");
-        assert_eq!(words(&at("a.c", Some(7))), "f at a.c:7");
-        assert_eq!(words(&at("/x/\x1b[2J/\u{202e}\n.c", Some(7))), "f at \\u{1b}[2J/\\u{202e}\\n.c:7");
-        let inlined = UserFrame { inlined: true, ..at("x/y.rs", Some(1)) };
-        assert_eq!(short(&[inlined], &[], true), "f at x/y.rs:1 (inlined)");
     }
 }

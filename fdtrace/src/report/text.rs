@@ -6,11 +6,16 @@ use std::{
 };
 
 use super::{
-    Document, Example, Fastest, FullTable, Handles, Own, Process, Site, Trace, Verdict,
-    fmt::{at_least, bytes, change, counted, escape_control, number, process, rate, seconds, span},
     repeats,
     stack::{self, Block},
-    terminal::Terminal,
+};
+use crate::{
+    model::{Document, Example, Fastest, FullTable, Handles, Kind, Own, Process, Site, Trace, Trend},
+    stacks,
+    text::{
+        Terminal,
+        fmt::{at_least, bytes, change, counted, escape_control, number, process, rate, seconds, span},
+    },
 };
 
 /// How the text looks.
@@ -100,7 +105,7 @@ fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> i
         kinds(site),
         processes(&site.processes)
     );
-    let growing = site.verdict == Verdict::Growing;
+    let growing = site.verdict == Trend::Growing;
     writeln!(out, "{}", if growing { paint(style, "31", &line) } else { line })?;
     stack::write_below_row(out, &site.user_stack, &site.kernel_stack, site.user_stack_complete, style)?;
     write_repeats(out, site)?;
@@ -121,10 +126,10 @@ fn write_tables(out: &mut impl Write, document: &Document, style: Style) -> io::
 
 /// The two kinds that most are of.
 fn kinds(site: &Site) -> String {
-    let mut kinds: Vec<(&str, u64)> = site.kinds.iter().map(|(kind, count)| (*kind, *count)).collect();
+    let mut kinds: Vec<(Kind, u64)> = site.kinds.iter().map(|(kind, count)| (*kind, *count)).collect();
     kinds.sort_by_key(|(_, count)| Reverse(*count));
     match kinds.as_slice() {
-        [(kind, _)] => (*kind).to_owned(),
+        [(kind, _)] => kind.to_string(),
         several => {
             let words = several.iter().take(2).map(|(kind, count)| format!("{kind} {}", number(*count)));
             words.collect::<Vec<_>>().join(", ")
@@ -170,7 +175,7 @@ fn write_examples(out: &mut impl Write, site: &Site) -> io::Result<()> {
 }
 
 fn example(example: &Example) -> String {
-    let name = if example.name.is_empty() { example.kind.to_owned() } else { escape_control(&example.name) };
+    let name = if example.name.is_empty() { example.kind.to_string() } else { escape_control(&example.name) };
     match example.fd {
         Some(fd) => format!("fd {fd} {name} ({})", span(example.age_ns)),
         None if example.hidden => format!("{name} without a descriptor ({})", span(example.age_ns)),
@@ -178,13 +183,13 @@ fn example(example: &Example) -> String {
     }
 }
 
-fn trend(verdict: Verdict) -> &'static str {
+fn trend(verdict: Trend) -> &'static str {
     match verdict {
-        Verdict::Growing => "growing",
-        Verdict::Steady => "steady",
-        Verdict::Burst => "burst",
-        Verdict::Single => "single",
-        Verdict::Unknown => "",
+        Trend::Growing => "growing",
+        Trend::Steady => "steady",
+        Trend::Burst => "burst",
+        Trend::Single => "single",
+        Trend::Unknown => "",
     }
 }
 
@@ -304,7 +309,7 @@ fn write_last_line(out: &mut impl Write, document: &Document, style: Style) -> i
 
 /// A site that has more handles than before may be too young for an evaluation.
 fn nothing_grows(document: &Document) -> String {
-    let is_young = |site: &&Site| site.verdict == Verdict::Unknown && site.change > 0;
+    let is_young = |site: &&Site| site.verdict == Trend::Unknown && site.change > 0;
     match document.sites.iter().filter(is_young).count() as u64 {
         0 => "Nothing grows.".to_owned(),
         sites => format!("Nothing grows so far; it is too early to say of {}.", counted(sites, "site")),
@@ -322,7 +327,7 @@ fn where_most_are(document: &Document) -> String {
     };
     format!(
         "Most come from {}: {}{maker}.",
-        escape_control(&stack::place(&first.user_stack, &first.kernel_stack)),
+        escape_control(&stacks::place(&first.user_stack, &first.kernel_stack)),
         counted(first.aged, if first.acquired { "live descriptor" } else { "live handle" }),
     )
 }
@@ -356,8 +361,9 @@ pub(in crate::report) fn paint(style: Style, code: &str, text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::fixture::*, super::*, *};
-
+    use super::*;
+    use crate::model::fixture::*;
+    use crate::model::{Descriptors, MappedAt, MappingExample, Origin};
     const FINISHED: Style = Style { color: false, top: 10, verbose: false, finished: true };
     const LIVE: Style = Style { finished: false, ..FINISHED };
 
@@ -396,7 +402,7 @@ mod tests {
         document.trace.samples = SAMPLES_TO_EVALUATE;
         let young = text(&document, LIVE);
         assert!(young.ends_with("\nNothing grows so far; it is too early to say of 1 site.\n\n"), "{young}");
-        document.sites[0].verdict = Verdict::Steady;
+        document.sites[0].verdict = Trend::Steady;
         assert!(text(&document, LIVE).ends_with("\nNothing grows.\n\n"));
     }
 
@@ -427,7 +433,7 @@ mod tests {
         let mapped = |handles, example| MappedAt {
             handles,
             site: "b".to_owned(),
-            origin: "shm_attach",
+            origin: Origin::ShmAttach,
             user_stack: vec![frame("mmap\x1b", "/usr/lib/libc.so.6", 1), frame("load", "/opt/app", 2)],
             example,
         };
@@ -462,7 +468,7 @@ mod tests {
         site.kernel_stack[0].symbol = "k\x07".to_owned();
         site.examples.push(Example {
             name: "/tmp/\x1b[31m\n".to_owned(),
-            kind: "regular",
+            kind: Kind::Regular,
             pid: 7,
             fd: Some(3),
             hidden: false,

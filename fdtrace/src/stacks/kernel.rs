@@ -1,6 +1,6 @@
 //! The kernel's half of a stack.
 
-use crate::{kernel::Symbols, stream::KernelFrame};
+use crate::{kernel::Symbols, model::KernelFrame};
 
 /// Functions that every allocation passes through; what lies inside of them is the tracer and the slab allocator.
 const ALLOCATORS: [&str; 4] =

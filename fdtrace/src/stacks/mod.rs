@@ -1,17 +1,27 @@
 //! Stacks that a person can read, and what can be learnt from them.
 
+pub(crate) mod describe;
+pub(crate) mod interpreters;
 mod kernel;
+mod lasting;
+pub(crate) mod libraries;
 mod modules;
+pub(crate) mod name;
 mod origin;
+mod own;
 mod reader;
 mod scripts;
 mod symbols;
 mod unwind;
 mod user;
 
+pub(crate) use describe::{place, place_of, place_of_frame, place_of_site, short_stack};
 pub use kernel::kernel_stack;
+pub(crate) use lasting::{FrameRef, Lasting, lasting};
 pub use modules::Modules;
+pub(crate) use name::name_id;
 pub use origin::{deciding_function, origin};
+pub(crate) use own::{entered, interpreter, is_runtime, own, own_index};
 pub use reader::Readers;
 pub(crate) use scripts::{FoundRuntime, runtimes};
 pub use symbols::{CodeNames, FileId, Frames, Module, Reach};

@@ -1,7 +1,10 @@
 //! Which kernel path allocated a handle.
 
 use super::kernel::base;
-use crate::stream::{Call, KernelFrame, Origin};
+use crate::{
+    model::{KernelFrame, Origin},
+    stream::Call,
+};
 
 /// The functions that decide, innermost match first. A stack passes several: `execve` opens a file too, and `memfd`
 /// makes a pseudo file as sockets do.

@@ -10,8 +10,9 @@ use super::{
     symbols::{CodeNames, Frames, Module, Reach},
 };
 use crate::{
+    model::UserFrame,
     process::{self, Mapping},
-    stream::{Side, Stack, UserFrame, UserStack},
+    stream::{Side, Stack, UserStack},
 };
 
 /// Functions in which a thread begins.

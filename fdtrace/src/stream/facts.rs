@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use super::{Call, FrameRef, Origin};
-use crate::kinds::Kind;
+use super::Call;
+use crate::model::{Identity, KernelFrame, Kind, Origin, UserFrame};
 
 /// One program in one process: the process, and when it began to run that program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -36,32 +36,6 @@ pub enum Fact {
     Existing(Existing),
 }
 
-/// What a process is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Identity {
-    /// Its name; empty when it is gone.
-    pub comm: String,
-    /// The program it runs.
-    pub exe: String,
-    /// Its cgroup v2, or the first of its v1 cgroups.
-    pub cgroup: String,
-}
-
-impl Identity {
-    /// Bytes of its texts.
-    pub(crate) const fn weight(&self) -> usize {
-        self.comm.len() + self.exe.len() + self.cgroup.len()
-    }
-}
-
-impl UserFrame {
-    /// Bytes of memory that one takes.
-    pub(crate) fn weight(&self) -> usize {
-        let texts = [&self.symbol, &self.module, &self.build_id, &self.file];
-        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
-    }
-}
-
 impl Site {
     /// Bytes of memory that one takes where it shares nothing with others.
     pub(crate) fn weight(&self) -> usize {
@@ -82,45 +56,6 @@ pub struct Site {
     pub kernel: Vec<KernelFrame>,
     /// The process's half.
     pub user: UserStack,
-}
-
-/// One frame of the kernel.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct KernelFrame {
-    /// The function, or the bare address where kallsyms does not know it.
-    pub symbol: String,
-    /// Bytes from its beginning.
-    pub offset: u64,
-}
-
-/// One frame of a process.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct UserFrame {
-    /// The function, where the module has a symbol for it.
-    pub symbol: Option<String>,
-    /// The module's path as the process sees it; `None` where no file is mapped.
-    pub module: Option<String>,
-    /// The module's build-id in hexadecimal.
-    pub build_id: Option<String>,
-    /// Offset in the module's file; without a module the address in the process.
-    pub offset: u64,
-    /// The source file, where debug information names it.
-    pub file: Option<String>,
-    /// The line in it.
-    pub line: Option<u32>,
-    /// The function was inlined into the next frame.
-    pub inlined: bool,
-}
-
-impl UserFrame {
-    pub(crate) fn borrowed(&self) -> FrameRef<'_> {
-        FrameRef {
-            symbol: self.symbol.as_deref(),
-            module: self.module.as_deref(),
-            build_id: self.build_id.as_deref(),
-            offset: self.offset,
-        }
-    }
 }
 
 /// A stack of a process, innermost frame first.

@@ -6,16 +6,10 @@
 
 mod decode;
 mod facts;
-mod lasting;
-mod origin;
 
 pub use decode::{Malformed, Record, What, acquisition, decode, entry_call};
-pub use facts::{
-    Described, Existing, Fact, FdLookup, Identity, ImageKey, KernelFrame, Site, Stats, UserFrame, UserStack,
-};
+pub use facts::{Described, Existing, Fact, FdLookup, ImageKey, Site, Stats, UserStack};
 pub use fdtrace_common::wire::{Cause, Moment, Side};
-pub(crate) use lasting::{FrameRef, Lasting, lasting};
-pub use origin::Origin;
 
 use fdtrace_common::{
     hash,

@@ -10,11 +10,8 @@ use super::{
     tables::{Groups, Handles, Numbers},
 };
 use crate::{
-    kinds::Kind,
-    stream::{
-        Call, Described, Existing, Fact, FdLookup, Identity, ImageKey, KernelFrame, Origin, Site, UserFrame,
-        UserStack,
-    },
+    model::{Identity, KernelFrame, Kind, Origin, UserFrame},
+    stream::{Call, Described, Existing, Fact, FdLookup, ImageKey, Site, UserStack},
 };
 
 /// Bits of a description's flags.

@@ -14,11 +14,10 @@ use super::{
 };
 use crate::{
     handles::Fold,
-    kinds::Kind,
+    model::{Identity, KernelFrame, Kind, Origin, UserFrame},
     stream::{
-        Acquired, Alloc, AllocError, Call, Cause, Cut, Described, Event, Existing, Fact, FdLookup, Identity,
-        ImageKey, KernelFrame, Leaving, Mapped, Moment, Open, Origin, Release, ShortLived, Site, Stats,
-        UserFrame, UserStack,
+        Acquired, Alloc, AllocError, Call, Cause, Cut, Described, Event, Existing, Fact, FdLookup, ImageKey,
+        Leaving, Mapped, Moment, Open, Release, ShortLived, Site, Stats, UserStack,
     },
 };
 

@@ -4,7 +4,6 @@ use std::{
     cmp::Reverse,
     collections::{BTreeMap, HashMap},
     hash::Hash,
-    sync::Arc,
     time::{Duration, SystemTime},
 };
 
@@ -16,14 +15,12 @@ use super::{
 };
 use crate::{
     handles::{Counts, Lives, MappedBy, OldHandle, Repeated, Snapshot},
-    kinds::Kind,
-    report::{
-        Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, KernelFrame, Lifetimes, Lost,
-        MappedAt, MappingExample, Process, Repeat, Site, Trace, UserFrame, Verdict, most_repeated, name_id,
-        place,
+    model::{
+        Descriptors, Document, Events, Example, ExistingBy, Fastest, Handles, Kind, Lifetimes, Lost,
+        MappedAt, MappingExample, Origin, Process, Repeat, Site, Trace, Trend, UserFrame, most_repeated,
     },
-    stacks,
-    stream::{self, Cause, FdLookup, ImageKey, Origin},
+    stacks::{self, name_id, place},
+    stream::{self, Cause, FdLookup, ImageKey},
 };
 
 /// What does not change while a trace runs.
@@ -56,7 +53,7 @@ pub struct View {
 
 /// The verdict on a site, and what it rests on.
 struct Evaluated {
-    verdict: Verdict,
+    verdict: Trend,
     overdue: u64,
     median_ns: Option<u64>,
 }
@@ -123,7 +120,7 @@ impl View {
     /// handles, and when it ended so long ago that 65,536 others were kept since. Only snapshots that are not brief
     /// tell of images.
     #[must_use]
-    pub fn growth_of(&self, site: u64, image: ImageKey) -> Verdict {
+    pub fn growth_of(&self, site: u64, image: ImageKey) -> Trend {
         self.images.verdict((site, image))
     }
 
@@ -146,12 +143,12 @@ impl View {
 
     /// What is shown of this moment.
     #[must_use]
-    pub fn document(&self, schema: &'static str, snapshot: &Snapshot) -> Document {
+    pub fn document(&self, schema: &str, snapshot: &Snapshot) -> Document {
         let found = sites::sites(snapshot, &self.selection);
         let shown = self.shown(&found);
         let evaluated = self.evaluated(snapshot);
         Document {
-            schema,
+            schema: schema.to_owned(),
             trace: self.trace(snapshot),
             handles: self.handles(snapshot),
             sites: shown.iter().map(|(id, site)| self.site(*id, site, evaluated.get(id), snapshot)).collect(),
@@ -177,8 +174,8 @@ impl View {
         let evaluated = ages_by_site(lives, snapshot.now).into_iter().filter_map(|(id, ages)| {
             let history = self.sites.get(&id)?;
             let Evaluation { verdict, overdue } = ages.evaluate();
-            let is_early = !history.is_evaluated() && verdict != Verdict::Single;
-            let verdict = if is_early { Verdict::Unknown } else { verdict };
+            let is_early = !history.is_evaluated() && verdict != Trend::Single;
+            let verdict = if is_early { Trend::Unknown } else { verdict };
             Some((id, Evaluated { verdict, overdue, median_ns: ages.median_ns() }))
         });
         evaluated.collect()
@@ -201,13 +198,13 @@ impl View {
         let mut processes: Vec<(&ImageKey, &SiteProcess)> = site.processes.iter().collect();
         processes.sort_by_key(|(image, process)| (Reverse(process.live), **image));
         let age = |(_, old): &(u32, OldHandle)| snapshot.now.saturating_sub(old.generation);
-        let (kernel_stack, user_stack) = (kernel_stack(&site.site), user_stack(&site.site));
-        let origin = site.site.origin.name();
+        let (kernel_stack, user_stack) = (site.site.kernel.clone(), user_stack(&site.site));
+        let origin = site.site.origin;
         Site {
             id: format!("{id:016x}"),
             name_id: name_id(origin, &user_stack, &kernel_stack),
             origin,
-            origin_function: stacks::deciding_function(&site.site.kernel),
+            origin_function: stacks::deciding_function(&site.site.kernel).map(str::to_owned),
             acquired: site.site.origin.is_acquisition(),
             descriptors: site.descriptors(site.live),
             repeats: most_repeated(site.repeats.iter().map(repeat).collect()),
@@ -219,9 +216,9 @@ impl View {
             released: site.counts.released(),
             released_by: released_by(&site.counts),
             oldest_age_ns: site.oldest.first().map_or(0, age),
-            verdict: evaluated.map_or(Verdict::Unknown, |evaluated| evaluated.verdict),
+            verdict: evaluated.map_or(Trend::Unknown, |evaluated| evaluated.verdict),
             lifetimes: evaluated.map(|evaluated| evaluated.lifetimes(site)),
-            kinds: site.kinds.iter().map(|(kind, count)| (kind.name(), *count)).collect(),
+            kinds: site.kinds.clone(),
             holders: site.holders.clone(),
             processes: processes.into_iter().map(|(_, process)| process_row(site, process)).collect(),
             examples: site.oldest.iter().filter_map(|old| example(old, snapshot.now)).collect(),
@@ -234,9 +231,9 @@ impl View {
 
     /// What grows fastest of what grows: a site of a process.
     fn fastest(&self, shown: &[(u64, &SiteGroups)], evaluated: &HashMap<u64, Evaluated>) -> Option<Fastest> {
-        let growing = shown.iter().filter(|(id, _)| {
-            evaluated.get(id).is_some_and(|evaluated| evaluated.verdict == Verdict::Growing)
-        });
+        let growing = shown
+            .iter()
+            .filter(|(id, _)| evaluated.get(id).is_some_and(|evaluated| evaluated.verdict == Trend::Growing));
         let rates = growing.flat_map(|(id, site)| {
             site.processes.iter().filter_map(|(image, process)| {
                 let rate = self.processes.get(&(*id, *image))?.per_second();
@@ -249,7 +246,7 @@ impl View {
         let (rate, id, site, _, process) = order?;
         Some(Fastest {
             site: format!("{id:016x}"),
-            place: place(&user_stack(&site.site), &kernel_stack(&site.site)),
+            place: place(&user_stack(&site.site), &site.site.kernel),
             pid: process.pid,
             comm: process.identity.comm.clone(),
             live: process.live,
@@ -361,7 +358,7 @@ fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {
     let name = old.name.as_deref()?;
     Some(Example {
         name: name.to_owned(),
-        kind: Kind::from_number(old.kind).name(),
+        kind: Kind::from_number(old.kind),
         pid: old.descriptor.found().map_or(*tgid, |(pid, _)| pid),
         fd: old.descriptor.found().map(|(_, fd)| fd),
         hidden: old.descriptor == FdLookup::Nothing,
@@ -372,7 +369,7 @@ fn example((tgid, old): &(u32, OldHandle), now: u64) -> Option<Example> {
 fn repeat(repeated: &Repeated) -> Repeat {
     Repeat {
         name: repeated.name.as_deref().unwrap_or_default().to_owned(),
-        kind: Kind::from_number(repeated.kind).name(),
+        kind: Kind::from_number(repeated.kind),
         descriptors: repeated.descriptors,
     }
 }
@@ -382,7 +379,7 @@ fn mapped_at(mapping: &MappedBy, snapshot: &Snapshot) -> MappedAt {
     MappedAt {
         handles: mapping.handles,
         site: format!("{:016x}", site.id),
-        origin: site.origin.name(),
+        origin: site.origin,
         user_stack: user_stack(&site),
         example: Some(MappingExample { pid: mapping.tgid, address: mapping.address, length: mapping.length }),
     }
@@ -436,43 +433,28 @@ fn process_row(site: &SiteGroups, process: &SiteProcess) -> Process {
     }
 }
 
-fn released_by(counts: &Counts) -> BTreeMap<&'static str, u64> {
+fn released_by(counts: &Counts) -> crate::model::Counts {
     (0..)
         .zip(counts.released_by)
         .filter(|(_, count)| *count > 0)
-        .filter_map(|(number, count)| Some((Cause::from_wire(number)?.name(), count)))
+        .filter_map(|(number, count)| Some((Cause::from_wire(number)?.name().into(), count)))
         .collect()
 }
 
-fn kernel_stack(site: &stream::Site) -> Vec<KernelFrame> {
-    let frame =
-        |frame: &stream::KernelFrame| KernelFrame { symbol: frame.symbol.clone(), offset: frame.offset };
-    site.kernel.iter().map(frame).collect()
-}
-
 fn user_stack(site: &stream::Site) -> Vec<UserFrame> {
-    let frame = |frame: &Arc<stream::UserFrame>| UserFrame {
-        symbol: frame.symbol.clone(),
-        module: frame.module.clone(),
-        file: frame.file.clone(),
-        line: frame.line,
-        inlined: frame.inlined,
-        build_id: frame.build_id.clone(),
-        offset: frame.offset,
-    };
-    site.user.frames.iter().map(frame).collect()
+    site.user.frames.iter().map(|frame| (**frame).clone()).collect()
 }
 
 /// A site of which nothing has happened yet.
 #[must_use]
 pub fn bare_site(site: &stream::Site) -> Site {
-    let (kernel_stack, user_stack) = (kernel_stack(site), user_stack(site));
-    let origin = site.origin.name();
+    let (kernel_stack, user_stack) = (site.kernel.clone(), user_stack(site));
+    let origin = site.origin;
     Site {
         id: format!("{:016x}", site.id),
         name_id: name_id(origin, &user_stack, &kernel_stack),
         origin,
-        origin_function: stacks::deciding_function(&site.kernel),
+        origin_function: stacks::deciding_function(&site.kernel).map(str::to_owned),
         acquired: site.origin.is_acquisition(),
         descriptors: 0,
         repeats: Vec::new(),
@@ -484,7 +466,7 @@ pub fn bare_site(site: &stream::Site) -> Site {
         released: 0,
         released_by: BTreeMap::new(),
         oldest_age_ns: 0,
-        verdict: Verdict::Unknown,
+        verdict: Trend::Unknown,
         lifetimes: None,
         kinds: BTreeMap::new(),
         holders: BTreeMap::new(),

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::lifetimes::Ages;
-use crate::{report::Verdict, stream::ImageKey};
+use crate::{model::Trend, stream::ImageKey};
 
 /// Looks before which no verdict is given.
 const SAMPLES_TO_EVALUATE: u64 = 3;
@@ -19,7 +19,7 @@ pub(super) type Key = (u64, ImageKey);
 pub(super) struct Images {
     /// How often something lived, and how old it was the last time while the image ran.
     running: HashMap<Key, (u64, Ages)>,
-    past: HashMap<Key, Verdict>,
+    past: HashMap<Key, Trend>,
     order: VecDeque<Key>,
 }
 
@@ -42,16 +42,16 @@ impl Images {
     }
 
     /// The last verdict.
-    pub(super) fn verdict(&self, key: Key) -> Verdict {
+    pub(super) fn verdict(&self, key: Key) -> Trend {
         let running = self.running.get(&key).map(|(samples, ages)| verdict(*samples, ages));
-        running.or_else(|| self.past.get(&key).copied()).unwrap_or(Verdict::Unknown)
+        running.or_else(|| self.past.get(&key).copied()).unwrap_or(Trend::Unknown)
     }
 
     fn keep(&mut self, key: Key) {
         let Some((samples, ages)) = self.running.remove(&key) else { return };
         // A verdict that says nothing is not worth it.
         let verdict = verdict(samples, &ages);
-        if verdict == Verdict::Unknown {
+        if verdict == Trend::Unknown {
             return;
         }
         if self.past.insert(key, verdict).is_none() {
@@ -65,10 +65,10 @@ impl Images {
     }
 }
 
-fn verdict(samples: u64, ages: &Ages) -> Verdict {
+fn verdict(samples: u64, ages: &Ages) -> Trend {
     match ages.evaluate().verdict {
-        Verdict::Single => Verdict::Single,
-        _ if samples < SAMPLES_TO_EVALUATE => Verdict::Unknown,
+        Trend::Single => Trend::Single,
+        _ if samples < SAMPLES_TO_EVALUATE => Trend::Unknown,
         verdict => verdict,
     }
 }
@@ -95,13 +95,13 @@ mod tests {
     fn the_verdict_on_an_image_outlives_it() {
         let mut images = Images::default();
         (1..8).for_each(|second| images.sample([(key(1), leak(second))].into()));
-        assert_eq!(images.verdict(key(1)), Verdict::Growing);
+        assert_eq!(images.verdict(key(1)), Trend::Growing);
         let ended = Ages { ended: true, ..Ages::at(8 * SECOND) };
         images.sample([(key(1), ended)].into());
-        assert_eq!(images.verdict(key(1)), Verdict::Growing);
+        assert_eq!(images.verdict(key(1)), Trend::Growing);
         images.sample(HashMap::new());
-        assert_eq!(images.verdict(key(1)), Verdict::Growing);
-        assert_eq!(images.verdict(key(2)), Verdict::Unknown);
+        assert_eq!(images.verdict(key(1)), Trend::Growing);
+        assert_eq!(images.verdict(key(2)), Trend::Unknown);
     }
 
     #[test]
@@ -113,6 +113,6 @@ mod tests {
             images.sample(HashMap::new());
         }
         assert_eq!((images.past.len(), images.order.len()), (MAX, MAX));
-        assert_eq!((images.verdict(key(0)), images.verdict(key(1))), (Verdict::Unknown, Verdict::Single));
+        assert_eq!((images.verdict(key(0)), images.verdict(key(1))), (Trend::Unknown, Trend::Single));
     }
 }

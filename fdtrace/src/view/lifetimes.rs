@@ -4,7 +4,7 @@
 
 use crate::{
     handles::{Births, Deaths, GroupLives, SLICES},
-    report::Verdict,
+    model::Trend,
 };
 
 /// So many handles have to be overdue before they are called growing: fewer are chance.
@@ -52,7 +52,7 @@ pub(super) struct Ages {
 /// What the ages come to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Evaluation {
-    pub(super) verdict: Verdict,
+    pub(super) verdict: Trend,
     /// Handles that are older than those became that were released.
     pub(super) overdue: u64,
 }
@@ -105,13 +105,13 @@ impl Ages {
         let overdue = stays.as_ref().map_or(0, |tail| sum(&slices[tail.age + 1..]));
         let released = self.deaths.total();
         let verdict = match &stays {
-            _ if self.allocated == 1 => Verdict::Single,
+            _ if self.allocated == 1 => Trend::Single,
             Some(tail) if tail.overdue >= FEWEST && is_spread(&slices[tail.age + 1..=oldest]) => {
-                Verdict::Growing
+                Trend::Growing
             }
-            _ if released >= self.births.total() => Verdict::Steady,
-            _ if released * 4 <= self.births.total() && is_long_ago(&slices[..=oldest]) => Verdict::Burst,
-            _ => Verdict::Unknown,
+            _ if released >= self.births.total() => Trend::Steady,
+            _ if released * 4 <= self.births.total() && is_long_ago(&slices[..=oldest]) => Trend::Burst,
+            _ => Trend::Unknown,
         };
         Evaluation { verdict, overdue }
     }
@@ -236,7 +236,7 @@ mod tests {
         ages
     }
 
-    fn verdict(released: &[(u64, u64)], births: impl Iterator<Item = u64>) -> Verdict {
+    fn verdict(released: &[(u64, u64)], births: impl Iterator<Item = u64>) -> Trend {
         ages(released, births).evaluate().verdict
     }
 
@@ -249,18 +249,18 @@ mod tests {
 
     #[test]
     fn what_stays_and_is_made_all_the_time_grows() {
-        assert_eq!(verdict(&[], every(5000)), Verdict::Growing);
-        assert_eq!(verdict(SHORT, every(3000)), Verdict::Growing, "one in a thousand");
-        assert_eq!(verdict(SHORT, every(10_000)), Verdict::Steady, "too few to be sure");
+        assert_eq!(verdict(&[], every(5000)), Trend::Growing);
+        assert_eq!(verdict(SHORT, every(3000)), Trend::Growing, "one in a thousand");
+        assert_eq!(verdict(SHORT, every(10_000)), Trend::Steady, "too few to be sure");
         let bursts = [5, 25, 45].into_iter().flat_map(|second| (0..10).map(move |n| second * 1000 + n));
-        assert_eq!(verdict(SHORT, bursts), Verdict::Growing);
+        assert_eq!(verdict(SHORT, bursts), Trend::Growing);
     }
 
     #[test]
     fn what_came_once_and_stays_is_a_burst() {
-        assert_eq!(verdict(&[], 0..50), Verdict::Burst);
-        assert_eq!(verdict(&[], every(1000).take(15)), Verdict::Burst, "a pool");
-        assert_eq!(verdict(SHORT, 0..50), Verdict::Steady, "and the rest is released");
+        assert_eq!(verdict(&[], 0..50), Trend::Burst);
+        assert_eq!(verdict(&[], every(1000).take(15)), Trend::Burst, "a pool");
+        assert_eq!(verdict(SHORT, 0..50), Trend::Steady, "and the rest is released");
     }
 
     #[test]
@@ -269,25 +269,25 @@ mod tests {
         let gone = [(500, 12), (1500, 24), (3000, 42), (6000, 65), (12_000, 80), (24_000, 60), (40_000, 12)];
         let living =
             (0..60).flat_map(|age| (0..7_u64 >> (age / 10)).map(move |n| MINUTE - age * 1000 - n * 100));
-        assert_eq!(verdict(&gone, living), Verdict::Steady);
+        assert_eq!(verdict(&gone, living), Trend::Steady);
         // Lifetimes of a tenth of the time, and the load has just risen.
         let risen = (MINUTE - 6000..MINUTE).step_by(5).chain((MINUTE - 20_000..MINUTE).step_by(500));
-        assert_eq!(verdict(&[(3000, 300), (6000, 200), (12_000, 60)], risen), Verdict::Unknown);
+        assert_eq!(verdict(&[(3000, 300), (6000, 200), (12_000, 60)], risen), Trend::Unknown);
     }
 
     #[test]
     fn a_leak_that_begins_late_is_seen_soon() {
         let late = every(50).filter(|birth| *birth > MINUTE - 5000);
-        assert_eq!(verdict(SHORT, late), Verdict::Growing);
+        assert_eq!(verdict(SHORT, late), Trend::Growing);
     }
 
     #[test]
     fn too_little_says_nothing() {
-        assert_eq!(verdict(&[], std::iter::once(3)), Verdict::Single);
-        assert_eq!(verdict(&[], [0, 50_000].into_iter()), Verdict::Unknown);
+        assert_eq!(verdict(&[], std::iter::once(3)), Trend::Single);
+        assert_eq!(verdict(&[], [0, 50_000].into_iter()), Trend::Unknown);
         assert_eq!(
             ages(&[], std::iter::empty()).evaluate(),
-            Evaluation { verdict: Verdict::Steady, overdue: 0 }
+            Evaluation { verdict: Trend::Steady, overdue: 0 }
         );
     }
 

@@ -5,6 +5,7 @@ mod growth;
 mod images;
 mod lifetimes;
 mod sites;
+mod tables;
 
 pub use assemble::{Session, View, bare_site, seconds_left};
 pub use sites::{Selection, id_of as site_id};

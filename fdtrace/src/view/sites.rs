@@ -9,9 +9,9 @@ use fdtrace_common::hash;
 
 use crate::{
     handles::{Counts, GroupSnapshot, MappedBy, OldHandle, Repeated, SiteSums, Snapshot},
-    kinds::Kind,
+    model::{Holder, Identity, Kind, Origin},
     stacks,
-    stream::{Call, Identity, ImageKey, Origin, Site, UserStack},
+    stream::{Call, ImageKey, Site, UserStack},
 };
 
 /// Which sites are shown.
@@ -59,7 +59,7 @@ pub(super) struct SiteGroups {
     pub(super) live: u64,
     pub(super) aged: u64,
     pub(super) kinds: BTreeMap<Kind, u64>,
-    pub(super) holders: BTreeMap<&'static str, u64>,
+    pub(super) holders: BTreeMap<Holder, u64>,
     pub(super) mapped_by: Vec<MappedBy>,
     pub(super) repeats: Vec<Repeated>,
     pub(super) oldest: Vec<(u32, OldHandle)>,
@@ -169,14 +169,14 @@ impl SiteGroups {
     fn add_holders(&mut self, group: &GroupSnapshot) {
         let live = group.counts.live();
         if self.site.origin == Origin::ShmAttach {
-            *self.holders.entry("shm_attach").or_default() += live;
+            *self.holders.entry(Holder::ShmAttach).or_default() += live;
             return;
         }
         let known = group.described_by_descriptor + group.only_mapped;
         let counts = [
-            ("descriptor", group.described_by_descriptor),
-            ("mapping", group.only_mapped),
-            ("unknown", live.saturating_sub(known)),
+            (Holder::Descriptor, group.described_by_descriptor),
+            (Holder::Mapping, group.only_mapped),
+            (Holder::Unknown, live.saturating_sub(known)),
         ];
         for (holder, count) in counts.into_iter().filter(|(_, count)| *count > 0) {
             *self.holders.entry(holder).or_default() += count;
@@ -206,7 +206,7 @@ impl SiteGroups {
     pub(super) fn descriptors(&self, live: u64) -> u64 {
         let takes =
             !matches!(self.site.origin, Origin::ShmAttach | Origin::Kernel | Origin::Overlay | Origin::Exec);
-        let hidden = self.holders.get("mapping").copied().unwrap_or(0);
+        let hidden = self.holders.get(&Holder::Mapping).copied().unwrap_or(0);
         if takes { live.saturating_sub(hidden) } else { 0 }
     }
 

@@ -6,7 +6,7 @@ mod random;
 mod series;
 
 use families::Truth;
-use fdtrace::report::Verdict;
+use fdtrace::model::Trend;
 use random::Random;
 use std::{collections::BTreeMap, thread};
 
@@ -48,7 +48,7 @@ impl Verdicts {
     }
 
     fn add(&mut self, name: &'static str, outcome: &series::Outcome) {
-        let is_growing = outcome.verdict == Verdict::Growing;
+        let is_growing = outcome.verdict == Trend::Growing;
         if is_growing == (outcome.leaked_early == 0) {
             *self.named.entry(name).or_default() += 1;
         }

@@ -4,7 +4,7 @@ use std::time::SystemTime;
 
 use fdtrace::{
     handles::{Fold, Snapshot},
-    report::Verdict,
+    model::Trend,
     stream::{Alloc, Call, Cause, Event, ImageKey, Release},
     view::{Selection, Session, View, site_id},
 };
@@ -33,7 +33,7 @@ pub(crate) struct Life {
 
 /// What became of a series.
 pub(crate) struct Outcome {
-    pub(crate) verdict: Verdict,
+    pub(crate) verdict: Trend,
     /// Handles that leaked in the first nine tenths of the time.
     pub(crate) leaked_early: u64,
 }

@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use super::{ages::Ages, series::Series};
 use crate::{
     check::rule::MANY_MAPPED,
-    kinds::Kind,
+    model::Kind,
     stream::{Call, Described, FdLookup, ImageKey, Moment, Open},
 };
 

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use crate::{
-    check::Ended,
-    stream::{Identity, ImageKey, Name, name_text},
+    model::{Identity, check::Ended},
+    stream::{ImageKey, Name, name_text},
 };
 
 /// Ancestors that a process is known to come from.

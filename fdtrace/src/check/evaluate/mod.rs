@@ -29,12 +29,9 @@ pub(crate) use threads::was_waiting;
 
 use fdtrace_common::{descriptor, wire::PREEXISTING};
 
-use super::{
-    Ended,
-    rule::{MAX, MAX_OF_SCRIPT},
-};
+use super::rule::{MAX, MAX_OF_SCRIPT};
 use crate::{
-    kinds::Kind,
+    model::{Kind, check::Ended},
     stream::{
         Alloc, AllocError, Call, Cause, ClosedBy, Described, Event, Fact, FdLookup, ImageKey, Leaving,
         Mapped, Moment, Open, Release, Site,

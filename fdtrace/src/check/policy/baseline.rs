@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    check::{Class, Finding, Findings},
-    report::{
+    model::{
         Site,
-        fmt::escape_control,
-        name_id, place,
-        rebuilt::{begin_alike, code_places},
+        check::{Class, Finding, Findings},
     },
+    stacks::{
+        name::{begin_alike, code_places},
+        name_id, place,
+    },
+    text::fmt::escape_control,
 };
 
 /// Name and version of the shape.
@@ -137,7 +139,7 @@ impl BaselineEntry {
             id: site.id.clone(),
             name_id: name_of(site),
             place: place(&site.user_stack, &site.kernel_stack),
-            origin: site.origin.to_owned(),
+            origin: site.origin.name().to_owned(),
             stack: code_places(&site.user_stack),
             calls: finding.leaked,
         }
@@ -164,7 +166,7 @@ fn name_of(site: &Site) -> Option<String> {
 /// Of a process that ends at once, less of a stack may be found out than in another run: the only entry that begins like it.
 fn take_cut<'a>(free: &mut Vec<&'a BaselineEntry>, site: &Site) -> Option<&'a BaselineEntry> {
     let stack = code_places(&site.user_stack);
-    let is_it = |entry: &BaselineEntry| entry.origin == site.origin && begin_alike(&entry.stack, &stack);
+    let is_it = |entry: &BaselineEntry| site.origin == *entry.origin && begin_alike(&entry.stack, &stack);
     let candidates = free.iter().filter(|entry| is_it(entry)).count();
     take(free, |entry| candidates == 1 && is_it(entry))
 }

@@ -9,8 +9,10 @@ mod tests;
 pub use baseline::{Baseline, BaselineEntry};
 pub use suppressions::{Suppression, Suppressions};
 
-use super::{AppliedPolicy, Class, Diagnostic, DiagnosticKind, Finding, Findings, TopHolder, Verdict, Word};
-use crate::{kinds::Kind, report::Site};
+use crate::model::{
+    Kind, Site,
+    check::{AppliedPolicy, Class, Diagnostic, DiagnosticKind, Finding, Findings, TopHolder, Verdict, Word},
+};
 
 /// What a project has to say to the findings.
 #[derive(Clone, Debug, Default)]
@@ -48,6 +50,7 @@ impl Policy {
         }
         findings.steered.total = total(&findings.sites);
         findings.verdict = verdict(findings);
+        findings.evaluate_scopes();
     }
 
     /// What excuses a site by its kinds or its name, whatever it does.
@@ -59,7 +62,7 @@ impl Policy {
 
     /// By kind, and by name.
     fn suppress(&self, finding: &mut Finding, steered: &mut AppliedPolicy) {
-        (finding.class, finding.suppressed_by) = (finding.class_before, None);
+        (finding.class, finding.suppressed_by, finding.baseline) = (finding.class_before, None, None);
         if let Some(kinds) = self.ignored(&finding.site) {
             excuse(finding, format!("--ignore-kind {kinds}"));
         } else if let Some((index, suppression)) = self.suppressions.of(&finding.site) {
@@ -70,15 +73,16 @@ impl Policy {
 
     /// The kinds of a site, if all of them are ignored.
     fn ignored(&self, site: &Site) -> Option<String> {
-        let mut kinds: Vec<&str> =
+        let mut kinds: Vec<Kind> =
             site.kinds.iter().filter(|(_, count)| **count > 0).map(|(kind, _)| *kind).collect();
         if kinds.is_empty() {
             kinds = site.examples.iter().map(|example| example.kind).collect();
             kinds.sort_unstable();
             kinds.dedup();
         }
-        let is_ignored = |kind: &&str| self.ignore_kinds.iter().any(|ignored| ignored.name() == *kind);
-        (!kinds.is_empty() && kinds.iter().all(is_ignored)).then(|| kinds.join(","))
+        let is_ignored = |kind: &Kind| self.ignore_kinds.contains(kind);
+        (!kinds.is_empty() && kinds.iter().all(is_ignored))
+            .then(|| kinds.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(","))
     }
 
     fn excuse_known(&self, baseline: &Baseline, findings: &mut Findings) {
@@ -94,7 +98,7 @@ impl Policy {
         let entries = baseline.entries_of(&known);
         for (index, entry) in indexes.into_iter().zip(&entries) {
             if let Some(entry) = entry {
-                excuse_by(entry, &mut findings.sites[index], &mut findings.steered);
+                excuse_by(entry, &mut findings.sites[index]);
             }
         }
         let is_needed =
@@ -113,11 +117,11 @@ fn is_excused(diagnostics: &Diagnostic, sites: &[Finding]) -> bool {
     of_sites && !diagnostics.top.is_empty() && diagnostics.top.iter().all(suppressed)
 }
 
-fn excuse_by(entry: &BaselineEntry, finding: &mut Finding, steered: &mut AppliedPolicy) {
+fn excuse_by(entry: &BaselineEntry, finding: &mut Finding) {
     if finding.leaked <= entry.calls {
         excuse(finding, entry.excuse());
     } else if finding.class == Class::Leak {
-        steered.grown.insert(finding.site.id.clone(), entry.calls);
+        finding.baseline = Some(entry.calls);
     }
 }
 

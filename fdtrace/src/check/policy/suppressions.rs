@@ -2,8 +2,8 @@
 
 use super::pattern::Pattern;
 use crate::{
-    check::findings::Suppressing,
-    report::{Site, UserFrame, fmt::escape_control},
+    model::{Site, UserFrame, check::Suppressing},
+    text::fmt::escape_control,
 };
 
 /// What a line begins with.

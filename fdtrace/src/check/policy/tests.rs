@@ -82,7 +82,7 @@ fn kinds_are_ignored_when_there_is_no_other() {
     assert_eq!([found.sites[0].class, found.sites[1].class], [Class::Suppressed, Class::Leak]);
     assert_eq!(found.sites[0].suppressed_by.as_deref(), Some("--ignore-kind fifo"));
     let mut mixed = python_leak();
-    mixed.site.kinds.insert("regular", 1);
+    mixed.site.kinds.insert(Kind::Regular, 1);
     assert_eq!(applied(&policy, vec![mixed]).verdict, Verdict::Leak);
     let mut gone = python_leak();
     gone.site.kinds.clear();
@@ -143,7 +143,7 @@ fn known_leaks_that_grow_are_leaks() {
     let policy = known(vec![c_leak()]);
     let findings = applied(&policy, vec![Finding { leaked: 51, ..c_leak() }]);
     assert_eq!(findings.verdict, Verdict::Leak);
-    assert_eq!(findings.steered.grown.get("c1ea"), Some(&50));
+    assert_eq!(findings.sites[0].baseline, Some(50));
 }
 
 #[test]

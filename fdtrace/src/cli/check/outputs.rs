@@ -8,14 +8,14 @@ use std::{
 
 use clap::Args;
 
-use super::super::{Failure, say::say};
+use super::super::say::say;
 use crate::{
-    check::{Baseline, Findings},
+    check::Baseline,
     files::{Existing, Output},
-    report::{
-        check,
-        fmt::{counted, escape_control},
-    },
+    model::check::Findings,
+    report::{check, write_json},
+    session::Failure,
+    text::fmt::{counted, escape_control},
 };
 
 /// Where the findings go besides standard error.
@@ -79,7 +79,7 @@ impl Outputs {
     pub(super) fn write(self, findings: &Findings) -> Written {
         // A folder that is gone has no sources in it.
         let folder = env::current_dir().unwrap_or_else(|_| PathBuf::from("/"));
-        let json = say_if_not(self.json, |output| output.write(|out| check::write_json(out, findings)));
+        let json = say_if_not(self.json, |output| output.write(|out| write_json(out, findings)));
         let junit = say_if_not(self.junit, |output| output.write(|out| check::write_junit(out, findings)));
         let sarif =
             say_if_not(self.sarif, |output| output.write(|out| check::write_sarif(out, findings, &folder)));

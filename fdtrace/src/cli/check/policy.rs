@@ -8,13 +8,14 @@ use std::{
 use clap::Args;
 
 use super::{
-    super::{Failure, values},
+    super::values,
     project::{Found, Project, Suppressed, cannot_read, shown},
 };
 use crate::{
-    check::{Baseline, DiagnosticKind, Policy, Suppressions},
+    check::{Baseline, Policy, Suppressions},
     files,
-    kinds::Kind,
+    model::{Kind, check::DiagnosticKind},
+    session::Failure,
 };
 
 /// A program that ends when its connection does has it in CLOSE_WAIT for a moment.
@@ -179,7 +180,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        check::Verdict,
+        model::check::Verdict,
         report::check::fixture::{c_leak, emfile, findings, python_leak},
     };
 

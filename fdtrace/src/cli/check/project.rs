@@ -8,8 +8,13 @@ use std::{
 
 use serde::{Deserialize, Deserializer, de::Error as _};
 
-use super::super::{Failure, values};
-use crate::{check::DiagnosticKind, files, kinds::Kind, report::fmt::escape_control};
+use super::super::values;
+use crate::{
+    files,
+    model::{Kind, check::DiagnosticKind},
+    session::Failure,
+    text::fmt::escape_control,
+};
 
 /// The file's name.
 const NAME: &str = ".fdtrace.toml";

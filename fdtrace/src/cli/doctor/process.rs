@@ -8,12 +8,12 @@ use serde::Serialize;
 use crate::{
     cli::Failure,
     process::{self, Standing},
-    report::{
+    runtimes::{Runtime, ScriptFrame, ScriptThread},
+    stacks::{FoundRuntime, Readers, runtimes},
+    text::{
         Terminal,
         fmt::{counted, escape_control},
     },
-    runtimes::{Runtime, ScriptFrame, ScriptThread},
-    stacks::{FoundRuntime, Readers, runtimes},
 };
 
 /// Calls of each thread that are shown.

@@ -1,7 +1,11 @@
 //! What a developer can do about a leak, in a sentence.
 
-use super::{frames, nouns};
-use crate::report::{Site, UserFrame, fmt::escape_control, rebuilt};
+use super::nouns;
+use crate::{
+    model::{Kind, Origin, Site, UserFrame},
+    stacks,
+    text::fmt::escape_control,
+};
 
 /// How a language's programs let go of what they have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +36,7 @@ pub(super) fn fix(site: &Site) -> String {
         Language::Shell => "close the descriptor in the script when it is done: `exec {fd}>&-`".to_owned(),
         Language::OtherScript => "close it in the script on every path, error paths too".to_owned(),
         Language::Go => go(site).to_owned(),
-        Language::Other if site.origin == "recvmsg" => received(site),
+        Language::Other if site.origin == Origin::Recvmsg => received(site),
         Language::Rust => {
             "find what keeps its owner from being dropped: a collection that only grows, a cycle of Rc or \
                            Arc, mem::forget, into_raw_fd"
@@ -47,31 +51,31 @@ fn python(site: &Site) -> &'static str {
         _ if site.acquired => "close() each duplicate, as in a `with` block: closing the original does not",
         // A number, and no object that could close itself: os.openpty, os.eventfd, select.epoll, os.memfd_create.
         _ if is_bare(site) => "call os.close(), or its close(), in a `finally`: nothing else closes it",
-        "pipe" => "close both ends, or run the child as `with subprocess.Popen(...)`",
-        "socket" => "use it in a `with` block, or close() the connection, the response or the session",
+        Origin::Pipe => "close both ends, or run the child as `with subprocess.Popen(...)`",
+        Origin::Socket => "use it in a `with` block, or close() the connection, the response or the session",
         _ => "open it in a `with` block, or close() it in a `finally`",
     }
 }
 
 /// Whether most of a site's handles are what programs get as a bare descriptor: terminals, anonymous inodes, memory.
 fn is_bare(site: &Site) -> bool {
-    matches!(nouns::kind(site), "char" | "anon" | "memfd")
+    matches!(nouns::kind(site), Kind::Char | Kind::Anon | Kind::Memfd)
 }
 
 fn go(site: &Site) -> &'static str {
     match site.origin {
         _ if site.acquired => "`defer f.Close()` for each duplicate: File() of a connection makes one",
-        "socket" => {
+        Origin::Socket => {
             "call Close() on it on every path; of an HTTP response, `defer resp.Body.Close()` after the error check"
         }
-        "pipe" => "close both ends, and Wait() for the command",
+        Origin::Pipe => "close both ends, and Wait() for the command",
         _ => "`defer f.Close()` right after the error check",
     }
 }
 
 /// Who gets a descriptor in a message owns it, whoever made what it points to.
 fn received(site: &Site) -> String {
-    let function = frames::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref());
+    let function = stacks::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref());
     let by = function.map(|function| format!(" by {}", escape_control(function))).unwrap_or_default();
     format!(
         "call close() on each descriptor received{by} when it was used: after mmap(), or after it was handed on"
@@ -96,8 +100,8 @@ const ENDS: [(&str, &str); 12] = [
 
 fn by_call(site: &Site) -> String {
     let end = opposite(site);
-    let what = if site.origin == "pipe" && end == "close" { " for both ends" } else { "" };
-    match frames::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref()) {
+    let what = if site.origin == Origin::Pipe && end == "close" { " for both ends" } else { "" };
+    match stacks::own(&site.user_stack).and_then(|frame| frame.symbol.as_deref()) {
         Some(function) => {
             format!(
                 "call {end}(){what} on every path out of {}, error paths too, or hand it to an owner that does",
@@ -110,14 +114,14 @@ fn by_call(site: &Site) -> String {
 
 /// The function that undoes what was called.
 fn opposite(site: &Site) -> &'static str {
-    let entered = frames::entered(&site.user_stack).unwrap_or_default();
+    let entered = stacks::entered(&site.user_stack).unwrap_or_default();
     let name = entered.trim_start_matches("_IO_").trim_start_matches('_');
     let end = ENDS.iter().find(|(made, _)| name.starts_with(made)).map(|(_, end)| *end);
-    end.unwrap_or(if site.origin == "shm_attach" { "shmdt" } else { "close" })
+    end.unwrap_or(if site.origin == Origin::ShmAttach { "shmdt" } else { "close" })
 }
 
 fn language(user: &[UserFrame]) -> Language {
-    match user.iter().find_map(frames::interpreter) {
+    match user.iter().find_map(stacks::interpreter) {
         Some("python" | "libpython") => return Language::Python,
         Some("node" | "nodejs" | "libnode") => return Language::Node,
         Some("java" | "libjvm") => return Language::Java,
@@ -141,16 +145,17 @@ fn language(user: &[UserFrame]) -> Language {
 /// The line of a suppressions file that hides a site: none where it would hide all others too, for the functions of an
 /// interpreter stand for all scripts, and `main` is in every stack.
 pub(super) fn suppression(site: &Site) -> Option<String> {
-    let function = frames::own(&site.user_stack)?.symbol.as_deref()?;
+    let function = stacks::own(&site.user_stack)?.symbol.as_deref()?;
     // What a compiler puts behind a name is another one in the next build.
-    let function = rebuilt::function(function);
+    let function = stacks::name::function(function);
     let is_main = function == "main" || function.ends_with("::main") || function == "main.main";
     (!is_main).then(|| format!("leak:{}", escape_control(function)))
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{super::super::fixture::*, *};
+    use super::*;
+    use crate::model::fixture::*;
 
     fn called(function: &str) -> Site {
         let mut site = site("a", 3);
@@ -167,18 +172,20 @@ mod tests {
             ["close()", "fclose()", "pclose()", "closedir()", "dlclose()"]
         );
         assert!(fix(&called("open")).contains("out of leak,"));
-        let pipe = Site { origin: "pipe", ..called("pipe2") };
+        let pipe = Site { origin: Origin::Pipe, ..called("pipe2") };
         assert!(fix(&pipe).starts_with("call close() for both ends on every path out of leak"));
     }
 
     #[test]
     fn a_bare_descriptor_has_no_block_of_its_own() {
-        let of = |kind: &'static str, origin: &'static str| {
+        let of = |kind: Kind, origin: Origin| {
             let user_stack = vec![frame("f", "/usr/bin/python3.11", 1)];
             fix(&Site { kinds: [(kind, 3)].into(), origin, user_stack, ..site("a", 3) })
         };
-        assert!(of("regular", "open").contains("`with` block"));
-        for (kind, origin) in [("char", "open"), ("anon", "anon_inode"), ("memfd", "shmem")] {
+        assert!(of(Kind::Regular, Origin::Open).contains("`with` block"));
+        for (kind, origin) in
+            [(Kind::Char, Origin::Open), (Kind::Anon, Origin::AnonInode), (Kind::Memfd, Origin::Shmem)]
+        {
             let advice = of(kind, origin);
             assert!(advice.contains("os.close()") && !advice.contains("with"), "{kind}: {advice}");
         }

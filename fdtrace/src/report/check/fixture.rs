@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::super::fixture::{document, frame, site};
 use crate::{
-    check::{
-        AppliedPolicy, Class, CommandRun, Diagnostic, DiagnosticKind, Ended, Finding, Findings, KeptBy,
-        KeptInScope, ScopeFound, TopHolder, Verdict,
+    model::{
+        Events, Example, Holder, Kind, Origin, Site, UserFrame,
+        check::{
+            AppliedPolicy, Class, CommandRun, Diagnostic, DiagnosticKind, Ended, Finding, Findings, KeptBy,
+            KeptInScope, SCHEMA, ScopeFound, ScopeVerdict, TopHolder, Verdict,
+        },
+        fixture::{document, frame, site},
     },
-    report::{Events, Example, Site, UserFrame, name_id},
+    stacks::name_id,
 };
 
 /// A check of `server --once`, which exited with 0.
@@ -16,6 +19,7 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
     let mut trace = document(Vec::new()).trace;
     trace.events = Events { allocated: 1_062, released: 1_010, never_opened: 12, ..Events::default() };
     Findings {
+        schema: SCHEMA.to_owned(),
         verdict,
         incomplete_reasons: Vec::new(),
         evaluated_early: false,
@@ -47,6 +51,7 @@ pub(crate) fn finding(class: Class, site: Site, leaked: u64) -> Finding {
         ended: Ended::Status(0),
     };
     Finding {
+        baseline: None,
         because: None,
         class,
         suppressed_by: None,
@@ -72,8 +77,9 @@ pub(crate) fn c_leak() -> Finding {
         frame("__libc_start_call_main", "/usr/lib/libc.so.6", 0x300),
         frame("_start", "/opt/app/server", 0x10),
     ];
-    let examples =
-        (0..5).map(|index| example("regular", &format!("/var/lib/app/{index}.conf"), 5 + index)).collect();
+    let examples = (0..5)
+        .map(|index| example(Kind::Regular, &format!("/var/lib/app/{index}.conf"), 5 + index))
+        .collect();
     let site = Site { examples, ..named(site("c1ea", 50), user_stack) };
     finding(Class::Leak, site, 50)
 }
@@ -87,9 +93,9 @@ pub(crate) fn python_leak() -> Finding {
         frame("Py_BytesMain", "/usr/bin/python3.11", 0x1300),
         frame("__libc_start_call_main", "/usr/lib/libc.so.6", 0x300),
     ];
-    let mut site = named(Site { origin: "pipe", ..site("b17e", 8) }, user_stack);
-    site.kinds = BTreeMap::from([("fifo", 8)]);
-    site.examples = vec![example("fifo", "pipe:[77]", 3), example("fifo", "pipe:[77]", 4)];
+    let mut site = named(Site { origin: Origin::Pipe, ..site("b17e", 8) }, user_stack);
+    site.kinds = BTreeMap::from([(Kind::Fifo, 8)]);
+    site.examples = vec![example(Kind::Fifo, "pipe:[77]", 3), example(Kind::Fifo, "pipe:[77]", 4)];
     let mut finding = Finding { handles: 8, ..finding(Class::Leak, site, 4) };
     let kept = &mut finding.images[0];
     (kept.comm, kept.exe) = ("python3".to_owned(), "/usr/bin/python3.11".to_owned());
@@ -110,7 +116,7 @@ pub(crate) fn no_leaks() -> Vec<Finding> {
     suppressed.class_before = Class::Leak;
     suppressed.suppressed_by = Some("leak:known".to_owned());
     let mut mapped = of(Class::Mapped, "3a", "map_all");
-    mapped.site.holders = BTreeMap::from([("mapping", 3)]);
+    mapped.site.holders = BTreeMap::from([(Holder::Mapping, 3)]);
     vec![
         suppressed,
         of(Class::Steady, "57", "pool_get"),
@@ -139,7 +145,7 @@ pub(crate) fn noticed(kind: DiagnosticKind, count: u64) -> Diagnostic {
         count,
         limit: None,
         at_ns: 2_000_000_000,
-        examples: vec![example("regular", "/var/lib/app/x", 9)],
+        examples: vec![example(Kind::Regular, "/var/lib/app/x", 9)],
         processes: 1,
         top: Vec::new(),
         from: None,
@@ -169,6 +175,7 @@ pub(crate) fn scope(name: &str, id: &str) -> ScopeFound {
         duration_ns: Some(2_000_000),
         at_end: 2,
         kept: vec![KeptInScope::of(id, site, 2)],
+        verdict: ScopeVerdict::Kept,
         said: None,
     }
 }
@@ -187,6 +194,6 @@ fn named(site: Site, user_stack: Vec<UserFrame>) -> Site {
     Site { name_id: name_id(site.origin, &user_stack, &site.kernel_stack), user_stack, ..site }
 }
 
-fn example(kind: &'static str, name: &str, fd: u32) -> Example {
+fn example(kind: Kind, name: &str, fd: u32) -> Example {
     Example { name: name.to_owned(), kind, pid: 4711, fd: Some(fd), hidden: false, age_ns: 9_000_000_000 }
 }

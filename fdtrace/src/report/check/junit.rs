@@ -13,8 +13,9 @@ use super::{
     text,
 };
 use crate::{
-    check::{Class, Finding, Findings, ScopeFound, ScopeVerdict, Verdict},
-    report::{Style, escape_control_lines, fmt::escape_control},
+    model::check::{Class, Finding, Findings, ScopeFound, ScopeVerdict, Verdict},
+    report::Style,
+    text::{escape_control_lines, fmt::escape_control},
 };
 
 /// What the tests are called together.
@@ -36,7 +37,7 @@ pub fn write(out: &mut impl Write, findings: &Findings) -> io::Result<()> {
         suite.add_test_case(leak(findings, finding)?);
     }
     for found in &findings.scopes {
-        suite.add_test_case(scope(findings, found)?);
+        suite.add_test_case(scope(found)?);
     }
     let mut report = Report::new(SUITE);
     report.set_time(time);
@@ -78,8 +79,8 @@ fn leak(findings: &Findings, finding: &Finding) -> io::Result<TestCase> {
 }
 
 /// A part of the run that the command announced.
-fn scope(findings: &Findings, scope: &ScopeFound) -> io::Result<TestCase> {
-    let verdict = scope.verdict(findings);
+fn scope(scope: &ScopeFound) -> io::Result<TestCase> {
+    let verdict = scope.verdict;
     let text = written(|out| scopes::write(out, scope, STYLE))?;
     let status = match verdict {
         ScopeVerdict::Leak => {
@@ -115,7 +116,7 @@ fn written(write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>) -> io::Result<Str
 #[cfg(test)]
 mod tests {
     use super::{super::fixture::*, *};
-    use crate::report::fixture::{self, HOSTILE, rename};
+    use crate::model::fixture::{self, HOSTILE, rename};
 
     fn xml(findings: &Findings) -> String {
         fixture::written(|out| write(out, findings))
@@ -177,7 +178,7 @@ mod tests {
             let parsed = roxmltree::Document::parse(&text).expect("XML");
             assert!(parsed.descendants().any(|node| node.has_tag_name("failure")));
             let shown = text.replace('\n', "");
-            assert!(!shown.chars().any(crate::report::fmt::steers), "{name:?}: {text}");
+            assert!(!shown.chars().any(crate::text::fmt::steers), "{name:?}: {text}");
         }
     }
 }

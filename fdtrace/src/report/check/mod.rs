@@ -3,6 +3,7 @@
 mod advice;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
 mod json;
 mod junit;
 mod nouns;
@@ -11,9 +12,6 @@ mod scopes;
 mod sentence;
 mod text;
 
-use super::frames;
-
-pub use json::write as write_json;
 pub use junit::write as write_junit;
 pub use sarif::write as write_sarif;
 pub use text::write as write_text;

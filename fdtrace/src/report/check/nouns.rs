@@ -1,8 +1,8 @@
 //! What handles of a site are called, and what was done to get them.
 
 use crate::{
-    check::Finding,
-    report::{Site, fmt::number},
+    model::{Holder, Kind, Origin, Site, check::Finding},
+    text::fmt::number,
 };
 
 /// A thing, and how a program comes by it and gets rid of it.
@@ -51,41 +51,41 @@ const ANON: [(&str, Words); 8] = [
 pub(super) fn of(finding: &Finding) -> Words {
     let site = &finding.site;
     let words = match (site.origin, kind(site)) {
-        ("dup", _) => words("descriptor", "descriptors", "duplicated"),
-        ("recvmsg", _) => words("descriptor", "descriptors", "received"),
-        ("pidfd_getfd", _) => words("descriptor", "descriptors", "taken"),
-        ("shm_attach", _) => words("shared memory segment", "shared memory segments", "attached"),
-        (_, "regular") => FILES,
-        (_, "directory") => words("directory", "directories", "opened"),
-        (_, "socket") => words("socket", "sockets", socket_verb(site)),
-        ("pipe", _) => words("pipe end", "pipe ends", "created"),
-        (_, "fifo") => words("FIFO", "FIFOs", "opened"),
-        (_, "anon") => anon(site),
-        (_, "memfd") => words("memfd", "memfds", "created"),
-        (_, "char" | "block") => words("device", "devices", "opened"),
-        ("socket", _) => words("socket", "sockets", socket_verb(site)),
-        ("open", _) => FILES,
-        ("open_dir", _) => words("directory", "directories", "opened"),
+        (Origin::Dup, _) => words("descriptor", "descriptors", "duplicated"),
+        (Origin::Recvmsg, _) => words("descriptor", "descriptors", "received"),
+        (Origin::PidfdGetfd, _) => words("descriptor", "descriptors", "taken"),
+        (Origin::ShmAttach, _) => words("shared memory segment", "shared memory segments", "attached"),
+        (_, Kind::Regular) => FILES,
+        (_, Kind::Directory) => words("directory", "directories", "opened"),
+        (_, Kind::Socket) => words("socket", "sockets", socket_verb(site)),
+        (Origin::Pipe, _) => words("pipe end", "pipe ends", "created"),
+        (_, Kind::Fifo) => words("FIFO", "FIFOs", "opened"),
+        (_, Kind::Anon) => anon(site),
+        (_, Kind::Memfd) => words("memfd", "memfds", "created"),
+        (_, Kind::Char | Kind::Block) => words("device", "devices", "opened"),
+        (Origin::Socket, _) => words("socket", "sockets", socket_verb(site)),
+        (Origin::Open, _) => FILES,
+        (Origin::OpenDir, _) => words("directory", "directories", "opened"),
         _ => words("handle", "handles", "made"),
     };
     Words { ended: end(site), ..words }
 }
 
 /// The kind that most are of.
-pub(super) fn kind(site: &Site) -> &'static str {
+pub(super) fn kind(site: &Site) -> Kind {
     let most = site.kinds.iter().max_by_key(|(_, count)| **count).map(|(kind, _)| *kind);
     most.or_else(|| site.examples.first().map(|example| example.kind)).unwrap_or_default()
 }
 
 /// Whether mappings alone hold them.
 pub(super) fn is_mapped(site: &Site) -> bool {
-    let held = |holder: &str| site.holders.get(holder).copied().unwrap_or_default();
-    held("mapping") > 0 && held("descriptor") == 0
+    let held = |holder| site.holders.get(&holder).copied().unwrap_or_default();
+    held(Holder::Mapping) > 0 && held(Holder::Descriptor) == 0
 }
 
 fn end(site: &Site) -> &'static str {
     match site.origin {
-        "shm_attach" => "detached",
+        Origin::ShmAttach => "detached",
         _ if is_mapped(site) => "unmapped",
         _ => "closed",
     }

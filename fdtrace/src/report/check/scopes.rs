@@ -4,11 +4,9 @@ use std::io::{self, Write};
 
 use super::{nouns, sentence, text};
 use crate::{
-    check::{Findings, KeptInScope, ScopeFound, ScopeVerdict, Word},
-    report::{
-        Style,
-        fmt::{escape_control, process},
-    },
+    model::check::{Findings, KeptInScope, ScopeFound, ScopeVerdict, Word},
+    report::Style,
+    text::fmt::{escape_control, process},
 };
 
 /// Call sites of a scope that a sentence names.
@@ -16,7 +14,7 @@ const NAMED: usize = 3;
 
 /// Those of a verdict, in their order.
 pub(super) fn of_verdict(findings: &Findings, verdict: ScopeVerdict) -> impl Iterator<Item = &ScopeFound> {
-    findings.scopes.iter().filter(move |scope| scope.verdict(findings) == verdict)
+    findings.scopes.iter().filter(move |scope| scope.verdict == verdict)
 }
 
 /// `test_a.py::test_b kept 1 file opened by python3.11 (fd 5 /etc/hostname)`
@@ -67,9 +65,9 @@ fn how(scope: &ScopeFound) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::{super::fixture::*, *};
-    use crate::{
+    use crate::model::{
         check::{Class, Verdict},
-        report::fixture::{HOSTILE, written},
+        fixture::{HOSTILE, written},
     };
 
     const STYLE: Style = Style { color: false, top: 10, verbose: false, finished: true };
@@ -78,7 +76,7 @@ mod tests {
     fn a_scope_is_evaluated_by_its_sites_or_by_its_runner() {
         let mut findings = findings(Verdict::Leak, vec![c_leak()]);
         let of = |said, id: &str| ScopeFound { said, ..scope("t", id) };
-        let verdict = |scope: &ScopeFound, findings: &Findings| scope.verdict(findings);
+        let verdict = |scope: &ScopeFound, findings: &Findings| scope.evaluated(&findings.sites);
         assert_eq!(verdict(&of(None, "c1ea"), &findings), ScopeVerdict::Leak);
         assert_eq!(verdict(&of(None, "other"), &findings), ScopeVerdict::Kept);
         assert_eq!(verdict(&of(Some(Word::Pass), "c1ea"), &findings), ScopeVerdict::Kept);
@@ -93,6 +91,7 @@ mod tests {
         let mut findings = findings(Verdict::Leak, Vec::new());
         findings.scopes =
             vec![ScopeFound { said: Some(Word::Fail), ..scope("test_a", "c1ea") }, scope("test_b", "x")];
+        findings.evaluate_scopes();
         let text = written(|out| text::write(out, &findings, STYLE));
         let first = "fdtrace: LEAK: test_a kept 2 files opened at src/server.c:41 (handle_request) (fd 5 /var/lib/app/0.conf)\n";
         assert!(text.starts_with(first), "{text}");
@@ -108,6 +107,7 @@ mod tests {
         for name in HOSTILE {
             let mut findings = findings(Verdict::Leak, vec![c_leak()]);
             findings.scopes = vec![scope(name, "c1ea"), scope("clean", "x")];
+            findings.evaluate_scopes();
             let xml = written(|out| super::super::write_junit(out, &findings));
             let parsed = roxmltree::Document::parse(&xml).expect("XML");
             let cases =
@@ -115,7 +115,7 @@ mod tests {
             let failed: Vec<bool> =
                 cases.map(|case| case.children().any(|child| child.has_tag_name("failure"))).collect();
             assert_eq!(failed, [true, false], "{xml}");
-            let json = written(|out| super::super::write_json(out, &findings));
+            let json = written(|out| crate::report::write_json(out, &findings));
             let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
             assert_eq!(json["scopes"][0]["name"], name);
             assert_eq!([&json["scopes"][0]["verdict"], &json["scopes"][1]["verdict"]], ["leak", "kept"]);

@@ -1,9 +1,10 @@
 //! The answer in one sentence, and what else was noticed in one each.
 
-use super::{frames, nouns, scopes};
+use super::{nouns, scopes};
 use crate::{
-    check::{Class, Diagnostic, DiagnosticKind, Ended, Finding, Findings, ScopeVerdict, Verdict},
-    report::fmt::{counted, escape_control, number, process},
+    model::check::{Class, Diagnostic, DiagnosticKind, Ended, Finding, Findings, ScopeVerdict, Verdict},
+    stacks,
+    text::fmt::{counted, escape_control, number, process},
 };
 
 /// The verdict, with the line that leaks.
@@ -82,8 +83,8 @@ pub(super) fn of_site(findings: &Findings, finding: &Finding) -> String {
 /// `at src/server.c:41 (handle_request)`, or what is known instead.
 pub(super) fn at(finding: &Finding) -> String {
     let site = &finding.site;
-    let place = frames::place_of(&site.user_stack, &site.kernel_stack);
-    match frames::own(&site.user_stack) {
+    let place = stacks::place_of(&site.user_stack, &site.kernel_stack);
+    match stacks::own(&site.user_stack) {
         Some(frame) if frame.file.is_some() && frame.line.is_some() => format!("at {place}"),
         _ => format!("by {place}"),
     }

@@ -7,13 +7,18 @@ use super::{
     sentence::{self, of_class},
 };
 use crate::{
-    check::{Class, Diagnostic, Ended, Finding, Findings, KeptBy, ScopeFound, ScopeVerdict, Verdict},
+    model::{
+        Example, Lost,
+        check::{Class, Diagnostic, Ended, Finding, Findings, KeptBy, ScopeFound, ScopeVerdict, Verdict},
+    },
     report::{
-        Example, Lost, Style, Terminal,
-        fmt::{self, counted, escape_control, number},
-        repeats,
+        Style, repeats,
         stack::{self, Block},
         text::paint,
+    },
+    text::{
+        Terminal,
+        fmt::{self, counted, escape_control, number},
     },
 };
 
@@ -116,8 +121,8 @@ pub(super) fn write_leak(
     if finding.images_in_all > shown {
         writeln!(out, "  and {} more", processes(finding.images_in_all - shown))?;
     }
-    if let Some(known) = findings.steered.grown.get(&finding.site.id) {
-        writeln!(out, "  it leaks more than before: the baseline allows {}", counted(*known, "call"))?;
+    if let Some(known) = finding.baseline {
+        writeln!(out, "  it leaks more than before: the baseline allows {}", counted(known, "call"))?;
     }
     write_place(out, finding, style)?;
     writeln!(out, "  to fix it: {}", advice::fix(&finding.site))?;
@@ -206,7 +211,7 @@ fn write_examples(out: &mut impl Write, examples: &[Example], style: Style) -> i
 }
 
 pub(super) fn example(example: &Example) -> String {
-    let name = if example.name.is_empty() { example.kind.to_owned() } else { escape_control(&example.name) };
+    let name = if example.name.is_empty() { example.kind.to_string() } else { escape_control(&example.name) };
     match example.fd {
         Some(fd) => format!("fd {fd} {name}"),
         None => name,

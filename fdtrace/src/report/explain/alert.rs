@@ -2,15 +2,18 @@
 
 use std::{collections::HashSet, time::Duration};
 
-use serde::{Deserialize, Serialize};
-
 use super::{
     causes,
-    document::{Document, ProcessLine},
-    growth::{Ceiling, Growth, Presence},
     sentence::{mapped, segments},
 };
-use crate::report::fmt::{escape_control, number, process, seconds};
+use crate::model::explain::Alarm;
+use crate::{
+    model::explain::{
+        Document, ProcessLine,
+        growth::{Ceiling, Growth, Presence},
+    },
+    text::fmt::{escape_control, number, process, seconds},
+};
 
 /// So few new ones in one sample say nothing of when a limit is reached.
 const FEW: i64 = 10;
@@ -24,30 +27,6 @@ pub enum Alert {
     Percent(f64),
     /// Any limit of handles that is reached within so long at the rate of the last sample.
     Within(Duration),
-}
-
-/// A limit that is to be told of.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Alarm {
-    /// The limit.
-    pub limit: String,
-    /// Whose it is; null for a user's, a cgroup's and the machine's.
-    pub pid: Option<u32>,
-    /// What is used of it, in percent.
-    pub percent: f64,
-    /// When it is reached; null where that was not asked for.
-    pub seconds_left: Option<f64>,
-    /// The same in words.
-    pub sentence: String,
-}
-
-impl Alarm {
-    /// What it is about, as long as it lasts.
-    #[must_use]
-    pub fn subject(&self) -> (String, Option<u32>) {
-        (self.limit.clone(), self.pid)
-    }
 }
 
 /// Remembers what was foreseen: once may be a start, twice is a growth.
@@ -183,9 +162,8 @@ fn reached(ceiling: &Ceiling, pid: Option<u32>, who: &str, error: &str) -> Alarm
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::report::explain::{
-        LimitLine,
-        document::{FileNr, Limit},
+    use crate::model::explain::{
+        FileNr, Limit, LimitLine,
         growth::{Change, ProcessGrowth},
     };
 

@@ -2,8 +2,8 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use super::{document::Files, growth::in_common, peers};
-use crate::report::fmt::number;
+use super::peers;
+use crate::{analysis::in_common, model::explain::Files, text::fmt::number};
 
 /// So many are one row.
 const MANY: usize = 4;
@@ -59,7 +59,7 @@ fn row(label: &str, members: &[&Files]) -> Files {
         count,
         deleted: first.deleted,
         state: first.state.clone(),
-        queue: first.queue.map(|_| super::document::Queue::default()),
+        queue: first.queue.map(|_| crate::model::explain::Queue::default()),
         peer: peers::together(members.iter().copied()),
         opened_by: first.opened_by.filter(|opener| members.iter().all(|one| one.opened_by == Some(*opener))),
         ..Files::default()

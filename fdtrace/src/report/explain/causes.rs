@@ -4,10 +4,10 @@
 use std::cmp::Reverse;
 
 use super::{
-    document::{Document, Hidden, ProcessLine, SharerLine},
     hidden,
     who::{Holders, Lot, Register},
 };
+use crate::model::explain::{Document, Hidden, ProcessLine, SharerLine};
 
 /// Handles that nobody looks for.
 pub(super) const FEW: u64 = 100;

@@ -2,8 +2,10 @@
 
 use std::{cmp::Reverse, collections::HashMap};
 
-use super::document::{Document, Hidden, SharerLine};
-use crate::report::fmt::{number, short};
+use crate::{
+    model::explain::{Document, Hidden, SharerLine},
+    text::fmt::{number, short},
+};
 
 /// A row of hidden handles.
 pub(super) struct Row {

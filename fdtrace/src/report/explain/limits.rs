@@ -2,38 +2,18 @@
 
 use std::cmp::Reverse;
 
-use serde::{Deserialize, Serialize};
-
 use super::{
-    document::{Document, Files, ProcessLine, SharerLine},
     sentence::NEAR,
     who::{Lot, Register},
 };
-use crate::report::fmt::{counted, escape_control, number};
+use crate::model::explain::LimitLine;
+use crate::{
+    model::explain::{Document, Files, ProcessLine, SharerLine},
+    text::fmt::{counted, escape_control, number},
+};
 
 /// Limits that are told of, those that are nearest to their ends.
 const TOLD: usize = 3;
-
-/// How much is used of a limit.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct LimitLine {
-    /// The setting that says how much may be.
-    pub name: String,
-    /// The user that it is for; null for the whole machine.
-    pub user: Option<u32>,
-    /// The cgroup that it is for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub cgroup: Option<String>,
-    /// How much is used.
-    pub used: u64,
-    /// How much may be.
-    pub limit: u64,
-    /// The same, in percent.
-    pub used_percent: f64,
-    /// Who has most of it.
-    pub processes: Vec<SharerLine>,
-}
 
 /// What is known of a limit.
 struct Known {

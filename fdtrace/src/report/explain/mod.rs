@@ -3,7 +3,6 @@
 pub mod alert;
 mod alike;
 mod causes;
-pub mod document;
 pub mod growth;
 pub mod handle;
 mod hidden;
@@ -17,8 +16,6 @@ mod tests;
 mod text;
 mod who;
 
-pub use document::Document;
-pub use limits::LimitLine;
 pub use process_groups::write as write_process_groups;
 pub use sites::write as write_sites;
 pub use text::{Screen, write};

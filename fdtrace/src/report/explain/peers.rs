@@ -5,11 +5,11 @@ use std::{
     collections::{BTreeMap, HashMap},
 };
 
-use super::{
-    document::{Document, Files, PeerLine, ProcessLine, SharerLine},
-    who::{Lot, Register, listed},
+use super::who::{Lot, Register, listed};
+use crate::{
+    model::explain::{Document, Files, PeerLine, ProcessLine, SharerLine},
+    text::fmt::{counted, number, process},
 };
-use crate::report::fmt::{counted, number, process};
 
 /// So many other ends elsewhere are told of, or one of so many handles.
 const FEW: u64 = 100;

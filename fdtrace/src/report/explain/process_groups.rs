@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::{
-    Document,
-    document::{ProcessGroupLine, SharerLine},
+use crate::{
+    model::explain::{Document, ProcessGroupLine, SharerLine},
+    text::{
+        Terminal,
+        fmt::{counted, escape_control, number},
+    },
 };
-use crate::report::Terminal;
-use crate::report::fmt::{counted, escape_control, number};
 
 /// The most rows of a screen.
 const ROWS: usize = 20;

@@ -2,11 +2,13 @@
 
 use super::{
     causes::{self, Cause, FEW, What},
-    document::{Document, ProcessLine},
     hidden, limits,
     who::{Holders, Lot, Register, listed},
 };
-use crate::report::fmt::{counted, number, process};
+use crate::{
+    model::explain::{Document, ProcessLine},
+    text::fmt::{counted, number, process},
+};
 
 /// A limit is near from so many percent on.
 pub(super) const NEAR: f64 = 80.0;
@@ -303,7 +305,7 @@ fn nothing(document: &Document) -> String {
     let hidden = document.handles.hidden;
     let code: u64 = hidden::HOLDERS.iter().map(|holder| hidden::ordinary(document, holder)).sum();
     let holds: Vec<_> = causes::others(document)
-        .map(|process| super::document::SharerLine {
+        .map(|process| crate::model::explain::SharerLine {
             pid: process.pid,
             comm: process.comm.clone(),
             count: process.handles,

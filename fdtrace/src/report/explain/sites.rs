@@ -2,12 +2,13 @@
 
 use std::io::{self, Write};
 
-use super::{
-    Document,
-    document::{Hidden, SiteLine, TraceLine},
+use crate::{
+    model::explain::{Document, Hidden, SiteLine, TraceLine},
+    text::{
+        Terminal,
+        fmt::{escape_control, number},
+    },
 };
-use crate::report::Terminal;
-use crate::report::fmt::{escape_control, number};
 
 /// The most groups that are shown, and the most sites of each.
 const GROUPS: usize = 5;

@@ -2,12 +2,11 @@
 
 use serde_json::json;
 
-use super::{
-    Screen,
-    document::{Document, Hidden, ProcessLine, SegmentLine, SharerLine},
-    hidden, sentence, write,
+use super::{Screen, hidden, sentence, write};
+use crate::{
+    model::explain::{Document, Hidden, ProcessLine, SegmentLine, SharerLine},
+    report::Style,
 };
-use crate::report::Style;
 
 /// A quiet machine: of 1,000 handles 100 are mapped as programs.
 fn document() -> Document {

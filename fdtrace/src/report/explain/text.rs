@@ -3,17 +3,19 @@
 use std::io::{self, Write};
 
 use super::{
-    Document, alike, causes,
-    document::{Files, ProcessLine, SharerLine},
+    alike, causes,
     hidden::{self, Row},
     peers, sentence,
     who::Register,
 };
-use crate::report::{
-    Style,
-    columns::{fit, squeezed},
-    fmt::{bytes, counted, escape_control, number, span},
-    terminal::Terminal,
+use crate::{
+    model::explain::{Document, Files, ProcessLine, SharerLine},
+    report::Style,
+    text::{
+        Terminal, fit,
+        fmt::{bytes, counted, escape_control, number, span},
+        squeezed,
+    },
 };
 
 /// Where a text is shown.

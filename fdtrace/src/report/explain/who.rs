@@ -5,8 +5,10 @@ use std::{
     collections::{BTreeMap, HashMap, HashSet},
 };
 
-use super::document::{Document, ProcessLine, SharerLine};
-use crate::report::fmt::{number, process};
+use crate::{
+    model::explain::{Document, ProcessLine, SharerLine},
+    text::fmt::{number, process},
+};
 
 /// Processes that are named one by one.
 const NAMED: usize = 3;

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
-use super::{
-    super::{KernelFrame, UserFrame, fmt::escape_control},
-    proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType},
+use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
+use crate::{
+    model::{KernelFrame, UserFrame},
+    text::fmt::escape_control,
 };
 
 /// The kernel, as profilers call it.

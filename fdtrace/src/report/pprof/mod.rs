@@ -17,9 +17,9 @@ use self::{
     build::{Builder, signed},
     proto::{Label, Profile, Sample},
 };
-use super::{
-    Document, Site,
-    shares::{Share, shares},
+use crate::{
+    analysis::{Share, shares},
+    model::{Document, Site},
 };
 
 /// What a sample counts, with its unit; the first one is shown unless asked otherwise.
@@ -57,7 +57,7 @@ fn profile(document: &Document) -> Profile {
 }
 
 /// pprof takes the first mapping for that of the program: here the one that has most handles.
-fn main_program(document: &Document) -> Option<&super::UserFrame> {
+fn main_program(document: &Document) -> Option<&crate::model::UserFrame> {
     document.sites.iter().find_map(|site| {
         let exe = site.processes.first()?.exe.as_str();
         site.user_stack.iter().find(|frame| frame.module.as_deref() == Some(exe))
@@ -85,8 +85,8 @@ fn oldest(site: &Site, shares: &[Share<'_>]) -> usize {
 }
 
 fn labels(builder: &mut Builder, site: &Site, share: &Share<'_>) -> Vec<Label> {
-    let mut labels = vec![builder.label("origin", site.origin)];
-    labels.extend(site.kinds.keys().map(|kind| builder.label("kind", kind)));
+    let mut labels = vec![builder.label("origin", site.origin.name())];
+    labels.extend(site.kinds.keys().map(|kind| builder.label("kind", kind.name())));
     if let Some(process) = share.process {
         labels.push(builder.number_label("pid", process.pid.into()));
         if !process.comm.is_empty() {

@@ -2,8 +2,8 @@
 
 use std::{collections::BTreeMap, io::Read as _};
 
-use super::{super::fixture::*, *};
-use crate::report::{Example, UserFrame};
+use super::*;
+use crate::model::{Example, Kind, UserFrame, fixture::*};
 
 /// A field of a message, as the wire has it.
 #[derive(Clone, Debug, PartialEq)]
@@ -250,7 +250,7 @@ fn one_sample_for_each_process() {
     shared.processes = vec![process(7, "app", 3), process(8, "", 2)];
     shared.examples = vec![Example {
         name: String::new(),
-        kind: "regular",
+        kind: Kind::Regular,
         pid: 8,
         fd: None,
         hidden: false,

@@ -15,7 +15,7 @@ pub(super) use self::module::open_regular;
 pub use self::module::{FileId, Module, Reach};
 use self::{files::Files, module::Identity};
 use super::reader::{Name, Reader, Readers};
-use crate::stream::UserFrame;
+use crate::model::UserFrame;
 
 /// What one address stands for: the innermost inlined function first, the function that has the code last.
 pub type Frames = Arc<[Arc<UserFrame>]>;

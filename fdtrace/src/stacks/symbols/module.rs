@@ -11,7 +11,7 @@ use std::{
     sync::Arc,
 };
 
-use crate::{stacks::reader::Reader, stream::UserFrame};
+use crate::{model::UserFrame, stacks::reader::Reader};
 
 /// A file that a process has mapped as code.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

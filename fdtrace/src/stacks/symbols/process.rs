@@ -4,9 +4,9 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use super::perf_map;
 use crate::{
+    model::UserFrame,
     process,
     stacks::reader::{Reader, names_in_vdso},
-    stream::UserFrame,
 };
 
 const VDSO: &str = "[vdso]";

@@ -6,7 +6,7 @@ use super::{
     SOURCES,
     log::{ArtifactLocation, Location, LogicalLocation, PhysicalLocation, Region},
 };
-use crate::report::{UserFrame, stack};
+use crate::{model::UserFrame, stacks::describe::name};
 
 /// The folder from which sources are named.
 pub(super) struct Root {
@@ -34,10 +34,7 @@ impl Root {
                 artifact_location: self.artifact(file),
                 region: line.map(|start_line| Region { start_line }),
             }),
-            logical_locations: vec![LogicalLocation {
-                fully_qualified_name: stack::name(frame),
-                kind: "function",
-            }],
+            logical_locations: vec![LogicalLocation { fully_qualified_name: name(frame), kind: "function" }],
         }
     }
 

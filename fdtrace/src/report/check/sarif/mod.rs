@@ -18,12 +18,15 @@ use log::{
 };
 
 use super::{
-    advice, frames,
+    advice,
     sentence::{self, of_class},
 };
 use crate::{
-    check::{Class, Diagnostic, DiagnosticKind, Finding, Findings, Verdict},
-    report::UserFrame,
+    model::{
+        UserFrame,
+        check::{Class, Diagnostic, DiagnosticKind, Finding, Findings, Verdict},
+    },
+    stacks,
 };
 
 /// Where the shape is written down.
@@ -93,7 +96,7 @@ const TOTAL: &str = "max-total";
 
 fn leak(findings: &Findings, finding: &Finding, root: &Root) -> Outcome {
     let site = &finding.site;
-    let own = frames::own(&site.user_stack);
+    let own = stacks::own(&site.user_stack);
     let text = format!("{}. To fix it: {}.", sentence::of_site(findings, finding), advice::fix(site));
     let mut fingerprints = BTreeMap::from([("fdtrace/site/v1", site.id.clone())]);
     fingerprints.extend(site.name_id.clone().map(|name| ("fdtrace/functions/v1", name)));

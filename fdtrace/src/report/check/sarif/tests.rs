@@ -1,7 +1,7 @@
 use serde_json::Value;
 
 use super::{super::fixture::*, *};
-use crate::report::fixture::written;
+use crate::model::fixture::written;
 
 fn sarif(findings: &Findings) -> Value {
     let text = written(|out| write(out, findings, Path::new("/src/app")));

@@ -1,9 +1,7 @@
-use std::collections::BTreeMap;
-
 use super::{super::fixture::*, *};
-use crate::{
+use crate::model::{
     check::{AppliedPolicy, DiagnosticKind, Suppressing, TopHolder},
-    report::fixture::{frame, kernel, written},
+    fixture::{frame, kernel, written},
 };
 
 const STYLE: Style = Style { color: false, top: 10, verbose: false, finished: true };
@@ -178,7 +176,7 @@ fn what_the_files_have_too_much() {
 #[test]
 fn more_than_the_baseline_allows() {
     let mut findings = leaks(vec![c_leak()]);
-    findings.steered.grown = BTreeMap::from([("c1ea".to_owned(), 12)]);
+    findings.sites[0].baseline = Some(12);
     assert!(text(&findings).contains("\n  it leaks more than before: the baseline allows 12 calls\n"));
 }
 

@@ -1,0 +1,46 @@
+//! Frames of stacks.
+
+use serde::{Deserialize, Serialize};
+
+/// A frame of the kernel.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KernelFrame {
+    /// The function, or the bare address where kallsyms does not know it.
+    pub symbol: String,
+    /// Bytes from its beginning.
+    pub offset: u64,
+}
+
+/// A frame of a process.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default)]
+pub struct UserFrame {
+    /// The function, where the module has a symbol for it.
+    pub symbol: Option<String>,
+    /// The module's path as the process sees it; `None` where no file is mapped.
+    pub module: Option<String>,
+    /// The source file, where debug information names it.
+    pub file: Option<String>,
+    /// The line in it.
+    pub line: Option<u32>,
+    /// The function was inlined into the next frame.
+    pub inlined: bool,
+    /// The module's build-id in hexadecimal.
+    pub build_id: Option<String>,
+    /// Offset in the module's file; without a module the address in the process.
+    pub offset: u64,
+}
+
+impl UserFrame {
+    /// Bytes of memory that one takes.
+    pub(crate) fn weight(&self) -> usize {
+        let texts = [&self.symbol, &self.module, &self.build_id, &self.file];
+        size_of::<Self>() + texts.into_iter().flatten().map(String::len).sum::<usize>()
+    }
+
+    /// The name of the module's file, without its folder.
+    #[must_use]
+    pub fn module_name(&self) -> Option<&str> {
+        self.module.as_deref().map(|path| path.rsplit('/').next().unwrap_or(path))
+    }
+}

@@ -1,0 +1,8 @@
+//! Texts for people: numbers and names as they are read, escaped and fitted for a terminal. It knows nothing of handles.
+
+mod columns;
+pub(crate) mod fmt;
+mod terminal;
+
+pub(crate) use columns::{COLUMNS, fit, squeezed};
+pub(crate) use terminal::{Terminal, lines as escape_control_lines};
