@@ -37,6 +37,7 @@ pub(crate) fn site(id: &str, live: u64) -> Site {
         origin: Origin::Open,
         origin_function: None,
         acquired: false,
+        loaded: false,
         descriptors: 0,
         repeats: Vec::new(),
         refused: 0,

@@ -140,6 +140,8 @@ pub struct Site {
     pub origin_function: Option<String>,
     /// It makes no handles, but descriptors for handles that others made: all numbers are of descriptors.
     pub acquired: bool,
+    /// It only loads what programs run: executables, libraries, locales.
+    pub loaded: bool,
     /// Descriptors that it takes.
     pub descriptors: u64,
     /// The handles that its descriptors repeat, most repeated first; none where it makes handles.

@@ -61,14 +61,7 @@ pub fn write(out: &mut impl Write, document: &Document, style: Style) -> io::Res
             "LIVE", "OLDEST", "TREND", "ORIGIN", "KIND"
         )?;
     }
-    let lossy = document.trace.lost.events > 0;
-    for site in document.sites.iter().take(style.top) {
-        write_site(out, site, lossy, style)?;
-    }
-    let hidden = document.sites.len().saturating_sub(style.top);
-    if hidden > 0 {
-        writeln!(out, "          and {} more sites (--top)", number(hidden as u64))?;
-    }
+    write_sites(out, document, style)?;
     write_tables(out, document, style)?;
     write_footer(out, document, style)?;
     write_last_line(out, document, style)?;
@@ -92,6 +85,26 @@ pub(super) fn at_the_end(trace: &Trace, handles: &Handles) -> String {
 
 fn where_from(trace: &Trace) -> String {
     format!("({} backend, Linux {})", escape_control(&trace.backend), escape_control(&trace.kernel))
+}
+
+/// The sites, without those that only loaded what programs run: these are a sum.
+fn write_sites(out: &mut impl Write, document: &Document, style: Style) -> io::Result<()> {
+    let (loaded, sites): (Vec<&Site>, Vec<&Site>) = document
+        .sites
+        .iter()
+        .partition(|site| !style.verbose && site.loaded && site.verdict != Verdict::Growing);
+    for site in sites.iter().take(style.top) {
+        write_site(out, site, document.trace.lost.events > 0, style)?;
+    }
+    let hidden = sites.len().saturating_sub(style.top);
+    if hidden > 0 {
+        writeln!(out, "          and {} more sites (--top)", number(hidden as u64))?;
+    }
+    let handles: u64 = loaded.iter().map(|site| site.aged).sum();
+    if handles > 0 {
+        writeln!(out, "{:>9} of programs, libraries and locales in use (-v lists them)", number(handles))?;
+    }
+    Ok(())
 }
 
 fn write_site(out: &mut impl Write, site: &Site, lossy: bool, style: Style) -> io::Result<()> {

@@ -11,6 +11,7 @@ use super::{
     growth::History,
     images::Images,
     lifetimes::{Ages, Evaluation},
+    loaded::is_loaded,
     sites::{self, Selection, SiteGroups, SiteProcess},
 };
 use crate::{
@@ -129,8 +130,12 @@ impl View {
     #[must_use]
     pub fn unnamed(&self, snapshot: &Snapshot, most: usize) -> Vec<(u64, u64)> {
         let found = sites::sites(snapshot, &self.selection);
-        let shown: Vec<&SiteGroups> =
-            self.shown(&found).into_iter().take(most).map(|(_, site)| site).collect();
+        let shown: Vec<&SiteGroups> = self
+            .shown(&found, &self.evaluated(snapshot))
+            .into_iter()
+            .take(most)
+            .map(|(_, site)| site)
+            .collect();
         let oldest = shown.iter().flat_map(|site| &site.oldest).map(|(_, old)| old);
         let unnamed = oldest.filter(|old| old.descriptor == FdLookup::NotYet);
         let repeated = shown.iter().flat_map(|site| &site.repeats);
@@ -145,8 +150,8 @@ impl View {
     #[must_use]
     pub fn document(&self, schema: &str, snapshot: &Snapshot) -> Document {
         let found = sites::sites(snapshot, &self.selection);
-        let shown = self.shown(&found);
         let evaluated = self.evaluated(snapshot);
+        let shown = self.shown(&found, &evaluated);
         Document {
             schema: schema.to_owned(),
             trace: self.trace(snapshot),
@@ -158,12 +163,17 @@ impl View {
         }
     }
 
-    fn shown<'a>(&self, found: &'a HashMap<u64, SiteGroups>) -> Vec<(u64, &'a SiteGroups)> {
+    /// What grows comes first, then what has most handles; what programs load comes last.
+    fn shown<'a>(
+        &self,
+        found: &'a HashMap<u64, SiteGroups>,
+        evaluated: &HashMap<u64, Evaluated>,
+    ) -> Vec<(u64, &'a SiteGroups)> {
         let selected = found.iter().filter(|(_, site)| site.is_selected(&self.selection));
         let mut shown: Vec<(u64, &SiteGroups)> = selected.map(|(id, site)| (*id, site)).collect();
-        let rank =
-            |site: &SiteGroups| (Reverse(site.aged), Reverse(site.refused()), Reverse(site.counts.allocated));
-        shown.sort_by_key(|(id, site)| (rank(site), *id));
+        let grows = |id: &u64| evaluated.get(id).is_some_and(|found| found.verdict == Verdict::Growing);
+        let rank = |site: &SiteGroups| Reverse((site.aged, site.refused(), site.counts.allocated));
+        shown.sort_by_key(|(id, site)| (!grows(id), is_loaded(site), rank(site), *id));
         shown
     }
 
@@ -206,6 +216,7 @@ impl View {
             origin,
             origin_function: stacks::deciding_function(&site.site.kernel).map(str::to_owned),
             acquired: site.site.origin.is_acquisition(),
+            loaded: is_loaded(site),
             descriptors: site.descriptors(site.live),
             repeats: most_repeated(site.repeats.iter().map(repeat).collect()),
             refused: site.refused(),
@@ -456,6 +467,7 @@ pub fn bare_site(site: &stream::Site) -> Site {
         origin,
         origin_function: stacks::deciding_function(&site.kernel).map(str::to_owned),
         acquired: site.origin.is_acquisition(),
+        loaded: false,
         descriptors: 0,
         repeats: Vec::new(),
         refused: 0,

@@ -4,6 +4,7 @@ mod assemble;
 mod growth;
 mod images;
 mod lifetimes;
+mod loaded;
 mod sites;
 mod tables;
 
