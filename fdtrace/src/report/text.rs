@@ -92,7 +92,7 @@ fn write_sites(out: &mut impl Write, document: &Document, style: Style) -> io::R
     let (loaded, sites): (Vec<&Site>, Vec<&Site>) = document
         .sites
         .iter()
-        .partition(|site| !style.verbose && site.loaded && site.verdict != Verdict::Growing);
+        .partition(|site| !style.verbose && site.loaded && site.verdict != Trend::Growing);
     for site in sites.iter().take(style.top) {
         write_site(out, site, document.trace.lost.events > 0, style)?;
     }

@@ -171,7 +171,7 @@ impl View {
     ) -> Vec<(u64, &'a SiteGroups)> {
         let selected = found.iter().filter(|(_, site)| site.is_selected(&self.selection));
         let mut shown: Vec<(u64, &SiteGroups)> = selected.map(|(id, site)| (*id, site)).collect();
-        let grows = |id: &u64| evaluated.get(id).is_some_and(|found| found.verdict == Verdict::Growing);
+        let grows = |id: &u64| evaluated.get(id).is_some_and(|found| found.verdict == Trend::Growing);
         let rank = |site: &SiteGroups| Reverse((site.aged, site.refused(), site.counts.allocated));
         shown.sort_by_key(|(id, site)| (!grows(id), is_loaded(site), rank(site), *id));
         shown

@@ -3,7 +3,10 @@
 //! They stay open as long as the program runs, and say nothing about a leak.
 
 use super::sites::SiteGroups;
-use crate::stream::{FdLookup, Origin, Site, UserFrame};
+use crate::{
+    model::{Origin, UserFrame},
+    stream::{FdLookup, Site},
+};
 
 /// Dynamic loaders: glibc's, musl's.
 const LOADERS: [&str; 2] = ["ld-", "ld.so"];
