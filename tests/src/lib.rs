@@ -8,6 +8,7 @@
 pub mod callsites;
 pub mod corpus;
 pub mod expected;
+pub mod guest;
 pub mod harness;
 pub mod hostile;
 pub mod truth;

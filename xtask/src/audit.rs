@@ -21,15 +21,15 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let lock = run::checkout()?.join("Cargo.lock");
     let packages = fs::read_to_string(&lock)?.matches("[[package]]").count();
-    let Some(database) = args.database.clone().or_else(database).filter(|path| path.is_dir()) else {
-        return Ok(nothing_known(packages, "there are no advisories here; `cargo audit fetch` gets them"));
+    let database = args.database.clone().or_else(database).filter(|path| path.is_dir());
+    let tool = run::probe(Command::new(run::cargo()).args(["audit", "--version"]));
+    let (Some(database), Some(_)) = (database, tool) else {
+        println!(
+            "cargo audit: nothing is known of the {packages} packages: `cargo install cargo-audit` and `cargo audit fetch` \
+             bring what is"
+        );
+        return Ok(ExitCode::SUCCESS);
     };
-    if run::probe(Command::new(run::cargo()).args(["audit", "--version"])).is_none() {
-        return Ok(nothing_known(
-            packages,
-            "there is no `cargo audit`; `cargo install cargo-audit` brings it",
-        ));
-    }
     println!("cargo audit: {packages} packages beside {}", database.display());
     let mut audit = Command::new(run::cargo());
     audit.args(["audit", "--no-fetch", "--stale", "--db"]).arg(database).arg("--file").arg(lock);
@@ -40,9 +40,4 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 fn database() -> Option<PathBuf> {
     let home = env::var_os("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     Some(env::var_os("CARGO_HOME").map(PathBuf::from).or(home)?.join(DATABASE))
-}
-
-fn nothing_known(packages: usize, why: &str) -> ExitCode {
-    println!("cargo audit: nothing is known of the {packages} packages: {why}");
-    ExitCode::SUCCESS
 }

@@ -9,7 +9,6 @@ use std::{
     process::{Command, Stdio},
 };
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
 /// What is tested on a processor; BPF programs are not.
 pub(crate) const WORKSPACE: [&str; 3] = ["--workspace", "--exclude", "fdtrace-ebpf"];
 
@@ -31,17 +30,6 @@ pub(crate) struct Suite {
 }
 
 impl Suite {
-    pub(crate) fn build(linkage: Linkage) -> Result<Self> {
-        let built = match linkage {
-            Linkage::Static => Build::everything()?,
-            Linkage::Dynamic => {
-                let packages = ["--package", "fdtrace", "--package", "fdtrace-tests"];
-                Build::run(linkage, &[&["build"], &packages[..], &["--bins", "--test", "e2e"]].concat())?
-            }
-        };
-        Self::of(&built)
-    }
-
     pub(crate) fn of(built: &Build) -> Result<Self> {
         Ok(Self {
             fdtrace: built.program("fdtrace")?,
@@ -120,15 +108,13 @@ fn command(linkage: Linkage, arguments: &[&str]) -> Result<Command> {
 
 /// Cargo with a verb, for what is tested.
 pub(crate) fn tested(arguments: &[&str]) -> Result<Command> {
-    let checkout = run::checkout()?;
-    // In a folder of its own: other flags for the compiler would build everything again each time they change.
-    let target_dir = run::metadata(&checkout, TARGET)?.target_directory.join("vm");
     let mut cargo = Command::new(run::cargo());
     cargo
-        .current_dir(&checkout)
+        .current_dir(run::checkout()?)
         .args(arguments)
-        .args(["--profile", "tested", "--locked", "--target", TARGET, "--target-dir"])
-        .arg(target_dir)
+        .args(["--profile", "tested", "--locked", "--target", run::TARGET, "--target-dir"])
+        // In a folder of its own: other flags for the compiler would build everything again each time they change.
+        .arg(run::target("vm")?)
         .env("RUSTFLAGS", "-Ctarget-feature=+crt-static")
         .env_remove("CARGO_ENCODED_RUSTFLAGS");
     Ok(cargo)

@@ -45,12 +45,11 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     }
     let checkout = run::checkout()?;
     let toolchain = Toolchain::find()?;
-    println!("using {toolchain}");
     if args.log {
         let bytes = build(&checkout, &toolchain, &["--features", "log"])?.object(PACKAGE)?;
-        let path = run::metadata(&checkout, TARGET)?.target_directory.join("bpf").join("fdtrace-log.bpf.o");
-        write(path.as_std_path(), &bytes)?;
-        println!("wrote {path}");
+        let path = run::target("bpf/fdtrace-log.bpf.o")?;
+        write(&path, &bytes)?;
+        println!("wrote {}", path.display());
     } else if args.check {
         check(&checkout, &toolchain)?;
     } else {

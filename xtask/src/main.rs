@@ -3,7 +3,6 @@
 mod audit;
 mod bench;
 mod build;
-mod callsites;
 mod checks;
 mod ebpf;
 mod install;
@@ -11,6 +10,7 @@ mod kernels;
 mod libtest;
 mod lint;
 mod man;
+mod programs;
 mod run;
 mod tables;
 mod test;
@@ -37,8 +37,8 @@ enum Verb {
     Vm(Box<vm::Args>),
     /// Measures what tracing costs, and compares it with what it may cost
     Bench(bench::Args),
-    /// Builds the programs whose stacks are known, and shows how many of their leaks fdtrace names (root)
-    Callsites(callsites::Args),
+    /// Compiles the programs that the end-to-end tests are tried on
+    Programs(programs::Args),
     /// Runs the programs of which everybody knows whether they leak under `fdtrace check`, many times (root)
     Corpus(checks::Args),
     /// Runs programs that nobody here wrote under `fdtrace check`, which has to be silent about them (root)
@@ -80,7 +80,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Test(args)) => test::run(&args),
         Some(Verb::Vm(args)) => vm::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
-        Some(Verb::Callsites(args)) => callsites::run(&args),
+        Some(Verb::Programs(args)) => programs::run(&args),
         Some(Verb::Corpus(args)) => checks::run(Which::Corpus, &args),
         Some(Verb::ThirdParty(args)) => checks::run(Which::ThirdParty, &args),
         Some(Verb::KnownLeaks(args)) => checks::run(Which::KnownLeaks, &args),

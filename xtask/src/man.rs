@@ -8,8 +8,6 @@ use std::{
     process::{Command, ExitCode},
 };
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Where to write them; by default the folder `man` of the target directory
@@ -19,14 +17,13 @@ pub(crate) struct Args {
 
 /// xtask itself builds without the library, so an example of it does the work.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let checkout = run::checkout()?;
     let folder = match &args.folder {
         Some(folder) => std::path::absolute(folder)?,
-        None => run::metadata(&checkout, TARGET)?.target_directory.join("man").into_std_path_buf(),
+        None => run::target("man")?,
     };
     fs::create_dir_all(&folder)?;
     let mut cargo = Command::new(run::cargo());
-    cargo.current_dir(&checkout);
+    cargo.current_dir(run::checkout()?);
     cargo.args(["run", "--quiet", "--locked", "--package", "fdtrace", "--example", "man", "--"]);
     run::succeed(cargo.arg(&folder))?;
     println!("wrote {}", folder.display());

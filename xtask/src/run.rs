@@ -5,9 +5,8 @@ use cargo_metadata::{Metadata, MetadataCommand};
 use std::{
     env,
     ffi::OsString,
-    fs,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
 };
 
 /// The root of the checkout that this xtask was built from.
@@ -36,6 +35,14 @@ pub(crate) fn metadata(checkout: &Path, target: &str) -> Result<Metadata> {
         .context("cargo metadata failed")
 }
 
+/// The target that everything but BPF programs is built for.
+pub(crate) const TARGET: &str = "x86_64-unknown-linux-gnu";
+
+/// A place in the target directory.
+pub(crate) fn target(name: &str) -> Result<PathBuf> {
+    Ok(metadata(&checkout()?, TARGET)?.target_directory.join(name).into_std_path_buf())
+}
+
 /// Runs a command to its end; an exit status other than zero is an error.
 pub(crate) fn succeed(command: &mut Command) -> Result<()> {
     let status = command.status().with_context(|| format!("cannot run {}", describe(command)))?;
@@ -58,6 +65,17 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     String::from_utf8(output.stdout).with_context(|| format!("{} did not write UTF-8", describe(command)))
 }
 
+/// A program that does not outlive its owner.
+pub(crate) struct Running(pub(crate) Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Both fail only when it is gone already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 /// What a program that may be absent says on its standard output; `None` when it is absent or fails.
 pub(crate) fn probe(command: &mut Command) -> Option<String> {
     let output = command.stdin(Stdio::null()).stderr(Stdio::null()).output().ok()?;
@@ -70,9 +88,6 @@ fn describe(command: &Command) -> String {
     words.map(|word| word.to_string_lossy()).collect::<Vec<_>>().join(" ")
 }
 
-/// The effective user, from procfs: reason enough not to need `unsafe` here.
-pub(crate) fn is_root() -> Result<bool> {
-    let status = fs::read_to_string("/proc/self/status")?;
-    let uids = status.lines().find_map(|line| line.strip_prefix("Uid:"));
-    Ok(uids.and_then(|uids| uids.split_whitespace().nth(1)) == Some("0"))
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
 }

@@ -69,16 +69,21 @@ pub(crate) fn milliseconds(seconds: f64) -> String {
 /// A number and what it has to be.
 #[derive(Clone, Copy)]
 pub(crate) struct Target {
-    pub(crate) what: &'static str,
-    pub(crate) measured: f64,
-    pub(crate) limit: Limit,
-    pub(crate) unit: &'static str,
+    what: &'static str,
+    measured: f64,
+    limit: Limit,
+    unit: &'static str,
 }
 
 #[derive(Clone, Copy)]
 pub(crate) enum Limit {
     AtMost(f64),
     AtLeast(f64),
+}
+
+/// A number that has to be within a limit.
+pub(crate) fn target(what: &'static str, measured: f64, limit: Limit, unit: &'static str) -> Target {
+    Target { what, measured, limit, unit }
 }
 
 impl Target {
@@ -135,7 +140,7 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_is_missed() {
-        let target = |measured, limit| Target { what: "", measured, limit, unit: "" };
+        let target = |measured, limit| target("", measured, limit, "");
         assert!(target(1.5, Limit::AtMost(1.5)).is_met());
         assert!(!target(1.6, Limit::AtMost(1.5)).is_met());
         assert!(!target(1.6, Limit::AtLeast(2.0)).is_met());

@@ -2,14 +2,15 @@
 //! traces the kernel has the machine for itself.
 
 use crate::{
-    build::{self, Linkage, Suite},
-    callsites, checks, ebpf,
+    build::{self, Build, Suite},
+    ebpf,
     install::{self, kernels},
-    libtest, lint, run, vm,
+    libtest, lint,
+    programs::Programs,
+    run, vm,
 };
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 use std::{
-    path::PathBuf,
     process::{Command, ExitCode},
     sync::mpsc::{Sender, channel},
     thread,
@@ -37,19 +38,6 @@ pub(crate) struct Args {
     filter: Option<String>,
 }
 
-/// Where the programs are that the end-to-end tests are tried on.
-pub(crate) struct Programs {
-    pub(crate) callsites: PathBuf,
-    pub(crate) corpus: PathBuf,
-}
-
-impl Programs {
-    /// `required`: a compiler or an interpreter that is missing is an error.
-    pub(crate) fn build(required: bool) -> Result<Self> {
-        Ok(Self { callsites: callsites::build(required)?, corpus: checks::build_corpus(required)? })
-    }
-}
-
 /// What came of a part.
 struct Verdict {
     name: &'static str,
@@ -58,7 +46,8 @@ struct Verdict {
 }
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    let install = !args.no_install && run::is_root()?;
+    let began = Instant::now();
+    let install = !args.no_install && run::is_root();
     let filter = args.filter.as_deref();
     let traces = !args.no_e2e || !args.no_vm;
     let mut programs = None;
@@ -67,20 +56,21 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         let beside = scope.spawn(move || prepare(args, install, &installed));
         let mut verdicts = Vec::new();
         if args.lint {
-            verdicts.extend([part("lint", || lint::run().map(drop))]);
+            verdicts.push(part("lint", || lint::run().map(drop)));
         }
         verdicts.push(part("unit tests", || unit_tests(filter)));
         if traces {
-            // An error means that nothing was to be installed.
-            let _ = packages.recv();
+            packages.recv()?;
             verdicts.push(part("programs", || {
+                // What follows has the machine for itself, and finds all of it built.
+                Build::everything()?;
                 programs = Some(Programs::build(install)?);
                 Ok(())
             }));
         }
-        verdicts.extend(beside.join().unwrap_or_default());
-        verdicts
-    });
+        verdicts.extend(beside.join().map_err(|_| anyhow!("what was prepared panicked"))?);
+        anyhow::Ok(verdicts)
+    })?;
     let programs = || programs.as_ref().context("there are no programs to try it on");
     if !args.no_e2e {
         verdicts.push(part("this kernel", || end_to_end_tests(programs()?, filter)));
@@ -88,7 +78,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if !args.no_vm {
         verdicts.push(part("virtual machines", || virtual_machines(programs()?, filter)));
     }
-    Ok(summary(&verdicts))
+    Ok(summary(&verdicts, began.elapsed()))
 }
 
 /// Runs one part. A part that fails does not keep the next ones from being run: whoever waits for all of this wants to
@@ -109,14 +99,14 @@ fn prepare(args: &Args, install: bool, installed: &Sender<()>) -> Vec<Verdict> {
     if install {
         verdicts.push(part("packages", || packages(args)));
     }
-    // Nobody waits for it where nothing is traced.
+    // Where nothing is traced nobody waits for it.
     let _ = installed.send(());
     if !args.no_ebpf {
         let check = ebpf::Args { check: true, install, log: false };
         verdicts.push(part("BPF object", || ebpf::run(&check).map(drop)));
     }
     if !args.no_vm {
-        verdicts.push(part("kernels", || kernels::select(&[], &kernels::Options::default()).map(drop)));
+        verdicts.push(part("kernels", || kernels::select(&[], None, false).map(drop)));
     }
     verdicts
 }
@@ -144,10 +134,10 @@ fn unit_tests(filter: Option<&str>) -> Result<()> {
 /// One at a time: each of them counts what the whole machine does. The static programs are those that the virtual
 /// machines run, so they are built once.
 fn end_to_end_tests(Programs { callsites, corpus }: &Programs, filter: Option<&str>) -> Result<()> {
-    if !run::is_root()? {
+    if !run::is_root() {
         bail!("tracing the running kernel needs root; leave this part out with --no-e2e");
     }
-    let Suite { fdtrace, workload, e2e } = Suite::build(Linkage::Static)?;
+    let Suite { fdtrace, workload, e2e } = Suite::of(&Build::everything()?)?;
     libtest::run(
         Command::new(e2e)
             .current_dir(run::checkout()?)
@@ -167,7 +157,7 @@ fn virtual_machines(programs: &Programs, filter: Option<&str>) -> Result<()> {
     }
 }
 
-fn summary(verdicts: &[Verdict]) -> ExitCode {
+fn summary(verdicts: &[Verdict], took: Duration) -> ExitCode {
     println!("\n==== summary");
     for Verdict { name, outcome, took } in verdicts {
         match outcome {
@@ -175,6 +165,7 @@ fn summary(verdicts: &[Verdict]) -> ExitCode {
             Err(error) => println!("{name}: FAILED, {} s: {error:#}", took.as_secs()),
         }
     }
+    println!("in all: {} s; what is prepared runs beside lint and unit tests", took.as_secs());
     let passed = verdicts.iter().filter(|verdict| verdict.outcome.is_ok()).count();
     println!("parts: {passed} passed, {} failed", verdicts.len() - passed);
     if passed == verdicts.len() { ExitCode::SUCCESS } else { ExitCode::FAILURE }

@@ -3,7 +3,7 @@
 //! Handles come and go at random, made by calls and processes at random: nothing that the fold remembers of the event
 //! before helps it.
 
-use super::{chance::Chance, memory};
+use super::{chance::Chance, memory, notes::note};
 use divan::{Bencher, counter::ItemsCount};
 use fdtrace::{
     handles::Fold,
@@ -35,7 +35,7 @@ fn decode_and_fold(bencher: Bencher<'_, '_>, live: usize) {
     folder.populate(&mut traffic);
     if live == MANY {
         let grown = memory::bytes("VmRSS").saturating_sub(before);
-        eprintln!("resident memory for a live handle, of {MANY}: {} bytes", grown / MANY as u64);
+        note(format!("resident memory for a live handle, of {MANY}: {} bytes", grown / MANY as u64));
     }
     let chunks = || {
         let mut chunk = Chunk::new();

@@ -4,9 +4,11 @@
 mod chance;
 mod fold;
 mod memory;
+mod notes;
 mod symbols;
 mod trace;
 
 fn main() {
     divan::main();
+    notes::print();
 }

@@ -2,7 +2,7 @@
 //!
 //! A site is a chain of eight addresses: three of its own, and five of the fifty that all chains of a program end with.
 
-use super::memory;
+use super::{memory, notes::note};
 use anyhow::{Context as _, Result, ensure};
 use divan::{Bencher, counter::ItemsCount};
 use fdtrace::stacks::{CodeNames, Module, Reach, Readers};
@@ -61,7 +61,7 @@ fn symbols(bencher: Bencher<'_, '_>) {
         named = questions.name(&mut names);
         names
     });
-    eprintln!(
+    note(format!(
         "of {} addresses of {SITES} sites of {} processes {} have a function, {} a line, {} inlined functions\n\
          resident memory: {} MB at most, of which {} MB are not the files'",
         questions.addresses(),
@@ -71,7 +71,7 @@ fn symbols(bencher: Bencher<'_, '_>) {
         named.inlined,
         memory::bytes("VmHWM") >> 20,
         named.own_bytes >> 20
-    );
+    ));
     drop(questions);
     if kept.is_none() {
         fs::remove_dir_all(&folder).expect("a folder of ours");

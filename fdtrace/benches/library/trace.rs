@@ -1,7 +1,7 @@
 //! Writing and reading traces: two synthetic loads, through the writer into memory and back through the reader and the
 //! fold.
 
-use super::chance::Chance;
+use super::{chance::Chance, notes::note};
 use divan::{Bencher, counter::ItemsCount};
 use fdtrace::{
     handles::Fold,
@@ -34,7 +34,7 @@ fn write(bencher: Bencher<'_, '_>, kind: Kind) {
 #[divan::bench(args = KINDS, sample_size = 1, sample_count = 20)]
 fn read(bencher: Bencher<'_, '_>, kind: Kind) {
     let bytes = written(&kind.events());
-    eprintln!("{kind:?}: {:.2} bytes an event", bytes.len() as f64 / EVENTS as f64);
+    note(format!("{kind:?}: {:.2} bytes an event", bytes.len() as f64 / EVENTS as f64));
     bencher.counter(ItemsCount::new(EVENTS)).bench_local(|| read_back(&bytes, &mut Vec::clear));
 }
 

@@ -3,22 +3,19 @@
 //! It mounts what a tracer needs, runs the commands of `/vm-commands` one after the other, and powers off. What the
 //! commands write goes to the second serial port, where no kernel message can fall into the middle of a line; the
 //! kernel's own messages stay on the first.
-//!
-//! The protocol with the host: `/vm-commands` holds one JSON object per line, `{"label", "env", "argv"}`. On the serial
-//! port, lines that begin with [`MARKER`] are ours: a JSON object with `start`, `end` and `status`, or `done`.
 
 use anyhow::{Context as _, Result};
-use fdtrace_tests::workload::bring_up_loopback;
+use fdtrace_tests::{
+    guest::{COMMANDS, Command as GuestCommand, MARKER, Message},
+    workload::bring_up_loopback,
+};
 use rustix::{
     mount::{MountFlags, mount},
     process::{Resource, Rlimit, WaitOptions, setrlimit, wait},
     system::{RebootCommand, reboot},
     termios::{OptionalActions, tcdrain, tcgetattr, tcsetattr},
 };
-use serde::Deserialize;
-use serde_json::{Value, json};
 use std::{
-    collections::BTreeMap,
     fs::{self, File, OpenOptions},
     io::{self, BufRead as _, BufReader, PipeReader, Write as _},
     os::unix::{fs::symlink, process::ExitStatusExt as _},
@@ -27,8 +24,6 @@ use std::{
     thread,
 };
 
-const MARKER: &str = "@vm-init ";
-const COMMANDS: &str = "/vm-commands";
 const OUTPUT: &str = "/dev/ttyS1";
 const BUSYBOX: &str = "/bin/busybox";
 
@@ -62,14 +57,6 @@ const LINKS: [(&str, &str); 4] = [
 /// What systemd gives: the kernel's own hard limit is 4096, which no machine in use has.
 const DESCRIPTORS: Rlimit = Rlimit { current: Some(1024), maximum: Some(524_288) };
 
-#[derive(Deserialize)]
-struct GuestCommand {
-    label: String,
-    #[serde(default)]
-    env: BTreeMap<String, String>,
-    argv: Vec<String>,
-}
-
 fn main() {
     // PID 1 must not return: the kernel would panic, and the host would take that for a defect of the kernel.
     if let Err(error) = work() {
@@ -100,7 +87,7 @@ fn work() -> Result<()> {
         let command = serde_json::from_str(line).with_context(|| format!("{COMMANDS}: {line}"))?;
         run(&command, &mut port)?;
     }
-    tell(&mut port, &json!({"done": true}))?;
+    tell(&mut port, &Message::Done { done: true })?;
     // Power goes off at once, with whatever still waits in the port's buffer.
     tcdrain(&port).context("cannot drain the serial port")
 }
@@ -138,7 +125,7 @@ fn open_port() -> io::Result<File> {
 
 /// Runs one command to its end, with nothing left over for the next.
 fn run(command: &GuestCommand, port: &mut File) -> Result<()> {
-    tell(port, &json!({"start": command.label}))?;
+    tell(port, &Message::Start { start: command.label.clone() })?;
     let (reader, writer) = io::pipe()?;
     let copy_to = port.try_clone()?;
     // Through a pipe, because programs colour and wrap their output for a terminal.
@@ -155,7 +142,7 @@ fn run(command: &GuestCommand, port: &mut File) -> Result<()> {
         Ok(copied) => copied.context("cannot pass on the output")?,
         Err(_) => anyhow::bail!("the thread that passes on the output panicked"),
     }
-    tell(port, &json!({"end": command.label, "status": status}))
+    tell(port, &Message::End { end: command.label.clone(), status })
 }
 
 /// Starts the command and gives its process id. The writing ends of the pipe are the child's alone afterwards.
@@ -211,6 +198,7 @@ fn shell_status(status: ExitStatus) -> i32 {
     status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(NOT_EXECUTABLE)
 }
 
-fn tell(port: &mut File, message: &Value) -> Result<()> {
+fn tell(port: &mut File, message: &Message) -> Result<()> {
+    let message = serde_json::to_string(message)?;
     writeln!(port, "{MARKER}{message}").context("cannot write to the serial port")
 }

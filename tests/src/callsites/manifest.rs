@@ -1,7 +1,7 @@
-//! What `cargo xtask` wrote down beside the programs that it compiled.
+//! What is written down beside the programs when they are compiled.
 
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
     env, fs,
@@ -10,6 +10,11 @@ use std::{
 
 /// The folder of the programs, for a test that is not in the target directory.
 const VARIABLE: &str = "CALLSITES_DIR";
+/// In that folder.
+pub(super) const FILE: &str = "manifest.json";
+
+/// Functions, by where they begin and end in the file.
+pub(super) type Functions = BTreeMap<String, (u64, u64)>;
 
 /// What became of each program.
 #[derive(Debug)]
@@ -19,7 +24,7 @@ pub(super) struct Manifest {
 }
 
 /// What became of a program.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(untagged)]
 pub(super) enum Made {
     /// It is there.
@@ -29,7 +34,7 @@ pub(super) enum Made {
 }
 
 /// A program that was compiled.
-#[derive(Clone, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Built {
     /// In the folder of the programs.
@@ -39,12 +44,12 @@ pub(super) struct Built {
     /// The marks of its sources.
     #[serde(default)]
     pub(super) marks: BTreeMap<String, Place>,
-    /// Of a program that was stripped: its functions, by their beginnings and ends in its file.
-    pub(super) functions: Option<BTreeMap<String, (u64, u64)>>,
+    /// Of a program that was stripped.
+    pub(super) functions: Option<Functions>,
 }
 
 /// A line of a source.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Place {
     pub(super) file: String,
@@ -54,9 +59,9 @@ pub(super) struct Place {
 impl Manifest {
     pub(super) fn load() -> Result<Self> {
         let directory = directory()?;
-        let path = directory.join("manifest.json");
+        let path = directory.join(FILE);
         let text = fs::read_to_string(&path)
-            .with_context(|| format!("no {}: run `cargo xtask callsites --build`", path.display()))?;
+            .with_context(|| format!("no {}: run `cargo xtask programs`", path.display()))?;
         let programs = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
         Ok(Self { directory, programs })
     }

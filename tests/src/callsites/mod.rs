@@ -3,11 +3,15 @@
 //! The programs are in `tests/programs`, the truth about them in `expected.toml` there. `cargo xtask` compiles them, because a
 //! virtual machine has no compilers, and writes down beside them what only the sources know: see [`manifest`].
 
+mod build;
+mod elf;
 mod manifest;
+mod marks;
 mod pattern;
 mod score;
 mod table;
 
+pub use build::build;
 pub use pattern::Pattern;
 pub use score::Score;
 

@@ -3,7 +3,7 @@
 use super::Pattern;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 /// Inside the test, so that a virtual machine needs no checkout.
 const FILE: &str = include_str!("../../programs/expected.toml");
@@ -20,14 +20,38 @@ pub(super) struct Table {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Entry {
-    #[serde(rename = "build")]
-    _build: toml::Value,
+    pub(super) build: Vec<Step>,
     pub(super) leaks: u64,
     #[serde(default)]
     pub(super) cut: bool,
     #[serde(default)]
     pub(super) begun: u64,
     chain: Vec<Item>,
+}
+
+/// What is compiled.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Step {
+    pub(super) compiler: Compiler,
+    pub(super) sources: Vec<PathBuf>,
+    #[serde(default)]
+    pub(super) flags: Vec<String>,
+    pub(super) output: Option<String>,
+    #[serde(default)]
+    pub(super) stripped: bool,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+pub(super) enum Compiler {
+    #[serde(rename = "c")]
+    C,
+    #[serde(rename = "c++")]
+    Cpp,
+    #[serde(rename = "rust")]
+    Rust,
+    #[serde(rename = "go")]
+    Go,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,6 +1,6 @@
 //! Small programs of which everybody knows whether they leak, and the comparison of that with what `fdtrace check` says.
 //!
-//! The programs are in `tests/corpus`, the truth about them in `expected.toml` there. They are compiled by `cargo xtask corpus`
+//! The programs are in `tests/corpus`, the truth about them in `expected.toml` there. They are compiled by `cargo xtask programs`
 //! or before the end-to-end tests, because a virtual machine has no compilers.
 
 mod build;

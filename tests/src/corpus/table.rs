@@ -72,10 +72,11 @@ pub struct Run {
 }
 
 /// The answer of a check.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// Nothing leaks.
+    #[default]
     Clean,
     /// Something does.
     Leak,

@@ -1,11 +1,12 @@
 //! Programs that run beside the measurement.
 
+use crate::run::Running;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::{
     fs,
     io::{BufRead as _, BufReader},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, channel},
     thread,
     time::{Duration, Instant},
@@ -16,7 +17,7 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 
 /// A program whose standard output is read line by line. It does not outlive its owner.
 pub(super) struct Background {
-    child: Child,
+    child: Running,
     lines: Receiver<String>,
 }
 
@@ -31,11 +32,11 @@ impl Background {
         let (sender, lines) = channel();
         // Somebody has to read all the time, or the program would wait for room in the pipe.
         thread::spawn(move || output.lines().map_while(Result::ok).try_for_each(|line| sender.send(line)));
-        Ok(Self { child, lines })
+        Ok(Self { child: Running(child), lines })
     }
 
     pub(super) fn id(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// The next line.
@@ -45,7 +46,7 @@ impl Background {
 
     /// Interrupts the program as a person would, waits for its end, and gives the last line that nobody has read.
     pub(super) fn interrupt(mut self) -> Result<Option<String>> {
-        kill_process(Pid::from_child(&self.child), Signal::INT)?;
+        kill_process(Pid::from_child(&self.child.0), Signal::INT)?;
         let deadline = Instant::now() + TIMEOUT;
         let mut last = None;
         loop {
@@ -55,7 +56,7 @@ impl Background {
                 Err(RecvTimeoutError::Timeout) => bail!("a program did not end when it was interrupted"),
             }
         }
-        self.child.wait()?;
+        self.child.0.wait()?;
         Ok(last)
     }
 
@@ -77,13 +78,5 @@ impl Background {
         let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
         let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
         Ok(kilobytes << 10)
-    }
-}
-
-impl Drop for Background {
-    fn drop(&mut self) {
-        // It may have ended, which is what is wanted.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
     }
 }

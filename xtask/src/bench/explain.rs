@@ -7,10 +7,9 @@ use super::{
 };
 use crate::{
     run,
-    tables::{Limit, Target, median, median_ratio, print, print_targets},
+    tables::{Limit, Target, median, median_ratio, print, print_targets, target},
 };
 use anyhow::{Context as _, Result, bail};
-use rustix::process::{Resource, getrlimit};
 use serde::Deserialize;
 use std::{
     fs,
@@ -37,19 +36,17 @@ const LARGE: u64 = 1_000_000;
 /// How often fdtrace looks at the larger number; the others need minutes and look once.
 const LARGE_ROUNDS: usize = 3;
 
-/// Nobody waits longer than that.
-const TIMEOUT: u64 = 300;
-
-/// Descriptors that a process needs for itself.
-const SPARE: u64 = 100;
+/// Nobody waits longer than so many seconds.
+const TIMEOUT: &str = "--timeout=300";
 
 /// What the kernel needs for a handle of this mix, generously.
 const BYTES_EACH: u64 = 4096;
 
 /// A program that looks at all handles.
 struct Tool {
+    /// Instead of its words.
     name: &'static str,
-    command: Vec<String>,
+    words: Vec<String>,
     /// It has to be waited for only once.
     slow: bool,
 }
@@ -94,20 +91,14 @@ impl Runs {
 
 pub(super) fn run(args: &Args) -> Result<()> {
     let bench = Bench::build()?;
-    let fdtrace = args.fdtrace.clone().map_or_else(programs::fdtrace, Ok)?;
-    let tools = tools(&fdtrace)?;
+    let tools = tools(&args.fdtrace.clone().map_or_else(programs::fdtrace, Ok)?);
     let small = look(&bench, &tools, SMALL, args.rounds, args.rounds)?;
-    print_table(SMALL, &tools, &small);
-    let mut targets = targets_small(&tools, &small);
+    let what = "20,000 handles: times as fast as lsof and lsfd";
+    let mut targets = vec![target(what, fastest_other(&tools, &small), Limit::AtLeast(5.0), "")];
     if !args.small {
         match obstacle(LARGE)? {
             Some(reason) => println!("\nnot with {LARGE} handles: {reason}"),
-            None => {
-                let large = look(&bench, &tools, LARGE, LARGE_ROUNDS, 1)?;
-                println!();
-                print_table(LARGE, &tools, &large);
-                targets.extend(targets_large(&tools, &large));
-            }
+            None => targets.extend(targets_large(&tools, &look(&bench, &tools, LARGE, LARGE_ROUNDS, 1)?)),
         }
     }
     print_targets(&targets);
@@ -115,22 +106,26 @@ pub(super) fn run(args: &Args) -> Result<()> {
 }
 
 /// fdtrace first: the others are compared with it.
-fn tools(fdtrace: &Path) -> Result<Vec<Tool>> {
-    let fdtrace = fdtrace.to_str().context("a path that is no text")?;
-    let words = |words: &[&str]| words.iter().map(|&word| word.to_owned()).collect();
+fn tools(fdtrace: &Path) -> Vec<Tool> {
+    let fdtrace = fdtrace.display().to_string();
+    let tool = |name, words: &[&str], slow| Tool {
+        name,
+        words: words.iter().map(|&word| word.to_owned()).collect(),
+        slow,
+    };
     let mut tools = vec![
-        Tool { name: "fdtrace explain", command: words(&[fdtrace, "explain"]), slow: false },
-        Tool { name: "fdtrace explain --json", command: words(&[fdtrace, "explain", "--json"]), slow: false },
+        tool("fdtrace explain", &[&fdtrace, "explain"], false),
+        tool("fdtrace explain --json", &[&fdtrace, "explain", "--json"], false),
     ];
     let others: [(_, &[&str], _); 2] =
         [("lsof -n -P", &["lsof", "-n", "-P"], "-v"), ("lsfd", &["lsfd"], "--version")];
-    for (name, command, version) in others {
-        match run::probe(Command::new(command[0]).arg(version)) {
-            Some(_) => tools.push(Tool { name, command: words(command), slow: true }),
+    for (name, words, version) in others {
+        match run::probe(Command::new(words[0]).arg(version)) {
+            Some(_) => tools.push(tool(name, words, true)),
             None => println!("{name}: not installed"),
         }
     }
-    Ok(tools)
+    tools
 }
 
 /// Why there cannot be so many handles.
@@ -149,69 +144,43 @@ fn obstacle(count: u64) -> Result<Option<String>> {
     Ok((available < needed).then(|| format!("{} MB of memory would be needed", needed >> 20)))
 }
 
-/// Opens so many handles in as many processes as it takes.
-fn hold(bench: &Bench, count: u64, folder: &Path) -> Result<Vec<Background>> {
-    let limit = getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX);
-    let each = limit.saturating_sub(SPARE).min(count).max(1);
-    let processes = count.div_ceil(each);
-    let mut holders = Vec::new();
-    for index in 0..processes {
-        let share = count / processes + u64::from(index < count % processes);
-        let mut command = Command::new(&bench.0);
-        command.args(["hold", "--count", &share.to_string(), "--folder"]).arg(folder);
-        holders.push(Background::start(&mut command)?);
-    }
-    for holder in &holders {
-        holder.line()?;
-    }
-    println!("{count} handles in {processes} processes");
-    Ok(holders)
-}
-
-/// Each program in turn.
+/// Each program in turn, while somebody holds so many handles; and the table of it.
 fn look(bench: &Bench, tools: &[Tool], count: u64, rounds: usize, slow_rounds: usize) -> Result<Vec<Runs>> {
     let folder = tempfile::tempdir()?;
-    let _holders = hold(bench, count, folder.path())?;
-    by_turns(tools, rounds, |round, tool, runs: &mut Runs| {
+    let mut hold = Command::new(&bench.0);
+    let holder =
+        Background::start(hold.args(["hold", "--count", &count.to_string(), "--folder"]).arg(folder.path()))?;
+    println!("{}", holder.line()?);
+    let all = by_turns(tools, rounds, |round, tool, runs: &mut Runs| {
         if !tool.slow || round < slow_rounds {
             runs.enter(&measure(bench, tool)?);
         }
         Ok(())
-    })
+    })?;
+    let row = |(tool, runs): (&Tool, &Runs)| {
+        let more = if runs.timed_out { "> " } else { "" };
+        vec![
+            tool.name.to_owned(),
+            format!("{more}{:.1}", median(&runs.seconds) * 1e3),
+            format!("{more}{:.1}", runs.ratio(&all[0])),
+            format!("{:.1}", runs.peak_mb()),
+            runs.seconds.len().to_string(),
+        ]
+    };
+    let rows: Vec<_> = tools.iter().zip(&all).map(row).collect();
+    print(&["", "median ms", "times explain", "peak MB", "runs"], &rows);
+    Ok(all)
 }
 
 fn measure(bench: &Bench, tool: &Tool) -> Result<Measured> {
-    let timeout = TIMEOUT.to_string();
-    let command: Vec<&str> = ["measure", "--timeout", &timeout, "--"]
-        .into_iter()
-        .chain(tool.command.iter().map(String::as_str))
-        .collect();
-    let measured: Measured = bench.run(&command)?;
+    let words = tool.words.iter().map(String::as_str);
+    let measured: Measured =
+        bench.run(&["measure", TIMEOUT, "--"].into_iter().chain(words).collect::<Vec<_>>())?;
     // lsof ends with 1 when there was something that it could not look at.
     if !tool.slow && !measured.timed_out && measured.status != Some(0) {
         bail!("{} failed with status {:?}", tool.name, measured.status);
     }
     Ok(measured)
-}
-
-fn print_table(count: u64, tools: &[Tool], all: &[Runs]) {
-    let heading = format!("{count} handles");
-    let rows: Vec<_> = tools
-        .iter()
-        .zip(all)
-        .map(|(tool, runs)| {
-            let more = if runs.timed_out { "> " } else { "" };
-            let ratio = all.first().map_or(f64::NAN, |base| runs.ratio(base));
-            vec![
-                tool.name.to_owned(),
-                format!("{more}{:.1}", median(&runs.seconds) * 1e3),
-                format!("{more}{ratio:.1}"),
-                format!("{:.1}", runs.peak_mb()),
-                runs.seconds.len().to_string(),
-            ]
-        })
-        .collect();
-    print(&[&heading, "median ms", "times explain", "peak MB", "runs"], &rows);
 }
 
 /// How many times as long the fastest of the others takes; no number where there is no other.
@@ -221,37 +190,16 @@ fn fastest_other(tools: &[Tool], all: &[Runs]) -> f64 {
     ratios.reduce(f64::min).unwrap_or(f64::NAN)
 }
 
-fn targets_small(tools: &[Tool], all: &[Runs]) -> Vec<Target> {
-    vec![Target {
-        what: "20,000 handles: times as fast as lsof and lsfd",
-        measured: fastest_other(tools, all),
-        limit: Limit::AtLeast(5.0),
-        unit: "",
-    }]
-}
-
 /// The text and the document: the slower and the larger one counts.
-fn targets_large(tools: &[Tool], all: &[Runs]) -> Vec<Target> {
+fn targets_large(tools: &[Tool], all: &[Runs]) -> [Target; 3] {
     let ours = || tools.iter().zip(all).filter(|(tool, _)| !tool.slow).map(|(_, runs)| runs);
-    vec![
-        Target {
-            what: "1,000,000 handles: times as fast as lsof and lsfd",
-            measured: fastest_other(tools, all),
-            limit: Limit::AtLeast(50.0),
-            unit: "",
-        },
-        Target {
-            what: "1,000,000 handles: time",
-            measured: ours().map(|runs| median(&runs.seconds)).fold(f64::NAN, f64::max),
-            limit: Limit::AtMost(2.0),
-            unit: " s",
-        },
-        Target {
-            what: "1,000,000 handles: resident memory at most",
-            measured: ours().map(Runs::peak_mb).fold(f64::NAN, f64::max),
-            limit: Limit::AtMost(300.0),
-            unit: " MB",
-        },
+    let seconds = ours().map(|runs| median(&runs.seconds)).fold(f64::NAN, f64::max);
+    let megabytes = ours().map(Runs::peak_mb).fold(f64::NAN, f64::max);
+    let fastest = fastest_other(tools, all);
+    [
+        target("1,000,000 handles: times as fast as lsof and lsfd", fastest, Limit::AtLeast(50.0), ""),
+        target("1,000,000 handles: time", seconds, Limit::AtMost(2.0), " s"),
+        target("1,000,000 handles: resident memory at most", megabytes, Limit::AtMost(300.0), " MB"),
     ]
 }
 
@@ -271,7 +219,7 @@ mod tests {
 
     #[test]
     fn the_fastest_of_the_others_counts() {
-        let tool = |slow| Tool { name: "", command: vec![], slow };
+        let tool = |slow| Tool { name: "", words: vec![], slow };
         let tools = [tool(false), tool(true), tool(true)];
         assert_eq!(fastest_other(&tools, &[runs(&[1.0]), runs(&[9.0]), runs(&[6.0])]), 6.0);
         assert!(fastest_other(&tools[..1], &[runs(&[1.0])]).is_nan());

@@ -1,43 +1,29 @@
 //! A running `fdtrace live`; and `cargo xtask bench quiet`, where nothing happens.
 
 use super::{child::Background, programs};
-use crate::tables::{Limit, Target, print_targets};
+use crate::tables::{self, Limit, print_targets};
 use anyhow::{Context as _, Result};
-use serde::Deserialize;
+use serde_json::Value;
 use std::{
-    collections::BTreeMap,
     path::Path,
     process::Command,
     thread,
     time::{Duration, Instant},
 };
 
-/// What is read of the documents of `live` and `report`.
-#[derive(Deserialize)]
-pub(super) struct Document {
-    pub(super) trace: Trace,
+/// A number of the `trace` of a document of `live` or `report`; 0 when it is not there.
+pub(super) fn number(document: &Value, path: &[&str]) -> u64 {
+    path.iter().fold(&document["trace"], |value, key| &value[*key]).as_u64().unwrap_or(0)
 }
 
-#[derive(Deserialize)]
-pub(super) struct Trace {
-    duration_ns: u64,
-    pub(super) events: Events,
-    pub(super) lost: BTreeMap<String, u64>,
-}
-
-#[derive(Deserialize)]
-pub(super) struct Events {
-    pub(super) allocated: u64,
-    pub(super) released: u64,
-}
-
-impl Trace {
-    /// In words, what was lost; `None` when nothing was.
-    pub(super) fn losses(&self) -> Option<String> {
-        let lost = self.lost.iter().filter(|(_, count)| **count > 0);
-        let words: Vec<String> = lost.map(|(name, count)| format!("{name} {count}")).collect();
-        (!words.is_empty()).then(|| words.join(", "))
-    }
+/// In words, what was lost; `None` when nothing was.
+pub(super) fn losses(document: &Value) -> Option<String> {
+    let lost = document["trace"]["lost"].as_object().into_iter().flatten();
+    let words: Vec<String> = lost
+        .filter(|(_, count)| count.as_u64() > Some(0))
+        .map(|(name, count)| format!("{name} {count}"))
+        .collect();
+    (!words.is_empty()).then(|| words.join(", "))
 }
 
 pub(super) struct Live {
@@ -56,7 +42,7 @@ impl Live {
     }
 
     /// Ends it; its last document covers all of the trace.
-    pub(super) fn stop(self) -> Result<Document> {
+    pub(super) fn stop(self) -> Result<Value> {
         let line = self.process.interrupt()?.context("fdtrace wrote no last document")?;
         serde_json::from_str(&line).context("fdtrace wrote no document")
     }
@@ -72,12 +58,13 @@ pub(super) fn quiet() -> Result<()> {
     thread::sleep(QUIET);
     let cpu = (live.process.cpu_time()? - start_cpu).as_secs_f64() / start.elapsed().as_secs_f64();
     let resident = live.process.resident_bytes()?;
-    let trace = live.stop()?.trace;
-    let per_second = trace.events.allocated as f64 / Duration::from_nanos(trace.duration_ns).as_secs_f64();
+    let document = live.stop()?;
+    let seconds = Duration::from_nanos(number(&document, &["duration_ns"])).as_secs_f64();
+    let per_second = number(&document, &["events", "allocated"]) as f64 / seconds;
     println!(
         "the machine allocated {per_second:.0} handles a second; starting took {start_cpu:.2?} of processor time"
     );
-    let target = |what, measured, limit, unit| Target { what, measured, limit: Limit::AtMost(limit), unit };
+    let target = |what, measured, limit, unit| tables::target(what, measured, Limit::AtMost(limit), unit);
     print_targets(&[
         target("processor time, of one core", cpu * 100.0, 1.0, " %"),
         target("resident memory", resident as f64 / f64::from(1 << 20), 60.0, " MB"),

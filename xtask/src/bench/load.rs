@@ -16,37 +16,18 @@ pub(super) struct Turns {
     pub(super) time: u64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Load {
-    OpenClose,
-    PingPong,
-}
+/// Verbs of the bench `hooks`.
+pub(super) const OPEN_CLOSE: &str = "open-close";
+pub(super) const PING_PONG: &str = "ping-pong";
+pub(super) const LOADS: [&str; 2] = [OPEN_CLOSE, PING_PONG];
 
-impl Load {
-    pub(super) const ALL: [Self; 2] = [Self::OpenClose, Self::PingPong];
-
-    /// The verb of the bench `hooks`.
-    const fn verb(self) -> &'static str {
-        match self {
-            Self::OpenClose => "open-close",
-            Self::PingPong => "ping-pong",
-        }
-    }
-
-    /// Runs it for so many milliseconds, below the command that `wrapper` begins with, if any.
-    pub(super) fn run(self, bench: &Bench, wrapper: &[String], time: u64) -> Result<Sample> {
-        let time = time.to_string();
-        let words = [self.verb(), "--time", &time];
-        let mut command = match wrapper {
-            [] => Command::new(&bench.0),
-            [program, arguments @ ..] => {
-                let mut command = Command::new(program);
-                command.args(arguments).arg(&bench.0);
-                command
-            }
-        };
-        programs::result(command.args(words))
-    }
+/// Runs a load for so many milliseconds, below the command that `wrapper` begins with, if any.
+pub(super) fn run(load: &str, bench: &Bench, wrapper: &[String], time: u64) -> Result<Sample> {
+    let program = bench.0.to_string_lossy().into_owned();
+    let time = time.to_string();
+    let words = wrapper.iter().chain([&program]).map(String::as_str).chain([load, "--time", &time]);
+    let words: Vec<&str> = words.collect();
+    programs::result(Command::new(words[0]).args(&words[1..]))
 }
 
 /// What a turn of a load took, in nanoseconds where nothing else is said.

@@ -52,7 +52,7 @@ struct Options {
 
 /// A target that is missed is printed as that and is no failure: how fast a machine is says nothing about the source.
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
-    if !matches!(args.what, What::Fold(_) | What::Trace(_) | What::Symbols(_)) && !run::is_root()? {
+    if !matches!(args.what, What::Fold(_) | What::Trace(_) | What::Symbols(_)) && !run::is_root() {
         bail!("tracing needs root");
     }
     match &args.what {

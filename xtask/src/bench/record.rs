@@ -2,12 +2,13 @@
 
 use super::{
     child::Background,
-    live::{Document, Trace},
+    live::number,
     load::Sample,
     programs::{self, Bench},
 };
-use crate::tables::{Limit, Target, print_targets};
+use crate::tables::{Limit, Target, print_targets, target};
 use anyhow::{Result, bail};
+use serde_json::Value;
 use std::{
     fs,
     path::Path,
@@ -41,8 +42,8 @@ pub(super) fn run(args: &Args) -> Result<()> {
     let file = folder.path().join("trace");
     let recorded = record(&fdtrace, &bench, &file, args)?;
     let start = Instant::now();
-    let report: Document = programs::result(Command::new(&fdtrace).arg("report").arg(&file).arg("--json"))?;
-    print_targets(&targets(&recorded, &report.trace, start.elapsed()));
+    let report: Value = programs::result(Command::new(&fdtrace).arg("report").arg(&file).arg("--json"))?;
+    print_targets(&targets(&recorded, &report, start.elapsed()));
     Ok(())
 }
 
@@ -72,10 +73,9 @@ fn wait_for(file: &Path) -> Result<()> {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts and sizes of some seconds")]
-fn targets(recorded: &Recorded, trace: &Trace, replay: Duration) -> Vec<Target> {
-    let events = (trace.events.allocated + trace.events.released) as f64;
-    let lost = ["events", "handles"].iter().filter_map(|key| trace.lost.get(*key)).sum::<u64>();
-    let target = |what, measured, limit, unit| Target { what, measured, limit, unit };
+fn targets(recorded: &Recorded, report: &Value, replay: Duration) -> Vec<Target> {
+    let of = |kind, keys: [&str; 2]| keys.iter().map(|key| number(report, &[kind, key])).sum::<u64>() as f64;
+    let (events, lost) = (of("events", ["allocated", "released"]), of("lost", ["events", "handles"]));
     let megabytes = recorded.resident as f64 / f64::from(1 << 20);
     vec![
         target(
@@ -84,7 +84,7 @@ fn targets(recorded: &Recorded, trace: &Trace, replay: Duration) -> Vec<Target> 
             Limit::AtLeast(180.0),
             " thousand",
         ),
-        target("lost events and handles", lost as f64, Limit::AtMost(0.0), ""),
+        target("lost events and handles", lost, Limit::AtMost(0.0), ""),
         target(
             "processor time of the recorder, of one core",
             recorded.cpu * 100.0,

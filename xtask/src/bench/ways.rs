@@ -2,14 +2,13 @@
 
 use super::{
     by_turns,
-    child::Background,
-    live::Live,
-    load::{Load, Sample, Turns},
+    live::{Live, losses},
+    load::{self, LOADS, OPEN_CLOSE, PING_PONG, Sample, Turns},
     programs::{self, Bench},
 };
 use crate::{
     run,
-    tables::{Limit, Target, median, median_ratio, print, print_targets},
+    tables::{self, Limit, median, median_ratio, print, print_targets},
 };
 use anyhow::{Context as _, Result, ensure};
 use std::{
@@ -29,7 +28,6 @@ enum Tool {
     None,
     /// `fdtrace live` beside the load.
     Live(&'static [&'static str]),
-    Bpftrace,
     /// A command that starts the load.
     Wrapper(Vec<String>),
     /// One that stops every system call, the other work's too.
@@ -39,7 +37,7 @@ enum Tool {
 /// What has been measured of one way.
 #[derive(Default)]
 struct Results {
-    samples: BTreeMap<Load, Vec<Sample>>,
+    samples: BTreeMap<&'static str, Vec<Sample>>,
     /// Processor time of the tracer, in percent of one core, during the open+close loop.
     own_cpu: Vec<f64>,
     /// How long `true` takes, in seconds.
@@ -70,21 +68,21 @@ pub(super) fn hooks(args: &Turns) -> Result<()> {
     ];
     let mut ways: Vec<Way> =
         own.into_iter().map(|(name, tool)| Way { name: name.to_owned(), tool }).collect();
-    ways.extend(peers());
+    ways.extend(strace());
     let results =
         by_turns(&ways, args.rounds, |_, way, results| way.take_turn(&fdtrace, &bench, args.time, results))?;
     print_slow_downs(&ways, &results);
     let target = |what, way: usize, load, base: usize, limit| {
         let measured = results[way].ratio(&results[base], load, |sample| sample.relative);
-        Target { what, measured, limit: Limit::AtMost(limit), unit: "" }
+        tables::target(what, measured, Limit::AtMost(limit), "")
     };
     let stream = "open+close: live --min-age 0s to hooks that reject everything";
     print_targets(&[
-        target("open+close: live to untraced", DEFAULT, Load::OpenClose, UNTRACED, 1.5),
-        target("open+close: live to hooks that reject everything", DEFAULT, Load::OpenClose, REJECTING, 1.3),
-        target("open+close: live --min-age 0s to untraced", STREAM, Load::OpenClose, UNTRACED, 1.5),
-        target(stream, STREAM, Load::OpenClose, REJECTING, 1.3),
-        target("ping-pong: live to untraced", DEFAULT, Load::PingPong, UNTRACED, 1.03),
+        target("open+close: live to untraced", DEFAULT, OPEN_CLOSE, UNTRACED, 1.5),
+        target("open+close: live to hooks that reject everything", DEFAULT, OPEN_CLOSE, REJECTING, 1.3),
+        target("open+close: live --min-age 0s to untraced", STREAM, OPEN_CLOSE, UNTRACED, 1.5),
+        target(stream, STREAM, OPEN_CLOSE, REJECTING, 1.3),
+        target("ping-pong: live to untraced", DEFAULT, PING_PONG, UNTRACED, 1.03),
     ]);
     Ok(())
 }
@@ -104,12 +102,12 @@ pub(super) fn check(args: &Turns) -> Result<()> {
         Ok(())
     })?;
     print_slow_downs(&ways, &results);
-    let target = |what, measured, limit, unit| Target { what, measured, limit: Limit::AtMost(limit), unit };
+    let target = |what, measured, limit, unit| tables::target(what, measured, Limit::AtMost(limit), unit);
     let ratio = |load| results[CHECKED].ratio(&results[UNTRACED], load, |sample| sample.relative);
     let price = median(&results[CHECKED].nothing) - median(&results[UNTRACED].nothing);
     print_targets(&[
-        target("open+close: check to alone", ratio(Load::OpenClose), 1.5, ""),
-        target("ping-pong, which opens nothing", ratio(Load::PingPong), 1.03, ""),
+        target("open+close: check to alone", ratio(OPEN_CLOSE), 1.5, ""),
+        target("ping-pong, which opens nothing", ratio(PING_PONG), 1.03, ""),
         target("a check of a program that does nothing", price, 1.0, " s"),
     ]);
     Ok(())
@@ -121,15 +119,10 @@ impl Way {
         match &self.tool {
             Tool::None => results.run_loads(bench, &[], time, &nobody),
             Tool::Wrapper(words) | Tool::Stopper(words) => results.run_loads(bench, words, time, &nobody),
-            Tool::Bpftrace => {
-                let bpftrace = bpftrace()?;
-                results.run_loads(bench, &[], time, &|| bpftrace.cpu_time())?;
-                bpftrace.interrupt().map(drop)
-            }
             Tool::Live(arguments) => {
                 let live = Live::start(fdtrace, arguments)?;
                 results.run_loads(bench, &[], time, &|| live.process.cpu_time())?;
-                results.losses.extend(live.stop()?.trace.losses());
+                results.losses.extend(losses(&live.stop()?));
                 Ok(())
             }
         }
@@ -155,10 +148,10 @@ impl Results {
         time: u64,
         tracer_time: &dyn Fn() -> Result<Duration>,
     ) -> Result<()> {
-        for load in Load::ALL {
+        for load in LOADS {
             let (start, before) = (Instant::now(), tracer_time()?);
-            let sample = load.run(bench, wrapper, time)?;
-            if load == Load::OpenClose {
+            let sample = load::run(load, bench, wrapper, time)?;
+            if load == OPEN_CLOSE {
                 let own = tracer_time()? - before;
                 self.own_cpu.push(own.as_secs_f64() / start.elapsed().as_secs_f64() * 100.0);
             }
@@ -168,12 +161,12 @@ impl Results {
     }
 
     /// One number of each sample of a load.
-    fn of(&self, load: Load, number: fn(&Sample) -> f64) -> Vec<f64> {
-        self.samples.get(&load).into_iter().flatten().map(number).collect()
+    fn of(&self, load: &str, number: fn(&Sample) -> f64) -> Vec<f64> {
+        self.samples.get(load).into_iter().flatten().map(number).collect()
     }
 
     /// How many times as long a turn took as one of `base`, by some clock: the median of the rounds.
-    fn ratio(&self, base: &Self, load: Load, clock: fn(&Sample) -> f64) -> f64 {
+    fn ratio(&self, base: &Self, load: &str, clock: fn(&Sample) -> f64) -> f64 {
         median_ratio(&self.of(load, clock), &base.of(load, clock))
     }
 }
@@ -191,15 +184,15 @@ fn print_slow_downs(ways: &[Way], results: &[Results]) {
 
 fn row(way: &Way, results: &Results, base: &Results) -> Vec<String> {
     let mut row = vec![way.name.clone()];
-    for load in Load::ALL {
+    for load in LOADS {
         let relative = results.ratio(base, load, |sample| sample.relative);
-        let stops = matches!(way.tool, Tool::Bpftrace | Tool::Stopper(_));
+        let stops = matches!(way.tool, Tool::Stopper(_));
         row.push(format!("{:.0} ns", median(&results.of(load, |sample| sample.cpu_ns))));
         row.push(if stops { "-".to_owned() } else { format!("{relative:.2}") });
         row.push(format!("({:.2}", results.ratio(base, load, |sample| sample.cpu_ns)));
         row.push(format!("{:.2})", results.ratio(base, load, |sample| sample.wall_ns)));
     }
-    let beside = matches!(way.tool, Tool::Live(_) | Tool::Bpftrace);
+    let beside = matches!(way.tool, Tool::Live(_));
     row.push(if beside { format!("{:.1} %", median(&results.own_cpu)) } else { String::new() });
     let nothing = &results.nothing;
     row.push(if nothing.is_empty() { String::new() } else { format!("{:.2} s", median(nothing)) });
@@ -210,46 +203,10 @@ fn row(way: &Way, results: &Results, base: &Results) -> Vec<String> {
 /// Writes each call down.
 const STRACE: [&str; 7] = ["strace", "-f", "-qq", "-e", "trace=openat,close", "-o", "/dev/null"];
 
-/// What is open, and from where it was opened.
-const BPFTRACE: &str = r#"
-BEGIN { printf("ready\n"); }
-tracepoint:syscalls:sys_exit_openat /args->ret >= 0/ {
-    @user[pid, args->ret] = ustack;
-    @kernel[pid, args->ret] = kstack;
-}
-tracepoint:syscalls:sys_enter_close {
-    delete(@user[pid, args->fd]);
-    delete(@kernel[pid, args->fd]);
-}
-END { clear(@user); clear(@kernel); }
-"#;
-
-/// Other tools that can be asked where handles come from, if they work here: bpftrace needs a mounted tracefs.
-fn peers() -> Vec<Way> {
-    let strace = STRACE.map(str::to_owned).to_vec();
-    let mut ways = Vec::new();
-    for (program, tool) in [("bpftrace", Tool::Bpftrace), ("strace", Tool::Stopper(strace))] {
-        let Some(version) = run::probe(Command::new(program).arg("--version")) else {
-            println!("{program} is not installed");
-            continue;
-        };
-        let name = version.lines().next().unwrap_or(program).replace("-- version ", "").trim().to_owned();
-        let tried = match &tool {
-            Tool::Bpftrace => bpftrace().and_then(|bpftrace| bpftrace.interrupt().map(drop)),
-            _ => run::succeed(Command::new(STRACE[0]).args(&STRACE[1..]).arg("true")),
-        };
-        match tried {
-            Ok(()) => ways.push(Way { name, tool }),
-            Err(error) => println!("{name} does not work here: {error:#}"),
-        }
-    }
-    ways
-}
-
-/// A running bpftrace.
-fn bpftrace() -> Result<Background> {
-    let process = Background::start(Command::new("bpftrace").args(["-B", "line", "-e", BPFTRACE]))?;
-    // First comes how many probes it attaches.
-    while process.line()? != "ready" {}
-    Ok(process)
+/// Another tool that can be asked where handles come from, if it works here.
+fn strace() -> Option<Way> {
+    let version = run::probe(Command::new(STRACE[0]).arg("--version"))?;
+    run::succeed(Command::new(STRACE[0]).args(&STRACE[1..]).arg("true")).ok()?;
+    let name = version.lines().next()?.replace("-- version ", "");
+    Some(Way { name, tool: Tool::Stopper(STRACE.map(str::to_owned).to_vec()) })
 }

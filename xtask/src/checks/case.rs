@@ -1,10 +1,11 @@
 //! The programs of tables, under the check.
 
 use super::{
-    place::{Place, forget_cargo},
-    runner::{Case, Once},
+    place::Place,
+    runner::{Case, Once, Runs},
     table::Program,
 };
+use crate::run;
 use anyhow::{Context as _, Result};
 use fdtrace_tests::corpus::{Ended, Report, Verdict, timed};
 use std::{fs, path::Path, process::Command};
@@ -14,13 +15,39 @@ const LEAK: i32 = 23;
 const INCONCLUSIVE: i32 = 24;
 
 /// A program that runs under the check. One of several versions is not run alone: what it does is known.
-pub(super) struct Checked {
-    pub(super) program: Program,
-    pub(super) version: Option<String>,
-    pub(super) expect: Verdict,
+struct Checked {
+    program: Program,
+    version: Option<String>,
+    expect: Verdict,
 }
 
-impl Case for Checked {
+/// The ways in which a program of a table is run: its steps, or each of its versions, or the one that is there.
+pub(super) fn cases(program: &Program) -> Vec<Case> {
+    if !program.steps.is_empty() {
+        let example = program.clone();
+        let once = move |fdtrace: &Path| follow(&example, fdtrace);
+        return vec![case(program, program.name.clone(), "as the page says".to_owned(), Box::new(once))];
+    }
+    let versions = program.leaking.iter().map(|version| (Some(version.clone()), Verdict::Leak));
+    let fixed = program.fixed.iter().map(|version| (Some(version.clone()), Verdict::Clean));
+    let mut ways: Vec<_> = versions.chain(fixed).collect();
+    if ways.is_empty() {
+        ways.push((None, program.expect));
+    }
+    let way = |(version, expect)| {
+        let checked = Checked { program: program.clone(), version, expect };
+        let (name, expected) = (checked.name(), checked.expected());
+        case(program, name, expected, Box::new(move |fdtrace: &Path| checked.once(fdtrace)))
+    };
+    ways.into_iter().map(way).collect()
+}
+
+fn case(program: &Program, name: String, expected: String, once: Runs) -> Case {
+    let Program { packages, reason, .. } = program.clone();
+    Case { name, expected, missing: program.missing(), packages, reason, once }
+}
+
+impl Checked {
     fn name(&self) -> String {
         let version = self.version.iter().map(|version| format!(" {version}"));
         std::iter::once(self.program.name.clone()).chain(version).collect()
@@ -31,18 +58,6 @@ impl Case for Checked {
             (Verdict::Leak, Some(leaked), Some(names)) => format!("leak, {leaked} calls at {names}"),
             (expect, ..) => expect.to_string(),
         }
-    }
-
-    fn missing(&self) -> Option<String> {
-        self.program.missing()
-    }
-
-    fn packages(&self) -> Vec<String> {
-        self.program.packages.clone()
-    }
-
-    fn reason(&self) -> Option<&str> {
-        self.program.reason.as_deref()
     }
 
     fn once(&self, fdtrace: &Path) -> Result<Once> {
@@ -62,16 +77,8 @@ impl Case for Checked {
         let wrong = self.wrong(alone.as_ref(), &checked, &report);
         Ok(Once { alone, checked: vec![checked], report: Some(report), wrong })
     }
-}
 
-fn under_check(place: &Place, file: &Path, command: &Command) -> Command {
-    let mut check = place.command("fdtrace");
-    check.arg("check").arg("--json-out").arg(file).arg("--");
-    check.arg(command.get_program()).args(command.get_args());
-    check
-}
-
-impl Checked {
+    /// Says what is not as it should be.
     fn wrong(&self, alone: Option<&Ended>, checked: &Ended, report: &Report) -> Vec<String> {
         let mut wrong = Vec::new();
         if report.verdict != self.expect {
@@ -107,6 +114,13 @@ impl Checked {
     }
 }
 
+fn under_check(place: &Place, file: &Path, command: &Command) -> Command {
+    let mut check = place.command("fdtrace");
+    check.arg("check").arg("--json-out").arg(file).arg("--");
+    check.arg(command.get_program()).args(command.get_args());
+    check
+}
+
 fn first_difference(alone: &str, checked: &str) -> String {
     let lines = alone.lines().zip(checked.lines()).enumerate();
     match lines.into_iter().find(|(_, (alone, checked))| alone != checked) {
@@ -115,41 +129,20 @@ fn first_difference(alone: &str, checked: &str) -> String {
     }
 }
 
-/// Lines of a page, run one after the other in a project.
-pub(super) struct Example(pub(super) Program);
-
-impl Case for Example {
-    fn name(&self) -> String {
-        self.0.name.clone()
+/// Runs the lines of a page one after the other in a project.
+fn follow(example: &Program, fdtrace: &Path) -> Result<Once> {
+    let place = Place::temporary(fdtrace)?;
+    place.copy_project(example.project.as_deref().context("an example without a project")?)?;
+    let mut once = Once::default();
+    for step in &example.steps {
+        // Colours are for terminals, and caches are for the next time.
+        let mut command = place.command("bash");
+        command.env("CARGO_TERM_COLOR", "never").env("PYTHONDONTWRITEBYTECODE", "1");
+        let ended = timed(command.args(["-c", &step.run]).env("FDTRACE_SOURCE", run::checkout()?))?;
+        once.wrong.extend(step.wrong(ended.status, &[&*ended.stdout, &ended.stderr].concat()));
+        once.checked.push(place.as_told(&step.run, &ended));
     }
-
-    fn expected(&self) -> String {
-        "as the page says".to_owned()
-    }
-
-    fn missing(&self) -> Option<String> {
-        self.0.missing()
-    }
-
-    fn packages(&self) -> Vec<String> {
-        self.0.packages.clone()
-    }
-
-    fn once(&self, fdtrace: &Path) -> Result<Once> {
-        let place = Place::temporary(fdtrace)?;
-        place.copy_project(self.0.project.as_deref().context("an example without a project")?)?;
-        let mut once = Once::default();
-        for step in &self.0.steps {
-            let mut command = Command::new("bash");
-            forget_cargo(&mut command);
-            // Colours are for terminals, and caches are for the next time.
-            command.env("CARGO_TERM_COLOR", "never").env("PYTHONDONTWRITEBYTECODE", "1");
-            let ended = timed(place.equip(command.args(["-c", &step.run]))?)?;
-            once.wrong.extend(step.wrong(ended.status, &[&*ended.stdout, &ended.stderr].concat()));
-            once.checked.push(place.as_told(&step.run, &ended));
-        }
-        Ok(once)
-    }
+    Ok(once)
 }
 
 #[cfg(test)]
@@ -158,6 +151,14 @@ mod tests {
     use crate::checks::table::sample;
     use serde_json::json;
     use std::time::Duration;
+
+    #[test]
+    fn each_version_is_a_case() {
+        let program = sample("name = 'x'\ncommand = ['true']\nleaking = ['1', '2']\nfixed = ['3']");
+        let named = |program: &Program| cases(program).into_iter().map(|case| case.name).collect::<Vec<_>>();
+        assert_eq!(named(&program), ["x 1", "x 2", "x 3"]);
+        assert_eq!(named(&sample("name = 'x'\nsteps = [{ run = 'true' }]")), ["x"]);
+    }
 
     #[test]
     fn the_first_line_that_differs_is_shown() {

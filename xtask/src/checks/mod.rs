@@ -16,7 +16,7 @@ use crate::{
     install, run,
 };
 use anyhow::{Context as _, Result, bail};
-use runner::{Cases, Outcome};
+use runner::{Case, Outcome};
 use std::{collections::BTreeSet, fs, path::PathBuf, process::ExitCode};
 use table::{Page, Program, Table};
 
@@ -50,9 +50,6 @@ pub(crate) struct Args {
     /// Write the page of the table, if it has one
     #[arg(long, conflicts_with = "only")]
     write: bool,
-    /// Compile the programs of the corpus and do nothing else
-    #[arg(long)]
-    build: bool,
     /// First install what is missing (Debian or Ubuntu, as root)
     #[arg(long)]
     install: bool,
@@ -68,7 +65,7 @@ impl Which {
     }
 
     /// The cases that were asked for, and where they are written down.
-    fn cases(self, only: &[String]) -> Result<(Cases, Option<Page>)> {
+    fn cases(self, only: &[String]) -> Result<(Vec<Case>, Option<Page>)> {
         let file = match self {
             Self::Corpus => return Ok((corpus::cases(only)?, None)),
             Self::ThirdParty => THIRD_PARTY,
@@ -79,18 +76,11 @@ impl Which {
         let is_chosen = |program: &Program| {
             only.is_empty() || only.iter().any(|name| program.name.starts_with(name.as_str()))
         };
-        Ok((programs.into_iter().filter(is_chosen).flat_map(Program::cases).collect(), page))
+        Ok((programs.iter().filter(|program| is_chosen(program)).flat_map(case::cases).collect(), page))
     }
 }
 
 pub(crate) fn run(which: Which, args: &Args) -> Result<ExitCode> {
-    if args.build {
-        if args.install {
-            install::packages(&install::CORPUS)?;
-        }
-        println!("{}", build_corpus(args.install)?.display());
-        return Ok(ExitCode::SUCCESS);
-    }
     let (mut cases, page) = which.cases(&args.only)?;
     if args.install && install_for(&cases)? {
         cases = which.cases(&args.only)?.0;
@@ -98,7 +88,7 @@ pub(crate) fn run(which: Which, args: &Args) -> Result<ExitCode> {
     if cases.is_empty() {
         bail!("nothing is called {}", args.only.join(" or "));
     }
-    if !run::is_root()? {
+    if !run::is_root() {
         bail!("tracing needs root");
     }
     let fdtrace = match &args.fdtrace {
@@ -106,7 +96,8 @@ pub(crate) fn run(which: Which, args: &Args) -> Result<ExitCode> {
         None => Build::run(Linkage::Dynamic, &["build", "--package", "fdtrace"])?.program("fdtrace")?,
     };
     let runs = args.runs.unwrap_or(which.default_runs());
-    let outcomes = runner::run(&cases, &fdtrace, runs, args.show);
+    let repeat = |case| runner::repeat(case, &fdtrace, runs, args.show);
+    let outcomes: Vec<Outcome> = cases.iter().map(repeat).collect();
     if args.write {
         let page = page.context("this table has no page")?;
         let path = run::checkout()?.join(&page.file);
@@ -117,9 +108,9 @@ pub(crate) fn run(which: Which, args: &Args) -> Result<ExitCode> {
 }
 
 /// Installs what those need that lack something; says whether there were any.
-fn install_for(cases: &Cases) -> Result<bool> {
-    let missing = cases.iter().filter(|case| case.missing().is_some());
-    let packages: BTreeSet<String> = missing.flat_map(|case| case.packages()).collect();
+fn install_for(cases: &[Case]) -> Result<bool> {
+    let missing = cases.iter().filter(|case| case.missing.is_some());
+    let packages: BTreeSet<String> = missing.flat_map(|case| case.packages.clone()).collect();
     install::packages(&packages.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(!packages.is_empty())
 }

@@ -1,7 +1,7 @@
 //! Where a program is run: a new directory each time, always with the same path, and nothing of Cargo in the environment.
 
 use super::table::{PORT, Program, VERSION};
-use crate::run;
+use crate::run::{self, Running};
 use anyhow::{Context as _, Result, bail, ensure};
 use fdtrace_tests::corpus::Ended;
 use std::{
@@ -11,7 +11,7 @@ use std::{
     net::{Ipv4Addr, TcpListener, TcpStream},
     os::unix::fs::symlink,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Command, Stdio},
     thread,
     time::Duration,
 };
@@ -47,9 +47,6 @@ pub(super) struct Place {
     path: OsString,
     port: u16,
 }
-
-/// A web server that shows the directory until this is dropped.
-struct Server(Child);
 
 impl Place {
     pub(super) fn temporary(fdtrace: &Path) -> Result<Self> {
@@ -111,11 +108,6 @@ impl Place {
         command
     }
 
-    /// A command in the surroundings that people have, and not in ours.
-    pub(super) fn equip<'a>(&self, command: &'a mut Command) -> Result<&'a mut Command> {
-        Ok(command.current_dir(&self.work).env("PATH", &self.path).env("FDTRACE_SOURCE", run::checkout()?))
-    }
-
     /// What a line has said, as a page has it.
     pub(super) fn as_told(&self, line: &str, ended: &Ended) -> Ended {
         let folder = self.work.display().to_string();
@@ -153,12 +145,13 @@ impl Place {
         Ok(())
     }
 
-    fn serve(&self) -> Result<Server> {
+    /// A web server that shows the directory.
+    fn serve(&self) -> Result<Running> {
         let port = self.port.to_string();
         let mut command = self.command("python3");
         command.args(["-m", "http.server", "--bind", "127.0.0.1", &port]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("no web server")?;
-        let server = Server(child);
+        let server = Running(child);
         for _ in 0..MAX_TRIES {
             if TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_ok() {
                 return Ok(server);
@@ -169,16 +162,8 @@ impl Place {
     }
 }
 
-impl Drop for Server {
-    fn drop(&mut self) {
-        // Both fail only when it is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 /// Cargo runs us, and tells what it runs about itself: its programs would behave otherwise than for anybody else.
-pub(super) fn forget_cargo(command: &mut Command) {
+fn forget_cargo(command: &mut Command) {
     let keep = |name: &str| name == "CARGO_HOME" || !name.starts_with("CARGO") && name != "LD_LIBRARY_PATH";
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(|name| !keep(name)) {

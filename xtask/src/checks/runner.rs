@@ -7,29 +7,21 @@ use std::{
     path::Path,
 };
 
-/// Several, of whatever kind.
-pub(super) type Cases = Vec<Box<dyn Case>>;
+/// Runs something once, with an fdtrace.
+pub(super) type Runs = Box<dyn Fn(&Path) -> Result<Once>>;
 
 /// A program in one way to run it, and what has to come of that.
-pub(super) trait Case {
-    fn name(&self) -> String;
-
+pub(super) struct Case {
+    pub(super) name: String,
     /// What has to be found, in a word or two.
-    fn expected(&self) -> String;
-
+    pub(super) expected: String,
     /// What is not on this machine and would have to be.
-    fn missing(&self) -> Option<String>;
-
+    pub(super) missing: Option<String>,
     /// What would bring it.
-    fn packages(&self) -> Vec<String>;
-
+    pub(super) packages: Vec<String>,
     /// Why it leaks, where a program of others does.
-    fn reason(&self) -> Option<&str> {
-        None
-    }
-
-    /// Runs it once.
-    fn once(&self, fdtrace: &Path) -> Result<Once>;
+    pub(super) reason: Option<String>,
+    pub(super) once: Runs,
 }
 
 /// What one run gave.
@@ -68,30 +60,23 @@ pub(super) struct Outcome {
     pub(super) checked: Vec<f64>,
 }
 
-/// Runs each case so many times. `show` prints what it says, as pages have it.
-pub(super) fn run(cases: &Cases, fdtrace: &Path, runs: u32, show: bool) -> Vec<Outcome> {
-    cases.iter().map(|case| repeat(case.as_ref(), fdtrace, runs, show)).collect()
-}
-
-fn repeat(case: &dyn Case, fdtrace: &Path, runs: u32, show: bool) -> Outcome {
+/// Runs a case so many times. `show` prints what it says, as pages have it.
+pub(super) fn repeat(case: &Case, fdtrace: &Path, runs: u32, show: bool) -> Outcome {
     let mut outcome = Outcome {
-        name: case.name(),
-        expected: case.expected(),
-        reason: case.reason().map(str::to_owned),
-        skipped: case.missing().map(|name| format!("no {name} here")),
+        name: case.name.clone(),
+        expected: case.expected.clone(),
+        reason: case.reason.clone(),
+        skipped: case.missing.as_ref().map(|name| format!("no {name} here")),
         ..Outcome::default()
     };
     eprintln!("{}", outcome.name);
     for _ in 0..if outcome.skipped.is_none() { runs } else { 0 } {
-        match case.once(fdtrace) {
-            Ok(once) => {
-                if show {
-                    once.checked.iter().for_each(print);
-                }
-                outcome.add(once);
-            }
-            Err(error) => outcome.add(Once { wrong: vec![format!("{error:#}")], ..Once::default() }),
+        let failed = |error| Once { wrong: vec![format!("{error:#}")], ..Once::default() };
+        let once = (case.once)(fdtrace).unwrap_or_else(failed);
+        if show {
+            once.checked.iter().for_each(print);
         }
+        outcome.add(once);
     }
     outcome
 }
@@ -132,45 +117,28 @@ impl Outcome {
 mod tests {
     use super::*;
 
-    /// Wrong in one way at first, and absent when that is said.
-    struct Sometimes(std::cell::Cell<u32>, bool);
-
-    impl Case for Sometimes {
-        fn name(&self) -> String {
-            "x".into()
-        }
-
-        fn expected(&self) -> String {
-            "as it should be".into()
-        }
-
-        fn missing(&self) -> Option<String> {
-            self.1.then(|| "python4".to_owned())
-        }
-
-        fn packages(&self) -> Vec<String> {
-            vec![]
-        }
-
-        fn once(&self, _: &Path) -> Result<Once> {
-            let wrong = if self.0.replace(1) == 0 { vec!["it differs".to_owned()] } else { vec![] };
+    /// Wrong in one way at first.
+    fn case(missing: Option<&str>) -> Case {
+        let first = std::cell::Cell::new(true);
+        let once = move |_: &Path| {
+            let wrong = if first.replace(false) { vec!["it differs".to_owned()] } else { vec![] };
             Ok(Once { wrong, ..Once::default() })
-        }
+        };
+        let (name, expected) = ("x".to_owned(), "right".to_owned());
+        let missing = missing.map(str::to_owned);
+        Case { name, expected, missing, packages: vec![], reason: None, once: Box::new(once) }
     }
 
     #[test]
     fn what_differs_is_counted() {
-        let outcome = repeat(&Sometimes(0.into(), false), Path::new(""), 3, false);
+        let outcome = repeat(&case(None), Path::new(""), 3, false);
         assert_eq!(outcome.wrong, BTreeMap::from([("it differs".to_owned(), 1)]));
-        assert_eq!(
-            outcome.verdicts,
-            BTreeMap::from([("as it should be".to_owned(), 2), ("none".to_owned(), 1)])
-        );
+        assert_eq!(outcome.verdicts, BTreeMap::from([("right".to_owned(), 2), ("none".to_owned(), 1)]));
     }
 
     #[test]
     fn what_is_not_there_is_not_run() {
-        let outcome = repeat(&Sometimes(0.into(), true), Path::new(""), 3, false);
+        let outcome = repeat(&case(Some("python4")), Path::new(""), 3, false);
         assert_eq!((outcome.skipped.as_deref(), outcome.is_wrong()), (Some("no python4 here"), false));
         assert!(outcome.verdicts.is_empty());
     }

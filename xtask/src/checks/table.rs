@@ -1,7 +1,5 @@
 //! The tables of programs, and what is expected of each; the comments in the files say what the fields are.
 
-use super::case::{Checked, Example};
-use super::runner::Cases;
 use crate::run;
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::corpus::Verdict;
@@ -30,51 +28,37 @@ pub(super) struct Page {
 }
 
 /// A program, in all ways in which it is run.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Program {
     pub(super) name: String,
     #[serde(rename = "report")]
     _report: Option<String>,
-    #[serde(default)]
     needs: Vec<String>,
-    #[serde(default)]
     pub(super) packages: Vec<String>,
-    #[serde(default)]
     pub(super) install: String,
-    #[serde(default)]
     pub(super) prepare: String,
-    #[serde(default)]
     pub(super) command: Vec<String>,
     #[serde(default = "yes")]
     pub(super) output: bool,
-    #[serde(default = "clean")]
     pub(super) expect: Verdict,
     pub(super) reason: Option<String>,
-    #[serde(default)]
     pub(super) leaking: Vec<String>,
-    #[serde(default)]
     pub(super) fixed: Vec<String>,
     pub(super) leaked: Option<u64>,
     pub(super) names: Option<String>,
     pub(super) project: Option<String>,
-    #[serde(default)]
     pub(super) steps: Vec<Step>,
 }
 
 /// A line of an example.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub(super) struct Step {
     pub(super) run: String,
-    #[serde(default)]
     status: i32,
-    #[serde(default)]
     says: Vec<String>,
-    #[serde(default)]
     silent: Vec<String>,
-    #[serde(default)]
-    #[cfg_attr(not(test), expect(dead_code, reason = "only the comparison with the page asks for it"))]
     pub(super) aside: bool,
 }
 
@@ -89,23 +73,6 @@ pub(super) fn read(file: &str) -> Result<Table> {
 }
 
 impl Program {
-    /// The ways in which it is run: its steps, or each of its versions, or the one that is there.
-    pub(super) fn cases(self) -> Cases {
-        if !self.steps.is_empty() {
-            return vec![Box::new(Example(self))];
-        }
-        let versions = |versions: &[String], expect| -> Vec<_> {
-            versions.iter().map(|version| (Some(version.clone()), expect)).collect()
-        };
-        let mut ways = versions(&self.leaking, Verdict::Leak);
-        ways.extend(versions(&self.fixed, Verdict::Clean));
-        if ways.is_empty() {
-            ways.push((None, self.expect));
-        }
-        let case = |(version, expect)| Box::new(Checked { program: self.clone(), version, expect }) as _;
-        ways.into_iter().map(case).collect()
-    }
-
     /// The first program that it needs and that is not there.
     pub(super) fn missing(&self) -> Option<String> {
         let is_there =
@@ -120,6 +87,7 @@ impl Program {
     }
 
     fn check(&self) -> Result<()> {
+        ensure!(!self.name.is_empty(), "it has no name");
         ensure!(self.command.is_empty() != self.steps.is_empty(), "it is no command, or has steps too");
         ensure!(self.expect != Verdict::Inconclusive, "nobody can expect that");
         ensure!(
@@ -156,10 +124,6 @@ fn yes() -> bool {
     true
 }
 
-fn clean() -> Verdict {
-    Verdict::Clean
-}
-
 #[cfg(test)]
 pub(super) fn sample(text: &str) -> Program {
     toml::from_str(text).expect("a program")
@@ -189,14 +153,6 @@ mod tests {
         assert!(program.check().is_err());
         program.reason = Some("it never closes its log".into());
         assert!(program.check().is_ok());
-    }
-
-    #[test]
-    fn each_version_is_a_case() {
-        let program = sample("name = 'x'\ncommand = ['true']\nleaking = ['1', '2']\nfixed = ['3']");
-        let named = |program: Program| program.cases().iter().map(|case| case.name()).collect::<Vec<_>>();
-        assert_eq!(named(program), ["x 1", "x 2", "x 3"]);
-        assert_eq!(named(sample("name = 'x'\nsteps = [{ run = 'true' }]")), ["x"]);
     }
 
     #[test]

@@ -6,7 +6,6 @@
 use crate::run;
 use anyhow::{Result, bail};
 use std::{
-    fmt,
     path::{Path, PathBuf},
     process::Command,
 };
@@ -43,7 +42,10 @@ impl Toolchain {
         };
         let candidates = [Origin::Debian, Origin::RustupNightly];
         match candidates.into_iter().find_map(|origin| Self::probe(origin, &linker)) {
-            Some(toolchain) => Ok(toolchain),
+            Some(toolchain) => {
+                println!("using {}: {}", toolchain.origin.name(), toolchain.identity());
+                Ok(toolchain)
+            }
             None => bail!("{ADVICE_ANY}"),
         }
     }
@@ -90,17 +92,14 @@ impl Toolchain {
     }
 }
 
-impl fmt::Display for Toolchain {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let origin = match self.origin {
-            Origin::Debian => "Debian's toolchain",
-            Origin::RustupNightly => "rustup's nightly",
-        };
-        write!(f, "{origin}: {}", self.identity())
-    }
-}
-
 impl Origin {
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Debian => "Debian's toolchain",
+            Self::RustupNightly => "rustup's nightly",
+        }
+    }
+
     fn rustc(&self) -> Command {
         match self {
             Self::Debian => Command::new(DEBIAN_RUSTC),

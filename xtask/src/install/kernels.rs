@@ -5,7 +5,6 @@ use crate::run;
 use anyhow::{Context as _, Result, bail};
 use std::{
     env, fs,
-    io::Read as _,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -42,43 +41,36 @@ pub(crate) struct Kernel {
     pub(crate) image: PathBuf,
 }
 
-/// Where kernels come from.
-#[derive(Default)]
-pub(crate) struct Options<'a> {
-    /// Instead of the mirror of this machine's apt configuration.
-    pub(crate) mirror: Option<&'a str>,
-    /// Look for newer packages, also where the cache has one.
-    pub(crate) update: bool,
-}
-
 /// The kernels that were asked for: names of series, or files. All series when nothing was asked for.
-pub(crate) fn select(wanted: &[String], options: &Options<'_>) -> Result<Vec<Kernel>> {
+///
+/// They come from the mirror of this machine's apt configuration, if no other is named; `update` looks for newer packages
+/// also where the cache has one.
+pub(crate) fn select(wanted: &[String], mirror: Option<&str>, update: bool) -> Result<Vec<Kernel>> {
     let all: Vec<_> = SERIES.iter().map(|series| series.name.to_owned()).collect();
     let wanted = if wanted.is_empty() { &all } else { wanted };
-    wanted.iter().map(|name| resolve(name, options)).collect()
+    wanted.iter().map(|name| resolve(name, mirror, update)).collect()
 }
 
-fn resolve(name: &str, options: &Options<'_>) -> Result<Kernel> {
-    if let Some(series) = SERIES.iter().find(|series| series.name == name) {
-        return cached(series, options);
+fn resolve(name: &str, mirror: Option<&str>, update: bool) -> Result<Kernel> {
+    let Some(series) = SERIES.iter().find(|series| series.name == name) else {
+        return file(name);
+    };
+    let cache = cache()?;
+    let image = cache.join(series.name).join("vmlinuz");
+    if update || !image.exists() {
+        fetch(series, &cache, mirror).with_context(|| format!("cannot get a kernel of the series {name}"))?;
     }
+    Ok(Kernel { name: name.to_owned(), image })
+}
+
+fn file(name: &str) -> Result<Kernel> {
     let image = PathBuf::from(name);
     if !image.is_file() {
-        let names: Vec<_> = SERIES.iter().map(|series| series.name).collect();
-        bail!("{name} is neither a file nor one of the series {}", names.join(", "));
+        let names = SERIES.map(|series| series.name).join(", ");
+        bail!("{name} is neither a file nor one of the series {names}");
     }
     let name = image.file_name().unwrap_or(image.as_os_str()).to_string_lossy().into_owned();
     Ok(Kernel { name, image })
-}
-
-fn cached(series: &Series, options: &Options<'_>) -> Result<Kernel> {
-    let cache = cache()?;
-    let image = cache.join(series.name).join("vmlinuz");
-    if options.update || !image.exists() {
-        fetch(series, &cache, options.mirror)
-            .with_context(|| format!("cannot get a kernel of the series {}", series.name))?;
-    }
-    Ok(Kernel { name: series.name.to_owned(), image })
 }
 
 /// The folder of the kernels, by the rules of the XDG base directories.
@@ -113,7 +105,7 @@ fn fetch(series: &Series, cache: &Path, mirror: Option<&str>) -> Result<()> {
         bail!("no package of it in {}", series.suites.join(", "));
     };
     println!("fetching {package}");
-    let image = extract(&apt.download(&package)?, |path| {
+    let image = unpack(&apt.download(&package)?, &|path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("vmlinuz"))
     })?;
     let folder = cache.join(series.name);
@@ -121,7 +113,7 @@ fn fetch(series: &Series, cache: &Path, mirror: Option<&str>) -> Result<()> {
     fs::write(folder.join("package"), format!("{package}\n"))?;
     // In one step, so that an interruption leaves no half kernel.
     let partial = folder.join("vmlinuz.partial");
-    fs::write(&partial, image)?;
+    fs::copy(image, &partial)?;
     fs::rename(partial, folder.join("vmlinuz")).context("cannot write to the cache")
 }
 
@@ -201,11 +193,9 @@ impl Apt {
             }
             println!("{suite} cannot be read with the keyring of this machine; trying a newer keyring");
             let own = Self::open(&machine.uri, &machine.suites, keyring)?;
-            let keys = extract(&own.download(KEYRING_PACKAGE)?, |path| {
+            let newer = unpack(&own.download(KEYRING_PACKAGE)?, &|path| {
                 path.ends_with(KEYRING.trim_start_matches('/'))
             })?;
-            let newer = own.folder.path().join("keyring.gpg");
-            fs::write(&newer, keys)?;
             Self::open(&machine.uri, &suites, &newer)
         })
     }
@@ -267,30 +257,23 @@ impl Apt {
     }
 }
 
-/// The first file in a Debian package whose path is wanted.
-fn extract(package: &Path, wanted: impl Fn(&Path) -> bool) -> Result<Vec<u8>> {
-    let mut child = Command::new("dpkg-deb")
-        .arg("--fsys-tarfile")
-        .arg(package)
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()
-        .context("cannot run dpkg-deb")?;
-    let stream = child.stdout.take().context("dpkg-deb has no standard output")?;
-    let found = find_in_tar(stream, wanted);
-    // It may still be writing what nobody wants.
-    let _ = child.kill();
-    child.wait()?;
-    found?.with_context(|| format!("{} lacks the file", package.display()))
+/// Unpacks a Debian package into a folder beside it, and finds a file in it.
+fn unpack(package: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<PathBuf> {
+    let folder = package.with_extension("unpacked");
+    run::succeed(Command::new("dpkg-deb").arg("--extract").arg(package).arg(&folder))?;
+    find(&folder, wanted)?.with_context(|| format!("{} lacks the file", package.display()))
 }
 
-fn find_in_tar(stream: impl std::io::Read, wanted: impl Fn(&Path) -> bool) -> Result<Option<Vec<u8>>> {
-    for entry in tar::Archive::new(stream).entries()? {
-        let mut entry = entry?;
-        if entry.header().entry_type().is_file() && wanted(&entry.path()?) {
-            let mut bytes = Vec::new();
-            entry.read_to_end(&mut bytes)?;
-            return Ok(Some(bytes));
+fn find(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Result<Option<PathBuf>> {
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let path = entry.path();
+        let found = match entry.file_type()? {
+            kind if kind.is_dir() => find(&path, wanted)?,
+            kind => (kind.is_file() && wanted(&path)).then_some(path),
+        };
+        if found.is_some() {
+            return Ok(found);
         }
     }
     Ok(None)
@@ -330,8 +313,7 @@ mod tests {
 
     #[test]
     fn an_unknown_kernel_is_refused_with_the_series() {
-        let options = Options { mirror: None, update: false };
-        let error = resolve("4.19", &options).expect_err("no such series");
+        let error = resolve("4.19", None, false).expect_err("no such series");
         assert!(error.to_string().contains("5.10, 6.1, 6.12, 7.x"), "{error}");
     }
 }

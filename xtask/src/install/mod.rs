@@ -7,9 +7,7 @@ use crate::run;
 use anyhow::{Result, bail};
 use std::process::Command;
 
-/// What compiles the programs whose stacks are known. Rust's compiler is there, or nobody would be here.
-pub(crate) const CALLSITES: [&str; 3] = ["gcc", "g++", "golang-go"];
-/// What compiles and runs the programs of the corpus.
+/// What compiles and runs the programs that tests are tried on. Rust's compiler is there, or nobody would be here.
 pub(crate) const CORPUS: [&str; 10] =
     ["gcc", "g++", "golang-go", "python3", "nodejs", "bash", "ruby", "perl", "php-cli", "lua5.4"];
 /// What virtual machines need; apt and dpkg are there wherever Debian's kernels are looked for.
@@ -28,7 +26,7 @@ pub(crate) fn packages(wanted: &[&str]) -> Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    if !run::is_root()? || !has_apt() {
+    if !run::is_root() || !has_apt() {
         bail!("--install needs root and apt-get. Missing here: {}", missing.join(" "));
     }
     println!("installing {}", missing.join(" "));

@@ -1,11 +1,12 @@
 //! Runs commands in a guest: boots it, and boots it again when its kernel fails.
 
 use super::{
-    console::{CommandReport, GuestCommand},
+    console::CommandReport,
     initramfs::Archive,
     qemu::{self, Ending, Run},
 };
 use anyhow::{Context as _, Result};
+use fdtrace_tests::guest::{COMMANDS, Command};
 use std::{
     fs, mem,
     path::{Path, PathBuf},
@@ -26,18 +27,16 @@ pub(super) struct GuestFile {
 }
 
 /// What came of booting a guest.
+#[derive(Default)]
 pub(super) struct BootReport {
-    pub(super) ending: Ending,
+    /// The last run, without the reports of its commands.
+    pub(super) last: Run,
     /// The commands that ran to their end, each of them once.
     pub(super) commands: Vec<CommandReport>,
     /// What was running when a guest ended early. A failure that is seen here stays a failure, whatever the same
     /// command did after the restart.
     pub(super) interrupted: Vec<CommandReport>,
     pub(super) restarts: u32,
-    /// The last messages of the kernel of the last run.
-    pub(super) messages: Vec<String>,
-    /// Of the last run: from the start of QEMU to the first word of a command.
-    pub(super) boot_time: Option<Duration>,
 }
 
 impl BootReport {
@@ -66,55 +65,37 @@ pub(super) struct Guest<'a> {
 }
 
 /// Boots, and runs the commands in their order.
-pub(super) fn boot(
-    guest: &Guest<'_>,
-    commands: &[GuestCommand],
-    show: &dyn Fn(Shown<'_>),
-) -> Result<BootReport> {
-    let mut finished: Vec<CommandReport> = Vec::new();
-    let mut interrupted = Vec::new();
-    let mut restarts = 0;
+pub(super) fn boot(guest: &Guest<'_>, commands: &[Command], show: &dyn Fn(Shown<'_>)) -> Result<BootReport> {
+    let mut report = BootReport::default();
     loop {
         // After a restart only what has not run yet: a test that failed must not get a second chance.
-        let remaining = &commands[finished.len()..];
-        let mut run = qemu::run(guest.kernel, &initramfs(guest, remaining)?, guest.timeout, &|line| {
-            show(Shown::Output(line));
-        })?;
+        let remaining = &commands[report.commands.len()..];
+        let initramfs = initramfs(guest, remaining)?;
+        let mut run = qemu::run(guest.kernel, &initramfs, guest.timeout, &|line| show(Shown::Output(line)))?;
         let (reports, cut_off) = mem::take(&mut run.console).into_reports();
-        finished.extend(reports);
-        interrupted.extend(cut_off);
-        let Ending::Failed(reason) = &run.ending else {
-            return Ok(report(run, finished, interrupted, restarts));
-        };
+        report.commands.extend(reports);
+        report.interrupted.extend(cut_off);
+        report.last = run;
+        let Ending::Failed(reason) = &report.last.ending else { return Ok(report) };
         show(Shown::Note(&format!("the guest failed: {reason}")));
-        if restarts == MAX_RESTARTS {
-            return Ok(report(run, finished, interrupted, restarts));
+        if report.restarts == MAX_RESTARTS {
+            return Ok(report);
         }
-        restarts += 1;
-        run.messages.iter().for_each(|message| show(Shown::Note(message)));
-        show(Shown::Note(&format!("restart {restarts} of at most {MAX_RESTARTS}")));
+        report.restarts += 1;
+        report.last.messages.iter().for_each(|message| show(Shown::Note(message)));
+        show(Shown::Note(&format!("restart {} of at most {MAX_RESTARTS}", report.restarts)));
     }
 }
 
-fn report(
-    run: Run,
-    commands: Vec<CommandReport>,
-    interrupted: Vec<CommandReport>,
-    restarts: u32,
-) -> BootReport {
-    let Run { ending, messages, boot_time, .. } = run;
-    BootReport { ending, commands, interrupted, restarts, messages, boot_time }
-}
-
-fn initramfs(guest: &Guest<'_>, commands: &[GuestCommand]) -> Result<Vec<u8>> {
-    let mut archive = Archive::new();
+fn initramfs(guest: &Guest<'_>, commands: &[Command]) -> Result<Vec<u8>> {
+    let mut archive = Archive::default();
     archive.file("/init", &read(guest.init)?)?;
     let mut lines = String::new();
     for command in commands {
         lines.push_str(&serde_json::to_string(command)?);
         lines.push('\n');
     }
-    archive.file("/vm-commands", lines.as_bytes())?;
+    archive.file(COMMANDS, lines.as_bytes())?;
     for file in guest.files {
         archive.file(&file.guest, &read(&file.host)?)?;
     }

@@ -1,20 +1,10 @@
 //! What the guest says: the protocol of `vm-init` on one serial port, the kernel's messages on the other.
 
-use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, mem};
+use fdtrace_tests::guest::{MARKER, Message};
+use std::mem;
 
-/// Begins the lines that `vm-init` writes itself.
-const MARKER: &str = "@vm-init ";
 /// Begins the lines by which a program in the guest hands a JSON object to the host.
 const RESULT: &str = "RESULT ";
-
-/// A command for the guest, as `/vm-commands` holds it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub(super) struct GuestCommand {
-    pub(super) label: String,
-    pub(super) env: BTreeMap<String, String>,
-    pub(super) argv: Vec<String>,
-}
 
 /// How a command ended. One that the end of the guest cut off has no status.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -26,23 +16,6 @@ pub(super) struct CommandReport {
     pub(super) results: Vec<String>,
 }
 
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Message {
-    Start { start: String },
-    End { end: String, status: i32 },
-    Done { done: bool },
-}
-
-/// What a line of the guest means to somebody who watches.
-#[derive(Debug, PartialEq)]
-pub(super) enum Line<'a> {
-    /// A command wrote this.
-    Output(&'a str),
-    /// The protocol's own; not shown.
-    Protocol,
-}
-
 /// Gathers the reports of the commands from the lines of the guest.
 #[derive(Default)]
 pub(super) struct Console {
@@ -52,22 +25,23 @@ pub(super) struct Console {
 }
 
 impl Console {
-    /// Takes in one line, without its line ending.
-    pub(super) fn line<'a>(&mut self, line: &'a str) -> Line<'a> {
-        let message = line.strip_prefix(MARKER).and_then(|json| serde_json::from_str(json).ok());
-        let Some(message) = message else {
-            self.output(line);
-            return Line::Output(line);
-        };
-        match message {
-            Message::Start { start } => self.running = CommandReport { label: start, ..Default::default() },
-            Message::End { end, status } => {
+    /// Takes in one line, without its line ending; gives it back when a command wrote it, for somebody who watches.
+    pub(super) fn line<'a>(&mut self, line: &'a str) -> Option<&'a str> {
+        match line.strip_prefix(MARKER).and_then(|json| serde_json::from_str(json).ok()) {
+            None => {
+                self.output(line);
+                return Some(line);
+            }
+            Some(Message::Start { start }) => {
+                self.running = CommandReport { label: start, ..Default::default() };
+            }
+            Some(Message::End { end, status }) => {
                 let running = mem::take(&mut self.running);
                 self.finished.push(CommandReport { label: end, status: Some(status), ..running });
             }
-            Message::Done { done } => self.done = done,
+            Some(Message::Done { done }) => self.done = done,
         }
-        Line::Protocol
+        None
     }
 
     /// Whether the guest has run everything.
@@ -157,7 +131,7 @@ mod tests {
     fn a_line_that_only_looks_like_a_marker_is_output() {
         let mut console = console(&[r#"@vm-init {"start":"one"}"#]);
         for line in ["@vm-init garbage", r#"say @vm-init {"done":true}"#] {
-            assert_eq!(console.line(line), Line::Output(line));
+            assert_eq!(console.line(line), Some(line));
         }
         assert!(!console.is_done());
     }

@@ -4,7 +4,7 @@ use super::{boot::GuestFile, libraries};
 use crate::{
     build::{Build, Linkage, Suite},
     checks,
-    test::Programs,
+    programs::Programs,
 };
 use anyhow::{Context as _, Result, bail};
 use object::{Object as _, ObjectSection as _};

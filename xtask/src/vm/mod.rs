@@ -13,11 +13,11 @@ use crate::{
         self,
         kernels::{self, Kernel},
     },
-    test::Programs,
+    programs::Programs,
 };
 use anyhow::{Context as _, Result};
 use boot::{BootReport, Guest, GuestFile, Shown};
-use console::GuestCommand;
+use fdtrace_tests::guest::Command;
 use qemu::Ending;
 use std::{
     collections::BTreeMap,
@@ -70,11 +70,11 @@ fn variable(text: &str) -> Result<(String, String), String> {
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     if args.install {
-        install::packages(&[&install::VM[..], &install::CORPUS].concat())?;
+        let tests = if args.program.is_empty() { &install::CORPUS[..] } else { &[] };
+        install::packages(&[&install::VM, tests].concat())?;
     }
     qemu::require()?;
-    let options = kernels::Options { mirror: args.mirror.as_deref(), update: args.update };
-    let kernels = kernels::select(&args.kernels, &options)?;
+    let kernels = kernels::select(&args.kernels, args.mirror.as_deref(), args.update)?;
     let timeout = Duration::from_secs(args.timeout);
     if args.program.is_empty() {
         let programs = Programs::build(args.install)?;
@@ -88,7 +88,7 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
 /// Runs the end-to-end tests on all series with all backends, two machines at a time; says whether they passed.
 pub(crate) fn run_suite(programs: &Programs, filter: Option<&str>) -> Result<bool> {
     qemu::require()?;
-    let kernels = kernels::select(&[], &kernels::Options::default())?;
+    let kernels = kernels::select(&[], None, false)?;
     suite::run(&suite::Options::for_all(filter), &kernels, SUITE_TIMEOUT, programs)
 }
 
@@ -112,7 +112,7 @@ fn run_program(args: &Args, kernels: &[Kernel], timeout: Duration) -> Result<Exi
 }
 
 /// The command that was asked for, and the files that it needs in the guest.
-fn program(args: &Args) -> Result<(GuestCommand, Vec<GuestFile>)> {
+fn program(args: &Args) -> Result<(Command, Vec<GuestFile>)> {
     let (program, arguments) = args.program.split_first().context("no program")?;
     let mut files: Vec<_> = args.add.iter().map(|path| guest::from_host(path)).collect::<Result<_>>()?;
     files.extend(guest::busybox());
@@ -126,13 +126,13 @@ fn program(args: &Args) -> Result<(GuestCommand, Vec<GuestFile>)> {
     };
     let argv = std::iter::once(path).chain(arguments.iter().cloned()).collect();
     let env: BTreeMap<_, _> = args.env.iter().cloned().collect();
-    Ok((GuestCommand { label: program.clone(), env, argv }, files))
+    Ok((Command { label: program.clone(), env, argv }, files))
 }
 
 /// The status of the one command. As with `timeout` and `env`: 124 for a command that took too long, 125 for a guest
 /// that failed.
 fn status_of(report: &BootReport) -> i32 {
-    match (report.commands.first().and_then(|command| command.status), &report.ending) {
+    match (report.commands.first().and_then(|command| command.status), &report.last.ending) {
         (Some(status), _) => status,
         (None, Ending::TimedOut(_)) => 124,
         (None, _) => 125,
@@ -142,20 +142,20 @@ fn status_of(report: &BootReport) -> i32 {
 /// What there is to say about a boot beside its commands, and the kernel's last messages if it did not go well.
 fn describe(report: &BootReport) -> String {
     let mut text = String::new();
-    if let Some(time) = report.boot_time {
+    if let Some(time) = report.last.boot_time {
         text.push_str(&format!(", booted in {:.1} s", time.as_secs_f64()));
     }
     if report.restarts > 0 {
         text.push_str(&format!(", {} restarts", report.restarts));
     }
-    match &report.ending {
+    match &report.last.ending {
         Ending::PoweredOff => return text,
         Ending::TimedOut(timeout) => {
             text.push_str(&format!(", ended by the watchdog after {} s", timeout.as_secs()));
         }
         Ending::Failed(reason) => text.push_str(&format!(", the guest failed: {reason}")),
     }
-    for message in &report.messages {
+    for message in &report.last.messages {
         text.push_str("\n   | ");
         text.push_str(message);
     }
@@ -166,15 +166,19 @@ fn describe(report: &BootReport) -> String {
 mod tests {
     use super::*;
     use console::CommandReport;
+    use qemu::Run;
 
     fn report(status: Option<i32>, ending: Ending) -> BootReport {
         BootReport {
-            ending,
+            last: Run {
+                ending,
+                messages: ["last words".into()].into(),
+                boot_time: Some(Duration::from_millis(6250)),
+                ..Run::default()
+            },
             commands: vec![CommandReport { status, ..Default::default() }],
             interrupted: vec![],
             restarts: 1,
-            messages: vec!["last words".into()],
-            boot_time: Some(Duration::from_millis(6250)),
         }
     }
 

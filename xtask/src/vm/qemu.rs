@@ -1,16 +1,13 @@
 //! One run of QEMU.
 
-use super::console::{self, Console, Line};
-use crate::run;
+use super::console::{self, Console};
+use crate::run::{self, Running};
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use std::{
     collections::VecDeque,
     io::{self, BufReader, Read},
-    os::unix::{
-        net::{UnixListener, UnixStream},
-        process::CommandExt as _,
-    },
+    os::unix::process::CommandExt as _,
     path::Path,
     process::{Child, Command, Stdio},
     sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel},
@@ -25,21 +22,8 @@ pub(super) const PROGRAM: &str = "qemu-system-x86_64";
 ///
 /// `max` has all that the emulator can do. Without cmpxchg16b, which some versions of QEMU emulate wrongly: kernels from
 /// 6.12 on use it in their allocator, and half of their boots end in a panic there.
-const MACHINE: [&str; 13] = [
-    "-accel",
-    "tcg,thread=multi",
-    "-cpu",
-    "max,cx16=off",
-    "-m",
-    "1G",
-    "-smp",
-    "2",
-    "-display",
-    "none",
-    "-nodefaults",
-    "-no-user-config",
-    "-no-reboot",
-];
+const MACHINE: &str = "-accel tcg,thread=multi -cpu max,cx16=off -m 1G -smp 2 -display none -nodefaults -no-user-config \
+                       -no-reboot -chardev file,id=messages,path=/dev/stderr -serial chardev:messages -serial stdio";
 
 /// Errors and worse are shown, an oops is a panic, and a panic ends the machine.
 ///
@@ -56,9 +40,10 @@ const POWER_OFF: Duration = Duration::from_secs(30);
 const MESSAGES: usize = 200;
 
 /// How a run ended.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) enum Ending {
     /// Every command ran, and the guest powered off.
+    #[default]
     PoweredOff,
     /// The watchdog ended it.
     TimedOut(Duration),
@@ -67,11 +52,12 @@ pub(super) enum Ending {
 }
 
 /// What came out of a run.
+#[derive(Default)]
 pub(super) struct Run {
     pub(super) ending: Ending,
     pub(super) console: Console,
     /// The kernel's last messages.
-    pub(super) messages: Vec<String>,
+    pub(super) messages: VecDeque<String>,
     /// From the start of QEMU to the first word of a command.
     pub(super) boot_time: Option<Duration>,
 }
@@ -89,77 +75,34 @@ pub(super) fn run(kernel: &Path, initramfs: &[u8], timeout: Duration, show: &dyn
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let initrd = folder.path().join("initramfs");
     std::fs::write(&initrd, initramfs).context("cannot write the initramfs")?;
-    let socket = folder.path().join("output");
-    let listener = UnixListener::bind(&socket).context("cannot listen for the guest's output")?;
-    let mut machine = Machine::start(kernel, &initrd, &socket)?;
-    let lines = machine.lines(&listener)?;
+    let mut machine = start(kernel, &initrd)?;
+    let lines = lines(&mut machine.0)?;
     Ok(Follower::new(timeout, show).follow(&lines))
 }
 
-/// A QEMU process that does not outlive its owner.
-struct Machine {
-    child: Child,
+/// The kernel's messages go where QEMU writes its own; what commands write has a serial port to itself.
+fn start(kernel: &Path, initrd: &Path) -> Result<Running> {
+    let mut qemu = Command::new(PROGRAM);
+    qemu.args(MACHINE.split(' ')).arg("-kernel").arg(kernel).arg("-initrd").arg(initrd);
+    qemu.args(["-append", KERNEL_COMMAND_LINE]);
+    qemu.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    // Drop does not run when we are killed.
+    // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
+    unsafe {
+        qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
+    }
+    Ok(Running(qemu.spawn().with_context(|| format!("cannot start {PROGRAM}"))?))
 }
 
-impl Machine {
-    fn start(kernel: &Path, initrd: &Path, output: &Path) -> Result<Self> {
-        let mut qemu = Command::new(PROGRAM);
-        qemu.args(MACHINE)
-            .arg("-kernel")
-            .arg(kernel)
-            .arg("-initrd")
-            .arg(initrd)
-            .args(["-append", KERNEL_COMMAND_LINE, "-serial", "stdio", "-chardev"])
-            .arg(format!("socket,id=output,path={}", output.display()))
-            .args(["-serial", "chardev:output"])
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped());
-        // Drop does not run when we are killed.
-        // SAFETY: between fork and exec only one system call is made, which allocates nothing and takes no lock.
-        unsafe {
-            qemu.pre_exec(|| Ok(set_parent_process_death_signal(Some(Signal::KILL))?));
-        }
-        let child = qemu.spawn().with_context(|| format!("cannot start {PROGRAM}"))?;
-        Ok(Self { child })
-    }
-
-    /// The lines of both serial ports. The channel closes when QEMU has ended.
-    fn lines(&mut self, listener: &UnixListener) -> Result<Receiver<Source>> {
-        let messages = self.child.stdout.take().context("QEMU has no standard output")?;
-        let output = self.accept(listener)?;
-        let (sender, receiver) = channel();
-        let outputs = sender.clone();
-        thread::spawn(move || forward(messages, &sender, Source::Kernel));
-        thread::spawn(move || forward(output, &outputs, Source::Command));
-        Ok(receiver)
-    }
-
-    /// QEMU connects before it runs the guest, or ends because it does not like its arguments.
-    fn accept(&mut self, listener: &UnixListener) -> Result<UnixStream> {
-        listener.set_nonblocking(true)?;
-        loop {
-            match listener.accept() {
-                Ok((stream, _)) => {
-                    stream.set_nonblocking(false)?;
-                    return Ok(stream);
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error).context("cannot accept the guest's output"),
-            }
-            if let Some(status) = self.child.try_wait()? {
-                bail!("{PROGRAM} ended before it ran the guest: {status}");
-            }
-            thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Machine {
-    fn drop(&mut self) {
-        // An error means that it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// The lines of both. The channel closes when QEMU has ended.
+fn lines(qemu: &mut Child) -> Result<Receiver<Source>> {
+    let messages = qemu.stderr.take().context("QEMU has no standard error")?;
+    let output = qemu.stdout.take().context("QEMU has no standard output")?;
+    let (sender, receiver) = channel();
+    let outputs = sender.clone();
+    thread::spawn(move || forward(messages, &sender, Source::Kernel));
+    thread::spawn(move || forward(output, &outputs, Source::Command));
+    Ok(receiver)
 }
 
 /// A line, and which serial port it came from.
@@ -193,25 +136,14 @@ struct Follower<'a> {
     started: Instant,
     timeout: Duration,
     deadline: Instant,
-    console: Console,
-    messages: VecDeque<String>,
-    boot_time: Option<Duration>,
+    run: Run,
     fatal: Option<&'static str>,
 }
 
 impl<'a> Follower<'a> {
     fn new(timeout: Duration, show: &'a dyn Fn(&str)) -> Self {
         let started = Instant::now();
-        Self {
-            show,
-            started,
-            timeout,
-            deadline: started + timeout,
-            console: Console::default(),
-            messages: VecDeque::new(),
-            boot_time: None,
-            fatal: None,
-        }
+        Self { show, started, timeout, deadline: started + timeout, run: Run::default(), fatal: None }
     }
 
     fn follow(mut self, lines: &Receiver<Source>) -> Run {
@@ -223,12 +155,7 @@ impl<'a> Follower<'a> {
                 Err(RecvTimeoutError::Timeout) => break false,
             }
         };
-        Run {
-            ending: self.ending(ended),
-            console: self.console,
-            messages: self.messages.into(),
-            boot_time: self.boot_time,
-        }
+        Run { ending: self.ending(ended), ..self.run }
     }
 
     fn kernel(&mut self, line: String) {
@@ -238,18 +165,18 @@ impl<'a> Follower<'a> {
                 self.end_within(LAST_WORDS);
             }
         }
-        if self.messages.len() == MESSAGES {
-            self.messages.pop_front();
+        if self.run.messages.len() == MESSAGES {
+            self.run.messages.pop_front();
         }
-        self.messages.push_back(line);
+        self.run.messages.push_back(line);
     }
 
     fn command(&mut self, line: &str) {
-        self.boot_time.get_or_insert_with(|| self.started.elapsed());
-        if let Line::Output(output) = self.console.line(line) {
+        self.run.boot_time.get_or_insert_with(|| self.started.elapsed());
+        if let Some(output) = self.run.console.line(line) {
             (self.show)(output);
         }
-        if self.console.is_done() {
+        if self.run.console.is_done() {
             self.end_within(POWER_OFF);
         }
     }
@@ -261,7 +188,7 @@ impl<'a> Follower<'a> {
     /// Why it ended. A guest that has run everything has done its work, even if it then does not power off.
     fn ending(&self, ended: bool) -> Ending {
         match self.fatal {
-            _ if self.console.is_done() => Ending::PoweredOff,
+            _ if self.run.console.is_done() => Ending::PoweredOff,
             Some(fatal) => Ending::Failed(fatal.into()),
             None if ended => Ending::Failed("QEMU ended before the guest had run everything".into()),
             None => Ending::TimedOut(self.timeout),

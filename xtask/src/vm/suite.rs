@@ -2,18 +2,19 @@
 
 use super::{
     boot::{self, BootReport, Guest, GuestFile, Shown},
-    console::{CommandReport, GuestCommand},
+    console::CommandReport,
     describe, guest,
     qemu::Ending,
 };
 use crate::{
     install::kernels::Kernel,
     libtest::{Counts, counts, failures},
+    programs::Programs,
     tables::columns,
-    test::Programs,
 };
 use anyhow::{Context as _, Result};
-use clap::ValueEnum;
+use fdtrace_tests::guest::Command;
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::{
     collections::BTreeMap,
@@ -28,8 +29,8 @@ use std::{
 #[derive(clap::Args)]
 pub(super) struct Options {
     /// A backend to test; can be repeated, all by default
-    #[arg(long = "backend", value_name = "BACKEND", conflicts_with = "program")]
-    backends: Vec<Backend>,
+    #[arg(long = "backend", value_name = "BACKEND", conflicts_with = "program", value_parser = BACKENDS)]
+    backends: Vec<String>,
     /// Only the tests with this in their name
     #[arg(long, value_name = "TEXT", conflicts_with = "program")]
     filter: Option<String>,
@@ -57,23 +58,8 @@ impl Options {
     }
 }
 
-/// How fdtrace attaches to the kernel; the names are those of its command line.
-#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
-enum Backend {
-    Kprobe,
-    Fentry,
-    Tracepoint,
-}
-
-impl Backend {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Kprobe => "kprobe",
-            Self::Fentry => "fentry",
-            Self::Tracepoint => "tracepoint",
-        }
-    }
-}
+/// How fdtrace attaches to the kernel, as its command line says it. The first is tested with everything.
+const BACKENDS: [&str; 3] = ["kprobe", "fentry", "tracepoint"];
 
 /// What came of one kernel.
 struct Outcome {
@@ -87,9 +73,9 @@ pub(super) fn run(
     timeout: Duration,
     programs: &Programs,
 ) -> Result<bool> {
-    let backends = if options.backends.is_empty() { Backend::value_variants() } else { &options.backends };
-    let which = Which::of(options);
-    let commands: Vec<_> = backends.iter().map(|backend| command(*backend, which)).collect();
+    let all = BACKENDS.map(str::to_owned);
+    let backends = if options.backends.is_empty() { &all[..] } else { &options.backends };
+    let commands: Vec<_> = backends.iter().map(|backend| command(backend, options)).collect::<Result<_>>()?;
     let (init, mut files) = guest::suite()?;
     files.extend(guest::programs(programs)?);
     files.extend(guest::busybox());
@@ -97,105 +83,47 @@ pub(super) fn run(
     if let Some(file) = &options.results_out {
         fs::write(file, results(&outcomes)?).with_context(|| format!("cannot write {}", file.display()))?;
     }
-    for outcome in outcomes.iter().filter(|outcome| outcome.report.ending != Ending::PoweredOff) {
+    for outcome in outcomes.iter().filter(|outcome| outcome.report.last.ending != Ending::PoweredOff) {
         println!("{}{}", outcome.kernel, describe(&outcome.report));
     }
     print!("{}{}", all_failures(&outcomes), table(&outcomes, backends));
     Ok(outcomes.iter().all(|outcome| passed(&outcome.report, backends.len())))
 }
 
-/// Which tests are run.
-#[derive(Clone, Copy)]
-enum Which<'a> {
-    /// Those that tell kernels apart, each thing once.
-    TellApart,
-    /// All that can run in a guest.
-    All,
-    /// Those with this in their name.
-    Named(&'a str),
+/// tests/guests.toml, which says why.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Choice {
+    same_everywhere: Vec<String>,
+    twice: Vec<String>,
+    each_backend: Vec<String>,
+    corpus: Vec<String>,
 }
 
-impl<'a> Which<'a> {
-    fn of(options: &'a Options) -> Self {
-        match &options.filter {
-            Some(filter) => Self::Named(filter),
-            None if options.all => Self::All,
-            None => Self::TellApart,
-        }
-    }
+fn choice() -> Result<Choice> {
+    toml::from_str(include_str!("../../../tests/guests.toml")).context("tests/guests.toml")
 }
 
-/// What no kernel can change is tested on the one that is running: how files are named, cut, damaged and printed, what two
-/// looks have in common, what a command does to its statuses and signals, the doctor's words, how bad the other way to walk
-/// a stack would be. And in a guest nobody maps the libraries of a program that is gone, which is then not found.
-const SAME_EVERYWHERE: [&str; 25] = [
-    "backends::doctor_says_it_in_words",
-    "bad_input::",
-    "callsites::short_lived",
-    "callsites::side_by_side",
-    "check::behaves",
-    "check::impostors",
-    "check::inputs",
-    "check::outputs",
-    "check::scopes",
-    "check::signals",
-    "check::stages",
-    "check::statuses",
-    "check::streams",
-    "explain::growth",
-    "explain::over_time",
-    "explain::refusals",
-    "explain::scenarios",
-    "explain::traced",
-    "following::",
-    "hostile::",
-    "recording::command",
-    "recording::damage",
-    "recording::formats",
-    "recording::output",
-    "_made_up_",
-];
-
-/// What is tested in other tests as well, in other company: emulated machines are slow.
-const TWICE: [&str; 10] = [
-    "::each::",
-    "check::containers::one_in_another",
-    "check::containers::verdicts_are_the_same",
-    "explain::counts::all_together_in_namespaces",
-    "explain::moving",
-    "explain::scenarios",
-    "leaving::sigterm",
-    "older::a_record",
-    "recording::limits",
-    "recording::replay",
-];
-
-/// Programs of the corpus that a guest checks unless somebody asks for more: one for each way of the kernel's to keep a
-/// handle, and to let go of it.
-const CORPUS_ONLY: &str = "buffers-of-clients,descriptors-run-out,duplicated,exec-with-files-open,mmap-without-munmap,number-used-again,\
-                           received-twice,rights-dropped,shm-attach-without-detach,taken-from-a-child,\
-                           thread-ends-with-file";
-
-fn command<'a>(backend: Backend, which: Which<'a>) -> GuestCommand {
-    let without = |tests: &[&'static str]| -> Vec<&'a str> {
-        tests.iter().flat_map(|test| ["--skip", *test]).collect()
-    };
-    let chosen = match (which, backend) {
-        (Which::Named(filter), _) => vec![filter],
-        (Which::All, _) => without(&SAME_EVERYWHERE),
-        (Which::TellApart, Backend::Kprobe) => without(&[&SAME_EVERYWHERE[..], &TWICE].concat()),
-        // What does not depend on the backend is tested with one of them.
-        (Which::TellApart, _) => vec!["counting::counts_from", "steps::all_together"],
+/// What one backend is tested by: the tests that were asked for, or those that tell kernels apart, each thing once.
+fn command(backend: &str, options: &Options) -> Result<Command> {
+    let Choice { same_everywhere, twice, each_backend, corpus } = choice()?;
+    let without =
+        |tests: Vec<String>| tests.into_iter().flat_map(|test| ["--skip".to_owned(), test]).collect();
+    let chosen: Vec<String> = match (&options.filter, backend) {
+        (Some(filter), _) => vec![filter.clone()],
+        (None, _) if options.all => without(same_everywhere),
+        (None, backend) if backend == BACKENDS[0] => without([same_everywhere, twice].concat()),
+        (None, _) => each_backend,
     };
     // Without --nocapture libtest swallows what a test that passes has printed, results included, and says only at its end
     // why others failed: a guest that fails before has taken the reasons with it.
     let argv = ["/bin/e2e", "--test-threads=1", "--nocapture"]
+        .map(str::to_owned)
         .into_iter()
         .chain(chosen)
-        .map(str::to_owned)
         .collect();
     let env = [
-        ("FDTRACE_BACKEND", backend.name()),
+        ("FDTRACE_BACKEND", backend),
         ("FDTRACE_BIN", "/bin/fdtrace"),
         ("WORKLOAD_BIN", "/bin/workload"),
         ("CALLSITES_DIR", guest::CALLSITES),
@@ -209,10 +137,11 @@ fn command<'a>(backend: Backend, which: Which<'a>) -> GuestCommand {
         ("FDTRACE_DISTURB", "1"),
         ("RUST_BACKTRACE", "1"),
     ];
-    let few = matches!(which, Which::TellApart).then_some(("CORPUS_ONLY", CORPUS_ONLY));
+    let corpus = corpus.join(",");
+    let few = (options.filter.is_none() && !options.all).then_some(("CORPUS_ONLY", corpus.as_str()));
     let env: BTreeMap<_, _> =
         env.into_iter().chain(few).map(|(name, value)| (name.into(), value.into())).collect();
-    GuestCommand { label: backend.name().into(), env, argv }
+    Ok(Command { label: backend.to_owned(), env, argv })
 }
 
 /// Boots every kernel, `jobs` at a time, in order; each line of output says which kernel it is from.
@@ -221,7 +150,7 @@ fn boot_all(
     kernels: &[Kernel],
     init: &Path,
     files: &[GuestFile],
-    commands: &[GuestCommand],
+    commands: &[Command],
     timeout: Duration,
 ) -> Result<Vec<Outcome>> {
     let waiting = Mutex::new(kernels.iter().enumerate());
@@ -254,7 +183,7 @@ fn passed(report: &BootReport, expected: usize) -> bool {
     let good = |command: &CommandReport| command.status == Some(0) && counts(&command.output).is_some();
     let failed_before_restart =
         report.interrupted.iter().any(|command| !failures(&command.output).is_empty());
-    report.ending == Ending::PoweredOff
+    report.last.ending == Ending::PoweredOff
         && report.commands.len() == expected
         && report.commands.iter().all(good)
         && !failed_before_restart
@@ -276,11 +205,11 @@ fn all_failures(outcomes: &[Outcome]) -> String {
 }
 
 /// One line for each kernel, one column for each backend.
-fn table(outcomes: &[Outcome], backends: &[Backend]) -> String {
-    let names = backends.iter().map(|backend| backend.name().to_owned());
+fn table(outcomes: &[Outcome], backends: &[String]) -> String {
+    let names = backends.iter().cloned();
     let header = std::iter::once("kernel".to_owned()).chain(names).chain(["restarts".to_owned()]);
     let rows = outcomes.iter().map(|Outcome { kernel, report }| {
-        let cells = backends.iter().map(|backend| cell(report, backend.name()));
+        let cells = backends.iter().map(|backend| cell(report, backend));
         std::iter::once(kernel.clone()).chain(cells).chain([report.restarts.to_string()]).collect()
     });
     columns(&std::iter::once(header.collect()).chain(rows).collect::<Vec<Vec<String>>>())
@@ -326,7 +255,22 @@ fn results(outcomes: &[Outcome]) -> Result<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::qemu::Run;
     use super::*;
+
+    #[test]
+    fn guests_run_what_tells_kernels_apart() -> Result<()> {
+        let argv =
+            |backend, options: &Options| Ok::<_, anyhow::Error>(command(backend, options)?.argv.join(" "));
+        let apart = Options::for_all(None);
+        assert!(argv("kprobe", &apart)?.contains("--skip ::each::"));
+        assert!(!argv("kprobe", &Options { all: true, ..apart })?.contains("--skip ::each::"));
+        assert!(
+            argv("fentry", &Options::for_all(None))?.ends_with("counting::counts_from steps::all_together")
+        );
+        assert!(argv("fentry", &Options::for_all(Some("x")))?.ends_with("--nocapture x"));
+        Ok(())
+    }
 
     const GOOD: &str = "running 2 tests\ntest a ... ok\ntest b ... ignored\n\n\
                         test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 2.00s\n";
@@ -337,24 +281,19 @@ mod tests {
     }
 
     fn report(commands: Vec<CommandReport>) -> BootReport {
-        BootReport {
-            ending: Ending::PoweredOff,
-            commands,
-            interrupted: vec![],
-            restarts: 0,
-            messages: vec![],
-            boot_time: None,
-        }
+        BootReport { commands, ..BootReport::default() }
     }
 
     #[test]
     fn only_a_complete_run_passes() {
         let good = || report(vec![ran("kprobe", 0, GOOD)]);
+        let last = Run { ending: Ending::Failed("x".into()), ..Run::default() };
+        let failed = BootReport { last, ..good() };
         assert!(passed(&good(), 1));
         assert!(!passed(&good(), 2), "a backend is missing");
         assert!(!passed(&report(vec![ran("kprobe", 101, BAD)]), 1));
         assert!(!passed(&report(vec![ran("kprobe", 0, "")]), 1), "nothing was tested");
-        assert!(!passed(&BootReport { ending: Ending::Failed("x".into()), ..good() }, 1));
+        assert!(!passed(&failed, 1));
     }
 
     #[test]
@@ -370,7 +309,7 @@ mod tests {
     #[test]
     fn the_table_has_a_line_for_each_kernel() {
         let outcome = Outcome { kernel: "6.1".into(), report: report(vec![ran("kprobe", 101, BAD)]) };
-        let text = table(&[outcome], &[Backend::Kprobe, Backend::Fentry]);
+        let text = table(&[outcome], &["kprobe".into(), "fentry".into()]);
         let expected = "kernel          kprobe          fentry  restarts\n\
                         6.1     0 ok, 1 failed  did not finish         0\n";
         assert_eq!(text, expected);

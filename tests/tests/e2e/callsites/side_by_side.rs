@@ -6,19 +6,38 @@ use fdtrace_tests::{
     callsites::Score,
     harness::{Document, Tracer, say, turn},
 };
-use serde_json::json;
+use std::fmt::Write as _;
 
 #[test]
 fn frame_pointers_and_unwind_tables() -> Result<()> {
     let _turn = turn();
-    watched("fp")?;
-    let imperfect = watched("dwarf")?;
+    let (pointers, tables) = (watched("fp")?, watched("dwarf")?);
+    let mut table =
+        "| program | leaked | whole chain, frame pointers | whole chain, unwind tables |\n|---|---:|---:|---:|".to_owned();
+    for (pointers, tables) in pointers.iter().zip(&tables) {
+        let percent = |named: u64| 100 * named / tables.leaks.max(1);
+        let Line { name, leaks, named, .. } = tables;
+        // Writing to a string cannot fail.
+        let _ =
+            write!(table, "\n| {name} | {leaks} | {} % | {} % |", percent(pointers.named), percent(*named));
+    }
+    say(&table);
+    let imperfect: Vec<_> = tables.iter().filter(|line| !line.perfect).map(|line| &line.name).collect();
     ensure!(imperfect.is_empty(), "not whole with unwind tables: {imperfect:?}");
     Ok(())
 }
 
-/// Prints a line for each program, and gives the names of those that have not all their stacks.
-fn watched(unwind: &str) -> Result<Vec<String>> {
+/// A program, and how many of its leaks have their whole chain.
+struct Line {
+    name: String,
+    leaks: u64,
+    named: u64,
+    /// All that can be had, but for what the table of the programs excuses.
+    perfect: bool,
+}
+
+/// A line for each program.
+fn watched(unwind: &str) -> Result<Vec<Line>> {
     let mut whole = programs()?;
     whole.retain(|program| !program.cut);
     let mut running = Running::start(whole)?;
@@ -33,11 +52,10 @@ fn watched(unwind: &str) -> Result<Vec<String>> {
     let named = |document: &Document| running.scores(document).iter().all(Score::is_perfect);
     let document = tracer.wait_for(SETTLED / 12, named)?;
     let scores = running.scores(&document);
-    for score in &scores {
+    let line = |score: &Score<'_>| {
         ensure!(score.mistaken == 0, "{unwind}: marked as complete, and wrong: {score}");
-        let line = json!({"program": score.name(), "unwind": unwind, "leaks": score.leaks(),
-                          "seen": score.seen, "named": score.named});
-        say(&format!("CALLSITE {line}"));
-    }
-    Ok(scores.iter().filter(|score| !score.is_perfect()).map(|score| score.name().to_owned()).collect())
+        let (leaks, named, perfect) = (score.leaks(), score.named, score.is_perfect());
+        Ok(Line { name: score.name().to_owned(), leaks, named, perfect })
+    };
+    scores.iter().map(line).collect()
 }

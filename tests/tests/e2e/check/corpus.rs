@@ -46,7 +46,7 @@ fn every_verdict_is_as_expected() -> Result<()> {
     if !absent.is_empty() {
         say(&format!("not here: {}", absent.join(", ")));
     }
-    ensure!(all > 0, "no program was compiled: run `cargo xtask corpus --build`");
+    ensure!(all > 0, "no program was compiled: run `cargo xtask programs`");
     ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
     Ok(())
 }

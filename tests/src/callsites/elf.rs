@@ -1,11 +1,9 @@
 //! What is read of a program's file.
 
+use super::manifest::Functions;
 use anyhow::{Context as _, Result};
 use object::{Object as _, ObjectSegment as _, ObjectSymbol as _, SymbolKind};
-use std::{collections::BTreeMap, fs, path::Path};
-
-/// Functions, by where they begin and end in the file.
-pub(super) type Functions = BTreeMap<String, (u64, u64)>;
+use std::{fs, path::Path};
 
 /// All functions that have a size.
 pub(super) fn functions(program: &Path) -> Result<Functions> {

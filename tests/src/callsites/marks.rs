@@ -1,17 +1,10 @@
 //! Marks in sources: `/* mark: NAME */` or `// mark: NAME` at the end of a line whose number matters.
 
+use super::manifest::Place;
 use anyhow::{Context as _, Result, ensure};
-use serde::Serialize;
 use std::{collections::BTreeMap, fs, path::Path};
 
 const MARK: &str = "mark: ";
-
-/// A line of a source.
-#[derive(Debug, PartialEq, Serialize)]
-pub(super) struct Place {
-    pub(super) file: String,
-    pub(super) line: usize,
-}
 
 /// Adds the marks of a source to those of its program.
 pub(super) fn collect(source: &Path, marks: &mut BTreeMap<String, Place>) -> Result<()> {
@@ -24,7 +17,7 @@ pub(super) fn collect(source: &Path, marks: &mut BTreeMap<String, Place>) -> Res
     Ok(())
 }
 
-fn find(text: &str) -> impl Iterator<Item = (&str, usize)> {
+fn find(text: &str) -> impl Iterator<Item = (&str, u32)> {
     text.lines().zip(1..).filter_map(|(line, number)| {
         let (_, mark) = line.split_once(MARK)?;
         Some((mark.trim_end_matches("*/").trim(), number))

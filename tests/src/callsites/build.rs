@@ -1,93 +1,38 @@
 //! The programs of the call site tests, compiled, with what only their sources know written down beside them.
 
-use super::{elf, marks, marks::Place};
-use crate::run;
-use anyhow::{Context as _, Result, bail};
-use serde::{Deserialize, Serialize};
+use super::{
+    elf,
+    manifest::{Built, FILE, Functions, Made},
+    marks,
+    table::{Compiler, Entry, Step, Table},
+};
+use anyhow::{Context as _, Result, bail, ensure};
 use std::{
     collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
-    process::Command,
+    process::{Command, Stdio},
 };
 
-const TARGET: &str = "x86_64-unknown-linux-gnu";
-/// The table of the programs, in the checkout.
-const TABLE: &str = "tests/programs/expected.toml";
-
-/// What the table says of how the programs are built. What it expects of them is for the tests to read.
-#[derive(Deserialize)]
-struct Table {
-    programs: BTreeMap<String, Program>,
-}
-
-#[derive(Deserialize)]
-struct Program {
-    build: Vec<Step>,
-}
-
-#[derive(Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Step {
-    compiler: Compiler,
-    sources: Vec<PathBuf>,
-    #[serde(default)]
-    flags: Vec<String>,
-    output: Option<String>,
-    #[serde(default)]
-    stripped: bool,
-}
-
-#[derive(Clone, Copy, Debug, Deserialize)]
-enum Compiler {
-    #[serde(rename = "c")]
-    C,
-    #[serde(rename = "c++")]
-    Cpp,
-    #[serde(rename = "rust")]
-    Rust,
-    #[serde(rename = "go")]
-    Go,
-}
-
-/// What becomes of a program.
-#[derive(Serialize)]
-#[serde(untagged)]
-enum Made {
-    Built(Built),
-    Skipped { skipped: String },
-}
-
-#[derive(Default, Serialize)]
-struct Built {
-    program: PathBuf,
-    build_id: Option<String>,
-    marks: BTreeMap<String, Place>,
-    functions: Option<elf::Functions>,
-}
-
-/// Compiles all programs into a folder of the target directory, and gives its path.
+/// Compiles all programs from a folder of sources into another one, which is emptied before.
 ///
 /// With `required` a compiler that is missing is an error; without, the programs in its language are skipped.
-pub(crate) fn build(required: bool) -> Result<PathBuf> {
-    let checkout = run::checkout()?;
-    let directory = run::metadata(&checkout, TARGET)?.target_directory.join("callsites").into_std_path_buf();
+///
+/// # Errors
+/// When one cannot be compiled.
+pub fn build(sources: &Path, directory: &Path, required: bool) -> Result<()> {
     if directory.exists() {
-        fs::remove_dir_all(&directory).with_context(|| format!("cannot empty {}", directory.display()))?;
+        fs::remove_dir_all(directory).with_context(|| format!("cannot empty {}", directory.display()))?;
     }
-    let table = fs::read_to_string(checkout.join(TABLE)).with_context(|| TABLE.to_owned())?;
-    let table: Table = toml::from_str(&table).with_context(|| TABLE.to_owned())?;
-    let sources = checkout.join(TABLE).parent().context("the table is in a folder")?.to_owned();
-    let make = |(name, program): (&String, &Program)| {
-        let made = make(name, program, &sources, &directory, required);
+    let make = |(name, program): (&String, &Entry)| {
+        let made = make(name, program, sources, directory, required);
         Ok((name.clone(), made.with_context(|| format!("the program {name}"))?))
     };
-    let made = table.programs.iter().map(make).collect::<Result<BTreeMap<_, _>>>()?;
-    fs::write(directory.join("manifest.json"), serde_json::to_string_pretty(&made)?)?;
-    Ok(directory)
+    let made = Table::load()?.programs.iter().map(make).collect::<Result<BTreeMap<_, _>>>()?;
+    Ok(fs::write(directory.join(FILE), serde_json::to_string_pretty(&made)?)?)
 }
 
-fn make(name: &str, program: &Program, sources: &Path, directory: &Path, required: bool) -> Result<Made> {
+fn make(name: &str, program: &Entry, sources: &Path, directory: &Path, required: bool) -> Result<Made> {
     if let Some(missing) = program.build.iter().find(|step| !step.compiler.is_there()) {
         let skipped = format!("there is no {} here", missing.compiler.command());
         if required {
@@ -97,7 +42,7 @@ fn make(name: &str, program: &Program, sources: &Path, directory: &Path, require
     }
     let folder = directory.join(name);
     fs::create_dir_all(&folder)?;
-    let mut built = Built { program: Path::new(name).join(name), ..Built::default() };
+    let mut built = Built { path: PathBuf::from(name).join(name), ..Built::default() };
     for step in &program.build {
         step.run(name, sources, &folder)?;
         for source in &step.sources {
@@ -112,9 +57,9 @@ fn make(name: &str, program: &Program, sources: &Path, directory: &Path, require
 }
 
 /// Takes everything out of a program that nobody needs to run it, and says where its functions were.
-fn strip(program: &Path) -> Result<elf::Functions> {
+fn strip(program: &Path) -> Result<Functions> {
     let functions = elf::functions(program)?;
-    run::succeed(Command::new("strip").arg(program))?;
+    succeed(Command::new("strip").arg(program))?;
     Ok(functions)
 }
 
@@ -133,7 +78,7 @@ impl Step {
                 command.env("GO111MODULE", "off").args(["-o", output]).args(&self.flags).args(paths)
             }
         };
-        run::succeed(&mut command)
+        succeed(&mut command)
     }
 }
 
@@ -161,6 +106,14 @@ impl Compiler {
             Self::Go => "version",
             Self::C | Self::Cpp | Self::Rust => "--version",
         };
-        run::probe(Command::new(self.command()).arg(question)).is_some()
+        let mut command = Command::new(self.command());
+        command.arg(question).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().is_ok_and(|status| status.success())
     }
+}
+
+fn succeed(command: &mut Command) -> Result<()> {
+    let status = command.stdin(Stdio::null()).status().with_context(|| format!("cannot run {command:?}"))?;
+    ensure!(status.success(), "{command:?} failed: {status}");
+    Ok(())
 }

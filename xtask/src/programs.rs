@@ -1,0 +1,40 @@
+//! `cargo xtask programs`: what the end-to-end tests are tried on and virtual machines have no compilers for.
+
+use crate::{checks, install, run};
+use anyhow::Result;
+use std::{path::PathBuf, process::ExitCode};
+
+/// The programs whose stacks are known, in the checkout.
+const SOURCES: &str = "tests/programs";
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// First install the compilers and interpreters that are missing (Debian or Ubuntu, as root)
+    #[arg(long)]
+    install: bool,
+}
+
+pub(crate) fn run(args: &Args) -> Result<ExitCode> {
+    if args.install {
+        install::packages(&install::CORPUS)?;
+    }
+    let Programs { callsites, corpus } = Programs::build(args.install)?;
+    println!("CALLSITES_DIR={} CORPUS_DIR={}", callsites.display(), corpus.display());
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Where they are: those whose stacks are known, and those of which everybody knows whether they leak.
+pub(crate) struct Programs {
+    pub(crate) callsites: PathBuf,
+    pub(crate) corpus: PathBuf,
+}
+
+impl Programs {
+    /// Compiles all. With `required` a compiler or an interpreter that is missing is an error; without, the programs that need
+    /// it are left out.
+    pub(crate) fn build(required: bool) -> Result<Self> {
+        let callsites = run::target("callsites")?;
+        fdtrace_tests::callsites::build(&run::checkout()?.join(SOURCES), &callsites, required)?;
+        Ok(Self { callsites, corpus: checks::build_corpus(required)? })
+    }
+}
