@@ -1,8 +1,8 @@
 //! What the loader decides before the programs are verified.
 //!
 //! One read-only global of the BPF object. The verifier knows its value, so a branch on it that is not taken costs
-//! nothing, and a kernel that does not know a helper never sees the call to it. rustc emits no CO-RE relocations, so
-//! offsets come this way as well, from the running kernel's BTF.
+//! nothing, and a kernel that does not know a helper never sees the call to it. Where fields lie comes the same way
+//! ([`crate::fields`]).
 
 use core::mem::size_of;
 
@@ -18,207 +18,8 @@ pub struct Range {
     pub end: u64,
 }
 
-/// Byte offsets of the fields that the programs read, from BTF.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Offsets {
-    /// `task_struct.flags`
-    pub task_flags: u32,
-    /// `task_struct.pid`
-    pub task_pid: u32,
-    /// `task_struct.tgid`
-    pub task_tgid: u32,
-    /// `task_struct.real_parent`
-    pub task_parent: u32,
-    /// `task_struct.comm`
-    pub task_comm: u32,
-    /// `task_struct.signal`
-    pub task_signal: u32,
-    /// `task_struct.stack`
-    pub task_stack: u32,
-    /// `task_struct.files`
-    pub task_files: u32,
-    /// `files_struct.fdt`
-    pub files_table: u32,
-    /// `fdtable.max_fds`
-    pub table_length: u32,
-    /// `fdtable.fd`
-    pub table_files: u32,
-    /// `fdtable.open_fds`
-    pub table_open: u32,
-    /// `fdtable.close_on_exec`
-    pub table_close: u32,
-    /// `files_struct.count`
-    pub files_count: u32,
-    /// `task_struct.exit_code`
-    pub task_exit_code: u32,
-    /// `signal_struct.rlim`
-    pub signal_limits: u32,
-    /// `task_struct.thread_pid`
-    pub task_thread_pid: u32,
-    /// `task_struct.group_leader`
-    pub task_leader: u32,
-    /// `pid.level`
-    pub pid_level: u32,
-    /// `pid.numbers`
-    pub pid_numbers: u32,
-    /// `pid_namespace.ns.inum`
-    pub namespace_number: u32,
-    /// `signal_struct.live`
-    pub signal_live: u32,
-    /// `signal_struct.thread_head`
-    pub signal_threads: u32,
-    /// `task_struct.thread_node`
-    pub task_thread_node: u32,
-    /// `task_struct.start_time`
-    pub task_start: u32,
-    /// `linux_binprm.filename`
-    pub bprm_filename: u32,
-    /// The field of `pt_regs` with the system call's number (`orig_ax`, `syscallno`).
-    pub regs_syscall: u32,
-    /// The fields of `pt_regs` with its first five arguments.
-    pub regs_arg: [u32; 5],
-    /// The field of `pt_regs` with what it returns (`ax`, register 0).
-    pub regs_return: u32,
-    /// The fields of `pt_regs` with the instruction, stack and frame pointers.
-    pub regs_instruction: u32,
-    /// See above.
-    pub regs_stack: u32,
-    /// See above.
-    pub regs_frame: u32,
-    /// The field of `pt_regs` that tells 64-bit code by [`CODE_SEGMENT_64`]; absent where the kernel runs no other.
-    pub regs_code_segment: u32,
-    /// `vm_area_struct.vm_file`
-    pub vma_file: u32,
-    /// `task_struct.cred`
-    pub task_cred: u32,
-    /// `cred.uid`
-    pub cred_uid: u32,
-    /// `task_struct.cgroups`
-    pub task_cgroups: u32,
-    /// `css_set.dfl_cgrp`
-    pub css_cgroup: u32,
-    /// `cgroup.level`
-    pub cgroup_level: u32,
-    /// `cgroup.ancestors` (6.1), an array of addresses
-    pub cgroup_ancestors: u32,
-    /// `cgroup.ancestor_ids` (before)
-    pub cgroup_ancestor_ids: u32,
-    /// `cgroup.kn`
-    pub cgroup_node: u32,
-    /// `kernfs_node.id`
-    pub node_id: u32,
-    /// `file.f_mode`
-    pub file_mode: u32,
-    /// `file.f_flags`
-    pub file_flags: u32,
-    /// `file.f_op`
-    pub file_op: u32,
-    /// `file.f_inode`
-    pub file_inode: u32,
-    /// `file.f_path.dentry`
-    pub file_dentry: u32,
-    /// `file.f_path`
-    pub file_path: u32,
-    /// `file.private_data`
-    pub file_private: u32,
-    /// `file.f_count`, or `file.f_ref` from 6.13 on
-    pub file_count: u32,
-    /// `file_operations.release`
-    pub op_release: u32,
-    /// `inode.i_mode`
-    pub inode_mode: u32,
-    /// `inode.i_rdev`
-    pub inode_rdev: u32,
-    /// `inode.i_ino`
-    pub inode_ino: u32,
-    /// `inode.i_nlink`
-    pub inode_links: u32,
-    /// `inode.i_size`
-    pub inode_size: u32,
-    /// `inode.i_sb`
-    pub inode_sb: u32,
-    /// `super_block.s_magic`
-    pub sb_magic: u32,
-    /// `super_block.s_dev`
-    pub sb_dev: u32,
-    /// `dentry.d_name.name`
-    pub dentry_name: u32,
-    /// `dentry.d_parent`
-    pub dentry_parent: u32,
-    /// `dentry.d_hash.pprev`: 0 when it is in no directory
-    pub dentry_hashed: u32,
-    /// `file.f_path.mnt`
-    pub file_mount: u32,
-    /// `vfsmount.mnt_root`
-    pub mount_root: u32,
-    /// `mount.mnt`: a `vfsmount` lies in a `mount`
-    pub mount_inner: u32,
-    /// `mount.mnt_parent`
-    pub mount_parent: u32,
-    /// `mount.mnt_mountpoint`
-    pub mount_point: u32,
-    /// `socket.sk`
-    pub socket_sk: u32,
-    /// `socket.type`
-    pub socket_type: u32,
-    /// `sock.__sk_common.skc_family`
-    pub sock_family: u32,
-    /// `sock.__sk_common.skc_state`
-    pub sock_state: u32,
-    /// `sock.__sk_common.skc_num`
-    pub sock_num: u32,
-    /// `sock.__sk_common.skc_dport`
-    pub sock_dport: u32,
-    /// `sock.__sk_common.skc_rcv_saddr`
-    pub sock_saddr: u32,
-    /// `sock.__sk_common.skc_daddr`
-    pub sock_daddr: u32,
-    /// `sock.__sk_common.skc_v6_rcv_saddr`
-    pub sock_saddr6: u32,
-    /// `sock.__sk_common.skc_v6_daddr`
-    pub sock_daddr6: u32,
-    /// `unix_sock.addr`
-    pub unix_addr: u32,
-    /// `unix_sock.peer`
-    pub unix_peer: u32,
-    /// `unix_address.name`
-    pub unix_name: u32,
-    /// `task_struct.mm`
-    pub task_mm: u32,
-    /// `mm_struct.context.tlb_gen`
-    pub mm_changes: u32,
-    /// `mm_struct.start_stack`
-    pub mm_stack: u32,
-    /// `mm_struct.context.vdso`
-    pub mm_vdso: u32,
-    /// `mm_struct.end_code`
-    pub mm_code_end: u32,
-    /// `vm_area_struct.vm_start`
-    pub vma_start: u32,
-    /// `vm_area_struct.vm_end`
-    pub vma_end: u32,
-    /// `vm_area_struct.vm_flags`
-    pub vma_flags: u32,
-    /// `vm_area_struct.vm_pgoff`
-    pub vma_page: u32,
-    /// `vm_area_struct.vm_rb`, up to 6.0
-    pub vma_node: u32,
-    /// `mm_struct.mm_rb`, up to 6.0
-    pub mm_nodes: u32,
-    /// `mm_struct.mm_mt.ma_root`, from 6.1 on
-    pub mm_tree: u32,
-    /// `inode.i_mtime`: seconds
-    pub inode_seconds: u32,
-    /// `inode.i_mtime`: nanoseconds
-    pub inode_nanoseconds: u32,
-}
-
 /// `__USER_CS` of x86: what `pt_regs.cs` is in 64-bit code.
-pub const CODE_SEGMENT_64: u64 = 0x33;
-
-/// An offset that this kernel does not have; what needs it is left out.
-pub const ABSENT: u32 = u32::MAX;
+pub const CODE_SEGMENT_64: u16 = 0x33;
 
 /// `Config::emit`: every allocation and release goes through the ring.
 pub const EMIT_STREAM: u8 = 0;
@@ -269,8 +70,6 @@ pub struct Config {
     pub wakeup_bytes: u32,
     /// Numbers of the system calls that the programs distinguish.
     pub syscalls: Syscalls,
-    /// Offsets of kernel fields.
-    pub offsets: Offsets,
     /// Only tasks of this name, if its first byte is not 0.
     pub comm: [u8; COMM_LEN],
     /// [`EMIT_STREAM`], [`EMIT_MIN_AGE`] or [`EMIT_NOTHING`].
@@ -301,8 +100,6 @@ pub struct Config {
     pub note_attach: u8,
     /// [`UNWIND_FRAME_POINTERS`], [`UNWIND_TABLES`] or [`UNWIND_OFF`].
     pub unwind: u8,
-    /// The time of an inode is two fields, the second of 32 bits (6.11).
-    pub inode_time_is_split: u8,
     /// A dump tells of the code that its stack points into: verifiers before 6.1 take minutes to see that it may.
     pub dump_code: u8,
     /// What is open when a program ends includes the descriptors that it acquired.
@@ -310,7 +107,7 @@ pub struct Config {
     /// Who closes a handle is told, where that may decide something.
     pub closers: u8,
     /// Zero: it makes the size a multiple of eight.
-    pub reserved: [u8; 6],
+    pub reserved: [u8; 11],
 }
 
 /// System call numbers that matter, by architecture.
@@ -361,12 +158,5 @@ pub struct Syscalls {
 
 // No padding: the loader hands the programs this structure as bytes.
 const _: () = assert!(
-    size_of::<Config>()
-        == 4 * size_of::<Range>()
-            + 3 * 8
-            + 7 * 4
-            + size_of::<Syscalls>()
-            + size_of::<Offsets>()
-            + COMM_LEN
-            + 24
+    size_of::<Config>() == 4 * size_of::<Range>() + 3 * 8 + 7 * 4 + size_of::<Syscalls>() + COMM_LEN + 28
 );

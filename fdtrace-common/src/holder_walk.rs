@@ -205,86 +205,6 @@ pub struct Memory {
     pub bytes: u32,
 }
 
-/// Byte offsets of the fields that the iterators read, from BTF; `u32::MAX` for one that is not there.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[expect(missing_docs, reason = "each field is named after the structure and the field whose offset it is")]
-pub struct Layout {
-    pub task_files: u32,
-    pub task_mm: u32,
-    pub task_io_uring: u32,
-    pub task_started: u32,
-    pub task_flags: u32,
-    pub task_comm: u32,
-    pub task_pid: u32,
-    pub task_signal: u32,
-    pub task_parent: u32,
-    pub task_cred: u32,
-    pub task_namespaces: u32,
-    pub signal_limits: u32,
-    pub signal_pids: u32,
-    pub pid_level: u32,
-    pub pid_numbers: u32,
-    pub namespaces_net: u32,
-    pub namespaces_ipc: u32,
-    pub namespaces_mount: u32,
-    pub pid_ns_number: u32,
-    pub net_ns_number: u32,
-    pub ipc_ns_number: u32,
-    pub mount_ns_number: u32,
-    pub mm_executable: u32,
-    pub files_table: u32,
-    pub table_close_on_exec: u32,
-    pub vma_file: u32,
-    pub vma_start: u32,
-    pub vma_end: u32,
-    pub vma_flags: u32,
-    pub file_inode: u32,
-    pub file_mode: u32,
-    pub file_flags: u32,
-    pub file_count: u32,
-    pub file_cred: u32,
-    pub file_private: u32,
-    pub file_mount: u32,
-    pub file_dentry: u32,
-    pub inode_mode: u32,
-    pub inode_links: u32,
-    pub inode_ino: u32,
-    pub inode_rdev: u32,
-    pub inode_size: u32,
-    pub inode_blocks: u32,
-    pub inode_sb: u32,
-    pub sb_magic: u32,
-    pub sb_dev: u32,
-    pub sb_flags: u32,
-    pub dentry_parent: u32,
-    pub dentry_name: u32,
-    pub socket_sk: u32,
-    pub socket_type: u32,
-    pub sock_family: u32,
-    pub sock_state: u32,
-    pub sock_num: u32,
-    pub sock_dport: u32,
-    pub sock_saddr: u32,
-    pub sock_daddr: u32,
-    pub sock_saddr6: u32,
-    pub sock_daddr6: u32,
-    pub sock_net: u32,
-    pub sock_protocol: u32,
-    pub sock_ack_backlog: u32,
-    pub sock_max_ack_backlog: u32,
-    pub sock_receive_memory: u32,
-    pub sock_send_memory: u32,
-    pub tcp_received: u32,
-    pub tcp_copied: u32,
-    pub tcp_written: u32,
-    pub tcp_acknowledged: u32,
-    pub unix_addr: u32,
-    pub unix_peer: u32,
-    pub unix_name: u32,
-    pub unix_length: u32,
-}
-
 /// Where `File::name` begins: all before it is always written.
 pub const FILE_FIXED: usize = offset_of!(File, name);
 
@@ -296,5 +216,4 @@ const _: () = {
     assert!(size_of::<Mapping>() == 40);
     assert!(size_of::<Request>() == 16);
     assert!(size_of::<Memory>() == 16);
-    assert!(size_of::<Layout>() == 73 * 4);
 };

@@ -7,6 +7,7 @@
 pub mod config;
 pub mod counters;
 pub mod descriptor;
+pub mod fields;
 pub mod hash;
 pub mod holder_walk;
 pub mod iterators;

@@ -18,10 +18,10 @@ use fdtrace_common::{
 use crate::{
     config,
     counters::count,
-    events, filter,
-    handles::HANDLES,
+    events, filter, handles,
+    kernel::{Ptr, file, files_struct},
     stacks::{self, Taker},
-    task::{Task, ids, now, read},
+    task::{Task, ids, now},
 };
 
 const BPF_ANY: u64 = 0;
@@ -79,7 +79,7 @@ struct Call {
     data: u64,
     left: u64,
     /// `fdtable.fd`
-    slots: u64,
+    slots: Ptr<Ptr<file>>,
     /// An [`Outcome`].
     outcome: u64,
 }
@@ -115,8 +115,7 @@ pub(crate) fn syscall_returns(ctx: *mut c_void, result: i64) {
         REFUSED_ONE => events::send(&call.record),
         _ => {
             let fd = result as u32;
-            let file = read(call.slots.wrapping_add(u64::from(fd) * 8), 0);
-            install(&mut call.record, fd, file);
+            install(&mut call.record, fd, call.slots.nth(fd.into()));
         }
     }
 }
@@ -261,7 +260,7 @@ fn duplicates(task: Task) -> bool {
 
 /// `fd_install(fd, file)` and `do_dup2(files, file, fd, flags)`: the current task is about to install a descriptor.
 #[inline(always)]
-pub(crate) fn installed(ctx: *mut c_void, fd: u32, file: u64) {
+pub(crate) fn installed(ctx: *mut c_void, fd: u32, file: Ptr<file>) {
     let task = Task::current();
     // All that makes a handle installs a descriptor for it; these make none.
     let kind = Syscall::of(i32::from(task.syscall().0));
@@ -297,9 +296,8 @@ fn begin(ctx: *mut c_void, task: Task, call: &mut Call, taker: Taker) -> bool {
     if tgid == config::get!(tracer) || !filter::admits(tgid) || task.is_32_bit() {
         return false;
     }
-    let files = task.files();
-    let table: u64 = read(files, config::get!(offsets.files_table));
-    call.slots = read(table, config::get!(offsets.table_files));
+    let files = task.plain().files();
+    call.slots = files.fdt().fd();
     call.record = Acquired {
         tag: Tag::Acquired as u8,
         reserved: 0,
@@ -309,7 +307,7 @@ fn begin(ctx: *mut c_void, task: Task, call: &mut Call, taker: Taker) -> bool {
         time: now(),
         user_stack: stacks::take_user(ctx, task, tgid, taker),
         handle: 0,
-        files,
+        files: files.address(),
         tgid,
         reserved2: 0,
     };
@@ -318,15 +316,15 @@ fn begin(ctx: *mut c_void, task: Task, call: &mut Call, taker: Taker) -> bool {
 
 /// Remembers one descriptor, and tells of it.
 #[inline(always)]
-fn install(record: &mut Acquired, fd: u32, file: u64) {
+fn install(record: &mut Acquired, fd: u32, file: Ptr<file>) {
     if fd > descriptor::LAST_NUMBER {
         count(Counter::LostDescriptors);
         return;
     }
-    if fd <= LAST_STANDARD || file == 0 {
+    if fd <= LAST_STANDARD || file.is_null() {
         return;
     }
-    record.handle = file;
+    record.handle = file.address();
     record.key = descriptor::key(record.files, fd);
     if ACQUIRED.insert(record.key, *record, BPF_ANY).is_err() {
         count(Counter::LostDescriptors);
@@ -348,8 +346,7 @@ extern "C" fn acquired_next(number: u32) -> i32 {
     let fd: u32 = read_user(call.data);
     call.data += 4;
     call.left -= 1;
-    let file = read(call.slots.wrapping_add(u64::from(fd) * 8), 0);
-    install(&mut call.record, fd, file);
+    install(&mut call.record, fd, call.slots.nth(fd.into()));
     1
 }
 
@@ -417,19 +414,12 @@ fn read_user<T: Copy + Default>(address: u64) -> T {
 /// Whether a descriptor is still the one that was acquired.
 #[inline(always)]
 pub(crate) fn is_there(record: &Acquired) -> bool {
-    let table: u64 = read(record.files, config::get!(offsets.files_table));
-    let fd = record.key as u32 & descriptor::LAST_NUMBER;
-    if fd >= read::<u32>(table, config::get!(offsets.table_length)) {
-        return false;
-    }
-    let slots: u64 = read(table, config::get!(offsets.table_files));
-    read::<u64>(slots.wrapping_add(u64::from(fd) * 8), 0) == record.handle && is_same(record)
+    let table = Ptr::<files_struct>::at(record.files).fdt();
+    table.entry(record.key as u32 & descriptor::LAST_NUMBER).address() == record.handle && is_same(record)
 }
 
 /// Whether the handle is the one that the descriptor was acquired for, and not a younger one at the same address.
 #[inline(always)]
 pub(crate) fn is_same(record: &Acquired) -> bool {
-    let Some(entry) = HANDLES.get_ptr(record.handle) else { return true };
-    // SAFETY: the pointer is to a value of the map, not null.
-    unsafe { (*entry).generation < record.time }
+    handles::get(record.handle).is_none_or(|entry| entry.generation < record.time)
 }

@@ -5,12 +5,13 @@ use aya_ebpf::{
     macros::map,
     maps::HashMap,
 };
-use fdtrace_common::{config::ABSENT, counters::Counter, wire::COMM_LEN};
+use fdtrace_common::{counters::Counter, wire::COMM_LEN};
 
 use crate::{
     config,
     counters::count,
-    task::{Task, read},
+    kernel::{Ptr, cgroup, task_struct},
+    task::Task,
 };
 
 /// Process ids that are traced, when the tree filter is on.
@@ -32,7 +33,7 @@ pub(crate) fn admits(tgid: u32) -> bool {
     if config::get!(comm[0]) != 0 && !is_named() {
         return false;
     }
-    in_cgroup(Task::current().address())
+    in_cgroup(Task::current().plain())
 }
 
 /// Whether the life of this process is of interest.
@@ -72,20 +73,17 @@ pub(crate) fn exited(tgid: u32) {
 
 /// Whether a task would be admitted that is not the current one.
 #[inline(always)]
-pub(crate) fn admits_other(task: u64, tgid: u32) -> bool {
+pub(crate) fn admits_other(task: Ptr<task_struct>, tgid: u32) -> bool {
     if is_elsewhere(tgid) {
         return false;
     }
     if config::get!(filter_tree) != 0 && TREE.get_ptr(tgid).is_none() {
         return false;
     }
-    let credentials: u64 = read(task, config::get!(offsets.task_cred));
-    if config::get!(filter_uid) != 0
-        && read::<u32>(credentials, config::get!(offsets.cred_uid)) != config::get!(uid)
-    {
+    if config::get!(filter_uid) != 0 && task.cred().uid() != config::get!(uid) {
         return false;
     }
-    if config::get!(comm[0]) != 0 && !equals(read(task, config::get!(offsets.task_comm))) {
+    if config::get!(comm[0]) != 0 && !equals(task.comm()) {
         return false;
     }
     in_cgroup(task)
@@ -93,27 +91,24 @@ pub(crate) fn admits_other(task: u64, tgid: u32) -> bool {
 
 /// Whether a task is in the wanted cgroup or below it.
 #[inline(always)]
-fn in_cgroup(task: u64) -> bool {
+fn in_cgroup(task: Ptr<task_struct>) -> bool {
     config::get!(cgroup) == 0 || ancestor_of(task) == config::get!(cgroup)
 }
 
 /// The id of the cgroup that a task is in or below, at the depth of the wanted one; 0 for none. The kernel has a helper
 /// for that, but none for other tasks than the current one, and before 5.15 none for these programs.
 #[inline(always)]
-fn ancestor_of(task: u64) -> u64 {
-    let set: u64 = read(task, config::get!(offsets.task_cgroups));
-    let cgroup: u64 = read(set, config::get!(offsets.css_cgroup));
+fn ancestor_of(task: Ptr<task_struct>) -> u64 {
+    let cgroup = task.cgroups().dfl_cgrp();
     let level = config::get!(cgroup_level);
-    if read::<u32>(cgroup, config::get!(offsets.cgroup_level)) < level {
+    if cgroup.level() < level {
         return 0;
     }
-    let slot = cgroup.wrapping_add(u64::from(level) * 8);
-    if config::get!(offsets.cgroup_ancestors) == ABSENT {
-        return read(slot, config::get!(offsets.cgroup_ancestor_ids));
+    if cgroup::ancestors().exists() {
+        cgroup.ancestors().nth(level.into()).kn().id()
+    } else {
+        cgroup.ancestor_ids().nth(level.into())
     }
-    let ancestor: u64 = read(slot, config::get!(offsets.cgroup_ancestors));
-    let node: u64 = read(ancestor, config::get!(offsets.cgroup_node));
-    read(node, config::get!(offsets.node_id))
 }
 
 #[inline(always)]

@@ -1,91 +1,64 @@
-//! The kernel's truth: every live traced handle, by address. What all backends do at the two ends of a handle's life.
+//! The kernel's truth: every live traced handle, by address. No other room touches the map.
+//!
+//! A handle gets in where it is made, and only where it was not known ([`add`]); one that is known there was missed when it
+//! was released, and its entry is [`replace`]d. It gets out before anybody hears of its release ([`remove`]): a reader that finds
+//! it in the table may not have seen its release yet, but one that has seen its release never finds it there. User space reads
+//! all entries by batches under the same rule, with the ring drained once more behind them.
 
 use aya_ebpf::{macros::map, maps::HashMap};
-use core::ffi::c_void;
-use fdtrace_common::{
-    config::{ABSENT, EMIT_MIN_AGE, EMIT_STREAM},
-    counters::Counter,
-    wire::{Alloc, Cause, Entry, NO_SYSCALL, Release, Tag, flag, state},
-};
-
-use crate::{
-    closers, config,
-    counters::count,
-    events, filter, mappings, short_lived, stacks,
-    task::{Task, current_process, current_thread, ids, now, read},
-};
-
-/// `FMODE_OPENED`: `do_dentry_open` got that far (include/linux/fs.h).
-const FMODE_OPENED: u32 = 1 << 19;
+use fdtrace_common::wire::{Alloc, Entry, Tag, state};
 
 const BPF_ANY: u64 = 0;
 const BPF_NOEXIST: u64 = 1;
-pub(crate) const EEXIST: i32 = -17;
+const EEXIST: i32 = -17;
 
 /// Live handles by the address of their `struct file`. Sized by the loader; preallocated, since an element that is
 /// allocated on demand can fail in bursts.
 #[map]
-pub(crate) static HANDLES: HashMap<u64, Entry> = HashMap::with_max_entries(262_144, 0);
+static HANDLES: HashMap<u64, Entry> = HashMap::with_max_entries(262_144, 0);
 
-/// A handle was allocated by the current task.
-#[inline(always)]
-pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
-    let (tgid, tid) = ids();
-    if tgid == config::get!(tracer) {
-        count(Counter::Own);
-        reused(handle);
-        return;
-    }
-    if !filter::admits(tgid) {
-        reused(handle);
-        return;
-    }
-    let task = Task::current();
-    let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
-    let (syscall, detail) = task.syscall();
-    let stack = stacks::take(ctx, task, tgid, kernel_task, syscall, detail);
-    let flags = if kernel_task { flag::KERNEL_TASK } else { 0 };
-    let generation = now();
-    let entry = Entry {
-        generation,
-        user_stack: stack.user,
-        kernel_stack: stack.kernel,
-        tgid,
-        tid,
-        detail,
-        syscall,
-        flags,
-        state: if stack.asked { state::ASKED } else { 0 },
-    };
-    if !insert(handle, &entry) {
-        count(Counter::LostHandles);
-        return;
-    }
-    mappings::note_attach(syscall, tid, handle);
-    closers::note_made(handle);
-    let allocations = count(Counter::Allocated);
-    if config::get!(emit) == EMIT_STREAM {
-        events::send_often(&birth(handle, &entry), allocations);
-    }
+/// What came of a handle that was to get in.
+pub(crate) enum Added {
+    New,
+    Known,
+    NoRoom,
 }
 
 #[inline(always)]
-fn insert(handle: u64, entry: &Entry) -> bool {
+pub(crate) fn add(handle: u64, entry: &Entry) -> Added {
     match HANDLES.insert(handle, entry, BPF_NOEXIST) {
-        Ok(()) => true,
-        Err(EEXIST) => {
-            count(Counter::Phantoms);
-            // The event of the new one tells that the former one is gone, where there is such an event.
-            if config::get!(emit) == EMIT_MIN_AGE
-                && let Some(former) = HANDLES.get_ptr(handle)
-            {
-                // SAFETY: the pointer is to a value of the map, not null.
-                let former = unsafe { *former };
-                short_lived::gone(&former, &missed(handle, former.generation), 0);
-            }
-            HANDLES.insert(handle, entry, BPF_ANY).is_ok()
-        }
-        Err(_) => false,
+        Ok(()) => Added::New,
+        Err(EEXIST) => Added::Known,
+        Err(_) => Added::NoRoom,
+    }
+}
+
+/// False where there is no room.
+#[inline(always)]
+pub(crate) fn replace(handle: u64, entry: &Entry) -> bool {
+    HANDLES.insert(handle, entry, BPF_ANY).is_ok()
+}
+
+/// Gone already is gone.
+#[inline(always)]
+pub(crate) fn remove(handle: u64) {
+    let _ = HANDLES.remove(handle);
+}
+
+#[inline(always)]
+pub(crate) fn get(handle: u64) -> Option<&'static Entry> {
+    // SAFETY: not null, and a value of the map, whose memory stays; only `state` changes while the handle lives.
+    HANDLES.get_ptr(handle).map(|entry| unsafe { &*entry })
+}
+
+/// Remembers that a handle was mapped; its generation, or `None` for one that is not in the table.
+#[inline(always)]
+pub(crate) fn note_mapped(handle: u64) -> Option<u64> {
+    let entry = HANDLES.get_ptr_mut(handle)?;
+    // SAFETY: the pointer is to a value of the map, not null; the state's other writer may take the bit back.
+    unsafe {
+        (*entry).state |= state::MAPPED;
+        Some((*entry).generation)
     }
 }
 
@@ -104,133 +77,4 @@ pub(crate) fn birth(handle: u64, entry: &Entry) -> Alloc {
         tgid: entry.tgid,
         detail: entry.detail,
     }
-}
-
-/// Somebody who is not traced gets the memory of a handle that seems to live: its release was missed.
-#[inline(always)]
-fn reused(handle: u64) {
-    if config::get!(releases_can_be_missed) == 0 {
-        return;
-    }
-    let Some(former) = HANDLES.get_ptr(handle) else { return };
-    // SAFETY: the pointer is to a value of the map, not null.
-    let former = unsafe { *former };
-    let _ = HANDLES.remove(handle);
-    count(Counter::Phantoms);
-    count(Counter::Released);
-    let release = missed(handle, former.generation);
-    if config::get!(emit) == EMIT_MIN_AGE {
-        short_lived::gone(&former, &release, 0);
-    } else {
-        events::send(&release);
-    }
-}
-
-/// The release of a handle that was not seen when it happened.
-#[inline(always)]
-fn missed(handle: u64, generation: u64) -> Release {
-    Release {
-        tag: Tag::Release as u8,
-        cause: Cause::Unknown as u8,
-        handle,
-        generation,
-        time: now(),
-        ..Release::default()
-    }
-}
-
-/// The memory of a handle is about to be given back, by the current task; says whether to tell who that is.
-#[inline(always)]
-pub(crate) fn released(handle: u64) -> bool {
-    let Some(entry) = HANDLES.get_ptr(handle) else {
-        count(Counter::ReleasedUnknown);
-        return false;
-    };
-    if config::get!(emit) == EMIT_MIN_AGE {
-        // SAFETY: the pointer is to a value of the map, not null; nobody else can release the same handle.
-        let entry = unsafe { *entry };
-        let (release, number) = leave(handle, &Maker::of(&entry));
-        short_lived::released(&entry, &release, number);
-        false
-    } else {
-        // SAFETY: as above.
-        let maker = unsafe { Maker::of(&*entry) };
-        let (release, number) = leave(handle, &maker);
-        if config::get!(emit) == EMIT_STREAM {
-            events::send_often(&release, number);
-        }
-        closers::is_wanted(&release)
-    }
-}
-
-/// What of an entry is needed once it has left the table.
-struct Maker {
-    generation: u64,
-    tgid: u32,
-    tid: u32,
-    syscall: i16,
-}
-
-impl Maker {
-    #[inline(always)]
-    const fn of(entry: &Entry) -> Self {
-        Self { generation: entry.generation, tgid: entry.tgid, tid: entry.tid, syscall: entry.syscall }
-    }
-
-    /// The call that made the handle is the one that takes it back, and fails: nobody ever had it.
-    #[inline(always)]
-    fn fails(&self, task: Task) -> bool {
-        config::get!(free_is_late) == 0
-            && self.syscall != NO_SYSCALL
-            && task.syscall_number() == i32::from(self.syscall)
-            && current_thread() == self.tid
-            && task.fails()
-    }
-}
-
-/// Takes a handle out of the table and makes the record of its release; says as well how many there were on this CPU.
-#[inline(always)]
-fn leave(handle: u64, maker: &Maker) -> (Release, u64) {
-    // First out of the table, then into the ring: a reader that finds the handle in the table may not have seen its
-    // release yet, but one that has seen its release never finds it there.
-    let _ = HANDLES.remove(handle);
-    let releases = count(Counter::Released);
-    let tgid = current_process();
-    let task = Task::current();
-    let mut flags = mode_flags(handle);
-    if maker.fails(task) {
-        flags |= flag::NEVER_OPENED;
-    }
-    if flags & flag::NEVER_OPENED != 0 {
-        count(Counter::NeverOpened);
-    }
-    let release = Release {
-        tag: Tag::Release as u8,
-        cause: task.cause(tgid, maker.tgid) as u8,
-        flags,
-        reserved: 0,
-        tgid,
-        handle,
-        generation: maker.generation,
-        time: now(),
-    };
-    (release, releases)
-}
-
-/// What `f_mode` says of a handle at the end of its life.
-#[inline(always)]
-fn mode_flags(handle: u64) -> u8 {
-    let offset = config::get!(offsets.file_mode);
-    if offset == ABSENT {
-        return 0;
-    }
-    let mode: u32 = read(handle, offset);
-    let mut flags = 0;
-    if mode & FMODE_OPENED == 0 {
-        flags |= flag::NEVER_OPENED;
-    }
-    if mode & config::get!(unaccounted_modes) != 0 {
-        flags |= flag::UNACCOUNTED;
-    }
-    flags
 }

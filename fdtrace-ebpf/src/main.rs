@@ -1,12 +1,12 @@
 //! fdtrace's BPF programs.
 //!
-//! One object for every kernel: the loader resolves offsets from BTF, writes them into [`config`]'s read-only global,
-//! and loads only the programs of the backend that it chose. Built by `cargo xtask ebpf`.
+//! One object for every kernel: the loader finds the fields of [`kernel`]'s structures in BTF, writes what it decides into
+//! [`config`]'s read-only global, and loads only the programs of the backend that it chose. Built by `cargo xtask ebpf`.
 //!
-//! Each hook has a thin program per backend in [`hooks`]; what they do is shared: [`handles`] keeps the table of live
-//! handles, [`short_lived`] says which of them user space hears of, [`stacks`] names stacks, [`events`] fills the ring, [`fd_exit_scan`] tells what is
-//! open when a program ends, [`acquired`] who installs descriptors for handles that were there before. [`look`] holds the iterators, which run only when
-//! user space reads them.
+//! Each hook has a thin program per backend in [`hooks`]; what they do is shared. [`lifetime`] is what happens when a handle
+//! is made and when it is released, [`handles`] the table of those in between; [`short_lived`] says which of them user space
+//! hears of, [`stacks`] names stacks, [`events`] fills the ring, [`fd_exit_scan`] tells what is open when a program ends,
+//! [`acquired`] who installs descriptors for handles that were there before. [`iterators`] run only when user space reads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one context are read together")]
@@ -22,7 +22,11 @@ mod fd_exit_scan;
 mod filter;
 mod handles;
 mod hooks;
+mod iterator;
 mod iterators;
+#[expect(dead_code, reason = "the walk over holders reads other fields")]
+mod kernel;
+mod lifetime;
 mod log;
 mod mappings;
 mod short_lived;

@@ -2,13 +2,13 @@
 
 use aya_ebpf::{macros::map, maps::LruHashMap};
 use core::ffi::c_void;
-use fdtrace_common::wire::{Entry, Mapped, Tag, flag, state};
+use fdtrace_common::wire::{Mapped, Tag, flag};
 
 use crate::{
-    config, events,
-    handles::HANDLES,
+    config, events, handles,
+    kernel::{Ptr, file},
     stacks,
-    task::{Task, current_thread, ids, now, read},
+    task::{Task, current_thread, ids, now},
 };
 
 const BPF_ANY: u64 = 0;
@@ -23,12 +23,12 @@ static ATTACHES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
 /// The current task maps a handle.
 #[inline(always)]
-pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
-    if handle == 0 {
+pub(crate) fn mapped(ctx: *mut c_void, file: Ptr<file>, address: u64, length: u64) {
+    if file.is_null() {
         return;
     }
-    let Some(entry) = HANDLES.get_ptr_mut(handle) else { return };
-    let generation = note_mapped(entry);
+    let handle = file.address();
+    let Some(generation) = handles::note_mapped(handle) else { return };
     let (tgid, tid) = ids();
     let task = Task::current();
     let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
@@ -50,17 +50,8 @@ pub(crate) fn mapped(ctx: *mut c_void, handle: u64, address: u64, length: u64) {
         time: now(),
         tgid,
         detail: if number == config::get!(syscalls.mmap) { task.argument(2) as u32 } else { 0 },
-        inode: read(handle, config::get!(offsets.file_inode)),
+        inode: file.f_inode().address(),
     });
-}
-
-#[inline(always)]
-fn note_mapped(entry: *mut Entry) -> u64 {
-    // SAFETY: the pointer is to a value of the map, not null; the state's other writer may take the bit back.
-    unsafe {
-        (*entry).state |= state::MAPPED;
-        (*entry).generation
-    }
 }
 
 /// `mmap` is about to return. Its arguments are still where the process put them; the descriptor could have become
@@ -68,13 +59,13 @@ fn note_mapped(entry: *mut Entry) -> u64 {
 #[inline(always)]
 pub(crate) fn mmap_returns(ctx: *mut c_void) {
     if let Some(made) = made_by_mmap() {
-        mapped(ctx, made.handle, made.address, made.length);
+        mapped(ctx, made.file, made.address, made.length);
     }
 }
 
 /// A mapping that a system call has made.
 struct Made {
-    handle: u64,
+    file: Ptr<file>,
     address: u64,
     length: u64,
 }
@@ -86,7 +77,7 @@ fn made_by_mmap() -> Option<Made> {
     if task.argument(3) & MAP_ANONYMOUS != 0 {
         return None;
     }
-    Some(Made { handle: task.file(task.argument(4) as u32), address, length: task.argument(1) })
+    Some(Made { file: task.file(task.argument(4) as u32), address, length: task.argument(1) })
 }
 
 /// Any system call is about to return; false when it is none that maps. The stack is taken at one place for all: the
@@ -102,7 +93,7 @@ pub(crate) fn syscall_returns(ctx: *mut c_void) -> bool {
         return false;
     };
     if let Some(made) = made {
-        mapped(ctx, made.handle, made.address, made.length);
+        mapped(ctx, made.file, made.address, made.length);
     }
     true
 }
@@ -111,7 +102,7 @@ pub(crate) fn syscall_returns(ctx: *mut c_void) -> bool {
 #[inline(always)]
 pub(crate) fn shmat_returns(ctx: *mut c_void) {
     if let Some(made) = made_by_shmat() {
-        mapped(ctx, made.handle, made.address, made.length);
+        mapped(ctx, made.file, made.address, made.length);
     }
 }
 
@@ -120,11 +111,10 @@ fn made_by_shmat() -> Option<Made> {
     let tid = current_thread();
     let attach = ATTACHES.get_ptr(tid)?;
     // SAFETY: the pointer is to a value of the map, not null.
-    let handle = unsafe { *attach };
+    let file = Ptr::<file>::at(unsafe { *attach });
     let _ = ATTACHES.remove(tid);
     let address = address(Task::current())?;
-    let inode: u64 = read(handle, config::get!(offsets.file_inode));
-    Some(Made { handle, address, length: read(inode, config::get!(offsets.inode_size)) })
+    Some(Made { file, address, length: file.f_inode().i_size() })
 }
 
 /// A thread allocates a handle that `shmat` will map before it returns.

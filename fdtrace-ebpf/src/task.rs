@@ -1,28 +1,26 @@
 //! What the programs need to know of the current task.
 
-use aya_ebpf::{
-    bindings::task_struct,
-    helpers::{
-        bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns,
-        bpf_probe_read_kernel, bpf_task_pt_regs,
-    },
+use aya_ebpf::helpers::{
+    bpf_get_current_pid_tgid, bpf_get_current_task, bpf_get_current_task_btf, bpf_ktime_get_ns,
+    bpf_task_pt_regs,
 };
 use fdtrace_common::{
-    config::{ABSENT, CODE_SEGMENT_64},
+    config::CODE_SEGMENT_64,
     hash,
     unwind::Registers as UserRegisters,
     wire::{Cause, NO_SYSCALL},
 };
 
-use crate::config;
+use crate::{
+    config,
+    kernel::{Access, Plain, Probe, Ptr, fdtable, file, mm_struct, pid, pt_regs, task_struct},
+};
 
 /// `PF_EXITING` (include/linux/sched.h; the same on all kernels with BTF).
 const PF_EXITING: u32 = 0x4;
 
 /// `struct upid { int nr; struct pid_namespace *ns; }`
-const NUMBER_BYTES: u32 = 16;
-/// The namespace lies in a number at this offset.
-const NUMBER_NAMESPACE: u32 = 8;
+const UPID_BYTES: u64 = 16;
 /// The kernel nests namespaces no deeper than this (`MAX_PID_NS_LEVEL`).
 const DEEPEST: u32 = 32;
 
@@ -34,8 +32,8 @@ pub(crate) fn ids() -> (u32, u32) {
         let ids = bpf_get_current_pid_tgid();
         return ((ids >> 32) as u32, ids as u32);
     }
-    let task = Task::current().address();
-    (seen_number(leader(task)), seen_number(task))
+    let task = Task::current().plain();
+    (seen_number(task.group_leader()), seen_number(task))
 }
 
 /// The current process, as in [`ids`].
@@ -44,7 +42,7 @@ pub(crate) fn current_process() -> u32 {
     if config::get!(pid_namespace) == 0 {
         return (bpf_get_current_pid_tgid() >> 32) as u32;
     }
-    process_of(Task::current().address())
+    process_of(Task::current().plain())
 }
 
 /// The current thread, as in [`ids`].
@@ -53,32 +51,27 @@ pub(crate) fn current_thread() -> u32 {
     if config::get!(pid_namespace) == 0 {
         return bpf_get_current_pid_tgid() as u32;
     }
-    seen_number(Task::current().address())
+    seen_number(Task::current().plain())
 }
 
-/// The process of any task, as in [`ids`].
+/// The process of any task, as in [`ids`]: the number of its first thread, which keeps that until the last of its threads is
+/// gone.
 #[inline(always)]
-pub(crate) fn process_of(task: u64) -> u32 {
+pub(crate) fn process_of(task: Ptr<task_struct>) -> u32 {
     if config::get!(pid_namespace) == 0 {
-        return read(task, config::get!(offsets.task_tgid));
+        return task.tgid();
     }
-    seen_number(leader(task))
-}
-
-/// The first thread of a task's process. It keeps its numbers until the last of its threads is gone.
-#[inline(always)]
-fn leader(task: u64) -> u64 {
-    read(task, config::get!(offsets.task_leader))
+    seen_number(task.group_leader())
 }
 
 /// The number of a task in the tracer's namespace. A process has one in its own namespace and in each above it.
 ///
 /// No loop: the compiler counts in ways whose end the verifier does not see.
 #[inline(always)]
-fn seen_number(task: u64) -> u32 {
-    let pid: u64 = read(task, config::get!(offsets.task_thread_pid));
-    let level: u32 = read(pid, config::get!(offsets.pid_level));
-    if pid == 0 || level > DEEPEST {
+fn seen_number(task: Ptr<task_struct>) -> u32 {
+    let pid = task.thread_pid();
+    let level = pid.level();
+    if pid.is_null() || level > DEEPEST {
         return 0;
     }
     let own = number_at(pid, level);
@@ -98,51 +91,55 @@ fn seen_number(task: u64) -> u32 {
 
 /// The number at a level, if that level's namespace is the tracer's.
 #[inline(always)]
-fn number_at(pid: u64, level: u32) -> u32 {
-    let offset = config::get!(offsets.pid_numbers).wrapping_add(level * NUMBER_BYTES);
-    let namespace: u64 = read(pid, offset.wrapping_add(NUMBER_NAMESPACE));
-    if read::<u32>(namespace, config::get!(offsets.namespace_number)) == config::get!(pid_namespace) {
-        read(pid, offset)
-    } else {
-        0
-    }
+fn number_at(pid: Ptr<pid>, level: u32) -> u32 {
+    let number = pid.numbers().skip(u64::from(level) * UPID_BYTES);
+    if number.ns().inum() == config::get!(pid_namespace) { number.nr() } else { 0 }
 }
 
-/// The current task, read in the cheapest way that this kernel knows.
-#[derive(Clone, Copy)]
-pub(crate) struct Task(*const u8);
+/// The current task, and its registers at the entry to the kernel: read in the cheapest way that this kernel knows.
+pub(crate) type Task = Ptr<task_struct, Current>;
+type Registers = Ptr<pt_regs, AtEntry>;
+
+/// Where the verifier knows what a pointer points to, it checks that a field of this size lies there, and the load itself is
+/// fault-tolerant.
+macro_rules! access {
+    ($access:ident if $known:ident) => {
+        #[derive(Clone, Copy)]
+        pub(crate) struct $access;
+
+        impl Access for $access {
+            #[inline(always)]
+            fn load<T: Plain>(field: *const T) -> T {
+                if config::get!($known) != 0 {
+                    // SAFETY: as above; the pointer is the helper's, and a `T` is made of integers.
+                    unsafe { core::ptr::read_volatile(field) }
+                } else {
+                    Probe::load(field)
+                }
+            }
+        }
+    };
+}
+access!(Current if has_task_btf);
+access!(AtEntry if has_task_regs);
 
 impl Task {
     #[inline(always)]
     pub(crate) fn current() -> Self {
         if config::get!(has_task_btf) != 0 {
             // SAFETY: takes nothing, returns a pointer that the verifier knows as a `task_struct`.
-            Self(unsafe { bpf_get_current_task_btf() }.cast())
+            Self::new(unsafe { bpf_get_current_task_btf() }.cast())
         } else {
             // SAFETY: takes nothing, returns the task's address.
-            Self(unsafe { bpf_get_current_task() } as *const u8)
+            Self::at(unsafe { bpf_get_current_task() })
         }
     }
 
-    /// Where the `task_struct` lies.
+    /// The same, read by the helper: with a pointer that the verifier knows, and with those that are read from it, nobody may
+    /// calculate.
     #[inline(always)]
-    pub(crate) fn address(self) -> u64 {
-        self.0 as u64
-    }
-
-    #[inline(always)]
-    pub(crate) fn flags(self) -> u32 {
-        self.field(config::get!(offsets.task_flags))
-    }
-
-    #[inline(always)]
-    fn field<T: Copy + Default>(self, offset: u32) -> T {
-        if config::get!(has_task_btf) != 0 {
-            // SAFETY: the verifier checks that a field of this size lies there; the load is fault-tolerant.
-            unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<T>()) }
-        } else {
-            read(self.0 as u64, offset)
-        }
+    pub(crate) const fn plain(self) -> Ptr<task_struct> {
+        self.cast()
     }
 
     /// Registers at the entry to the kernel, where they can be found.
@@ -150,22 +147,18 @@ impl Task {
     fn registers(self) -> Option<Registers> {
         if config::get!(has_task_regs) != 0 {
             // SAFETY: the pointer came from `bpf_get_current_task_btf`.
-            let regs = unsafe { bpf_task_pt_regs(self.0.cast_mut().cast::<task_struct>()) };
-            return Some(Registers(regs as *const u8));
+            let regs = unsafe { bpf_task_pt_regs(self.pointer().cast_mut().cast()) };
+            return Some(Registers::new(regs as *const u8));
         }
         let offset = config::get!(regs_offset);
-        if offset == 0 {
-            return None;
-        }
-        let stack: u64 = self.field(config::get!(offsets.task_stack));
-        Some(Registers((stack + offset) as *const u8))
+        (offset != 0).then(|| Registers::at(self.stack() + offset))
     }
 
     /// The system call in progress: its number, and what tells apart the things that one call can do.
     #[inline(always)]
     pub(crate) fn syscall(self) -> (i16, u32) {
         let Some(registers) = self.registers() else { return (NO_SYSCALL, 0) };
-        let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
+        let number = registers.syscall() as i32;
         if number < 0 {
             return (NO_SYSCALL, 0);
         }
@@ -175,46 +168,25 @@ impl Task {
     /// The number of the system call in progress; negative outside of one.
     #[inline(always)]
     pub(crate) fn syscall_number(self) -> i32 {
-        self.registers()
-            .map_or(-1, |registers| registers.read(config::get!(offsets.regs_syscall)) as i64 as i32)
+        self.registers().map_or(-1, |registers| registers.syscall() as i32)
     }
 
     /// An argument of the system call in progress.
     #[inline(always)]
     pub(crate) fn argument(self, number: usize) -> u64 {
-        self.registers().map_or(0, |registers| registers.read(config::get!(offsets.regs_arg[number])))
+        self.registers().map_or(0, |registers| registers.argument(number))
     }
 
     /// What the system call returns that is about to end.
     #[inline(always)]
     pub(crate) fn result(self) -> Option<u64> {
-        self.registers().map(|registers| registers.read(config::get!(offsets.regs_return)))
+        self.registers().map(Registers::result)
     }
 
-    /// Its table of descriptors.
+    /// The file behind a descriptor; null for none.
     #[inline(always)]
-    pub(crate) fn files(self) -> u64 {
-        read(self.address(), config::get!(offsets.task_files))
-    }
-
-    /// 32-bit code entered the kernel, whose system calls have other numbers.
-    #[inline(always)]
-    pub(crate) fn is_32_bit(self) -> bool {
-        let segment = config::get!(offsets.regs_code_segment);
-        let Some(registers) = self.registers() else { return false };
-        segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64
-    }
-
-    /// The file behind a descriptor; 0 for none.
-    #[inline(always)]
-    pub(crate) fn file(self, descriptor: u32) -> u64 {
-        let files: u64 = self.field(config::get!(offsets.task_files));
-        let table: u64 = read(files, config::get!(offsets.files_table));
-        if descriptor >= read::<u32>(table, config::get!(offsets.table_length)) {
-            return 0;
-        }
-        let slots: u64 = read(table, config::get!(offsets.table_files));
-        read(slots.wrapping_add(u64::from(descriptor) * 8), 0)
+    pub(crate) fn file(self, descriptor: u32) -> Ptr<file> {
+        self.files().fdt().entry(descriptor)
     }
 
     /// Whether the call that is about to end gives its caller an error.
@@ -226,25 +198,23 @@ impl Task {
     /// Whether 64-bit code entered the kernel: other code has other numbers for system calls.
     #[inline(always)]
     pub(crate) fn is_64_bit(self) -> bool {
-        let segment = config::get!(offsets.regs_code_segment);
-        let Some(registers) = self.registers() else { return false };
-        segment == ABSENT || registers.read(segment) & 0xffff == CODE_SEGMENT_64
+        self.registers().is_some_and(Registers::is_64_bit)
+    }
+
+    /// 32-bit code entered the kernel.
+    #[inline(always)]
+    pub(crate) fn is_32_bit(self) -> bool {
+        self.registers().is_some_and(|registers| !registers.is_64_bit())
     }
 
     /// Where the stack begins of the 64-bit code that entered the kernel.
     #[inline(always)]
     pub(crate) fn user_stack(self) -> Option<UserRegisters> {
-        if config::get!(offsets.regs_frame) == ABSENT {
-            return None;
-        }
-        if !self.is_64_bit() {
-            return None;
-        }
         let registers = self.registers()?;
-        Some(UserRegisters {
-            instruction: registers.read(config::get!(offsets.regs_instruction)),
-            stack: registers.read(config::get!(offsets.regs_stack)),
-            frame: registers.read(config::get!(offsets.regs_frame)),
+        registers.is_64_bit().then(|| UserRegisters {
+            instruction: registers.instruction(),
+            stack: registers.stack(),
+            frame: registers.frame(),
         })
     }
 
@@ -252,34 +222,9 @@ impl Task {
     #[inline(always)]
     pub(crate) fn caller(self) -> Option<(i32, u64, u64)> {
         let registers = self.registers()?;
-        let segment = config::get!(offsets.regs_code_segment);
-        if segment != ABSENT && registers.read(segment) & 0xffff != CODE_SEGMENT_64 {
-            return None;
-        }
-        let number = registers.read(config::get!(offsets.regs_syscall)) as i64 as i32;
-        let instruction = registers.read(config::get!(offsets.regs_instruction));
-        Some((number, instruction, registers.read(config::get!(offsets.regs_stack))))
-    }
-
-    /// The `mm_struct` of its address space, as a number: the verifier lets nobody calculate with a pointer that it knows.
-    #[inline(always)]
-    pub(crate) fn memory(self) -> u64 {
-        read(self.address(), config::get!(offsets.task_mm))
-    }
-
-    /// A name of an address space as it is now: the same in all threads, another when anything is unmapped from it (then
-    /// processors have to forget translations, which the kernel counts), when another program runs, and when the kernel uses
-    /// the structure again (it begins each stack elsewhere).
-    #[inline(always)]
-    pub(crate) fn space(mm: u64) -> u64 {
-        let changes: u64 = read(mm, config::get!(offsets.mm_changes));
-        hash::mix(hash::mix(mm, changes), Self::first_stack(mm))
-    }
-
-    /// Where the stack of the first thread begins: the arguments and the environment lie above.
-    #[inline(always)]
-    pub(crate) fn first_stack(mm: u64) -> u64 {
-        read(mm, config::get!(offsets.mm_stack))
+        registers
+            .is_64_bit()
+            .then(|| (registers.syscall() as i32, registers.instruction(), registers.stack()))
     }
 
     /// Why this task drops the last reference of a handle that `owner` allocated.
@@ -313,41 +258,59 @@ impl Task {
     }
 }
 
-/// A `struct pt_regs` of the current task.
-#[derive(Clone, Copy)]
-struct Registers(*const u8);
-
 impl Registers {
     #[inline(always)]
-    fn read(self, offset: u32) -> u64 {
-        if config::get!(has_task_regs) != 0 {
-            // SAFETY: the verifier knows the pointer as `pt_regs`; the load is fault-tolerant.
-            unsafe { core::ptr::read_volatile(self.0.add(offset as usize).cast::<u64>()) }
-        } else {
-            read(self.0 as u64, offset)
+    fn is_64_bit(self) -> bool {
+        !pt_regs::cs().exists() || self.cs() == CODE_SEGMENT_64
+    }
+
+    #[inline(always)]
+    fn argument(self, number: usize) -> u64 {
+        match number {
+            0 => self.arg0(),
+            1 => self.arg1(),
+            2 => self.arg2(),
+            3 => self.arg3(),
+            _ => self.arg4(),
         }
     }
 
     #[inline(always)]
     fn detail(self, number: i32) -> u32 {
         if number == config::get!(syscalls.openat) {
-            self.read(config::get!(offsets.regs_arg[2])) as u32
+            self.arg2() as u32
         } else if number == config::get!(syscalls.open) || number == config::get!(syscalls.ioctl) {
-            self.read(config::get!(offsets.regs_arg[1])) as u32
+            self.arg1() as u32
         } else if number == config::get!(syscalls.bpf) {
-            self.read(config::get!(offsets.regs_arg[0])) as u32
+            self.arg0() as u32
         } else {
             0
         }
     }
 }
 
-/// Reads a field of a kernel structure; 0 when it cannot be read. Any address may be given: the helper checks it.
+impl Ptr<fdtable> {
+    /// The file behind a descriptor; null for none.
+    #[inline(always)]
+    pub(crate) fn entry(self, descriptor: u32) -> Ptr<file> {
+        if descriptor < self.max_fds() { self.fd().nth(descriptor.into()) } else { Ptr::NULL }
+    }
+}
+
+impl Ptr<mm_struct> {
+    /// A name of an address space as it is now: the same in all threads, another when anything is unmapped from it (then
+    /// processors have to forget translations, which the kernel counts), when another program runs, and when the kernel uses
+    /// the structure again (it begins each stack elsewhere).
+    #[inline(always)]
+    pub(crate) fn space(self) -> u64 {
+        hash::mix(hash::mix(self.address(), self.tlb_gen()), self.start_stack())
+    }
+}
+
+/// The most descriptors that a process may have (RLIMIT_NOFILE).
 #[inline(always)]
-pub(crate) fn read<T: Copy + Default>(base: u64, offset: u32) -> T {
-    let field = (base as *const u8).wrapping_add(offset as usize).cast::<T>();
-    // SAFETY: a probe read never faults, and a `T` is made of integers.
-    unsafe { bpf_probe_read_kernel(field) }.unwrap_or_default()
+pub(crate) fn limit(task: Ptr<task_struct>) -> u64 {
+    task.signal().soft_limit()
 }
 
 /// `CLOCK_MONOTONIC` in ns.

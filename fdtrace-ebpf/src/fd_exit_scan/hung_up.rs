@@ -6,7 +6,10 @@ use aya_ebpf::{
     programs::RawTracePointContext,
 };
 
-use crate::task::now;
+use crate::{
+    kernel::{Ptr, sock},
+    task::now,
+};
 
 /// `TCP_CLOSE_WAIT` (include/net/tcp_states.h)
 const CLOSE_WAIT: u8 = 8;
@@ -29,11 +32,11 @@ fn socket_state(ctx: RawTracePointContext) -> i32 {
 
 /// How many ms a socket has been in CLOSE_WAIT; 0 for one that is not.
 #[inline(always)]
-pub(super) fn since(sock: u64, state: u8, time: u64) -> u32 {
+pub(super) fn since(sock: Ptr<sock>, state: u8, time: u64) -> u32 {
     if state != CLOSE_WAIT {
         return 0;
     }
-    let Some(since) = HUNG_UP.get_ptr(sock) else { return u32::MAX };
+    let Some(since) = HUNG_UP.get_ptr(sock.address()) else { return u32::MAX };
     // SAFETY: the pointer is to a value of the map, not null; a race with another CPU gives one of two times.
     (time.wrapping_sub(unsafe { *since }) / 1_000_000) as u32
 }

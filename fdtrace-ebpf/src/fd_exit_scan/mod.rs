@@ -26,10 +26,10 @@ use crate::{
     acquired::{self, ACQUIRED},
     config,
     counters::count,
-    events,
-    handles::HANDLES,
+    events, handles,
     iterators::describe,
-    task::{current_thread, now, read},
+    kernel::{Ptr, file, files_struct},
+    task::{current_thread, now},
 };
 
 const BPF_ANY: u64 = 0;
@@ -49,15 +49,15 @@ struct Walk {
     what: OpenWhat,
     climb: path::Climb,
     /// Whose table it is.
-    files: u64,
+    files: Ptr<files_struct>,
     /// The `struct file` of the descriptor that was told of last.
-    file: u64,
+    file: Ptr<file>,
     /// `fdtable.fd`
-    slots: u64,
+    slots: Ptr<Ptr<file>>,
     /// `fdtable.open_fds`
-    open_bits: u64,
+    open_bits: Ptr<u64>,
     /// `fdtable.close_on_exec`
-    close_bits: u64,
+    close_bits: Ptr<u64>,
     /// The descriptors that are left of the current word.
     word: u64,
     /// The close-on-exec flags of the current word.
@@ -81,7 +81,7 @@ static DESCRIBED: LruHashMap<u64, u32> = LruHashMap::with_max_entries(8192, 0);
 
 /// Tells of all traced handles that the table of a task has open; at an exec, of those that it closes.
 #[inline(always)]
-pub(crate) fn walk(files: u64, tgid: u32, moment: Moment, of_thread: bool) {
+pub(crate) fn walk(files: Ptr<files_struct>, tgid: u32, moment: Moment, of_thread: bool) {
     let number = moment as u32;
     let Some(walk) = WALKS.get_ptr_mut(number) else { return };
     // SAFETY: the map's value is one `Walk`, which only this program uses on this CPU.
@@ -111,8 +111,8 @@ extern "C" fn fd_scan_stretch(number: u32) -> i32 {
 }
 
 #[inline(always)]
-fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment, of_thread: u8) {
-    let table: u64 = read(files, config::get!(offsets.files_table));
+fn begin(walk: &mut Walk, files: Ptr<files_struct>, tgid: u32, moment: Moment, of_thread: u8) {
+    let table = files.fdt();
     walk.open = Open {
         tag: Tag::Open as u8,
         moment: moment as u8,
@@ -130,10 +130,10 @@ fn begin(walk: &mut Walk, files: u64, tgid: u32, moment: Moment, of_thread: u8) 
         waiting: 0,
     };
     walk.files = files;
-    walk.slots = read(table, config::get!(offsets.table_files));
-    walk.open_bits = read(table, config::get!(offsets.table_open));
-    walk.close_bits = read(table, config::get!(offsets.table_close));
-    walk.length = read(table, config::get!(offsets.table_length));
+    walk.slots = table.fd();
+    walk.open_bits = table.open_fds();
+    walk.close_bits = table.close_on_exec();
+    walk.length = table.max_fds();
     walk.word = 0;
     walk.close = 0;
     walk.base = 0;
@@ -153,16 +153,14 @@ extern "C" fn fd_scan_round(number: u32) -> i32 {
     let bit = walk.word.trailing_zeros();
     walk.word &= walk.word - 1;
     let fd = walk.base + bit;
-    let handle: u64 = read(walk.slots.wrapping_add(u64::from(fd) * 8), 0);
-    walk.file = handle;
+    walk.file = walk.slots.nth(fd.into());
+    let handle = walk.file.address();
     walk.open.fd = fd;
     walk.open.close_on_exec = (walk.close >> bit) as u8 & 1;
     if config::get!(acquired) != 0 {
         fd_scan_acquired(number);
     }
-    let Some(entry) = HANDLES.get_ptr(handle) else { return 1 };
-    // SAFETY: the pointer is to a value of the map, not null; the handle is alive, for the table holds it.
-    let entry = unsafe { &*entry };
+    let Some(entry) = handles::get(handle) else { return 1 };
     walk.open.handle = handle;
     walk.open.generation = entry.generation;
     if tell(walk) && is_to_be_described(entry.user_stack, entry.tgid, entry.detail) {
@@ -178,12 +176,12 @@ extern "C" fn fd_scan_acquired(number: u32) -> i32 {
     let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
     // SAFETY: as above.
     let walk = unsafe { &mut *walk };
-    let key = descriptor::key(walk.files, walk.open.fd);
+    let key = descriptor::key(walk.files.address(), walk.open.fd);
     let Some(record) = ACQUIRED.get_ptr(key) else { return 0 };
     // SAFETY: the pointer is to a value of the map, not null.
     let record = unsafe { *record };
     // An entry may have been left behind by another process with a table at the same address.
-    if record.handle != walk.file || record.tgid != walk.open.tgid || !acquired::is_same(&record) {
+    if record.handle != walk.file.address() || record.tgid != walk.open.tgid || !acquired::is_same(&record) {
         return 0;
     }
     let _ = ACQUIRED.remove(key);
@@ -197,9 +195,9 @@ extern "C" fn fd_scan_acquired(number: u32) -> i32 {
 
 #[inline(always)]
 fn tell(walk: &mut Walk) -> bool {
-    let inode: u64 = read(walk.file, config::get!(offsets.file_inode));
-    let sock = describe::sock(walk.file, inode);
-    walk.open.socket_state = if sock == 0 { 0 } else { read(sock, config::get!(offsets.sock_state)) };
+    let inode = walk.file.f_inode();
+    let sock = describe::sock_of(walk.file, inode);
+    walk.open.socket_state = sock.state();
     walk.open.waiting = hung_up::since(sock, walk.open.socket_state, walk.open.time);
     walk.open.deleted = u8::from(describe::is_deleted(walk.file, inode));
     let reported = events::tell(&walk.open);
@@ -214,9 +212,9 @@ fn next_word(walk: &mut Walk) -> bool {
     if walk.next >= walk.length {
         return false;
     }
-    let at = u64::from(walk.next / 8);
-    walk.close = read(walk.close_bits.wrapping_add(at), 0);
-    walk.word = read(walk.open_bits.wrapping_add(at), 0);
+    let at = u64::from(walk.next / u64::BITS);
+    walk.close = walk.close_bits.nth(at);
+    walk.word = walk.open_bits.nth(at);
     if walk.open.moment == Moment::Exec as u8 {
         walk.word &= walk.close;
     }
@@ -247,20 +245,20 @@ extern "C" fn fd_scan_description(number: u32) -> i32 {
     let Some(walk) = WALKS.get_ptr_mut(number) else { return 0 };
     // SAFETY: as above.
     let walk = unsafe { &mut *walk };
-    let inode: u64 = read(walk.file, config::get!(offsets.file_inode));
-    if inode == 0 {
+    let inode = walk.file.f_inode();
+    if inode.is_null() {
         return 0;
     }
     walk.what.tag = Tag::OpenWhat as u8;
     walk.what.reserved = 0;
     walk.what.fd = walk.open.fd;
     walk.what.tgid = walk.open.tgid;
-    walk.what.description.handle = walk.file;
+    walk.what.description.handle = walk.file.address();
     walk.what.description.generation = walk.open.generation;
     describe::describe(&mut walk.what.description, inode);
     walk.what.description.handle = walk.open.handle;
     path::begin(&mut walk.climb, walk.file);
-    walk.what.deleted = u8::from(path::is_deleted(read(walk.file, config::get!(offsets.file_dentry))));
+    walk.what.deleted = u8::from(path::is_deleted(walk.file.dentry()));
     let mut steps = 0;
     while steps < path::MAX_STEPS {
         if fd_scan_climb(number) == 0 {

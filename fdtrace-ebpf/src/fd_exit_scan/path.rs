@@ -2,9 +2,9 @@
 //! that.
 
 use aya_ebpf::helpers::bpf_probe_read_kernel_str_bytes;
-use fdtrace_common::{config::ABSENT, wire::OPEN_PATH_LEN};
+use fdtrace_common::wire::OPEN_PATH_LEN;
 
-use crate::{config, task::read};
+use crate::kernel::{Ptr, dentry, file, mount, vfsmount};
 
 /// The most steps: names, and mounts on the way.
 pub(super) const MAX_STEPS: u32 = 32;
@@ -20,9 +20,8 @@ const CUT: u8 = 2;
 /// How far up it has come.
 #[repr(C)]
 pub(super) struct Climb {
-    dentry: u64,
-    /// A `vfsmount`.
-    mount: u64,
+    dentry: Ptr<dentry>,
+    mount: Ptr<vfsmount>,
     /// What the names have taken.
     pub(super) bytes: u32,
     /// How it ended.
@@ -31,31 +30,27 @@ pub(super) struct Climb {
 }
 
 #[inline(always)]
-pub(super) fn begin(climb: &mut Climb, file: u64) {
-    climb.dentry = read(file, config::get!(offsets.file_dentry));
-    climb.mount = read(file, config::get!(offsets.file_mount));
+pub(super) fn begin(climb: &mut Climb, file: Ptr<file>) {
+    climb.dentry = file.dentry();
+    climb.mount = file.mnt();
     climb.bytes = 0;
     climb.end = 0;
 }
 
 /// The entry is in no directory: it was deleted, or never was in one.
 #[inline(always)]
-pub(super) fn is_deleted(dentry: u64) -> bool {
-    let parent: u64 = read(dentry, config::get!(offsets.dentry_parent));
-    config::get!(offsets.dentry_hashed) != ABSENT
-        && parent != dentry
-        && read::<u64>(dentry, config::get!(offsets.dentry_hashed)) == 0
+pub(super) fn is_deleted(dentry: Ptr<dentry>) -> bool {
+    dentry::pprev().exists() && dentry.d_parent() != dentry && dentry.pprev() == 0
 }
 
 /// Takes one name, or leaves one mount; false at the end.
 #[inline(always)]
 pub(super) fn climb(climb: &mut Climb, path: &mut [u8; OPEN_PATH_LEN]) -> bool {
-    let root: u64 = read(climb.mount, config::get!(offsets.mount_root));
-    if climb.dentry == root {
+    if climb.dentry == climb.mount.mnt_root() {
         return leave_mount(climb);
     }
-    let parent: u64 = read(climb.dentry, config::get!(offsets.dentry_parent));
-    if parent == 0 || parent == climb.dentry {
+    let parent = climb.dentry.d_parent();
+    if parent.is_null() || parent == climb.dentry {
         return false;
     }
     let at = climb.bytes as usize & (OPEN_PATH_LEN - 1);
@@ -63,7 +58,7 @@ pub(super) fn climb(climb: &mut Climb, path: &mut [u8; OPEN_PATH_LEN]) -> bool {
         climb.end = CUT;
         return false;
     }
-    let name: u64 = read(climb.dentry, config::get!(offsets.dentry_name));
+    let name = climb.dentry.name();
     // SAFETY: `NAME` bytes fit behind `at`; a probe read takes any address.
     let taken = unsafe {
         let room = core::slice::from_raw_parts_mut(path.as_mut_ptr().add(at), NAME);
@@ -77,14 +72,13 @@ pub(super) fn climb(climb: &mut Climb, path: &mut [u8; OPEN_PATH_LEN]) -> bool {
 /// From the root of a mounted file system to where it is mounted.
 #[inline(always)]
 fn leave_mount(climb: &mut Climb) -> bool {
-    let inner = u64::from(config::get!(offsets.mount_inner));
-    let mount = climb.mount.wrapping_sub(inner);
-    let above: u64 = read(mount, config::get!(offsets.mount_parent));
-    if above == 0 || above == mount {
+    let mount = climb.mount.around::<mount>(mount::mnt().offset());
+    let above = mount.mnt_parent();
+    if above.is_null() || above == mount {
         climb.end = AT_ROOT;
         return false;
     }
-    climb.dentry = read(mount, config::get!(offsets.mount_point));
-    climb.mount = above.wrapping_add(inner);
+    climb.dentry = mount.mnt_mountpoint();
+    climb.mount = above.mnt();
     true
 }

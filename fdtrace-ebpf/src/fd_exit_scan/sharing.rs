@@ -10,7 +10,10 @@ use aya_ebpf::{
 };
 use fdtrace_common::counters::Counter;
 
-use crate::{config, counters::count, task::read};
+use crate::{
+    counters::count,
+    kernel::{Ptr, files_struct, list_head, task_struct},
+};
 
 const BPF_ANY: u64 = 0;
 
@@ -28,10 +31,10 @@ static SHARED: LruHashMap<u64, u8> = LruHashMap::with_max_entries(4096, 0);
 /// A count in the making, in memory between its rounds.
 #[repr(C)]
 struct Sharers {
-    files: u64,
+    files: Ptr<files_struct>,
     /// `signal_struct.thread_head`
-    head: u64,
-    node: u64,
+    head: Ptr<list_head>,
+    node: Ptr<list_head>,
     threads: u32,
     reserved: u32,
 }
@@ -48,16 +51,15 @@ pub(crate) fn share(files: u64) {
 
 /// Whether others than the threads of a task's process have its table.
 #[inline(always)]
-pub(crate) fn is_shared(task: u64, files: u64) -> bool {
-    if SHARED.get_ptr(files).is_none() {
+pub(crate) fn is_shared(task: Ptr<task_struct>, files: Ptr<files_struct>) -> bool {
+    if SHARED.get_ptr(files.address()).is_none() {
         return false;
     }
-    let signal: u64 = read(task, config::get!(offsets.task_signal));
-    let head = signal.wrapping_add(u64::from(config::get!(offsets.signal_threads)));
+    let head = task.signal().thread_head();
     let (mut tries, mut is_shared) = (0, false);
     while tries < TRIES {
         let before = threads(files, head);
-        is_shared = read::<u32>(files, config::get!(offsets.files_count)) > before;
+        is_shared = files.count() > before;
         if threads(files, head) == before {
             break;
         }
@@ -68,11 +70,11 @@ pub(crate) fn is_shared(task: u64, files: u64) -> bool {
 
 /// How many threads of a process have a table.
 #[inline(always)]
-fn threads(files: u64, head: u64) -> u32 {
+fn threads(files: Ptr<files_struct>, head: Ptr<list_head>) -> u32 {
     let Some(sharers) = SHARERS.get_ptr_mut(0) else { return 0 };
     // SAFETY: the map's value is one `Sharers`, which only that program uses.
     let sharers = unsafe { &mut *sharers };
-    *sharers = Sharers { files, head, node: read(head, 0), threads: 0, reserved: 0 };
+    *sharers = Sharers { files, head, node: head.next(), threads: 0, reserved: 0 };
     let mut stretches = 0;
     while stretches < STRETCHES {
         if fd_scan_threads() == 0 {
@@ -105,13 +107,13 @@ extern "C" fn fd_scan_thread() -> i32 {
     let Some(sharers) = SHARERS.get_ptr_mut(0) else { return 0 };
     // SAFETY: as above.
     let sharers = unsafe { &mut *sharers };
-    if sharers.node == sharers.head || sharers.node == 0 {
+    if sharers.node == sharers.head || sharers.node.is_null() {
         return 0;
     }
-    let task = sharers.node.wrapping_sub(u64::from(config::get!(offsets.task_thread_node)));
-    if read::<u64>(task, config::get!(offsets.task_files)) == sharers.files {
+    let task = sharers.node.around::<task_struct>(task_struct::thread_node().offset());
+    if task.files() == sharers.files {
         sharers.threads += 1;
     }
-    sharers.node = read(sharers.node, 0);
+    sharers.node = sharers.node.next();
     1
 }

@@ -10,7 +10,8 @@ use crate::{
     config,
     counters::count,
     events, filter,
-    task::{Task, current_thread, now, read},
+    kernel::{Ptr, task_struct},
+    task::{Task, current_thread, now},
 };
 
 const BPF_ANY: u64 = 0;
@@ -27,7 +28,7 @@ pub(crate) fn ending(tgid: u32) {
 
 /// Tells that the current thread is cut off, if it is: it does not ask to end.
 #[inline(always)]
-pub(crate) fn cut(task: u64, tgid: u32) {
+pub(crate) fn cut(task: Ptr<task_struct>, tgid: u32) {
     if !filter::follows(tgid) && ENDING.get_ptr(tgid).is_none() {
         return;
     }
@@ -42,7 +43,7 @@ pub(crate) fn cut(task: u64, tgid: u32) {
         reserved: 0,
         syscall: if number < 0 { NO_SYSCALL } else { number as i16 },
         tid: current_thread(),
-        began: read(task, config::get!(offsets.task_start)),
+        began: task.start_time(),
         time: now(),
     });
     if !reported {

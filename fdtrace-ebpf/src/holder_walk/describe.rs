@@ -8,8 +8,8 @@ use aya_ebpf::{
 use fdtrace_common::holder_walk::{FILE_FIXED, File, Header, NAME_LEN, tag};
 
 use crate::{
-    layout::at,
-    read::{Meta, read, write},
+    iterator::{Meta, write_part},
+    kernel::{Ptr, file, inode, sock, socket, tcp_sock, unix_sock},
 };
 
 const S_IFMT: u16 = 0o170_000;
@@ -46,17 +46,18 @@ pub(crate) struct Place(Option<*mut u64>);
 
 impl Place {
     #[inline(always)]
-    pub(crate) fn take(self, handle: u64) {
+    pub(crate) fn take(self, file: Ptr<file>) {
         if let Some(place) = self.0 {
             // SAFETY: the address of an element of an array map, which stays.
-            unsafe { core::ptr::write_volatile(place, handle) };
+            unsafe { core::ptr::write_volatile(place, file.address()) };
         }
     }
 }
 
 /// Writes a [`File`] unless it was written before; `None` when there is no room.
 #[inline(always)]
-pub(crate) fn describe_once(meta: *const Meta, handle: u64, by: By) -> Option<Place> {
+pub(crate) fn describe_once(meta: *const Meta, file: Ptr<file>, by: By) -> Option<Place> {
+    let handle = file.address();
     // Structures lie at multiples of 8 and more; the multiplier spreads them (2^64 by the golden ratio).
     let place = (handle >> 3).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 48;
     let place = DESCRIBED.get_ptr_mut(place as u32 & (TOLD - 1));
@@ -66,40 +67,39 @@ pub(crate) fn describe_once(meta: *const Meta, handle: u64, by: By) -> Option<Pl
     {
         return Some(Place(None));
     }
-    describe(meta, handle, by).then_some(Place(place))
+    describe(meta, file, by).then_some(Place(place))
 }
 
 /// Writes a [`File`]; nothing for one that is being opened, and has no inode yet.
 #[inline(always)]
-pub(crate) fn describe(meta: *const Meta, handle: u64, by: By) -> bool {
+pub(crate) fn describe(meta: *const Meta, file: Ptr<file>, by: By) -> bool {
     let Some(out) = FILES.get_ptr_mut(by as u32) else { return true };
     // SAFETY: the map's value is one `File`, used by one program only.
     let out = unsafe { &mut *out };
-    out.inode = read(handle, at!(file_inode));
-    if out.inode == 0 {
+    let inode = file.f_inode();
+    if inode.is_null() {
         return true;
     }
-    out.handle = handle;
-    describe_file(out);
-    describe_inode(out);
-    let socket = if out.inode_mode & S_IFMT == S_IFSOCK { out.private } else { 0 };
-    let name = if socket != 0 { describe_socket(out, socket) } else { describe_entry(out) };
+    describe_file(out, file);
+    describe_inode(out, inode);
+    let is_socket = out.inode_mode & S_IFMT == S_IFSOCK && out.private != 0;
+    let name = if is_socket { describe_socket(out) } else { describe_entry(out, file) };
     // Padded to 8 bytes; the mask is for the verifier, and changes nothing but a full name's length, which is added.
     let name = (name + 7) & 0x78;
     let length = FILE_FIXED + if name > NAME_LEN { NAME_LEN } else { name };
     out.header = Header { tag: tag::FILE, length: length as u32 };
-    write(meta, out, length)
+    write_part(meta, out, length)
 }
 
 #[inline(always)]
-fn describe_file(out: &mut File) {
-    let file = out.handle;
-    out.mode = read(file, at!(file_mode));
-    out.flags = read(file, at!(file_flags));
-    out.count = read(file, at!(file_count));
-    out.cred = read(file, at!(file_cred));
-    out.private = read(file, at!(file_private));
-    out.mount = read(file, at!(file_mount));
+fn describe_file(out: &mut File, file: Ptr<file>) {
+    out.handle = file.address();
+    out.mode = file.f_mode();
+    out.flags = file.f_flags();
+    out.count = file.f_count();
+    out.cred = file.f_cred();
+    out.private = file.private_data();
+    out.mount = file.mnt().address();
     out.parent = 0;
     out.family = 0;
     out.socket_type = 0;
@@ -112,26 +112,26 @@ fn describe_file(out: &mut File) {
 }
 
 #[inline(always)]
-fn describe_inode(out: &mut File) {
-    let inode = out.inode;
-    out.inode_mode = read(inode, at!(inode_mode));
-    out.links = read(inode, at!(inode_links));
-    out.ino = read(inode, at!(inode_ino));
-    out.rdev = read(inode, at!(inode_rdev));
-    out.size = read(inode, at!(inode_size));
-    out.blocks = read(inode, at!(inode_blocks));
-    let superblock: u64 = read(inode, at!(inode_sb));
-    out.magic = read(superblock, at!(sb_magic));
-    out.dev = read(superblock, at!(sb_dev));
-    out.mount_flags = read(superblock, at!(sb_flags));
+fn describe_inode(out: &mut File, inode: Ptr<inode>) {
+    out.inode = inode.address();
+    out.inode_mode = inode.i_mode();
+    out.links = inode.i_nlink();
+    out.ino = inode.i_ino();
+    out.rdev = inode.i_rdev();
+    out.size = inode.i_size();
+    out.blocks = inode.i_blocks();
+    let superblock = inode.i_sb();
+    out.magic = superblock.s_magic();
+    out.dev = superblock.s_dev();
+    out.mount_flags = superblock.s_flags();
 }
 
 /// The name of the directory entry; says how many bytes it has.
 #[inline(always)]
-fn describe_entry(out: &mut File) -> usize {
-    let dentry: u64 = read(out.handle, at!(file_dentry));
-    out.parent = read(dentry, at!(dentry_parent));
-    let name: u64 = read(dentry, at!(dentry_name));
+fn describe_entry(out: &mut File, file: Ptr<file>) -> usize {
+    let dentry = file.dentry();
+    out.parent = dentry.d_parent().address();
+    let name = dentry.name();
     // SAFETY: a probe read takes any address; the buffer's length is its own.
     match unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut out.name) } {
         // A full buffer may be a name that goes on.
@@ -146,27 +146,28 @@ fn describe_entry(out: &mut File) -> usize {
 
 /// A socket's addresses, or its name; says how many bytes that is.
 #[inline(always)]
-fn describe_socket(out: &mut File, socket: u64) -> usize {
-    let sock: u64 = read(socket, at!(socket_sk));
-    out.private = sock;
-    out.socket_type = read(socket, at!(socket_type));
-    out.family = read(sock, at!(sock_family));
-    out.state = read(sock, at!(sock_state));
+fn describe_socket(out: &mut File) -> usize {
+    let socket = Ptr::<socket>::at(out.private);
+    let sock = socket.sk();
+    out.private = sock.address();
+    out.socket_type = socket.kind();
+    out.family = sock.family();
+    out.state = sock.state();
     queues(out, sock);
     match out.family {
         AF_INET => {
             ports(out, sock);
-            out.name[..16].copy_from_slice(&wide(read(sock, at!(sock_saddr))));
-            out.name[16..32].copy_from_slice(&wide(read(sock, at!(sock_daddr))));
+            out.name[..16].copy_from_slice(&wide(sock.rcv_saddr()));
+            out.name[16..32].copy_from_slice(&wide(sock.daddr()));
             32
         }
         AF_INET6 => {
             ports(out, sock);
-            out.name[..16].copy_from_slice(&read::<[u8; 16]>(sock, at!(sock_saddr6)));
-            out.name[16..32].copy_from_slice(&read::<[u8; 16]>(sock, at!(sock_daddr6)));
+            out.name[..16].copy_from_slice(&sock.v6_rcv_saddr());
+            out.name[16..32].copy_from_slice(&sock.v6_daddr());
             32
         }
-        AF_UNIX => unix_name(out, sock),
+        AF_UNIX => unix_name(out, sock.cast()),
         _ => 0,
     }
 }
@@ -178,56 +179,55 @@ fn wide(address: [u8; 4]) -> [u8; 16] {
 }
 
 #[inline(always)]
-fn ports(out: &mut File, sock: u64) {
-    out.parent = read(sock, at!(sock_net));
-    out.local_port = read(sock, at!(sock_num));
-    out.remote_port = read(sock, at!(sock_dport));
+fn ports(out: &mut File, sock: Ptr<sock>) {
+    out.parent = sock.net();
+    out.local_port = sock.num();
+    out.remote_port = sock.dport();
 }
 
 /// As `ss` has them: of TCP by sequence numbers (`tcp_diag_get_info`, net/ipv4/tcp_diag.c), of others the memory that
 /// the queues take.
 #[inline(always)]
-fn queues(out: &mut File, sock: u64) {
+fn queues(out: &mut File, sock: Ptr<sock>) {
     if out.state == TCP_LISTEN {
-        out.receive = read(sock, at!(sock_ack_backlog));
-        out.send = read(sock, at!(sock_max_ack_backlog));
+        out.receive = sock.ack_backlog();
+        out.send = sock.max_ack_backlog();
         return;
     }
-    let protocol: u16 = read(sock, at!(sock_protocol));
+    let protocol = sock.protocol();
     if protocol == IPPROTO_TCP && (out.family == AF_INET || out.family == AF_INET6) {
         let between = |from: u32, to: u32| {
             let bytes = to.wrapping_sub(from);
             // Neither is read under the socket's lock, and a FIN takes a number.
             if bytes > u32::MAX / 2 { 0 } else { bytes }
         };
-        out.receive = between(read(sock, at!(tcp_copied)), read(sock, at!(tcp_received)));
-        out.send = between(read(sock, at!(tcp_acknowledged)), read(sock, at!(tcp_written)));
+        let tcp = sock.cast::<tcp_sock>();
+        out.receive = between(tcp.copied_seq(), tcp.rcv_nxt());
+        out.send = between(tcp.snd_una(), tcp.write_seq());
         return;
     }
-    out.receive = read(sock, at!(sock_receive_memory));
-    let send: u32 = read(sock, at!(sock_send_memory));
+    out.receive = sock.rmem_alloc();
     // `sk_wmem_alloc` counts from one (include/net/sock.h).
-    out.send = send.saturating_sub(1);
+    out.send = sock.wmem_alloc().saturating_sub(1);
 }
 
 /// The name that the socket was bound to, or that of its peer.
 #[inline(always)]
-fn unix_name(out: &mut File, sock: u64) -> usize {
-    let peer: u64 = read(sock, at!(unix_peer));
-    out.parent = peer;
-    let mut address: u64 = read(sock, at!(unix_addr));
-    if address == 0 {
-        address = read(peer, at!(unix_addr));
+fn unix_name(out: &mut File, sock: Ptr<unix_sock>) -> usize {
+    let peer = sock.peer();
+    out.parent = peer.address();
+    let mut address = sock.addr();
+    if address.is_null() {
+        address = peer.cast::<unix_sock>().addr();
         out.name_of_peer = 1;
     }
-    if address == 0 {
+    if address.is_null() {
         return 0;
     }
     // `sun_path` lies behind the two bytes of `sun_family`.
-    let path = (address as *const u8).wrapping_add(at!(unix_name) as usize + 2);
+    let path = address.name().skip(2).pointer();
     // What lies behind the name is not its own; the two bytes of `sun_family` count.
-    let length: u32 = read(address, at!(unix_length));
-    let length = length.saturating_sub(2);
+    let length = address.len().saturating_sub(2);
     let length = if length > NAME_LEN as u32 { NAME_LEN as u32 } else { length };
     out.name = [0; NAME_LEN];
     // SAFETY: a probe read takes any address; the length is that of the buffer at most.

@@ -9,10 +9,13 @@
 
 mod describe;
 mod descriptors;
-mod layout;
+#[path = "../iterator.rs"]
+mod iterator;
+#[expect(dead_code, reason = "the tracer reads other fields")]
+#[path = "../kernel.rs"]
+mod kernel;
 mod mappings;
 mod peek;
-mod read;
 mod tasks;
 mod visit;
 

@@ -9,17 +9,9 @@ use fdtrace_common::holder_walk::{Header, Memory, PEEK_BYTES, PEEK_REQUESTS, Req
 
 use crate::{
     describe::{By, describe},
-    read::{Meta, write},
+    iterator::{OfElement, write_part},
+    kernel::Ptr,
 };
-
-/// `struct bpf_iter__bpf_map_elem`
-#[repr(C)]
-struct Context {
-    meta: *const Meta,
-    map: u64,
-    key: *const u32,
-    value: *const Request,
-}
 
 /// Filled by user space before it reads.
 #[map]
@@ -38,19 +30,16 @@ static ANSWER: PerCpuArray<Answer> = PerCpuArray::with_max_entries(1, 0);
 /// Answers each request that has an address.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
-extern "C" fn walk_peek(ctx: *const Context) -> i32 {
+extern "C" fn walk_peek(ctx: *const OfElement<u32, Request>) -> i32 {
     // SAFETY: the kernel passes a context of this layout for this section.
-    let (meta, key, value) = unsafe { ((*ctx).meta, (*ctx).key, (*ctx).value) };
-    if key.is_null() || value.is_null() {
-        return 0;
-    }
+    let Some((meta, key, value)) = (unsafe { (*ctx).element() }) else { return 0 };
     // SAFETY: not null; the kernel holds the element while the program runs.
     let (index, request) = unsafe { (*key, *value) };
     if request.address == 0 {
         return 0;
     }
     if request.length == 0 {
-        describe(meta, request.address, By::Peek);
+        describe(meta, Ptr::at(request.address), By::Peek);
         return 0;
     }
     let Some(answer) = ANSWER.get_ptr_mut(0) else { return 0 };
@@ -65,6 +54,6 @@ extern "C" fn walk_peek(ctx: *const Context) -> i32 {
     let length = size_of::<Memory>() + ((bytes as usize + 7) & !7);
     answer.memory =
         Memory { header: Header { tag: tag::MEMORY, length: length as u32 }, index, bytes: bytes as u32 };
-    write(meta, answer, if length > size_of::<Answer>() { size_of::<Answer>() } else { length });
+    write_part(meta, answer, if length > size_of::<Answer>() { size_of::<Answer>() } else { length });
     0
 }

@@ -4,8 +4,8 @@ use fdtrace_common::holder_walk::tag;
 
 use crate::{
     describe::{By, describe_once},
-    layout::at,
-    read::{Meta, read},
+    iterator::Meta,
+    kernel::{Ptr, task_struct},
     visit,
 };
 
@@ -13,7 +13,7 @@ use crate::{
 #[repr(C)]
 struct Context {
     meta: *const Meta,
-    task: u64,
+    task: Ptr<task_struct>,
 }
 
 /// Writes a task for each thread, and the file of its program.
@@ -22,11 +22,11 @@ struct Context {
 extern "C" fn walk_tasks(ctx: *const Context) -> i32 {
     // SAFETY: the kernel passes a context of this layout for this section.
     let (meta, task) = unsafe { ((*ctx).meta, (*ctx).task) };
-    if task == 0 {
+    if task.is_null() {
         return 0;
     }
-    let executable: u64 = read(read(task, at!(task_mm)), at!(mm_executable));
-    let place = if executable == 0 { None } else { describe_once(meta, executable, By::Tasks) };
+    let executable = task.mm().exe_file();
+    let place = if executable.is_null() { None } else { describe_once(meta, executable, By::Tasks) };
     if visit::tell(meta, task, tag::TASK)
         && let Some(place) = place
     {

@@ -1,84 +1,61 @@
 //! What is known of a thread.
 
-use aya_ebpf::helpers::{bpf_get_current_task, bpf_probe_read_kernel_buf};
+use aya_ebpf::helpers::bpf_get_current_task;
 use fdtrace_common::holder_walk::{Header, Task};
 
 use crate::{
-    layout::at,
-    read::{Meta, read, write},
+    iterator::{Meta, write},
+    kernel::{Ptr, pid, task_struct, upid},
 };
 
-/// `RLIMIT_NOFILE` (include/uapi/asm-generic/resource.h), in an array of pairs of 8 bytes.
-const DESCRIPTOR_LIMIT: u32 = 7 * 16;
-/// `PIDTYPE_TGID` (include/linux/pid.h), in an array of pointers.
-const PROCESS_ID: u32 = 8;
 /// `struct upid { int nr; struct pid_namespace *ns; }`
-const NUMBER_BYTES: u32 = 16;
+const UPID_BYTES: u64 = 16;
 
 /// Writes a [`Task`].
 #[inline(always)]
-pub(crate) fn tell(meta: *const Meta, task: u64, tag: u32) -> bool {
-    let signal: u64 = read(task, at!(task_signal));
-    let namespaces: u64 = read(task, at!(task_namespaces));
-    let mm: u64 = read(task, at!(task_mm));
+pub(crate) fn tell(meta: *const Meta, task: Ptr<task_struct>, tag: u32) -> bool {
+    let (signal, namespaces, mm) = (task.signal(), task.nsproxy(), task.mm());
     let level = own_level();
-    let pid: u64 = read(task, at!(task_pid));
-    let parent: u64 = read(task, at!(task_parent));
-    let limits = at!(signal_limits).wrapping_add(DESCRIPTOR_LIMIT);
-    let mut record = Task {
+    let pid = task.thread_pid();
+    let record = Task {
         header: Header { tag, length: size_of::<Task>() as u32 },
-        files: read(task, at!(task_files)),
-        mm,
-        executable: read(mm, at!(mm_executable)),
-        rings: read(task, at!(task_io_uring)),
-        cred: read(task, at!(task_cred)),
-        started: read(task, at!(task_started)),
-        soft_limit: read(signal, limits),
-        hard_limit: read(signal, limits + 8),
+        files: task.files().address(),
+        mm: mm.address(),
+        executable: mm.exe_file().address(),
+        rings: task.io_uring(),
+        cred: task.cred().address(),
+        started: task.start_boottime(),
+        soft_limit: signal.soft_limit(),
+        hard_limit: signal.hard_limit(),
         pid: number(pid, level),
-        tgid: number(process(signal), level),
-        parent: number(process(read(parent, at!(task_signal))), level),
-        flags: read(task, at!(task_flags)),
-        pid_namespace: own_namespace(pid),
-        net_namespace: read(read(namespaces, at!(namespaces_net)), at!(net_ns_number)),
-        ipc_namespace: read(read(namespaces, at!(namespaces_ipc)), at!(ipc_ns_number)),
-        mount_namespace: read(read(namespaces, at!(namespaces_mount)), at!(mount_ns_number)),
-        comm: [0; 16],
+        tgid: number(signal.tgid(), level),
+        parent: number(task.real_parent().signal().tgid(), level),
+        flags: task.flags(),
+        pid_namespace: at_level(pid, pid.level()).ns().inum(),
+        net_namespace: namespaces.net_ns().inum(),
+        ipc_namespace: namespaces.ipc_ns().inum(),
+        mount_namespace: namespaces.mnt_ns().inum(),
+        comm: task.comm(),
     };
-    let comm = (task as *const u8).wrapping_add(at!(task_comm) as usize);
-    // SAFETY: a probe read takes any address; the buffer's length is its own. What cannot be read stays empty.
-    let _ = unsafe { bpf_probe_read_kernel_buf(comm, &mut record.comm) };
-    write(meta, &record, size_of::<Task>())
-}
-
-#[inline(always)]
-fn process(signal: u64) -> u64 {
-    read(signal, at!(signal_pids).wrapping_add(PROCESS_ID))
+    write(meta, &record)
 }
 
 /// How deep the PID namespace of whoever reads is: the number of a process differs from one to the next.
 #[inline(always)]
 fn own_level() -> u32 {
     // SAFETY: takes nothing, returns the task's address.
-    let reader = unsafe { bpf_get_current_task() };
-    read(read(reader, at!(task_pid)), at!(pid_level))
+    Ptr::<task_struct>::at(unsafe { bpf_get_current_task() }).thread_pid().level()
 }
 
 /// The number of a process in the namespace of that level; 0 where it has none.
 #[inline(always)]
-fn number(pid: u64, level: u32) -> u32 {
-    if pid == 0 || read::<u32>(pid, at!(pid_level)) < level {
-        return 0;
-    }
-    read(pid, at!(pid_numbers).wrapping_add(level.wrapping_mul(NUMBER_BYTES)))
+fn number(pid: Ptr<pid>, level: u32) -> u32 {
+    if pid.is_null() || pid.level() < level { 0 } else { at_level(pid, level).nr() }
 }
 
-/// The number of the namespace that the process lives in.
 #[inline(always)]
-fn own_namespace(pid: u64) -> u32 {
-    let level: u32 = read(pid, at!(pid_level));
-    let innermost = at!(pid_numbers).wrapping_add(level.wrapping_mul(NUMBER_BYTES));
-    read(read(pid, innermost.wrapping_add(8)), at!(pid_ns_number))
+fn at_level(pid: Ptr<pid>, level: u32) -> Ptr<upid> {
+    pid.numbers().skip(u64::from(level) * UPID_BYTES)
 }
 
 /// Whether the program was last called for the same owner, and for which task: threads of a process whose main thread
@@ -87,7 +64,7 @@ fn own_namespace(pid: u64) -> u32 {
 #[repr(C)]
 pub(crate) struct Last {
     pub(crate) owner: u64,
-    pub(crate) task: u64,
+    pub(crate) task: Ptr<task_struct>,
 }
 
 /// What to do with an element.
@@ -103,7 +80,7 @@ pub(crate) enum Visit {
 
 impl Last {
     #[inline(always)]
-    pub(crate) fn visit(self, owner: u64, task: u64) -> Visit {
+    pub(crate) fn visit(self, owner: u64, task: Ptr<task_struct>) -> Visit {
         if self.owner != owner {
             Visit::Begins
         } else if self.task == task {

@@ -11,12 +11,11 @@ use fdtrace_common::{
     wire::{Failure, Tag},
 };
 
-use super::processes::limit;
 use crate::{
     config,
     counters::count,
     events, filter,
-    task::{Task, current_process, now},
+    task::{Task, current_process, limit, now},
 };
 
 /// The largest error number that a pointer can hold (`IS_ERR`).
@@ -151,7 +150,7 @@ fn tell(tgid: u32, errno: i32, times: u32) {
         errno,
         times,
         time: now(),
-        limit: limit(Task::current().address()),
+        limit: limit(Task::current().plain()),
         comm: bpf_get_current_comm().unwrap_or_default(),
     });
 }

@@ -4,26 +4,26 @@
 use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
 
 use super::processes;
-use crate::{acquired, closers, handles, mappings};
+use crate::{acquired, closers, kernel::Ptr, lifetime, mappings};
 
 /// `int security_file_alloc(struct file *file)`
 #[fentry(function = "security_file_alloc")]
 fn alloc_fentry(ctx: FEntryContext) -> i32 {
-    handles::allocated(ctx.as_ptr(), ctx.arg::<u64>(0));
+    lifetime::allocated(ctx.as_ptr(), ctx.arg::<u64>(0));
     0
 }
 
 /// `void security_file_free(struct file *file)`
 #[fentry(function = "security_file_free")]
 fn release_fentry(ctx: FEntryContext) -> i32 {
-    handles::released(ctx.arg::<u64>(0));
+    lifetime::released(ctx.arg::<u64>(0));
     0
 }
 
 /// The same, and who closes it.
 #[fentry(function = "security_file_free")]
 fn closing_fentry(ctx: FEntryContext) -> i32 {
-    if handles::released(ctx.arg::<u64>(0)) {
+    if lifetime::released(ctx.arg::<u64>(0)) {
         closers::tell(ctx.as_ptr());
     }
     0
@@ -32,28 +32,28 @@ fn closing_fentry(ctx: FEntryContext) -> i32 {
 /// `unsigned long mmap_region(struct file *file, unsigned long addr, unsigned long len, ...)`
 #[fentry(function = "mmap_region")]
 fn mapping_fentry(ctx: FEntryContext) -> i32 {
-    mappings::mapped(ctx.as_ptr(), ctx.arg(0), ctx.arg(1), ctx.arg(2));
+    mappings::mapped(ctx.as_ptr(), Ptr::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
     0
 }
 
 /// `void do_close_on_exec(struct files_struct *files)`
 #[fentry(function = "do_close_on_exec")]
 fn fd_scan_exec_fentry(ctx: FEntryContext) -> i32 {
-    processes::execs(ctx.arg(0));
+    processes::execs(Ptr::at(ctx.arg(0)));
     0
 }
 
 /// `void fd_install(unsigned int fd, struct file *file)`
 #[fentry(function = "fd_install")]
 fn acquired_fentry(ctx: FEntryContext) -> i32 {
-    acquired::installed(ctx.as_ptr(), ctx.arg(0), ctx.arg(1));
+    acquired::installed(ctx.as_ptr(), ctx.arg(0), Ptr::at(ctx.arg(1)));
     0
 }
 
 /// `int do_dup2(struct files_struct *files, struct file *file, unsigned fd, unsigned flags)`
 #[fentry(function = "do_dup2")]
 fn acquired_over_fentry(ctx: FEntryContext) -> i32 {
-    acquired::installed(ctx.as_ptr(), ctx.arg(2), ctx.arg(1));
+    acquired::installed(ctx.as_ptr(), ctx.arg(2), Ptr::at(ctx.arg(1)));
     0
 }
 

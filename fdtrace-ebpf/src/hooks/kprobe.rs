@@ -3,13 +3,13 @@
 use aya_ebpf::{EbpfContext as _, macros::kprobe, programs::ProbeContext};
 
 use super::processes;
-use crate::{acquired, closers, handles, mappings};
+use crate::{acquired, closers, kernel::Ptr, lifetime, mappings};
 
 /// `int security_file_alloc(struct file *file)`: every allocator calls it once.
 #[kprobe]
 fn alloc_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(file) = ctx.arg::<u64>(0) {
-        handles::allocated(ctx.as_ptr(), file);
+        lifetime::allocated(ctx.as_ptr(), file);
     }
     0
 }
@@ -18,7 +18,7 @@ fn alloc_kprobe(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn release_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(file) = ctx.arg::<u64>(0) {
-        handles::released(file);
+        lifetime::released(file);
     }
     0
 }
@@ -27,7 +27,7 @@ fn release_kprobe(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn closing_kprobe(ctx: ProbeContext) -> u32 {
     if let Some(file) = ctx.arg::<u64>(0)
-        && handles::released(file)
+        && lifetime::released(file)
     {
         closers::tell(ctx.as_ptr());
     }
@@ -38,8 +38,8 @@ fn closing_kprobe(ctx: ProbeContext) -> u32 {
 /// file is made, by whatever system call; the address is chosen by then. The loader checks the arguments' names.
 #[kprobe]
 fn mapping_kprobe(ctx: ProbeContext) -> u32 {
-    if let (Some(file), Some(address), Some(length)) = (ctx.arg::<u64>(0), ctx.arg(1), ctx.arg(2)) {
-        mappings::mapped(ctx.as_ptr(), file, address, length);
+    if let (Some(file), Some(address), Some(length)) = (ctx.arg(0), ctx.arg(1), ctx.arg(2)) {
+        mappings::mapped(ctx.as_ptr(), Ptr::at(file), address, length);
     }
     0
 }
@@ -47,8 +47,8 @@ fn mapping_kprobe(ctx: ProbeContext) -> u32 {
 /// `void do_close_on_exec(struct files_struct *files)`
 #[kprobe]
 fn fd_scan_exec_kprobe(ctx: ProbeContext) -> u32 {
-    if let Some(files) = ctx.arg::<u64>(0) {
-        processes::execs(files);
+    if let Some(files) = ctx.arg(0) {
+        processes::execs(Ptr::at(files));
     }
     0
 }
@@ -57,7 +57,7 @@ fn fd_scan_exec_kprobe(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn acquired_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(fd), Some(file)) = (ctx.arg::<u32>(0), ctx.arg(1)) {
-        acquired::installed(ctx.as_ptr(), fd, file);
+        acquired::installed(ctx.as_ptr(), fd, Ptr::at(file));
     }
     0
 }
@@ -66,7 +66,7 @@ fn acquired_kprobe(ctx: ProbeContext) -> u32 {
 #[kprobe]
 fn acquired_over_kprobe(ctx: ProbeContext) -> u32 {
     if let (Some(file), Some(fd)) = (ctx.arg(1), ctx.arg::<u32>(2)) {
-        acquired::installed(ctx.as_ptr(), fd, file);
+        acquired::installed(ctx.as_ptr(), fd, Ptr::at(file));
     }
     0
 }

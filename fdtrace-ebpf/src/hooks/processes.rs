@@ -1,15 +1,14 @@
 //! Processes come, change and go.
 
 use aya_ebpf::{
-    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
+    helpers::bpf_probe_read_kernel_str_bytes,
     macros::{map, raw_tracepoint},
     maps::PerCpuArray,
     programs::RawTracePointContext,
 };
 use fdtrace_common::{
-    config::ABSENT,
     counters::Counter,
-    wire::{COMM_LEN, Exec, Exit, Fork, Moment, Tag},
+    wire::{Exec, Exit, Fork, Moment, Tag},
 };
 
 use super::failures;
@@ -17,14 +16,10 @@ use crate::{
     config,
     counters::count,
     events, fd_exit_scan, filter,
+    kernel::{Ptr, files_struct, linux_binprm, task_struct},
     log::debug,
-    task::{current_process, now, process_of, read},
+    task::{current_process, limit, now, process_of},
 };
-
-/// `RLIMIT_NOFILE` (include/uapi/asm-generic/resource.h)
-const RLIMIT_NOFILE: u32 = 7;
-/// The size of a `struct rlimit`.
-const RLIMIT_BYTES: u32 = 16;
 
 /// Scratch of `process_exec` alone: its record is too large for the BPF stack.
 #[map]
@@ -33,11 +28,9 @@ static EXEC: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, before the child runs.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
 fn process_fork(ctx: RawTracePointContext) -> i32 {
-    let (task_parent, task_child) = (ctx.arg::<u64>(0), ctx.arg::<u64>(1));
+    let (task_parent, task_child) = (first_task(&ctx), Ptr::<task_struct>::at(ctx.arg(1)));
     // A thread of the same process is no news.
-    if read::<u32>(task_child, config::get!(offsets.task_pid))
-        != read(task_child, config::get!(offsets.task_tgid))
-    {
+    if task_child.pid() != task_child.tgid() {
         return 0;
     }
     let (parent, tgid) = (process_of(task_parent), process_of(task_child));
@@ -46,10 +39,10 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
         return 0;
     }
     debug!(&ctx, "fork {} -> {}", parent, tgid);
-    let files: u64 = read(task_child, config::get!(offsets.task_files));
-    let shares = files != 0 && files == read(task_parent, config::get!(offsets.task_files));
+    let files = task_child.files();
+    let shares = !files.is_null() && files == task_parent.files();
     if shares {
-        fd_exit_scan::share(files);
+        fd_exit_scan::share(files.address());
     }
     end(&Fork {
         tag: Tag::Fork as u8,
@@ -59,7 +52,7 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
         child: tgid,
         reserved2: 0,
         time: now(),
-        comm: comm(task_child),
+        comm: task_child.comm(),
     });
     0
 }
@@ -67,7 +60,7 @@ fn process_fork(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exec(struct task_struct *task, pid_t old_pid, struct linux_binprm *bprm)`
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
 fn process_exec(ctx: RawTracePointContext) -> i32 {
-    let (task, bprm) = (ctx.arg::<u64>(0), ctx.arg::<u64>(2));
+    let (task, bprm) = (first_task(&ctx), Ptr::<linux_binprm>::at(ctx.arg(2)));
     let tgid = process_of(task);
     if !filter::follows(tgid) {
         return 0;
@@ -80,9 +73,9 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
     record.tag = Tag::Exec as u8;
     record.tgid = tgid;
     record.time = now();
-    record.comm = comm(task);
+    record.comm = task.comm();
     record.path[0] = 0;
-    let name: u64 = read(bprm, config::get!(offsets.bprm_filename));
+    let name = bprm.filename();
     // SAFETY: as above; the buffer's length is its own. A name that cannot be read stays empty.
     let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut record.path) };
     end(record);
@@ -92,7 +85,7 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
 /// `sched_process_exit(struct task_struct *task)`, from 6.16 on with `bool group_dead`.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn process_exit(ctx: RawTracePointContext) -> i32 {
-    let task = ctx.arg::<u64>(0);
+    let task = first_task(&ctx);
     if !is_last_thread(&ctx, task) {
         return 0;
     }
@@ -103,7 +96,7 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
     debug!(&ctx, "exit {}", tgid);
     failures::tell_rest(tgid);
     filter::exited(tgid);
-    let code: u32 = read(task, config::get!(offsets.task_exit_code));
+    let code = task.exit_code();
     end(&Exit {
         tag: Tag::Exit as u8,
         signal: code as u8 & 0x7f,
@@ -121,7 +114,7 @@ fn process_exit(ctx: RawTracePointContext) -> i32 {
 /// is another process's as well.
 #[raw_tracepoint(tracepoint = "sched_process_exit")]
 fn fd_scan_exit(ctx: RawTracePointContext) -> i32 {
-    let task = ctx.arg::<u64>(0);
+    let task = first_task(&ctx);
     let tgid = process_of(task);
     fd_exit_scan::cut(task, tgid);
     if !filter::follows(tgid) {
@@ -131,33 +124,36 @@ fn fd_scan_exit(ctx: RawTracePointContext) -> i32 {
     if is_last {
         fd_exit_scan::ending(tgid);
     }
-    let files: u64 = read(task, config::get!(offsets.task_files));
-    let is_alone = || {
-        read::<u32>(files, config::get!(offsets.files_count)) == 1
-            || is_last && !fd_exit_scan::is_shared(task, files)
-    };
-    if files != 0 && is_alone() {
+    let files = task.files();
+    let is_alone = || files.count() == 1 || is_last && !fd_exit_scan::is_shared(task, files);
+    if !files.is_null() && is_alone() {
         fd_exit_scan::walk(files, tgid, Moment::Exit, !is_last);
     }
     0
 }
 
-/// Whether a task is the last one of its process.
+/// The task that all these tracepoints begin with.
 #[inline(always)]
-fn is_last_thread(ctx: &RawTracePointContext, task: u64) -> bool {
-    if config::get!(exit_tells_group) != 0 { ctx.arg::<u64>(1) & 1 != 0 } else { live_threads(task) == 0 }
+fn first_task(ctx: &RawTracePointContext) -> Ptr<task_struct> {
+    Ptr::at(ctx.arg(0))
+}
+
+/// Whether a task is the last one of its process: `do_exit` has decremented `live` before the tracepoint.
+#[inline(always)]
+fn is_last_thread(ctx: &RawTracePointContext, task: Ptr<task_struct>) -> bool {
+    if config::get!(exit_tells_group) != 0 { ctx.arg::<u64>(1) & 1 != 0 } else { task.signal().live() == 0 }
 }
 
 /// `sched_prepare_exec(struct task_struct *task, struct linux_binprm *bprm)`, from 6.11 on: before anything is closed.
 #[raw_tracepoint(tracepoint = "sched_prepare_exec")]
 fn fd_scan_exec(ctx: RawTracePointContext) -> i32 {
-    execs(read(ctx.arg::<u64>(0), config::get!(offsets.task_files)));
+    execs(first_task(&ctx).files());
     0
 }
 
 /// The current process is about to run another program, which closes some descriptors.
 #[inline(always)]
-pub(super) fn execs(files: u64) {
+pub(super) fn execs(files: Ptr<files_struct>) {
     let tgid = current_process();
     if filter::follows(tgid) {
         fd_exit_scan::walk(files, tgid, Moment::Exec, false);
@@ -170,30 +166,4 @@ fn end<T: Copy + 'static>(record: &T) {
     if !events::tell(record) {
         count(Counter::LostEnds);
     }
-}
-
-/// `signal->rlim[RLIMIT_NOFILE].rlim_cur`
-#[inline(always)]
-pub(crate) fn limit(task: u64) -> u64 {
-    if config::get!(offsets.signal_limits) == ABSENT {
-        return 0;
-    }
-    let signal: u64 = read(task, config::get!(offsets.task_signal));
-    read(signal, config::get!(offsets.signal_limits) + RLIMIT_NOFILE * RLIMIT_BYTES)
-}
-
-/// `signal->live`, which `do_exit` has decremented before the tracepoint.
-#[inline(always)]
-fn live_threads(task: u64) -> u32 {
-    let signal: u64 = read(task, config::get!(offsets.task_signal));
-    read(signal, config::get!(offsets.signal_live))
-}
-
-#[inline(always)]
-fn comm(task: u64) -> [u8; COMM_LEN] {
-    let mut comm = [0; COMM_LEN];
-    let field = (task as *const u8).wrapping_add(config::get!(offsets.task_comm) as usize);
-    // SAFETY: a probe read takes any address; the buffer's length is its own.
-    let _ = unsafe { bpf_probe_read_kernel_buf(field, &mut comm) };
-    comm
 }

@@ -10,7 +10,7 @@ use aya_ebpf::{
 };
 use fdtrace_common::config::Range;
 
-use crate::{acquired, closers, config, handles, mappings};
+use crate::{acquired, closers, config, lifetime, mappings};
 
 /// Caches that handles were seen to come from: `filp`, and from 6.13 on `bfilp` for backing files.
 #[unsafe(no_mangle)]
@@ -21,7 +21,7 @@ static mut CACHES: [u64; 4] = [0; 4];
 fn alloc_slab(ctx: RawTracePointContext) -> i32 {
     let handle = ctx.arg::<u64>(1);
     if handle != 0 && makes_handles(&ctx) {
-        handles::allocated(ctx.as_ptr(), handle);
+        lifetime::allocated(ctx.as_ptr(), handle);
     }
     0
 }
@@ -54,7 +54,7 @@ fn release_slab(ctx: RawTracePointContext) -> i32 {
     if config::get!(free_names_cache) != 0 && !is_known(ctx.arg::<u64>(2)) {
         return 0;
     }
-    if handles::released(ctx.arg::<u64>(1)) {
+    if lifetime::released(ctx.arg::<u64>(1)) {
         closers::mark();
     }
     0

@@ -4,8 +4,7 @@
 //! afterwards: what is written is of one handle or not written.
 
 use aya_ebpf::{
-    bindings::seq_file,
-    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes, bpf_seq_write},
+    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
     macros::map,
     maps::PerCpuArray,
 };
@@ -18,7 +17,9 @@ use fdtrace_common::{
 use super::descriptors::WANTED;
 use crate::{
     config,
-    task::{now, read},
+    iterator::{OfElement, write},
+    kernel::{Ptr, file, inode, sock, socket, unix_sock},
+    task::now,
 };
 
 const S_IFMT: u16 = 0o170_000;
@@ -28,21 +29,6 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// `struct bpf_iter_meta`
-#[repr(C)]
-pub(super) struct Meta {
-    pub(super) seq: *mut seq_file,
-}
-
-/// `struct bpf_iter__bpf_map_elem`
-#[repr(C)]
-pub(super) struct Context {
-    pub(super) meta: *const Meta,
-    map: u64,
-    pub(super) key: *const u64,
-    pub(super) value: *mut Entry,
-}
-
 /// Scratch of this iterator alone.
 #[map]
 static DESCRIPTION: PerCpuArray<Description> = PerCpuArray::with_max_entries(1, 0);
@@ -50,12 +36,9 @@ static DESCRIPTION: PerCpuArray<Description> = PerCpuArray::with_max_entries(1, 
 /// Writes a [`Description`] for each entry of HANDLES that has not been described, or whose name is wanted.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
-extern "C" fn iter_describe(ctx: *const Context) -> i32 {
+extern "C" fn iter_describe(ctx: *const OfElement<u64, Entry>) -> i32 {
     // SAFETY: the kernel passes a context of this layout for this section.
-    let (meta, key, value) = unsafe { ((*ctx).meta, (*ctx).key, (*ctx).value) };
-    if key.is_null() || value.is_null() {
-        return 0;
-    }
+    let Some((meta, key, value)) = (unsafe { (*ctx).element() }) else { return 0 };
     // SAFETY: not null; the kernel holds the element while the program runs.
     let (handle, generation, described) =
         unsafe { (*key, (*value).generation, (*value).state & state::DESCRIBED != 0) };
@@ -67,8 +50,8 @@ extern "C" fn iter_describe(ctx: *const Context) -> i32 {
     let scratch = unsafe { &mut *scratch };
     scratch.handle = handle;
     scratch.generation = generation;
-    let inode: u64 = read(handle, config::get!(offsets.file_inode));
-    if inode == 0 {
+    let inode = Ptr::<file>::at(handle).f_inode();
+    if inode.is_null() {
         // It is being opened; the next walk will find it done.
         return 0;
     }
@@ -77,10 +60,7 @@ extern "C" fn iter_describe(ctx: *const Context) -> i32 {
     if unsafe { core::ptr::read_volatile(&raw const (*value).generation) } != generation {
         return 0;
     }
-    // SAFETY: the kernel's `meta` and `seq` are valid while the program runs; the length is the record's own.
-    let written =
-        unsafe { bpf_seq_write((*meta).seq, (&raw const *scratch).cast(), size_of::<Description>() as u32) };
-    if written == 0 {
+    if write(meta, scratch) {
         // SAFETY: as above. When the buffer is full the kernel calls again for the same element.
         unsafe { (*value).state |= state::DESCRIBED };
     }
@@ -94,99 +74,96 @@ fn is_young(generation: u64) -> bool {
 }
 
 #[inline(always)]
-pub(crate) fn describe(out: &mut Description, inode: u64) {
-    let file = out.handle;
-    out.mode = read(file, config::get!(offsets.file_mode));
-    out.flags = read(file, config::get!(offsets.file_flags));
-    out.count = read(file, config::get!(offsets.file_count));
-    let operations: u64 = read(file, config::get!(offsets.file_op));
-    out.release = read(operations, config::get!(offsets.op_release));
+pub(crate) fn describe(out: &mut Description, inode: Ptr<inode>) {
+    let file = Ptr::<file>::at(out.handle);
+    out.mode = file.f_mode();
+    out.flags = file.f_flags();
+    out.count = file.f_count();
+    out.release = file.f_op().release();
     describe_inode(out, inode);
     out.family = 0;
     out.name_of_peer = 0;
     out.name[0] = 0;
     out.name[1] = 0;
     if out.inode_mode & S_IFMT == S_IFSOCK {
-        describe_socket(out, read(file, config::get!(offsets.file_private)));
+        describe_socket(out, Ptr::at(file.private_data()));
     } else {
-        let dentry: u64 = read(file, config::get!(offsets.file_dentry));
-        let name: u64 = read(dentry, config::get!(offsets.dentry_name));
+        let name = file.dentry().name();
         // SAFETY: a probe read takes any address; the buffer's length is its own.
         let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut out.name) };
     }
 }
 
 #[inline(always)]
-fn describe_inode(out: &mut Description, inode: u64) {
-    out.inode_mode = read(inode, config::get!(offsets.inode_mode));
-    out.rdev = read(inode, config::get!(offsets.inode_rdev));
-    out.ino = read(inode, config::get!(offsets.inode_ino));
-    let superblock: u64 = read(inode, config::get!(offsets.inode_sb));
-    out.magic = read(superblock, config::get!(offsets.sb_magic));
-    out.dev = read(superblock, config::get!(offsets.sb_dev));
+fn describe_inode(out: &mut Description, inode: Ptr<inode>) {
+    out.inode_mode = inode.i_mode();
+    out.rdev = inode.i_rdev();
+    out.ino = inode.i_ino();
+    let superblock = inode.i_sb();
+    out.magic = superblock.s_magic();
+    out.dev = superblock.s_dev();
 }
 
-/// The `struct sock` of a socket; 0 for what is none.
+/// Null for what is no socket.
 #[inline(always)]
-pub(crate) fn sock(file: u64, inode: u64) -> u64 {
-    if read::<u16>(inode, config::get!(offsets.inode_mode)) & S_IFMT != S_IFSOCK {
-        return 0;
+pub(crate) fn sock_of(file: Ptr<file>, inode: Ptr<inode>) -> Ptr<sock> {
+    if inode.i_mode() & S_IFMT != S_IFSOCK {
+        return Ptr::NULL;
     }
-    read(read(file, config::get!(offsets.file_private)), config::get!(offsets.socket_sk))
+    Ptr::<socket>::at(file.private_data()).sk()
 }
 
 /// A regular file that no directory has an entry for.
 #[inline(always)]
-pub(crate) fn is_deleted(file: u64, inode: u64) -> bool {
-    let dentry: u64 = read(file, config::get!(offsets.file_dentry));
-    read::<u16>(inode, config::get!(offsets.inode_mode)) & S_IFMT == S_IFREG
-        && read::<u32>(inode, config::get!(offsets.inode_links)) == 0
+pub(crate) fn is_deleted(file: Ptr<file>, inode: Ptr<inode>) -> bool {
+    let dentry = file.dentry();
+    inode.i_mode() & S_IFMT == S_IFREG
+        && inode.i_nlink() == 0
         // Memory that is a file was never in a directory.
-        && read::<u64>(dentry, config::get!(offsets.dentry_parent)) != dentry
+        && dentry.d_parent() != dentry
 }
 
 #[inline(always)]
-fn describe_socket(out: &mut Description, socket: u64) {
-    let sock: u64 = read(socket, config::get!(offsets.socket_sk));
-    out.socket_type = read(socket, config::get!(offsets.socket_type));
-    out.family = read(sock, config::get!(offsets.sock_family));
-    out.socket_state = read(sock, config::get!(offsets.sock_state));
+fn describe_socket(out: &mut Description, socket: Ptr<socket>) {
+    let sock = socket.sk();
+    out.socket_type = socket.kind();
+    out.family = sock.family();
+    out.socket_state = sock.state();
     match out.family {
         AF_INET => {
             describe_ports(out, sock);
-            out.local[..4].copy_from_slice(&read::<[u8; 4]>(sock, config::get!(offsets.sock_saddr)));
-            out.remote[..4].copy_from_slice(&read::<[u8; 4]>(sock, config::get!(offsets.sock_daddr)));
+            out.local[..4].copy_from_slice(&sock.rcv_saddr());
+            out.remote[..4].copy_from_slice(&sock.daddr());
         }
         AF_INET6 => {
             describe_ports(out, sock);
-            out.local = read(sock, config::get!(offsets.sock_saddr6));
-            out.remote = read(sock, config::get!(offsets.sock_daddr6));
+            out.local = sock.v6_rcv_saddr();
+            out.remote = sock.v6_daddr();
         }
-        AF_UNIX => describe_unix(out, sock),
+        AF_UNIX => describe_unix(out, sock.cast()),
         _ => {}
     }
 }
 
 #[inline(always)]
-fn describe_ports(out: &mut Description, sock: u64) {
-    out.local_port = read(sock, config::get!(offsets.sock_num));
-    out.remote_port = read(sock, config::get!(offsets.sock_dport));
+fn describe_ports(out: &mut Description, sock: Ptr<sock>) {
+    out.local_port = sock.num();
+    out.remote_port = sock.dport();
 }
 
 /// The name that the socket was bound to, or that of its peer.
 #[inline(always)]
-fn describe_unix(out: &mut Description, sock: u64) {
-    let mut address: u64 = read(sock, config::get!(offsets.unix_addr));
-    if address == 0 {
-        let peer: u64 = read(sock, config::get!(offsets.unix_peer));
-        address = read(peer, config::get!(offsets.unix_addr));
+fn describe_unix(out: &mut Description, sock: Ptr<unix_sock>) {
+    let mut address = sock.addr();
+    if address.is_null() {
+        address = sock.peer().cast::<unix_sock>().addr();
         out.name_of_peer = 1;
     }
-    if address == 0 {
+    if address.is_null() {
         return;
     }
     // `sun_path` lies behind the two bytes of `sun_family`.
-    let path = (address as *const u8).wrapping_add(config::get!(offsets.unix_name) as usize + 2);
+    let path = address.name().skip(2).pointer();
     // SAFETY: a probe read takes any address; the buffer's length is its own.
     if unsafe { bpf_probe_read_kernel_buf(path, &mut out.name) }.is_err() {
         out.name[0] = 0;

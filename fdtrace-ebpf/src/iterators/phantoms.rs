@@ -1,29 +1,26 @@
 //! Entries of HANDLES whose handle is gone although no release was seen: what a missed probe leaves behind.
 
-use aya_ebpf::helpers::bpf_seq_write;
-use fdtrace_common::iterators::Phantom;
+use fdtrace_common::{iterators::Phantom, wire::Entry};
 
-use super::describe::{Context, Meta};
-use crate::{config, task::read};
+use crate::{
+    config,
+    iterator::{OfElement, write},
+    kernel::{Ptr, file},
+};
 
 /// Writes a [`Phantom`] for each entry whose `struct file` has no reference left.
 ///
 /// A dead file's count stays readable: the slab cache is type-stable, and what cannot be read counts as alive.
 #[unsafe(no_mangle)]
 #[unsafe(link_section = "iter/bpf_map_elem")]
-extern "C" fn iter_phantoms(ctx: *const Context) -> i32 {
+extern "C" fn iter_phantoms(ctx: *const OfElement<u64, Entry>) -> i32 {
     // SAFETY: the kernel passes a context of this layout for this section.
-    let (meta, key, value): (*const Meta, _, _) = unsafe { ((*ctx).meta, (*ctx).key, (*ctx).value) };
-    if key.is_null() || value.is_null() {
-        return 0;
-    }
+    let Some((meta, key, value)) = (unsafe { (*ctx).element() }) else { return 0 };
     // SAFETY: not null; the kernel holds the element while the program runs.
     let phantom = unsafe { Phantom { handle: *key, generation: (*value).generation } };
-    if is_alive(read(phantom.handle, config::get!(offsets.file_count))) {
-        return 0;
+    if !is_alive(Ptr::<file>::at(phantom.handle).f_count()) {
+        write(meta, &phantom);
     }
-    // SAFETY: the kernel's `meta` and `seq` are valid while the program runs; the length is the record's own.
-    unsafe { bpf_seq_write((*meta).seq, (&raw const phantom).cast(), size_of::<Phantom>() as u32) };
     0
 }
 

@@ -5,9 +5,8 @@
 //! so what is found is checked against the address before it is believed.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_kernel;
-use fdtrace_common::config::ABSENT;
 
-use crate::{config, task::read};
+use crate::kernel::{Ptr, file, mm_struct, vm_area_struct};
 
 /// A node of a maple tree in words: its parent, then pivots, then slots (include/linux/maple_tree.h).
 pub(crate) type Node = [u64; 32];
@@ -41,40 +40,34 @@ pub(crate) struct Mapping {
     pub(crate) flags: u64,
     /// The page of the file that is mapped there.
     pub(crate) page: u64,
-    /// The `struct file`; 0 for none.
-    pub(crate) file: u64,
+    /// Null for none.
+    pub(crate) file: Ptr<file>,
 }
 
 /// The mapping that an address lies in.
 #[inline(always)]
-pub(crate) fn find(mm: u64, address: u64, node: &mut Node) -> Option<Mapping> {
-    let area = if config::get!(offsets.mm_tree) != ABSENT {
+pub(crate) fn find(mm: Ptr<mm_struct>, address: u64, node: &mut Node) -> Option<Mapping> {
+    let area = if mm_struct::ma_root().exists() {
         in_maple_tree(mm, address, node)
-    } else if config::get!(offsets.mm_nodes) != ABSENT {
+    } else if mm_struct::mm_rb().exists() {
         in_red_black_tree(mm, address)
     } else {
         return None;
     };
-    let start: u64 = read(area, config::get!(offsets.vma_start));
-    let end: u64 = read(area, config::get!(offsets.vma_end));
+    let start = area.vm_start();
+    let end = area.vm_end();
     if address < start || address >= end {
         return None;
     }
-    Some(Mapping {
-        start,
-        end,
-        flags: read(area, config::get!(offsets.vma_flags)),
-        page: read(area, config::get!(offsets.vma_page)),
-        file: read(area, config::get!(offsets.vma_file)),
-    })
+    Some(Mapping { start, end, flags: area.vm_flags(), page: area.vm_pgoff(), file: area.vm_file() })
 }
 
 #[inline(always)]
-fn in_maple_tree(mm: u64, address: u64, node: &mut Node) -> u64 {
-    let mut entry: u64 = read(mm, config::get!(offsets.mm_tree));
+fn in_maple_tree(mm: Ptr<mm_struct>, address: u64, node: &mut Node) -> Ptr<vm_area_struct> {
+    let mut entry = mm.ma_root();
     // A tree with one entry has no node.
     if entry & ROOT_MASK != ROOT {
-        return entry;
+        return Ptr::at(entry);
     }
     let mut level = 0;
     while level < MAPLE_LEVELS {
@@ -88,7 +81,7 @@ fn in_maple_tree(mm: u64, address: u64, node: &mut Node) -> u64 {
             )
         };
         if failed != 0 {
-            return 0;
+            return Ptr::NULL;
         }
         let slot = if kind == WITH_GAPS {
             SLOTS_WITH_GAPS + below(node, address, PIVOTS_WITH_GAPS)
@@ -97,11 +90,11 @@ fn in_maple_tree(mm: u64, address: u64, node: &mut Node) -> u64 {
         };
         entry = node[slot & 31];
         if kind <= LEAF {
-            return entry;
+            return Ptr::at(entry);
         }
         level += 1;
     }
-    0
+    Ptr::NULL
 }
 
 /// How many pivots lie below an address, up to the first one that does not. Without branches, for the verifier follows
@@ -120,24 +113,20 @@ fn below(node: &Node, address: u64, pivots: usize) -> usize {
 }
 
 #[inline(always)]
-fn in_red_black_tree(mm: u64, address: u64) -> u64 {
-    let (start_of, end_of) = (config::get!(offsets.vma_start), config::get!(offsets.vma_end));
-    let within = u64::from(config::get!(offsets.vma_node));
-    let mut node: u64 = read(mm, config::get!(offsets.mm_nodes));
+fn in_red_black_tree(mm: Ptr<mm_struct>, address: u64) -> Ptr<vm_area_struct> {
+    let mut node = mm.mm_rb();
     let mut level = 0;
     while level < RED_BLACK_LEVELS {
-        if node == 0 {
-            return 0;
+        if node.is_null() {
+            return Ptr::NULL;
         }
-        let area = node.wrapping_sub(within);
-        let start: u64 = read(area, start_of);
-        let end: u64 = read(area, end_of);
-        if address >= start && address < end {
+        let area = node.around::<vm_area_struct>(vm_area_struct::vm_rb().offset());
+        let start = area.vm_start();
+        if address >= start && address < area.vm_end() {
             return area;
         }
-        // `struct rb_node`: the parent, the right child, the left child.
-        node = read(node, if address < start { 16 } else { 8 });
+        node = if address < start { node.rb_left() } else { node.rb_right() };
         level += 1;
     }
-    0
+    Ptr::NULL
 }

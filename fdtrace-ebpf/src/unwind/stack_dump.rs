@@ -1,16 +1,13 @@
 //! Stack memory for user space, where a walk stopped for want of a rule.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
-use fdtrace_common::{
-    config::ABSENT,
-    wire::{self, CodeMapping, DUMP_BYTES, DUMP_MAPPINGS, Tag},
-};
+use fdtrace_common::wire::{self, CodeMapping, DUMP_BYTES, DUMP_MAPPINGS, Tag};
 
 use super::{
     mappings,
     tables::{self, Workspace},
 };
-use crate::{config, events, task::read};
+use crate::{config, events};
 
 /// Read at once; a power of two that divides a page, so that a block lies in one mapping or in none.
 const BLOCK: usize = 1024;
@@ -168,7 +165,7 @@ fn find_code(
     dump.candidates = [0; DUMP_MAPPINGS];
     dump.candidates[0] = stopped.registers.instruction;
     // A small program's only frames may lie above more words than there are slots.
-    dump.candidates[1] = program(stopped.mm);
+    dump.candidates[1] = stopped.mm.end_code().saturating_sub(1);
     dump.seed = seed;
     let mut slot = 0;
     while slot < KNOWN {
@@ -192,16 +189,6 @@ fn find_code(
         locate(slot as u32);
         slot += 1;
     }
-}
-
-/// An address in the code of the program that a process runs; 0 for none.
-#[inline(always)]
-fn program(mm: u64) -> u64 {
-    if config::get!(offsets.mm_code_end) == ABSENT {
-        return 0;
-    }
-    let end: u64 = read(mm, config::get!(offsets.mm_code_end));
-    end.saturating_sub(1)
 }
 
 /// Looks at some words, the last first.
@@ -241,7 +228,7 @@ pub(crate) fn locate(dump: &mut StackDump, work: &mut Workspace, slot: usize) {
         return;
     }
     let Some(found) = mappings::find(work.stopped.mm, address, &mut work.node) else { return };
-    if found.file == 0 || found.flags & VM_EXEC == 0 {
+    if found.file.is_null() || found.flags & VM_EXEC == 0 {
         return;
     }
     dump.header.code[slot & (DUMP_MAPPINGS - 1)] = CodeMapping {

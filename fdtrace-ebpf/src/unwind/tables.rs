@@ -24,9 +24,9 @@ use super::{
     pc_cache,
 };
 use crate::{
-    config,
     counters::count,
-    task::{Task, now, read},
+    kernel::{Ptr, file, mm_struct},
+    task::{Task, now},
 };
 
 const BPF_ANY: u64 = 0;
@@ -81,7 +81,7 @@ impl Workspace {
 #[repr(C)]
 struct Walk {
     at: Registers,
-    mm: u64,
+    mm: Ptr<mm_struct>,
     space: u64,
     hash: u64,
     /// The address of what is in [`Memory`].
@@ -103,8 +103,7 @@ pub(crate) struct Stopped {
     pub(crate) space: u64,
     pub(crate) module: u64,
     pub(crate) offset: u64,
-    /// The `mm_struct`.
-    pub(crate) mm: u64,
+    pub(crate) mm: Ptr<mm_struct>,
     /// No frame lies above, on the first thread's stack.
     pub(crate) top: u64,
     pub(crate) exact: u64,
@@ -126,11 +125,11 @@ pub(crate) struct Walked {
 /// Goes from frame to frame: `step` is [`step`] with the places of this walk, innermost first, and false at its end.
 #[inline(always)]
 pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: impl Fn() -> bool) -> Walked {
-    let mm = task.memory();
+    let mm = task.plain().mm();
     work.walk = Walk {
         at: start,
         mm,
-        space: Task::space(mm),
+        space: mm.space(),
         hash: hash::SEED,
         block: 0,
         frames: 0,
@@ -214,7 +213,7 @@ fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut 
         module: place.code.module,
         offset: place.code.offset,
         mm: walk.mm,
-        top: Task::first_stack(walk.mm),
+        top: walk.mm.start_stack(),
         exact: u64::from(walk.returns == 0),
         room: DUMP_BYTES as u64,
     };
@@ -250,17 +249,17 @@ struct Place {
 /// Where in which file an address lies. Anonymous code was made by a compiler that keeps frame pointers, or nobody can
 /// follow it.
 #[inline(always)]
-fn find(mm: u64, address: u64, node: &mut Node) -> Place {
+fn find(mm: Ptr<mm_struct>, address: u64, node: &mut Node) -> Place {
     let nowhere = Code { module: ANONYMOUS, offset: address, rule: Rule::UNKNOWN };
     let Some(mapping) = mappings::find(mm, address, node) else {
         return Place { code: nowhere, known: false };
     };
-    if mapping.file != 0 {
+    if !mapping.file.is_null() {
         let offset = address.wrapping_sub(mapping.start).wrapping_add(mapping.page << PAGE_SHIFT);
         let code = Code { module: module(mapping.file), offset, rule: Rule::UNKNOWN };
         return Place { code, known: false };
     }
-    let vdso: u64 = read(mm, config::get!(offsets.mm_vdso));
+    let vdso = mm.vdso();
     if address.wrapping_sub(vdso) < VDSO_BYTES {
         let code = Code { module: VDSO, offset: address.wrapping_sub(vdso), rule: Rule::UNKNOWN };
         return Place { code, known: false };
@@ -270,20 +269,9 @@ fn find(mm: u64, address: u64, node: &mut Node) -> Place {
 }
 
 #[inline(always)]
-pub(crate) fn module(file: u64) -> u64 {
-    let inode: u64 = read(file, config::get!(offsets.file_inode));
-    let superblock: u64 = read(inode, config::get!(offsets.inode_sb));
-    let nanoseconds = if config::get!(inode_time_is_split) != 0 {
-        u64::from(read::<u32>(inode, config::get!(offsets.inode_nanoseconds)))
-    } else {
-        read::<u64>(inode, config::get!(offsets.inode_nanoseconds))
-    };
-    module_key(
-        read(superblock, config::get!(offsets.sb_dev)),
-        read(inode, config::get!(offsets.inode_ino)),
-        read(inode, config::get!(offsets.inode_seconds)),
-        nanoseconds,
-    )
+pub(crate) fn module(file: Ptr<file>) -> u64 {
+    let inode = file.f_inode();
+    module_key(inode.i_sb().s_dev(), inode.i_ino(), inode.mtime_sec(), inode.mtime_nsec().into())
 }
 
 /// Finds the rule of a place, and remembers it for this address space; false when there is none yet.

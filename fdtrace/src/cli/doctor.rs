@@ -67,7 +67,7 @@ struct CapabilityLine {
 struct BackendLine {
     name: &'static str,
     works: bool,
-    remarks: Vec<&'static str>,
+    remarks: Vec<String>,
     hooks: Vec<HookLine>,
 }
 

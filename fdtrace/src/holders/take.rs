@@ -94,7 +94,7 @@ fn by_iterators(
     deadline: Duration,
 ) -> io::Result<HolderSnapshot> {
     let mut taker = Taker {
-        snapshot: HolderSnapshot::default(),
+        snapshot: HolderSnapshot { partial: programs.remarks.clone(), ..HolderSnapshot::default() },
         decoder: Decoder::new(),
         stage: None,
         no_mappings: None,

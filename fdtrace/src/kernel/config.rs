@@ -1,7 +1,6 @@
 //! From what the user asked for and what the kernel offers to the programs' configuration.
 
 use std::{
-    collections::BTreeMap,
     ffi::{OsStr, OsString},
     os::unix::{
         ffi::{OsStrExt as _, OsStringExt as _},
@@ -12,17 +11,18 @@ use std::{
 
 use fdtrace_common::{
     config::{
-        ABSENT, Config, EMIT_MIN_AGE, EMIT_NOTHING, EMIT_STREAM, Offsets, Range, STACKS_BOTH, STACKS_OFF,
-        STACKS_USER, Syscalls, UNWIND_FRAME_POINTERS, UNWIND_OFF, UNWIND_TABLES,
+        Config, EMIT_MIN_AGE, EMIT_NOTHING, EMIT_STREAM, Range, STACKS_BOTH, STACKS_OFF, STACKS_USER,
+        Syscalls, UNWIND_FRAME_POINTERS, UNWIND_OFF, UNWIND_TABLES,
     },
+    fields::Fields,
     wire::COMM_LEN,
 };
 
 use crate::process::procfs::{Text, fields, lines};
 
 use super::{
-    btf::KernelTypes,
     error::{Error, Result},
+    fields,
     hooks::{Backend, Kernel},
     pid_namespace,
 };
@@ -170,10 +170,14 @@ pub struct Settings {
 }
 
 /// The programs' configuration for one backend of this kernel.
-pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) -> Result<Config> {
-    let offsets = offsets(&mut kernel.types)?;
+pub(super) fn build(
+    kernel: &mut Kernel,
+    fields: &Fields,
+    settings: &Settings,
+    backend: Backend,
+) -> Result<Config> {
     if settings.filters.cgroup.is_some() {
-        require_cgroups(&mut kernel.types)?;
+        require_cgroups(fields)?;
     }
     let has_task_regs = kernel.symbols.contains("bpf_task_pt_regs");
     let cgroup = settings.filters.cgroup.as_deref().map(find_cgroup).transpose()?;
@@ -189,7 +193,7 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         min_age_ns: settings.emit.min_age_ns(),
         cgroup: cgroup.map_or(0, |(id, _)| id),
         cgroup_level: cgroup.map_or(0, |(_, level)| level),
-        pid_namespace: pid_namespace::number(&offsets)?,
+        pid_namespace: pid_namespace::number(fields)?,
         regs_offset: if THREAD_SIZE == 0 || registers == 0 { 0 } else { THREAD_SIZE - registers },
         kernel_task_flags: PF_KTHREAD
             | if kernel.symbols.contains("create_io_thread") { PF_IO_WORKER } else { 0 },
@@ -203,7 +207,6 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
         // Half of the ring is room for what comes while the reader wakes up.
         wakeup_bytes: settings.ring_bytes / 2,
         syscalls: syscalls(),
-        offsets,
         emit: match settings.emit {
             Emit::All => EMIT_STREAM,
             Emit::MinAge(_) => EMIT_MIN_AGE,
@@ -227,29 +230,28 @@ pub(super) fn build(kernel: &mut Kernel, settings: &Settings, backend: Backend) 
             Unwind::Tables => UNWIND_TABLES,
             Unwind::Off => UNWIND_OFF,
         },
-        inode_time_is_split: u8::from(inode_time(&mut kernel.types)[2] != 0),
-        dump_code: u8::from(kernel.types.offset("mm_struct", "mm_mt.ma_root").is_some()),
+        dump_code: u8::from(fields.mm_struct.ma_root.exists()),
         acquired: u8::from(settings.fd_exit_scan && settings.descriptors != Acquisitions::Off),
         closers: u8::from(settings.closers),
-        reserved: [0; 6],
+        reserved: [0; 11],
     })
 }
 
-/// What `--cgroup` cannot do without: a wrong offset would only look as if nothing were in the cgroup.
-fn require_cgroups(types: &mut KernelTypes) -> Result<()> {
-    for (structure, field) in [
-        ("task_struct", "cgroups"),
-        ("css_set", "dfl_cgrp"),
-        ("cgroup", "level"),
-        ("cgroup", "kn"),
-        ("kernfs_node", "id"),
-    ] {
-        types.require(structure, field)?;
-    }
-    match types.offset("cgroup", "ancestor_ids") {
-        Some(_) => Ok(()),
-        None => types.require("cgroup", "ancestors").map(|_| ()),
-    }
+/// What `--cgroup` cannot do without: nothing would be in the cgroup.
+fn require_cgroups(fields: &Fields) -> Result<()> {
+    let ancestors = if fields.cgroup.ancestor_ids.exists() {
+        (fields.cgroup.ancestor_ids, "cgroup.ancestor_ids")
+    } else {
+        (fields.cgroup.ancestors, "cgroup.ancestors")
+    };
+    fields::require(&[
+        (fields.task_struct.cgroups, "task_struct.cgroups"),
+        (fields.css_set.dfl_cgrp, "css_set.dfl_cgrp"),
+        (fields.cgroup.level, "cgroup.level"),
+        (fields.cgroup.kn, "cgroup.kn"),
+        (fields.kernfs_node.id, "kernfs_node.id"),
+        ancestors,
+    ])
 }
 
 fn slab_callers(kernel: &Kernel) -> [Range; 4] {
@@ -342,259 +344,6 @@ fn unescaped(path: &[u8]) -> PathBuf {
         rest = &rest[used..];
     }
     OsString::from_vec(out).into()
-}
-
-fn offsets(types: &mut KernelTypes) -> Result<Offsets> {
-    let (number, arguments) = if cfg!(target_arch = "x86_64") {
-        (
-            "orig_ax",
-            ["di", "si", "dx", "r10", "r8"].map(|name| types.offset("pt_regs", name).unwrap_or(ABSENT)),
-        )
-    } else {
-        let first = types.offset("pt_regs", "regs").unwrap_or(ABSENT);
-        ("syscallno", [0, 8, 16, 24, 32].map(|behind| first.saturating_add(behind)))
-    };
-    let pointers = if cfg!(target_arch = "x86_64") { ["ip", "sp", "bp"] } else { ["pc", "sp", "regs"] };
-    let [regs_instruction, regs_stack, first] =
-        pointers.map(|name| types.offset("pt_regs", name).unwrap_or(ABSENT));
-    // x86 names the frame pointer; aarch64 keeps it in register 29.
-    let regs_frame = if cfg!(target_arch = "x86_64") { first } else { first.saturating_add(29 * 8) };
-    let regs_code_segment = types.offset("pt_regs", "cs").unwrap_or(ABSENT);
-    let result = if cfg!(target_arch = "x86_64") { "ax" } else { "regs" };
-    let regs_syscall = types.require("pt_regs", number)?;
-    let mut optional = |structure: &str, path: &str| types.offset(structure, path).unwrap_or(ABSENT);
-    let described = Offsets {
-        regs_syscall,
-        regs_arg: arguments,
-        regs_return: optional("pt_regs", result),
-        task_files: optional("task_struct", "files"),
-        files_table: optional("files_struct", "fdt"),
-        table_length: optional("fdtable", "max_fds"),
-        table_files: optional("fdtable", "fd"),
-        table_open: optional("fdtable", "open_fds"),
-        table_close: optional("fdtable", "close_on_exec"),
-        files_count: optional("files_struct", "count"),
-        task_exit_code: optional("task_struct", "exit_code"),
-        signal_limits: optional("signal_struct", "rlim"),
-        task_thread_pid: optional("task_struct", "thread_pid"),
-        task_leader: optional("task_struct", "group_leader"),
-        pid_level: optional("pid", "level"),
-        pid_numbers: optional("pid", "numbers"),
-        namespace_number: optional("pid_namespace", "ns.inum"),
-        inode_size: optional("inode", "i_size"),
-        regs_instruction,
-        regs_stack,
-        regs_frame,
-        regs_code_segment,
-        vma_file: optional("vm_area_struct", "vm_file"),
-        task_cred: optional("task_struct", "cred"),
-        cred_uid: optional("cred", "uid"),
-        task_cgroups: optional("task_struct", "cgroups"),
-        css_cgroup: optional("css_set", "dfl_cgrp"),
-        cgroup_level: optional("cgroup", "level"),
-        cgroup_ancestors: optional("cgroup", "ancestors"),
-        cgroup_ancestor_ids: optional("cgroup", "ancestor_ids"),
-        cgroup_node: optional("cgroup", "kn"),
-        node_id: optional("kernfs_node", "id"),
-        inode_rdev: optional("inode", "i_rdev"),
-        inode_ino: optional("inode", "i_ino"),
-        inode_sb: optional("inode", "i_sb"),
-        sb_magic: optional("super_block", "s_magic"),
-        sb_dev: optional("super_block", "s_dev"),
-        dentry_name: optional("dentry", "d_name.name"),
-        dentry_parent: optional("dentry", "d_parent"),
-        dentry_hashed: optional("dentry", "d_hash.pprev"),
-        file_mount: optional("file", "f_path.mnt"),
-        mount_root: optional("vfsmount", "mnt_root"),
-        mount_inner: optional("mount", "mnt"),
-        mount_parent: optional("mount", "mnt_parent"),
-        mount_point: optional("mount", "mnt_mountpoint"),
-        socket_sk: optional("socket", "sk"),
-        socket_type: optional("socket", "type"),
-        sock_family: optional("sock", "__sk_common.skc_family"),
-        sock_state: optional("sock", "__sk_common.skc_state"),
-        sock_num: optional("sock", "__sk_common.skc_num"),
-        sock_dport: optional("sock", "__sk_common.skc_dport"),
-        sock_saddr: optional("sock", "__sk_common.skc_rcv_saddr"),
-        sock_daddr: optional("sock", "__sk_common.skc_daddr"),
-        sock_saddr6: optional("sock", "__sk_common.skc_v6_rcv_saddr"),
-        sock_daddr6: optional("sock", "__sk_common.skc_v6_daddr"),
-        unix_addr: optional("unix_sock", "addr"),
-        unix_peer: optional("unix_sock", "peer"),
-        unix_name: optional("unix_address", "name"),
-        task_mm: optional("task_struct", "mm"),
-        mm_changes: optional("mm_struct", "context.tlb_gen"),
-        mm_stack: optional("mm_struct", "start_stack"),
-        mm_vdso: optional("mm_struct", "context.vdso"),
-        mm_code_end: optional("mm_struct", "end_code"),
-        mm_tree: optional("mm_struct", "mm_mt.ma_root"),
-        mm_nodes: optional("mm_struct", "mm_rb"),
-        vma_start: optional("vm_area_struct", "vm_start"),
-        vma_end: optional("vm_area_struct", "vm_end"),
-        vma_flags: optional("vm_area_struct", "vm_flags"),
-        vma_page: optional("vm_area_struct", "vm_pgoff"),
-        vma_node: optional("vm_area_struct", "vm_rb"),
-        op_release: optional("file_operations", "release"),
-        file_private: optional("file", "private_data"),
-        file_flags: optional("file", "f_flags"),
-        // 6.13 replaced the counter by a `file_ref_t`, whose only field is the counter.
-        file_count: match optional("file", "f_count") {
-            ABSENT => optional("file", "f_ref"),
-            offset => offset,
-        },
-        ..Offsets::default()
-    };
-    let [inode_seconds, inode_nanoseconds, _] = inode_time(types);
-    Ok(Offsets {
-        inode_seconds,
-        inode_nanoseconds,
-        task_flags: types.require("task_struct", "flags")?,
-        task_pid: types.require("task_struct", "pid")?,
-        task_tgid: types.require("task_struct", "tgid")?,
-        task_parent: types.require("task_struct", "real_parent")?,
-        task_comm: types.require("task_struct", "comm")?,
-        task_signal: types.require("task_struct", "signal")?,
-        task_stack: types.require("task_struct", "stack")?,
-        signal_live: types.require("signal_struct", "live")?,
-        signal_threads: types.require("signal_struct", "thread_head")?,
-        task_thread_node: types.require("task_struct", "thread_node")?,
-        task_start: types.require("task_struct", "start_time")?,
-        inode_links: types.require("inode", "i_nlink")?,
-        bprm_filename: types.require("linux_binprm", "filename")?,
-        file_mode: types.require("file", "f_mode")?,
-        file_op: types.require("file", "f_op")?,
-        file_inode: types.require("file", "f_inode")?,
-        file_path: types.require("file", "f_path")?,
-        file_dentry: types.require("file", "f_path.dentry")?,
-        inode_mode: types.require("inode", "i_mode")?,
-        ..described
-    })
-}
-
-/// Where an inode has the time of its last change: seconds and nanoseconds, and whether these are two fields (6.11).
-fn inode_time(types: &mut KernelTypes) -> [u32; 3] {
-    let mut optional = |path: &str| types.offset("inode", path);
-    if let (Some(seconds), Some(nanoseconds)) = (optional("i_mtime_sec"), optional("i_mtime_nsec")) {
-        return [seconds, nanoseconds, 1];
-    }
-    // 6.7 put underscores before it, so that nobody uses it directly.
-    match optional("i_mtime").or_else(|| optional("__i_mtime")) {
-        Some(seconds) => [seconds, seconds + 8, 0],
-        None => [ABSENT, ABSENT, 0],
-    }
-}
-
-impl Kernel {
-    /// The offsets in kernel structures that the programs use, by name; those that the kernel does not have are left out.
-    ///
-    /// # Errors
-    /// When the kernel lacks one that is needed.
-    pub fn offsets(&mut self) -> Result<BTreeMap<String, u32>> {
-        offsets(&mut self.types).map(|offsets| named(&offsets))
-    }
-}
-
-fn named(offsets: &Offsets) -> BTreeMap<String, u32> {
-    macro_rules! pairs {
-        ($($field:ident),* $(,)?) => { [$((stringify!($field), offsets.$field)),*] };
-    }
-    let pairs = pairs![
-        task_flags,
-        task_pid,
-        task_tgid,
-        task_parent,
-        task_comm,
-        task_signal,
-        task_stack,
-        task_files,
-        files_table,
-        table_length,
-        table_files,
-        table_open,
-        table_close,
-        files_count,
-        task_exit_code,
-        signal_limits,
-        task_thread_pid,
-        task_leader,
-        pid_level,
-        pid_numbers,
-        namespace_number,
-        signal_live,
-        bprm_filename,
-        regs_syscall,
-        regs_return,
-        regs_instruction,
-        regs_stack,
-        regs_frame,
-        regs_code_segment,
-        vma_file,
-        task_cred,
-        cred_uid,
-        task_cgroups,
-        css_cgroup,
-        cgroup_level,
-        cgroup_ancestors,
-        cgroup_ancestor_ids,
-        cgroup_node,
-        node_id,
-        file_mode,
-        file_flags,
-        file_op,
-        file_inode,
-        file_dentry,
-        file_path,
-        file_private,
-        file_count,
-        op_release,
-        inode_mode,
-        inode_rdev,
-        inode_ino,
-        inode_size,
-        inode_sb,
-        sb_magic,
-        sb_dev,
-        dentry_name,
-        dentry_parent,
-        dentry_hashed,
-        file_mount,
-        mount_root,
-        mount_inner,
-        mount_parent,
-        mount_point,
-        socket_sk,
-        socket_type,
-        sock_family,
-        sock_state,
-        sock_num,
-        sock_dport,
-        sock_saddr,
-        sock_daddr,
-        sock_saddr6,
-        sock_daddr6,
-        unix_addr,
-        unix_peer,
-        unix_name,
-        task_mm,
-        mm_changes,
-        mm_stack,
-        mm_vdso,
-        mm_code_end,
-        mm_tree,
-        mm_nodes,
-        vma_start,
-        vma_end,
-        vma_flags,
-        vma_page,
-        vma_node,
-        inode_seconds,
-        inode_nanoseconds,
-    ];
-    pairs
-        .into_iter()
-        .filter(|(_, offset)| *offset != ABSENT)
-        .map(|(name, at)| (name.to_owned(), at))
-        .collect()
 }
 
 #[cfg(test)]

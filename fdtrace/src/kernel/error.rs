@@ -1,5 +1,7 @@
 use std::{io, path::PathBuf};
 
+use fdtrace_common::fields::Size;
+
 /// What keeps fdtrace from tracing this kernel. Every message is a sentence for the person who typed the command.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -32,6 +34,18 @@ pub enum Error {
         "this kernel's BTF has no field {0}, so fdtrace cannot read it; please report the kernel's version"
     )]
     MissingField(String),
+    /// A field is not as this build knows it.
+    #[error(
+        "{field} of this kernel has {bytes} bytes, and fdtrace knows it with {size}; please report the kernel's version"
+    )]
+    StrangeField {
+        /// Its name.
+        field: String,
+        /// Its size.
+        bytes: usize,
+        /// What it should be.
+        size: Size,
+    },
     /// No backend could be attached.
     #[error("no backend works on this kernel; `fdtrace doctor` shows the table.\n{0}")]
     NoBackend(String),

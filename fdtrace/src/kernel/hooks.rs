@@ -14,6 +14,7 @@ use super::{
     capabilities::Capabilities,
     config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind},
     error::{Error, Result},
+    fields,
     kallsyms::Symbols,
     preemption::Preemption,
     tracefs, tracer,
@@ -545,7 +546,7 @@ pub struct BackendReport {
     /// Its hooks, in the order of attachment.
     pub hooks: Vec<HookReport>,
     /// What this kernel makes of it, beyond single hooks.
-    pub remarks: Vec<&'static str>,
+    pub remarks: Vec<String>,
 }
 
 impl BackendReport {
@@ -598,8 +599,8 @@ impl Kernel {
         self.symbols
     }
 
-    /// What a backend does badly on this kernel, although it attaches.
-    pub(super) fn remarks(&self, backend: Backend) -> Vec<&'static str> {
+    /// What a backend does badly on this kernel, although it attaches; `more` is known of it besides.
+    pub(super) fn remarks(&self, backend: Backend, more: Vec<String>) -> Vec<String> {
         let mut remarks = Vec::new();
         if backend == Backend::Fentry && self.preemption.preempts() {
             remarks.push(
@@ -619,7 +620,7 @@ impl Kernel {
                     .push("this kernel may preempt tasks inside tracepoint programs: missed probes are lost");
             }
         }
-        remarks
+        remarks.into_iter().map(str::to_owned).chain(more).collect()
     }
 }
 
@@ -797,9 +798,10 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
     Backend::ALL
         .into_iter()
         .map(|backend| {
-            let mut ebpf = tracer::load(kernel, &settings, backend, &btf)?;
+            let found = fields::find(&mut kernel.types)?;
+            let mut ebpf = tracer::load(kernel, &found.fields, &settings, backend, &btf)?;
             let hooks = attach(&mut ebpf, &btf, kernel, backend, &settings);
-            Ok(BackendReport { backend, hooks, remarks: kernel.remarks(backend) })
+            Ok(BackendReport { backend, hooks, remarks: kernel.remarks(backend, found.remarks) })
         })
         .collect()
 }

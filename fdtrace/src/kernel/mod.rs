@@ -8,6 +8,7 @@ mod btf;
 mod capabilities;
 mod config;
 mod error;
+mod fields;
 mod file_nr;
 mod holder_walk;
 mod hooks;
@@ -15,6 +16,8 @@ mod iterators;
 mod kallsyms;
 mod pid_namespace;
 mod preemption;
+#[cfg(test)]
+mod program_rooms;
 mod progress;
 mod rules;
 mod tracefs;

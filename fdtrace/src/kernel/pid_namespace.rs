@@ -2,15 +2,18 @@
 
 use std::{fs, io, path::Path};
 
-use fdtrace_common::config::{ABSENT, Offsets};
+use fdtrace_common::fields::Fields;
 
-use super::error::{Error, Result};
+use super::{
+    error::{Error, Result},
+    fields,
+};
 
 /// The number of the first one, the same on all machines (`PROC_PID_INIT_INO`).
 const FIRST: u32 = 0xEFFF_FFFC;
 
 /// The number of our namespace, as the programs want it: 0 for the first one.
-pub(super) fn number(offsets: &Offsets) -> Result<u32> {
+pub(super) fn number(fields: &Fields) -> Result<u32> {
     let proc = Path::new("/proc");
     check_proc(proc, std::process::id())?;
     let link = fs::read_link(proc.join("self/ns/pid")).map_err(|error| no_proc(&error))?;
@@ -20,17 +23,11 @@ pub(super) fn number(offsets: &Offsets) -> Result<u32> {
     if number == FIRST {
         return Ok(0);
     }
-    let needed = [
-        (offsets.task_thread_pid, "task_struct.thread_pid"),
-        (offsets.task_leader, "task_struct.group_leader"),
-        (offsets.pid_level, "pid.level"),
-        (offsets.pid_numbers, "pid.numbers"),
-        (offsets.namespace_number, "pid_namespace.ns.inum"),
-    ];
-    match needed.iter().find(|(offset, _)| *offset == ABSENT) {
-        Some((_, field)) => Err(Error::MissingField((*field).to_owned())),
-        None => Ok(number),
-    }
+    fields::require(&[
+        (fields.task_struct.group_leader, "task_struct.group_leader"),
+        (fields.pid_namespace.inum, "pid_namespace.ns.inum"),
+    ])?;
+    Ok(number)
 }
 
 /// In a new namespace without a `/proc` of its own, each number there is another process's.

@@ -16,6 +16,7 @@ use fdtrace_common::{
     config::Config,
     counters::{Counters, ShortLivedCount},
     descriptor::Acquired,
+    fields::{self as table, Fields},
     unwind::{Code, Rule},
     wire::Entry,
 };
@@ -26,6 +27,7 @@ use super::{
     btf, config,
     config::{Acquisitions, Settings, Unwind},
     error::{Error, Result, system},
+    fields,
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader},
     progress::Progress,
@@ -125,10 +127,11 @@ impl Tracer {
                            the sysctl kernel.kptr_restrict is 2"
                 .to_owned()));
         }
-        let mut ebpf = load(kernel, settings, backend, btf)?;
+        let found = fields::find(&mut kernel.types)?;
+        let mut ebpf = load(kernel, &found.fields, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
         let hooks = hooks::attach(&mut ebpf, btf, kernel, backend, settings);
-        let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend) };
+        let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend, found.remarks) };
         if let Some(reason) = report.failure() {
             return Ok(Err(reason));
         }
@@ -419,9 +422,16 @@ impl Tracer {
 }
 
 /// Loads the object with its configuration; no program yet.
-pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, btf: &Btf) -> Result<Ebpf> {
+pub(super) fn load(
+    kernel: &mut Kernel,
+    fields: &Fields,
+    settings: &Settings,
+    backend: Backend,
+    btf: &Btf,
+) -> Result<Ebpf> {
     raise_memlock();
-    let config = Plain(config::build(kernel, settings, backend)?);
+    let config = Plain(config::build(kernel, fields, settings, backend)?);
+    let fields = Plain(*fields);
     let mut loader = EbpfLoader::new();
     if settings.unwind != Unwind::Tables {
         // Maps that nobody uses take no memory to speak of.
@@ -438,6 +448,7 @@ pub(super) fn load(kernel: &mut Kernel, settings: &Settings, backend: Backend, b
     loader
         .btf(Some(btf))
         .override_global("CONFIG", &config, true)
+        .override_global(table::GLOBAL, &fields, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
         .map_max_entries("HANDLES", settings.max_handles)
         .load(settings.object.as_deref().unwrap_or(OBJECT))

@@ -42,24 +42,28 @@ impl KernelTypes {
         Self { btf, names, structs: HashMap::new() }
     }
 
-    /// Byte offset of a field, such as `("file", "f_path.dentry")`, through anonymous members.
-    pub(super) fn offset(&mut self, structure: &str, path: &str) -> Option<u32> {
-        let mut current = self.structure(structure)?;
+    /// A field, such as `("file", "f_path.dentry")` or `("signal_struct", "rlim[7].rlim_cur")`, through anonymous members.
+    pub(super) fn field(&mut self, structure: &str, path: &str) -> Option<Field> {
+        let mut current = Type::Struct(self.structure(structure)?);
         let mut bits = 0;
-        let mut names = path.split('.').peekable();
-        while let Some(name) = names.next() {
-            let (offset, field) = self.member(&current, name)?;
+        for part in path.split('.') {
+            let (name, index) = indexed(part)?;
+            let (offset, member) = self.member(&self.as_struct(current)?, name)?;
             bits += offset;
-            if names.peek().is_some() {
-                current = self.as_struct(field)?;
+            current = member;
+            if let Some(index) = index {
+                let Type::Array(array) = self.stripped(current)? else { return None };
+                current = self.btf.resolve_chained_type(&array).ok()?;
+                bits += index * 8 * u32::try_from(self.size_of(&current)?).ok()?;
             }
         }
-        Some(bits / 8)
+        // Nobody reads bit fields.
+        Some(Field { offset: bits / 8, bytes: self.size_of(&current)? }).filter(|_| bits.is_multiple_of(8))
     }
 
-    /// The offset, or the sentence that it is missing.
-    pub(super) fn require(&mut self, structure: &str, path: &str) -> Result<u32> {
-        self.offset(structure, path).ok_or_else(|| Error::MissingField(format!("{structure}.{path}")))
+    /// Its byte offset.
+    pub(super) fn offset(&mut self, structure: &str, path: &str) -> Option<u32> {
+        self.field(structure, path).map(|field| field.offset)
     }
 
     /// The size of a structure in bytes.
@@ -151,32 +155,74 @@ impl KernelTypes {
 
     /// Bit offset and type of a member, looked for in anonymous members as well.
     fn member(&self, structure: &Struct, name: &str) -> Option<(u32, Type)> {
-        for member in &structure.members {
-            let field = self.btf.resolve_chained_type(member).ok()?;
+        structure.members.iter().find_map(|member| {
             let member_name = self.btf.resolve_name(member).unwrap_or_default();
+            if !member_name.is_empty() && member_name != name {
+                return None;
+            }
+            let field = self.btf.resolve_chained_type(member).ok()?;
             if member_name == name {
                 return Some((member.bit_offset(), field));
             }
-            if member_name.is_empty()
-                && let Some(inner) = self.as_struct(field)
-                && let Some((offset, found)) = self.member(&inner, name)
-            {
-                return Some((member.bit_offset() + offset, found));
-            }
+            let (offset, found) = self.member(&self.as_struct(field)?, name)?;
+            Some((member.bit_offset() + offset, found))
+        })
+    }
+
+    fn as_struct(&self, field: Type) -> Option<Struct> {
+        match self.stripped(field)? {
+            Type::Struct(found) | Type::Union(found) => Some(found),
+            _ => None,
         }
-        None
     }
 
     /// Strips qualifiers and typedefs.
-    fn as_struct(&self, mut field: Type) -> Option<Struct> {
-        loop {
-            field = match field {
-                Type::Struct(found) | Type::Union(found) => return Some(found),
-                Type::Typedef(named) => self.btf.resolve_chained_type(&named).ok()?,
-                Type::Const(inner) | Type::Volatile(inner) => self.btf.resolve_chained_type(&inner).ok()?,
-                _ => return None,
-            };
+    fn stripped(&self, mut field: Type) -> Option<Type> {
+        while let Some(inner) = name_of_another(&field) {
+            field = self.btf.resolve_chained_type(inner).ok()?;
         }
+        Some(field)
+    }
+
+    fn size_of(&self, field: &Type) -> Option<usize> {
+        Some(match self.stripped(field.clone())? {
+            Type::Int(found) => found.size(),
+            Type::Float(found) => found.size(),
+            Type::Enum(found) => found.size(),
+            Type::Enum64(found) => found.size(),
+            Type::Struct(found) | Type::Union(found) => found.size(),
+            Type::Ptr(_) => POINTER_BYTES,
+            Type::Array(found) => found.len() * self.size_of(&self.btf.resolve_chained_type(&found).ok()?)?,
+            _ => return None,
+        })
+    }
+}
+
+/// A field as BTF has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Field {
+    pub(super) offset: u32,
+    pub(super) bytes: usize,
+}
+
+/// The kernels that can be traced have 64 bits.
+const POINTER_BYTES: usize = 8;
+
+/// What a type is but another name or a qualifier of.
+fn name_of_another(field: &Type) -> Option<&dyn BtfType> {
+    match field {
+        Type::Typedef(named) => Some(named),
+        Type::Const(inner) | Type::Volatile(inner) | Type::Restrict(inner) => Some(inner),
+        Type::TypeTag(inner) => Some(inner),
+        _ => None,
+    }
+}
+
+/// `rlim[7]` is an element of an array.
+fn indexed(part: &str) -> Option<(&str, Option<u32>)> {
+    match part.split_once('[') {
+        Some((name, index)) => Some((name, Some(index.strip_suffix(']')?.parse().ok()?))),
+        None => Some((part, None)),
     }
 }
 
@@ -240,6 +286,14 @@ mod tests {
         let named = types.offset("sock", "__sk_common.skc_family");
         assert_eq!(named, Some(16), "skc_family follows two pairs of addresses and ports on every kernel");
         assert_eq!(types.offset("file", "no_such_field"), None);
+        assert_eq!(types.field("file", "f_mode").map(|field| field.bytes), Some(4));
+        assert_eq!(types.field("inode", "i_mode").map(|field| field.bytes), Some(2));
+        assert_eq!(types.field("task_struct", "comm").map(|field| field.bytes), Some(16));
+        let limits = types.offset("signal_struct", "rlim").expect("a field of every kernel");
+        let limit = Field { offset: limits + 7 * 16 + 8, bytes: 8 };
+        assert_eq!(types.field("signal_struct", "rlim[7].rlim_max"), Some(limit));
+        assert_eq!(types.field("signal_struct", "rlim[x]"), None);
+        assert_eq!(types.field("file", "f_mode[0]"), None, "no array");
         let exec = types.tracepoint("sched_process_exec").expect("a tracepoint of every kernel");
         assert_eq!(exec, ["task_struct", "", "linux_binprm"]);
         assert_eq!(types.arguments("security_file_free"), Some(vec!["file".to_owned()]));

@@ -10,13 +10,17 @@ use std::{
     os::fd::{AsFd as _, OwnedFd},
 };
 
-use fdtrace_common::holder_walk::{File, Layout, PEEK_REQUESTS, Request};
+use fdtrace_common::{
+    fields::{Fields, GLOBAL},
+    holder_walk::{File, PEEK_REQUESTS, Request},
+};
 
 use super::{
     bpf,
     btf::KernelTypes,
     capabilities::Capabilities,
     error::{Error, Result},
+    fields,
     tracer::raise_memlock,
 };
 pub use layout::{
@@ -51,6 +55,8 @@ pub struct HolderWalk {
     counts_from_zero: bool,
     /// How to follow what no iterator shows.
     pub chase: Chase,
+    /// What is not known since this kernel lacks a field.
+    pub remarks: Vec<String>,
 }
 
 /// An iterator.
@@ -78,8 +84,8 @@ impl HolderWalk {
         }
         let mut types = KernelTypes::open()?;
         raise_memlock();
-        let layout = layout::of_iterators(&mut types)?;
-        let loaded = Loaded::new(OBJECT, ("LAYOUT", bytes_of(&layout)))?;
+        let found = fields::find(&mut types)?;
+        let loaded = Loaded::new(OBJECT, (GLOBAL, bytes_of(&found.fields)))?;
         let [tasks, descriptors, mappings, peek] = [TASKS, DESCRIPTORS, MAPPINGS, PEEK]
             .map(|(program, place)| (program, place, types.function(&format!("bpf_iter_{place}"))));
         // The verifier takes longer than all the rest, and looks at several programs at once.
@@ -101,6 +107,7 @@ impl HolderWalk {
             last: [loaded.array("LAST_TABLE")?, loaded.array("LAST_SPACE")?],
             counts_from_zero: types.offset("file", "f_count").is_none(),
             chase: layout::of_pointers(&mut types),
+            remarks: found.remarks,
         })
     }
 
@@ -185,7 +192,7 @@ fn iterator(
         .map_err(|error| format!("the kernel refuses the iterator {place}: {error}"))
 }
 
-fn bytes_of(layout: &Layout) -> &[u8] {
-    // SAFETY: `Layout` is `repr(C)`, made of integers of one size, and so has no padding.
-    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(layout).cast(), size_of::<Layout>()) }
+fn bytes_of(fields: &Fields) -> &[u8] {
+    // SAFETY: `Fields` is `repr(C)`, made of integers of one size, and so has no padding.
+    unsafe { std::slice::from_raw_parts(std::ptr::from_ref(fields).cast(), size_of::<Fields>()) }
 }
