@@ -132,17 +132,9 @@ const PROFILE: [&str; 4] = [
 
 /// Removes what a user may have in the environment and what would change the bytes.
 fn ignore_user_settings(cargo: &mut Command) {
-    const SETTINGS: [&str; 8] = [
-        "CARGO_BUILD_RUSTFLAGS",
-        "CARGO_BUILD_TARGET",
-        "CARGO_ENCODED_RUSTDOCFLAGS",
-        "CARGO_INCREMENTAL",
-        "RUSTC_WORKSPACE_WRAPPER",
-        "RUSTC_WRAPPER",
-        "RUSTFLAGS",
-        "SOURCE_DATE_EPOCH",
-    ];
-    for setting in SETTINGS {
+    const SETTINGS: &str = "CARGO_BUILD_RUSTFLAGS CARGO_BUILD_TARGET CARGO_ENCODED_RUSTDOCFLAGS CARGO_INCREMENTAL \
+                            RUSTC_WORKSPACE_WRAPPER RUSTC_WRAPPER RUSTFLAGS SOURCE_DATE_EPOCH";
+    for setting in SETTINGS.split(' ') {
         cargo.env_remove(setting);
     }
     let profile = std::env::vars_os().map(|(name, _)| name);

@@ -1,8 +1,8 @@
 //! `cargo xtask programs`: what the end-to-end tests are tried on and virtual machines have no compilers for.
 
 use crate::{checks, install, run};
-use anyhow::Result;
-use std::{path::PathBuf, process::ExitCode};
+use anyhow::{Result, anyhow};
+use std::{path::PathBuf, process::ExitCode, thread};
 
 /// The programs whose stacks are known, in the checkout.
 const SOURCES: &str = "tests/programs";
@@ -34,7 +34,13 @@ impl Programs {
     /// it are left out.
     pub(crate) fn build(required: bool) -> Result<Self> {
         let callsites = run::target("callsites")?;
-        fdtrace_tests::callsites::build(&run::checkout()?.join(SOURCES), &callsites, required)?;
-        Ok(Self { callsites, corpus: checks::build_corpus(required)? })
+        let sources = run::checkout()?.join(SOURCES);
+        // Compilers of one file use one processor.
+        thread::scope(|scope| {
+            let others = scope.spawn(|| checks::build_corpus(required));
+            fdtrace_tests::callsites::build(&sources, &callsites, required)?;
+            let corpus = others.join().map_err(|_| anyhow!("the corpus: a panic"))??;
+            Ok(Self { callsites: callsites.clone(), corpus })
+        })
     }
 }

@@ -22,18 +22,10 @@ const PROJECTS: &str = "tests/ci-examples";
 /// Says in a folder that all is installed there.
 const INSTALLED: &str = ".installed";
 /// What makes commits and messages the same each time, on each machine.
-const ENVIRONMENT: [(&str, &str); 10] = [
-    ("LC_ALL", "C.UTF-8"),
-    ("TZ", "UTC"),
-    ("GIT_CONFIG_GLOBAL", "/dev/null"),
-    ("GIT_CONFIG_NOSYSTEM", "1"),
-    ("GIT_AUTHOR_NAME", "nobody"),
-    ("GIT_AUTHOR_EMAIL", "nobody@localhost"),
-    ("GIT_COMMITTER_NAME", "nobody"),
-    ("GIT_COMMITTER_EMAIL", "nobody@localhost"),
-    ("GIT_AUTHOR_DATE", "2000-01-01T00:00:00Z"),
-    ("GIT_COMMITTER_DATE", "2000-01-01T00:00:00Z"),
-];
+const ENVIRONMENT: &str = "LC_ALL=C.UTF-8 TZ=UTC GIT_CONFIG_GLOBAL=/dev/null GIT_CONFIG_NOSYSTEM=1 \
+                           GIT_AUTHOR_NAME=nobody GIT_AUTHOR_EMAIL=nobody@localhost GIT_AUTHOR_DATE=2000-01-01T00:00:00Z \
+                           GIT_COMMITTER_NAME=nobody GIT_COMMITTER_EMAIL=nobody@localhost \
+                           GIT_COMMITTER_DATE=2000-01-01T00:00:00Z";
 /// How often a server is asked whether it is there, and how long that waits.
 const MAX_TRIES: u32 = 100;
 const TRY_INTERVAL: Duration = Duration::from_millis(50);
@@ -103,7 +95,8 @@ impl Place {
     /// Another command in the same surroundings.
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new(program);
-        command.current_dir(&self.work).env("PATH", &self.path).envs(ENVIRONMENT).stdin(Stdio::null());
+        let environment = ENVIRONMENT.split(' ').filter_map(|variable| variable.split_once('='));
+        command.current_dir(&self.work).env("PATH", &self.path).envs(environment).stdin(Stdio::null());
         forget_cargo(&mut command);
         command
     }
