@@ -78,7 +78,7 @@ pub struct Events {
 }
 
 /// What was missed.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
 pub struct Lost {
     /// Records that found no room in the ring.
     pub events: u64,

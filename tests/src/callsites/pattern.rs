@@ -1,7 +1,7 @@
 //! What a frame of a chain has to be.
 
 use super::manifest::Built;
-use crate::harness::Frame;
+use fdtrace::model::UserFrame;
 use serde::Deserialize;
 use std::{fmt, path::Path};
 
@@ -29,7 +29,7 @@ pub(super) enum Difference {
 }
 
 /// Compares a whole chain, innermost first.
-pub(super) fn compare(chain: &[Pattern], frames: &[Frame], built: &Built) -> Result<(), Difference> {
+pub(super) fn compare(chain: &[Pattern], frames: &[UserFrame], built: &Built) -> Result<(), Difference> {
     let mut number = 0;
     for (index, pattern) in chain.iter().enumerate() {
         for _ in 0..pattern.times.unwrap_or(1) {
@@ -59,13 +59,13 @@ impl fmt::Display for Difference {
 
 impl Pattern {
     /// Whether a frame belongs to this pattern too, after the first one.
-    fn takes(&self, frame: &Frame, next: Option<&Self>, built: &Built) -> bool {
+    fn takes(&self, frame: &UserFrame, next: Option<&Self>, built: &Built) -> bool {
         let is_next = next.is_some_and(|next| next.check(frame, built).is_ok());
         self.many.is_some() && !is_next && self.check(frame, built).is_ok()
     }
 
     /// Says what is wrong with a frame.
-    fn check(&self, frame: &Frame, built: &Built) -> Result<(), String> {
+    fn check(&self, frame: &UserFrame, built: &Built) -> Result<(), String> {
         self.check_module(frame, built)?;
         if let Some(words) = &self.many {
             return check_words(words, frame);
@@ -82,7 +82,7 @@ impl Pattern {
         }
     }
 
-    fn check_module(&self, frame: &Frame, built: &Built) -> Result<(), String> {
+    fn check_module(&self, frame: &UserFrame, built: &Built) -> Result<(), String> {
         let own = || built.path.file_name().map(|name| name.to_string_lossy().into_owned());
         let expected = self.module.clone().or_else(own).unwrap_or_default();
         match base(frame.module.as_deref()) {
@@ -91,7 +91,7 @@ impl Pattern {
         }
     }
 
-    fn check_name(&self, frame: &Frame) -> Result<(), String> {
+    fn check_name(&self, frame: &UserFrame) -> Result<(), String> {
         let Some(function) = &self.function else { return Ok(()) };
         let good = match &frame.symbol {
             Some(symbol) => function.split('|').any(|name| is_called(symbol, name)),
@@ -100,7 +100,7 @@ impl Pattern {
         if good { Ok(()) } else { Err(format!("expected {self}")) }
     }
 
-    fn check_line(&self, frame: &Frame, built: &Built) -> Result<(), String> {
+    fn check_line(&self, frame: &UserFrame, built: &Built) -> Result<(), String> {
         let Some(mark) = &self.mark else { return Ok(()) };
         let place = built.mark(mark).map_err(|error| error.to_string())?;
         let good = base(frame.file.as_deref()) == place.file && frame.line == Some(place.line);
@@ -109,14 +109,14 @@ impl Pattern {
 }
 
 /// Of many frames: each has one of these words in its name, if there are words at all.
-fn check_words(words: &[String], frame: &Frame) -> Result<(), String> {
+fn check_words(words: &[String], frame: &UserFrame) -> Result<(), String> {
     let name = frame.symbol.as_deref().unwrap_or_default();
     let good = words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
     if good { Ok(()) } else { Err(format!("expected one of {words:?}")) }
 }
 
 /// Of a stripped program: no name, and the right place in the right file.
-fn check_place(range: Option<(u64, u64)>, frame: &Frame, built: &Built) -> Result<(), String> {
+fn check_place(range: Option<(u64, u64)>, frame: &UserFrame, built: &Built) -> Result<(), String> {
     let (start, end) = range.ok_or("the table names a function that the program does not have")?;
     if frame.symbol.is_some() || frame.file.is_some() {
         return Err("a stripped program has no names".to_owned());
@@ -200,11 +200,11 @@ impl fmt::Display for Pattern {
 }
 
 /// A frame as a person would write it.
-pub(super) struct Shown<'a>(pub(super) &'a Frame);
+pub(super) struct Shown<'a>(pub(super) &'a UserFrame);
 
 impl fmt::Display for Shown<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Frame { symbol, module, file, line, inlined, offset, .. } = self.0;
+        let UserFrame { symbol, module, file, line, inlined, offset, .. } = self.0;
         match symbol {
             Some(symbol) => write!(f, "{symbol}")?,
             None => write!(f, "{}+{offset:#x}", base(module.as_deref()))?,
@@ -221,13 +221,13 @@ mod tests {
     use super::{super::manifest::Place, *};
     use std::collections::BTreeMap;
 
-    fn frame(symbol: &str, line: u32) -> Frame {
-        Frame {
+    fn frame(symbol: &str, line: u32) -> UserFrame {
+        UserFrame {
             symbol: Some(symbol.to_owned()),
             module: Some("/x/program".to_owned()),
             file: Some("/src/program.c".to_owned()),
             line: Some(line),
-            ..Frame::default()
+            ..UserFrame::default()
         }
     }
 
@@ -247,7 +247,7 @@ mod tests {
     #[test]
     fn a_chain_is_compared_frame_by_frame_and_to_its_end() {
         let chain = [pattern("f", "one"), pattern("g", "two")];
-        let compare = |frames: &[Frame]| compare(&chain, frames, &built());
+        let compare = |frames: &[UserFrame]| compare(&chain, frames, &built());
         assert_eq!(compare(&[frame("f", 1), frame("g", 2)]), Ok(()));
         let short = Difference::Short("ends before frame 1, g".to_owned());
         assert_eq!(compare(&[frame("f", 1)]), Err(short), "too short");
@@ -255,7 +255,7 @@ mod tests {
         assert!(compare(&[frame("g", 1), frame("f", 2)]).is_err(), "wrong names");
         let wrong = compare(&[frame("f", 1), frame("g", 1)]);
         assert!(wrong.is_err_and(|why| why.to_string().contains("program.c:2")));
-        let inlined = Frame { inlined: true, ..frame("f", 1) };
+        let inlined = UserFrame { inlined: true, ..frame("f", 1) };
         assert!(compare(&[inlined, frame("g", 2)]).is_err(), "not inlined");
     }
 
@@ -263,7 +263,7 @@ mod tests {
     fn a_frame_may_be_repeated_and_many_frames_stand_for_a_runtime() {
         let many = Pattern { many: Some(vec!["std::".to_owned()]), ..Pattern::default() };
         let chain = [Pattern { times: Some(2), ..pattern("f", "one") }, many, pattern("main", "two")];
-        let compare = |frames: &[Frame]| compare(&chain, frames, &built());
+        let compare = |frames: &[UserFrame]| compare(&chain, frames, &built());
         let (f, std, main) = (frame("f", 1), frame("std::a", 9), frame("main", 2));
         assert_eq!(compare(&[f.clone(), f.clone(), std.clone(), std.clone(), main.clone()]), Ok(()));
         assert!(compare(&[f.clone(), f.clone(), main.clone()]).is_err(), "at least one");
@@ -293,15 +293,18 @@ mod tests {
         let functions = BTreeMap::from([("f".to_owned(), (0x10, 0x20))]);
         let built = Built { functions: Some(functions), build_id: Some("ab".to_owned()), ..built() };
         let chain = [Pattern { function: Some("f".to_owned()), ..Pattern::default() }];
-        let at = |offset| Frame {
+        let at = |offset| UserFrame {
             module: Some("/x/program".to_owned()),
             build_id: Some("ab".to_owned()),
             offset,
-            ..Frame::default()
+            ..UserFrame::default()
         };
         assert_eq!(compare(&chain, &[at(0x10)], &built), Ok(()));
         assert!(compare(&chain, &[at(0x20)], &built).is_err(), "behind it");
-        assert!(compare(&chain, &[Frame { build_id: None, ..at(0x10) }], &built).is_err(), "another file");
-        assert!(compare(&chain, &[Frame { offset: 0x10, ..frame("f", 1) }], &built).is_err(), "a name");
+        assert!(
+            compare(&chain, &[UserFrame { build_id: None, ..at(0x10) }], &built).is_err(),
+            "another file"
+        );
+        assert!(compare(&chain, &[UserFrame { offset: 0x10, ..frame("f", 1) }], &built).is_err(), "a name");
     }
 }

@@ -4,7 +4,8 @@ use super::{
     Program,
     pattern::{Difference, Shown, compare},
 };
-use crate::harness::{Document, Site};
+use crate::harness::Document;
+use fdtrace::model::{Kind, Site};
 use std::fmt;
 
 /// What was said of one program's handles.
@@ -31,7 +32,7 @@ impl<'a> Score<'a> {
     pub fn of_process(program: &'a Program, pid: u32, document: &Document) -> Self {
         let mine = |site: &Site| {
             let processes = site.processes.iter().filter(|process| process.pid == pid);
-            let leaked = site.kinds.contains_key("char");
+            let leaked = site.kinds.contains_key(&Kind::Char);
             processes.filter(|_| leaked).map(|process| process.live).sum()
         };
         let mut score = Self::new(program, document, mine);

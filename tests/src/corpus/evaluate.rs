@@ -1,8 +1,8 @@
 //! Compares what a check has said with what is expected of it.
 
 use super::{Class, Ended, Place, Program, Run, Verdict};
-use crate::harness::Frame;
 use anyhow::{Result, ensure};
+use fdtrace::model::{UserFrame, check::SCHEMA};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub struct Report {
     /// Call sites of which something is said.
     pub sites: Vec<Site>,
     #[serde(default)]
-    also: Vec<Also>,
+    diagnostics: Vec<Diagnostic>,
     #[serde(default)]
     incomplete_reasons: Vec<String>,
     #[serde(default)]
@@ -62,7 +62,7 @@ pub struct Site {
     /// Handles that were kept, in all images.
     pub handles: Option<u64>,
     #[serde(default)]
-    user_stack: Vec<Frame>,
+    user_stack: Vec<UserFrame>,
     #[serde(default)]
     images: Vec<Image>,
 }
@@ -78,7 +78,7 @@ struct Image {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-struct Also {
+struct Diagnostic {
     kind: String,
     count: u64,
 }
@@ -90,7 +90,7 @@ impl Report {
     /// When it is none.
     pub fn parse(text: &str) -> Result<Self> {
         let report: Self = serde_json::from_str(text)?;
-        ensure!(report.schema == "fdtrace.check/1", "schema {:?}", report.schema);
+        ensure!(report.schema == SCHEMA, "schema {:?}", report.schema);
         Ok(report)
     }
 
@@ -177,7 +177,7 @@ pub fn evaluate(
 fn reported(words: &str, report: &Report) -> Result<(), String> {
     let (kind, wanted) = words.split_once(' ').unwrap_or((words, ""));
     let of_kind: Vec<u64> =
-        report.also.iter().filter(|also| also.kind == kind).map(|also| also.count).collect();
+        report.diagnostics.iter().filter(|also| also.kind == kind).map(|also| also.count).collect();
     let sum: u64 = of_kind.iter().sum();
     match of_kind.is_empty() {
         true => Err(format!("nothing of {kind:?} is reported")),
@@ -232,7 +232,7 @@ fn find(program: &Program, class: Class, place: &Place, report: &Report) -> Resu
     ))
 }
 
-fn is_marked(frame: &Frame, place: &Place) -> bool {
+fn is_marked(frame: &UserFrame, place: &Place) -> bool {
     let file = frame.file.as_deref().and_then(|file| Path::new(file).file_name());
     file.is_some_and(|file| file == place.source.as_str())
         && frame.line.is_some_and(|line| place.lines.contains(&line))
@@ -251,7 +251,7 @@ fn stack(site: &Site) -> String {
 }
 
 /// A function with its line, or else the file with the place in it.
-fn name(frame: &Frame) -> String {
+fn name(frame: &UserFrame) -> String {
     let line = frame.line.map(|line| format!(":{line}")).unwrap_or_default();
     let module = || frame.module.as_deref().and_then(|path| path.rsplit('/').next()).unwrap_or("?");
     match &frame.symbol {

@@ -10,5 +10,6 @@ mod table;
 
 pub use build::{Skipped, build};
 pub use evaluate::{Report, Site, Traced, evaluate};
+pub use fdtrace::model::check::{Class, Verdict};
 pub use run::{Ended, Place, checked, plain, timed};
-pub use table::{Class, Language, Program, Run, Verdict, programs};
+pub use table::{Language, Program, Run, programs};

@@ -1,6 +1,7 @@
 //! `expected.toml`: what is known of each program.
 
 use anyhow::{Context as _, Result, ensure};
+use fdtrace::model::check::{Class, Verdict};
 use serde::Deserialize;
 use std::{collections::BTreeMap, fmt, path::PathBuf};
 
@@ -69,45 +70,6 @@ pub struct Run {
     pub exit: i32,
     /// A person would say otherwise: why the rule does not.
     pub miss: Option<String>,
-}
-
-/// The answer of a check.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    /// Nothing leaks.
-    #[default]
-    Clean,
-    /// Something does.
-    Leak,
-    /// Too much was lost to tell.
-    Inconclusive,
-}
-
-/// What a check calls a call site.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Class {
-    /// It kept too much.
-    Leak,
-    /// It kept no more at the end than before.
-    Steady,
-    /// It kept the sockets of clients that are connected still.
-    GrowingWithPeers,
-    /// It lived until the program's end, which closed it.
-    Teardown,
-    /// It kept archives of code, as libraries are mapped.
-    Loaded,
-    /// Another program than the one that opened it had it.
-    Inherited,
-    /// Only mappings held it.
-    Mapped,
-    /// Another program took the place of the one that opened it.
-    Exec,
-    /// It kept no more than a site may.
-    Allowed,
-    /// Somebody asked not to be told.
-    Suppressed,
 }
 
 /// What a program is written in.
@@ -236,16 +198,6 @@ impl fmt::Display for Language {
             Self::Lua => "Lua",
             Self::Sh => "sh",
             Self::Bash => "bash",
-        })
-    }
-}
-
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(match self {
-            Self::Clean => "clean",
-            Self::Leak => "leak",
-            Self::Inconclusive => "inconclusive",
         })
     }
 }

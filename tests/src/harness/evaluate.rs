@@ -113,7 +113,7 @@ fn compare(truth: &Truth, document: &Document) -> Vec<Comparison> {
         words(Field::Origin, &truth.origins, &document.origins()),
         words(Field::Kind, &truth.kinds, &document.kinds()),
         words(Field::Cause, &truth.released_by, &with_tracer(&truth.released_by, document.released_by())),
-        words(Field::Errors, &truth.errors, &events.errors),
+        words(Field::Errors, &truth.errors, &super::words(&events.errors)),
     ]
 }
 

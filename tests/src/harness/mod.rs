@@ -24,13 +24,10 @@ pub use apart::{in_own_processes, unless_refused, with_own_mounts};
 pub use binaries::{fdtrace, workload};
 pub use blocked::BlockedReads;
 pub use churn::Churn;
-pub use document::{Document, Frame, Lost, MappedAt, Site};
+pub use document::{Document, words};
 pub use driver::{Workload, possible, possible_steps};
 pub use evaluate::{Verdict, evaluate};
-pub use explain::{
-    Explained, Explanation, File as ExplainedFile, OtherLimit, Process as ExplainedProcess, explain,
-    explain_command, explain_text,
-};
+pub use explain::{Explained, Explanation, explain, explain_command, explain_text, references};
 pub use hung::Hung;
 pub use leaker::Leaker;
 pub use overlay::Overlay;

@@ -1,7 +1,8 @@
 //! Tables of descriptors that are full of one handle: no handle is made, and yet there are no descriptors left.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Document, Recorder, Scratch, Site, TIMEOUT, Tracer, report, say, turn};
+use fdtrace::model::Site;
+use fdtrace_tests::harness::{Document, Recorder, Scratch, TIMEOUT, Tracer, report, say, turn};
 use rustix::io::dup;
 use std::{
     fs::File,
@@ -76,7 +77,7 @@ fn a_table_that_repeats_a_handle_is_explained() -> Result<()> {
     ensure!(first.descriptors >= MANY as u64 && first.name == path.to_string_lossy(), "{first:?}");
     ensure!(table.place.is_some(), "nobody repeats it: {table:?}");
     let site = acquired(&document).context("no site that duplicates")?;
-    ensure!((site.origin.as_str(), site.descriptors) == ("dup", site.live), "{site:?}");
+    ensure!((site.origin.name(), site.descriptors) == ("dup", site.live), "{site:?}");
     ensure!(site.repeats[0].name == path.to_string_lossy() && site.live <= more.len() as u64, "{site:?}");
     say(&format!(
         "{} of {} descriptors, repeated by {:?}",

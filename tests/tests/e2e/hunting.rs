@@ -44,12 +44,11 @@ fn a_site_names_its_process_and_its_files() -> Result<()> {
     Ok(())
 }
 
-fn site_is_named(site: &fdtrace_tests::harness::Site, pid: u32) -> bool {
+fn site_is_named(site: &fdtrace::model::Site, pid: u32) -> bool {
     let ours = site.processes.iter().any(|process| process.pid == pid && process.comm == "workload");
-    let named = site.examples.iter().any(|example| {
-        example.pid == Some(pid)
-            && example.fd.is_some()
-            && example.name.as_deref().is_some_and(|name| name.ends_with("/file"))
-    });
+    let named = site
+        .examples
+        .iter()
+        .any(|example| example.pid == pid && example.fd.is_some() && example.name.ends_with("/file"));
     ours && named
 }

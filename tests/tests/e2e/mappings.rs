@@ -2,9 +2,10 @@
 
 use crate::{backends::has_hook, observe::Observation, recording::Recorded};
 use anyhow::{Context as _, Result, ensure};
+use fdtrace::model::{Holder, MappedAt, Site};
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, MappedAt, Site, TIMEOUT, Workload, report, say, turn},
+    harness::{Document, TIMEOUT, Workload, report, say, turn},
 };
 
 /// Bytes of the workload's file.
@@ -60,7 +61,7 @@ fn check_others(document: &Document) -> Result<()> {
     let pipes = document.sites.iter().find(|site| site.origin == "pipe").context("no pipes")?;
     ensure!(pipes.mapped_by.is_empty(), "nobody mapped {:?}", pipes.mapped_by);
     let attached = document.sites.iter().find(|site| site.origin == "shm_attach").context("no attach")?;
-    ensure!(attached.holders.get("shm_attach") == Some(&15), "held by {:?}", attached.holders);
+    ensure!(attached.holders.get(&Holder::ShmAttach) == Some(&15), "held by {:?}", attached.holders);
     Ok(())
 }
 
@@ -113,10 +114,10 @@ fn a_record_shows_what_holds_a_mapped_file() -> Result<()> {
     }
     check(&document, pid)?;
     let holders = mapped_site(&document).map(|site| &site.holders).context("no site")?;
-    ensure!(holders.get("mapping") == Some(&FILES) && holders.len() == 1, "held by {holders:?}");
+    ensure!(holders.get(&Holder::Mapping) == Some(&FILES) && holders.len() == 1, "held by {holders:?}");
     let pipes = document.sites.iter().find(|site| site.origin == "pipe").context("no pipes")?;
     if has_hook(&document.trace.backend, "who points to it")? {
-        ensure!(pipes.holders.get("descriptor") == Some(&14), "held by {:?}", pipes.holders);
+        ensure!(pipes.holders.get(&Holder::Descriptor) == Some(&14), "held by {:?}", pipes.holders);
     }
     Ok(())
 }

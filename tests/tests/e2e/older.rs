@@ -34,7 +34,7 @@ impl Older {
     }
 
     fn is_found(&self, document: &Document) -> Result<()> {
-        let handles = document.handles;
+        let handles = &document.handles;
         ensure!(handles.pre_existing == self.own + self.found, "{handles:?}, own {}", self.own);
         ensure!(handles.live == 0 && document.sites.is_empty(), "at a site: {:?}", document.sites);
         ensure!(document.trace.events.allocated == 0, "{:?}", document.trace.events);
@@ -42,7 +42,7 @@ impl Older {
     }
 
     fn is_gone(&self, document: &Document) -> bool {
-        let handles = document.handles;
+        let handles = &document.handles;
         (handles.pre_existing, handles.pre_existing_released) == (self.own, self.found)
     }
 }

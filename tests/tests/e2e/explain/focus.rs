@@ -1,7 +1,8 @@
 //! Questions about a part.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{ExplainedProcess, Workload, alone, explain, turn};
+use fdtrace::model::explain::ProcessLine as ExplainedProcess;
+use fdtrace_tests::harness::{Workload, alone, explain, turn};
 
 fn workload(steps: &[&str]) -> Result<Workload> {
     let started = Workload::start_if_possible("focus", steps.iter().copied())?;
@@ -24,7 +25,7 @@ fn deleted_files_and_their_bytes() -> Result<()> {
     ensure!(process.files.iter().all(|file| file.deleted), "asked for the deleted: {:?}", process.files);
     let had = files(before.process(workload.pid()));
     ensure!(files(Some(process)) == had + truth.deleted.handles, "{:?}, {:?}", truth.deleted, process.files);
-    let bytes: u64 = process.files.iter().filter_map(|file| file.bytes).sum();
+    let bytes: u64 = process.files.iter().map(|file| file.bytes).sum();
     ensure!(bytes == truth.deleted.bytes, "{:?}, {bytes} bytes: {:?}", truth.deleted, process.files);
     if alone() {
         let (handles, bytes) = (

@@ -1,7 +1,8 @@
 //! Limits that are not of descriptors.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{NOBODY, OtherLimit, Workload, explain, explain_text, possible, say, turn};
+use fdtrace::model::explain::LimitLine as OtherLimit;
+use fdtrace_tests::harness::{NOBODY, Workload, explain, explain_text, possible, say, turn};
 use std::{
     fs::{self, File},
     path::{Path, PathBuf},
@@ -14,7 +15,7 @@ fn setting(name: &str) -> Result<u64> {
 
 /// A limit of a user, or of nobody in particular.
 fn limit(name: &str, user: Option<u32>) -> Result<Option<OtherLimit>> {
-    let limits = explain([])?.limits;
+    let limits = explain([])?.limits.clone();
     Ok(limits.into_iter().find(|limit| limit.name == name && limit.user == user))
 }
 
@@ -148,7 +149,7 @@ fn tasks_of_a_cgroup() -> Result<()> {
     workload.go()?;
     fs::write(cgroup.0.join("cgroup.procs"), workload.pid().to_string())?;
     let name = cgroup.0.file_name().context("no name")?.to_string_lossy().into_owned();
-    let limits = explain([])?.limits;
+    let limits = explain([])?.limits.clone();
     let found = limits.iter().find(|limit| limit.cgroup.as_ref().is_some_and(|path| path.ends_with(&name)));
     let found = found.with_context(|| format!("{name} is not there: {limits:?}"))?;
     ensure!((found.used, found.limit) == (1, 1), "{found:?}");

@@ -170,7 +170,7 @@ fn autofs_mounts_are_counted() -> Result<()> {
     let scratch = Scratch::new()?;
     let look = || {
         autofs_mounts(&scratch, MOUNTS)?;
-        let reasons = explain([])?.residual.reasons;
+        let reasons = explain([])?.residual.reasons.clone();
         let expected = format!("{MOUNTS} autofs mounts, each of which keeps a pipe");
         ensure!(reasons.contains(&expected), "{reasons:?}");
         Ok(())

@@ -19,9 +19,10 @@ mod scenarios;
 mod traced;
 
 use anyhow::{Context as _, Result, ensure};
+use fdtrace::model::explain::ProcessLine as ExplainedProcess;
 use fdtrace_tests::{
     expected::unseen_holders,
-    harness::{ExplainedProcess, Explanation, Workload, alone, explain, kernel_release, say},
+    harness::{Explanation, Workload, alone, explain, kernel_release, say},
     truth::{Counts, Truth, add, without_zeros},
 };
 
@@ -133,7 +134,8 @@ impl Checked<'_> {
 
     fn segments(&self) -> Result<()> {
         for segment in &self.held.truth.segments {
-            let found = self.held.after.segments.iter().find(|found| found.shmid == segment.shmid);
+            let found =
+                self.held.after.segments.iter().find(|found| found.shmid.cast_signed() == segment.shmid);
             let found = found.with_context(|| format!("no segment {}", segment.shmid))?;
             ensure!(found.attaches == segment.attaches, "{segment:?}, found {found:?}");
         }

@@ -51,7 +51,7 @@ fn holders_that_come_and_go() -> Result<()> {
 
 /// What was left over, in one sample.
 fn left_over() -> Result<RangeInclusive<i64>> {
-    let residual = explain([])?.residual;
+    let residual = explain([])?.residual.clone();
     let (min, max) = residual.min.zip(residual.max).context("no residual")?;
     Ok(min..=max)
 }

@@ -2,11 +2,11 @@
 
 use super::scenarios::sentence;
 use anyhow::{Context as _, Result, ensure};
+use fdtrace::model::explain::ProcessLine as ExplainedProcess;
 use fdtrace_tests::{
     expected::unseen_holders,
     harness::{
-        ExplainedProcess, Overlay, explain, explain_text, kernel_release, possible, say, turn,
-        with_own_mounts, workload,
+        Overlay, explain, explain_text, kernel_release, possible, say, turn, with_own_mounts, workload,
     },
 };
 use rustix::mm::{MapFlags, ProtFlags, mmap, munmap};

@@ -1,7 +1,8 @@
 //! Who is at the other end: of this process's own pipes, sockets and terminals.
 
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{AtInput, ExplainedFile, Workload, explain, explain_text, say, turn};
+use fdtrace::model::explain::Files as ExplainedFile;
+use fdtrace_tests::harness::{AtInput, Workload, explain, explain_text, say, turn};
 use rustix::{
     net::{
         AddressFamily, SocketAddrAny, SocketFlags, SocketType, accept_with, bind, connect, getsockname,

@@ -2,9 +2,9 @@
 
 use super::{fails, replay::held_by};
 use anyhow::{Context as _, Result, ensure};
+use fdtrace::model::Site;
 use fdtrace_tests::harness::{
-    Document, Finished, Recorder, Report, Scratch, Site, SmallDisk, TIMEOUT, Workload, finish, record,
-    report, turn,
+    Document, Finished, Recorder, Report, Scratch, SmallDisk, TIMEOUT, Workload, finish, record, report, turn,
 };
 use std::{
     ffi::OsStr,

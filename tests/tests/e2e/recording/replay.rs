@@ -2,9 +2,10 @@
 
 use super::{Recorded, STEPS, ends_well, evaluated};
 use anyhow::{Context as _, Result, ensure};
+use fdtrace::model::Site;
 use fdtrace_tests::{
     expected::Load,
-    harness::{Document, Ended, Report, Scratch, Site, TIMEOUT, Tracer, Workload, report, turn},
+    harness::{Document, Ended, Report, Scratch, TIMEOUT, Tracer, Workload, report, turn},
 };
 use serde_json::Value;
 use std::path::Path;
@@ -101,8 +102,8 @@ fn live_names_descriptors_while_it_records() -> Result<()> {
     let named = |document: &Document| {
         let mut examples = document.sites.iter().flat_map(|site| &site.examples);
         examples.any(|example| {
-            let path = example.name.as_deref().is_some_and(|name| name.ends_with("/file"));
-            path && example.pid == Some(workload.pid()) && example.fd.is_some()
+            let path = example.name.ends_with("/file");
+            path && example.pid == workload.pid() && example.fd.is_some()
         })
     };
     let document = tracer.wait_for(TIMEOUT / 12, named)?;
