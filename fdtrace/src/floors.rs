@@ -61,7 +61,7 @@ fn code(text: &str) -> String {
 }
 
 fn is_for_tests(path: &Path) -> bool {
-    let names = ["tests", "tests.rs", "fixture.rs", "fuzz.rs", "samples.rs", "floors.rs"];
+    let names = ["tests", "tests.rs", "fixture.rs", "golden.rs", "fuzz.rs", "samples.rs", "floors.rs"];
     path.components().any(|part| names.iter().any(|name| part.as_os_str() == *name))
 }
 

@@ -68,8 +68,10 @@ pub struct Suppressing {
 
 words! {
     /// The answer.
+    #[derive(Default)]
     pub enum Verdict {
         /// No call site leaks, and nothing was lost that could hide one.
+        #[default]
         Clean = "clean",
         /// At least one call site leaks, by complete records of its own handles.
         Leak = "leak",
@@ -291,6 +293,7 @@ impl From<EndedLine> for Ended {
         match (line.ended.as_str(), line.signal, line.exit_status) {
             ("exec", ..) => Self::Exec,
             (_, Some(signal), _) => Self::Signal(signal),
+            ("signal", None, Some(status)) => Self::Signal(status - 128),
             (_, None, Some(status)) => Self::Status(status),
             (_, None, None) => Self::Running,
         }

@@ -6,6 +6,8 @@ pub mod diff;
 pub mod explain;
 #[cfg(test)]
 pub(crate) mod fixture;
+#[cfg(test)]
+mod golden;
 pub mod groups;
 mod holder;
 mod kind;

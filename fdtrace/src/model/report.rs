@@ -1,4 +1,5 @@
-//! What the views show, in the shape of the JSON that others read: keys may be added, never renamed.
+//! What the views show, in the shape of the JSON that others read: keys may be added, never renamed. A key
+//! that a document does not have, because an older fdtrace wrote it, reads as empty.
 
 use std::{borrow::Cow, collections::BTreeMap};
 
@@ -15,7 +16,8 @@ pub const REPORT_SCHEMA: &str = "fdtrace.report/1";
 pub const LIVE_SCHEMA: &str = "fdtrace.live/1";
 
 /// One look at the live handles.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Document {
     /// Name and version of this shape.
     pub schema: String,
@@ -34,7 +36,8 @@ pub struct Document {
 }
 
 /// The trace as a whole.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Trace {
     /// When it began, RFC 3339, UTC.
     pub start: String,
@@ -58,6 +61,7 @@ pub struct Trace {
 
 /// Sums over the trace; exact also when events were lost, for the kernel side counts for itself.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Events {
     /// Handles made, never-opened ones included.
     pub allocated: u64,
@@ -79,6 +83,7 @@ pub struct Events {
 
 /// What was missed.
 #[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lost {
     /// Records that found no room in the ring.
     pub events: u64,
@@ -98,6 +103,7 @@ pub struct Lost {
 
 /// The whole of the handles.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Handles {
     /// Allocated since tracing began, and alive; in the min-age filter only those that are old enough.
     pub live: u64,
@@ -117,7 +123,8 @@ pub struct Handles {
 }
 
 /// A process that held handles when tracing began.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ExistingBy {
     /// Its id.
     pub pid: u32,
@@ -129,6 +136,7 @@ pub struct ExistingBy {
 
 /// One call site.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Site {
     /// Hash of the origin and the user stack by build-id and offset.
     pub id: String,
@@ -185,7 +193,8 @@ pub struct Site {
 }
 
 /// A handle to which several descriptors point.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Repeat {
     /// Its path, its peer, or what it is; empty when nobody knows.
     pub name: String,
@@ -208,7 +217,8 @@ pub fn most_repeated(mut repeats: Vec<Repeat>) -> Vec<Repeat> {
 }
 
 /// A call site that mapped handles of another one.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MappedAt {
     /// Live handles that it mapped.
     pub handles: u64,
@@ -223,7 +233,8 @@ pub struct MappedAt {
 }
 
 /// One mapping of a file.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct MappingExample {
     /// The process that has it.
     pub pid: u32,
@@ -234,7 +245,8 @@ pub struct MappingExample {
 }
 
 /// How old the handles of a site become.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Lifetimes {
     /// Of those that were made, how many are gone.
     pub released_share: f64,
@@ -263,7 +275,8 @@ words! {
 }
 
 /// A process with live handles of a site.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Process {
     /// Its id.
     pub pid: u32,
@@ -282,7 +295,8 @@ pub struct Process {
 }
 
 /// One live handle.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Example {
     /// Its path, its peer, or what it is.
     pub name: String,
@@ -299,7 +313,8 @@ pub struct Example {
 }
 
 /// What grows fastest.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Fastest {
     /// The site's id.
     pub site: String,
@@ -325,7 +340,8 @@ pub struct Fastest {
 }
 
 /// A process whose table of descriptors repeats a handle.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FullTable {
     /// Its id.
     pub pid: u32,
@@ -356,7 +372,8 @@ impl FullTable {
 }
 
 /// Descriptors of a process against its soft limit.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Descriptors {
     /// In use.
     pub used: u64,
@@ -366,6 +383,7 @@ pub struct Descriptors {
 
 /// What the tracer costs.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Own {
     /// Of one core, in percent, since the last sample; none at the first one.
     pub cpu_percent: Option<f64>,
