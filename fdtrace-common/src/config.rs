@@ -104,7 +104,7 @@ pub struct Config {
     pub dump_code: u8,
     /// What is open when a program ends includes the descriptors that it acquired.
     pub acquired: u8,
-    /// Who closes a handle is told, where that may decide something.
+    /// Who closes a handle is reported, where that may decide something.
     pub closers: u8,
     /// Zero: it makes the size a multiple of eight.
     pub reserved: [u8; 11],

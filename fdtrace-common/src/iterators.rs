@@ -101,7 +101,7 @@ pub struct Existing {
 /// `Existing::fd` of a handle that a mapping holds.
 pub const NO_DESCRIPTOR: u32 = u32::MAX;
 
-/// An entry of HANDLES that is old enough to be told.
+/// An entry of HANDLES that is old enough to be reported.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Swept {
@@ -111,7 +111,7 @@ pub struct Swept {
     pub entry: Entry,
 }
 
-/// Which survivors are wanted: allocated after the one time and not after the other, `CLOCK_MONOTONIC` in ns.
+/// Which handles are wanted: allocated after the one time and not after the other, `CLOCK_MONOTONIC` in ns.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Span {

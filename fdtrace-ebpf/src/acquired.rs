@@ -47,7 +47,7 @@ const HEADER_BYTES: u64 = 16;
 /// The most messages of one call, and headers of them, that are looked through.
 const MAX_HEADERS: u32 = 64;
 const EMFILE: i64 = -24;
-/// A process that is refused is told of no more often.
+/// A process that is refused is reported no more often.
 const REFUSAL_NS: u64 = 1_000_000;
 /// The descriptors of one call are taken in so many stretches of so many at most.
 const STRETCHES: u32 = 32;
@@ -61,7 +61,7 @@ pub(crate) static ACQUIRED: HashMap<u64, Acquired> = HashMap::with_max_entries(6
 #[map]
 static MESSAGES: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
-/// When it was told last that a process was refused.
+/// When it was reported last that a process was refused.
 #[map]
 static REFUSED: LruHashMap<u32, u64> = LruHashMap::with_max_entries(1024, 0);
 
@@ -206,7 +206,7 @@ pub(crate) fn refused(ctx: *mut c_void, result: i64) {
     }
 }
 
-/// Who has no descriptors left asks again and again; where, is told now and then.
+/// Who has no descriptors left asks again and again; where, is reported now and then.
 #[inline(always)]
 fn is_due(tgid: u32) -> bool {
     let time = now();

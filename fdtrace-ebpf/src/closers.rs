@@ -1,7 +1,7 @@
 //! Who closes handles: a handle that lives until its program's end is closed by what runs then.
 //!
 //! The stack is taken only where it may decide something. Most programs close what they have just made, over and over:
-//! that is told once for each place. A loop that closes many handles costs a stack now and then.
+//! that is reported once for each place. A loop that closes many handles costs a stack now and then.
 
 use aya_ebpf::{
     macros::map,
@@ -24,7 +24,7 @@ const BPF_ANY: u64 = 0;
 
 /// For so long a place has the stack that it had: others that look like it come later.
 const SAME_NS: u64 = 1_000_000;
-/// For so long after a place has closed others, it is told as well that it closes the last handle that was made.
+/// For so long after a place has closed others, it is reported as well that it closes the last handle that was made.
 const BUSY_NS: u64 = 10_000_000;
 
 /// What was done last on a CPU.
@@ -69,7 +69,7 @@ pub(crate) fn note_made(handle: u64) {
     }
 }
 
-/// Whether it is to be told who has let go of a handle.
+/// Whether it is to be reported who has let go of a handle.
 #[inline(always)]
 pub(crate) fn is_wanted(release: &Release) -> bool {
     if config::get!(closers) == 0
@@ -119,8 +119,8 @@ fn key(task: Task, tgid: u32) -> Option<u64> {
     closes.then(|| hash::finish(hash::mix(hash::mix(u64::from(tgid), instruction), stack)))
 }
 
-/// The current thread has closed a handle; who it is will be told at the end of its system call. If it is moved to another CPU
-/// before, what it closes next is told with this.
+/// The current thread has closed a handle; who it is will be reported at the end of its system call. If it is moved to another CPU
+/// before, what it closes next is reported with this.
 #[inline(always)]
 pub(crate) fn mark() {
     if let Some(latest) = LATEST.get_ptr_mut(0) {
@@ -129,7 +129,7 @@ pub(crate) fn mark() {
     }
 }
 
-/// A system call is about to return; false when nothing is to be told of it.
+/// A system call is about to return; false when nothing is to be reported it.
 #[inline(always)]
 pub(crate) fn syscall_returns(ctx: *mut c_void) -> bool {
     let Some(latest) = LATEST.get_ptr_mut(0) else { return false };

@@ -121,7 +121,7 @@ fn made_by_shmat() -> Option<Made> {
 #[inline(always)]
 pub(crate) fn note_attach(syscall: i16, tid: u32, handle: u64) {
     if config::get!(note_attach) != 0 && i32::from(syscall) == config::get!(syscalls.shmat) {
-        // Where there is no room, nobody is told who mapped it.
+        // Where there is no room, nobody is reported who mapped it.
         let _ = ATTACHES.insert(tid, handle, BPF_ANY);
     }
 }

@@ -1,6 +1,6 @@
 //! Min-age filter: most handles live for a moment, and user space never hears of those.
 //!
-//! What a process closes before the handle is old enough is counted, and nothing else. Any other release is told
+//! What a process closes before the handle is old enough is counted, and nothing else. Any other release is reported
 //! together with its allocation, for user space may not have found the handle in the table yet.
 
 use aya_ebpf::{macros::map, maps::LruPerCpuHashMap};

@@ -50,7 +50,7 @@ struct Walk {
     climb: path::Climb,
     /// Whose table it is.
     files: Ptr<files_struct>,
-    /// The `struct file` of the descriptor that was told of last.
+    /// The `struct file` of the descriptor that was reported last.
     file: Ptr<file>,
     /// `fdtable.fd`
     slots: Ptr<Ptr<file>>,
@@ -238,7 +238,7 @@ fn is_to_be_described(user_stack: u64, tgid: u32, detail: u32) -> bool {
     }
 }
 
-/// Tells what the handle is that was told of last.
+/// Tells what the handle is that was reported last.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn fd_scan_description(number: u32) -> i32 {

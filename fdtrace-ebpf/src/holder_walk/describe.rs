@@ -23,7 +23,7 @@ const TCP_LISTEN: u8 = 10;
 /// How many handles are remembered as told: a guess of how many are met again before others take their place.
 const TOLD: u32 = 1 << 16;
 
-/// The handles that user space has heard of, each in the place that its address gives. One that lost its place is told
+/// The handles that user space has heard of, each in the place that its address gives. One that lost its place is reported
 /// again, which does no harm.
 #[map]
 static DESCRIBED: Array<u64> = Array::with_max_entries(TOLD, 0);

@@ -70,11 +70,11 @@ pub(crate) struct Last {
 /// What to do with an element.
 #[derive(PartialEq, Eq, Clone, Copy)]
 pub(crate) enum Visit {
-    /// The first of its owner: the task is to be told.
+    /// The first of its owner: the task is to be reported.
     Begins,
     /// Another of the same.
     Goes,
-    /// All of it was told with another task.
+    /// All of it was reported with another task.
     Known,
 }
 

@@ -24,7 +24,7 @@ const MAX_ERRNO: i64 = 4095;
 const ENFILE: i64 = -23;
 const EMFILE: i64 = -24;
 
-/// So many errors of a process are told one by one.
+/// So many errors of a process are reported one by one.
 const FEW: u32 = 16;
 const BPF_ANY: u64 = 0;
 
@@ -115,7 +115,7 @@ fn failed(errno: i32) -> bool {
     true
 }
 
-/// A process that has no descriptors left asks again and again: after the first few it is told when they have doubled.
+/// A process that has no descriptors left asks again and again: after the first few it is reported when they have doubled.
 #[inline(always)]
 const fn is_told(times: u32) -> bool {
     times <= FEW || times.is_power_of_two()

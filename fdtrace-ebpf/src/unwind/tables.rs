@@ -195,7 +195,10 @@ fn far(walk: &mut Walk, pc_cache: u64, address: u64, node: &mut Node, stopped: &
         Some(known) => unsafe { *known },
         None => meet(walk, key, address, node, stopped)?,
     };
-    pc_cache::keep(pc_cache, code);
+    // A rule that is missing may come: it is looked for again.
+    if code.rule.kind != kind::UNKNOWN {
+        pc_cache::keep(pc_cache, code);
+    }
     Some(code)
 }
 

@@ -1,4 +1,4 @@
-//! The programs one by one, and what survivors mode costs beyond the same hooks without a ring.
+//! The programs one by one, and what the min-age filter costs beyond the same hooks without a ring.
 
 use crate::{
     programs::{Costs, Hooks, Measurement, measure},
@@ -24,7 +24,7 @@ impl Default for Args {
 const HOOKS: [Hooks; 6] =
     [Hooks::Reject, Hooks::Off, Hooks::User, Hooks::Both, Hooks::Survivors, Hooks::Nothing];
 const HEADING: [&str; 8] =
-    ["", "rejecting", "off", "user", "both", "survivors", "both, no ring", "verified instructions"];
+    ["", "rejecting", "off", "user", "both", "min-age", "both, no ring", "verified instructions"];
 
 /// Runs below this number tell more about the first run than about the others.
 const ENOUGH_RUNS: u64 = 100;
@@ -62,13 +62,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let each_second = idle.ring_bytes as f64 / IDLE_SECONDS as f64;
     print_targets(&[
         target(
-            "open+close: survivors mode to the same hooks without a ring",
+            "open+close: the min-age filter to the same hooks without a ring",
             median_ratio(&with, &without),
             1.05,
             "",
         ),
         target(
-            "survivors mode: through the ring in a second on an idle machine",
+            "the min-age filter: through the ring in a second on an idle machine",
             each_second,
             1024.0,
             " bytes",

@@ -54,7 +54,7 @@ pub(crate) enum Hooks {
     UserTables,
     /// As `both`, by unwind tables
     BothTables,
-    /// As `both`, in survivors mode
+    /// As `both`, in the min-age filter
     Survivors,
     /// As `both`, and nothing goes through the ring
     Nothing,

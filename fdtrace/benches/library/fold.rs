@@ -142,7 +142,7 @@ impl Traffic {
         }
     }
 
-    /// Random handles go, others come at random addresses; now and then a stack is told again.
+    /// Random handles go, others come at random addresses; now and then a stack is reported again.
     fn turn_over(&mut self, chunk: &mut Chunk) {
         push_stack(self.chance.below(PROCESSES * CALLS), chunk);
         while chunk.ends.len() + 2 <= CHUNK {

@@ -37,7 +37,7 @@ impl Findings {
         let name = |place: Place| name(evaluator, &sites, place);
         Self {
             schema: SCHEMA.to_owned(),
-            // Whoever steers says what the findings amount to.
+            // The policy says what the findings amount to.
             verdict: Verdict::Clean,
             evaluated_early: false,
             incomplete_reasons: incomplete_reasons(evaluator, &command, snapshot),
@@ -55,7 +55,7 @@ impl Findings {
             tables: Vec::new(),
             images: evaluator.programs(),
             scopes: Vec::new(),
-            steered: AppliedPolicy::default(),
+            applied: AppliedPolicy::default(),
         }
     }
 }

@@ -395,7 +395,7 @@ impl Rule<'_> {
                 disposition: Disposition::Ended,
             });
         }
-        // What was inherited, or closed by an exec, is told of by the handle.
+        // What was inherited, or closed by an exec, is reported by the handle.
         if stats.groups.iter().any(|group| group.call.acquired) {
             return if kept > 0 { say(Class::Allowed, kept) } else { None };
         }

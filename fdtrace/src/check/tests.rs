@@ -153,7 +153,7 @@ impl Stream {
         self.apply(&Event::Cut(Cut { time: self.time, tid, began: 1, syscall }));
     }
 
-    /// A process ends by what is no thread's own decision but one's: the cut ones are told of afterwards, as it happens.
+    /// A process ends by what is no thread's own decision but one's: the cut ones are reported afterwards, as it happens.
     fn exit_all(
         &mut self,
         threads: std::ops::Range<u32>,

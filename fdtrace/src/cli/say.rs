@@ -1,4 +1,4 @@
-//! What a person is told on standard error.
+//! Messages on standard error.
 
 use std::{
     fmt,

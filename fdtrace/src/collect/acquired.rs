@@ -90,7 +90,7 @@ impl Acquisitions {
         events
     }
 
-    /// After a loss: what the kernel's own table has and nobody was told of, and the other way round.
+    /// After a loss: what the kernel's own table has and nobody heard of, and the other way round.
     pub(super) fn resync(&mut self, now: u64) -> Vec<Event> {
         let Ok(truth) = self.table.all() else { return Vec::new() };
         let truth: HashMap<u64, Acquired> =
@@ -234,7 +234,7 @@ mod tests {
         let events = noted(&mut open, [acquired(5, 10, 1), acquired(5, 20, 1), acquired(5, 20, 1)]);
         assert_eq!(releases(&events), [(5, 10, Cause::Close)]);
         assert!(matches!(events[1], Event::Release(_)), "before the new one begins");
-        assert_eq!(events.len(), 3, "what is known already is told once");
+        assert_eq!(events.len(), 3, "what is known already is reported once");
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::stream::{AllocError, Event};
 /// ends, and are no longer there.
 const MAX: usize = 1 << 14;
 
-/// What has been told of each process and error.
+/// What has been reported of each process and error.
 #[derive(Debug, Default)]
 pub(super) struct AllocErrors(HashMap<(u32, i32), Reported>);
 

@@ -23,7 +23,7 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// A preexisting that runs in a thread of its own, beside the stream.
 pub(super) struct Preexisting {
     result: Option<Receiver<io::Result<Vec<iterators::Existing>>>>,
-    /// What was found may have been released before it is told.
+    /// What was found may have been released before it is reported.
     released: HashSet<u64>,
     begun: Instant,
 }

@@ -389,7 +389,7 @@ mod tests {
     }
 
     #[test]
-    fn so_it_is_in_survivors_mode() {
+    fn so_it_is_in_min_age_mode() {
         runs(true);
     }
 }

@@ -23,9 +23,9 @@ pub(super) struct Sweep {
     min_age_ns: u64,
     swept: u64,
     sites: HashMap<u64, u64>,
-    /// What has been told of each call.
+    /// What has been reported of each call.
     reported: HashMap<u64, ShortLivedCount>,
-    /// The sum of all that was told.
+    /// The sum of all that was reported.
     pub(super) sum: ShortLivedCount,
 }
 

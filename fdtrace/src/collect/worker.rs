@@ -278,7 +278,7 @@ impl Worker {
         }
     }
 
-    /// Errors that the kernel side has counted and not told of yet.
+    /// Errors that the kernel side has counted and not reported yet.
     fn count_alloc_errors(&mut self) {
         // A map that cannot be read now is read the next time.
         let table = self.tracer.failures().unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! [`take`] runs the kernel's iterators in a child process ([`child`]), because memory of other processes can be locked
 //! for long; [`decode`] reads what they write; [`backing`], [`queues`], [`rings`], [`segments`] and [`trees`] follow pointers to the
-//! holders that no iterator shows, through [`Memory`]; [`stand_in`] reads `/proc` where there are no iterators.
+//! holders that no iterator shows, through [`Memory`]; [`procfs_fallback`] reads `/proc` where there are no iterators.
 //!
 //! A handle is its address for the length of the walk: what comes and goes meanwhile may be counted or not.
 

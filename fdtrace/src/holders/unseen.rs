@@ -12,7 +12,7 @@ pub struct Unreadable {
     pub pid: u32,
     /// Its name.
     pub comm: String,
-    /// How many descriptors it has; `None` where not even that is told.
+    /// How many descriptors it has; `None` where not even that is reported.
     pub descriptors: Option<u64>,
 }
 

@@ -100,7 +100,7 @@ impl Emit {
         if min_age_ns == 0 { Self::All } else { Self::MinAge(min_age_ns) }
     }
 
-    /// The age from which all handles are told of, in ns.
+    /// The age from which all handles are reported, in ns.
     #[must_use]
     pub const fn min_age_ns(self) -> u64 {
         match self {
@@ -157,13 +157,13 @@ pub struct Settings {
     pub failures: bool,
     /// Whether mappings of handles are watched.
     pub mappings: bool,
-    /// Whether it is told what is open when a program ends, and that a process has no descriptors left.
+    /// Whether it is reported what is open when a program ends, and that a process has no descriptors left.
     pub fd_exit_scan: bool,
     /// Whether it is watched who installs descriptors for handles that were there before.
     pub descriptors: Acquisitions,
-    /// Whether it is told who closes handles, except those that are closed right after they were made.
+    /// Whether it is reported who closes handles, except those that are closed right after they were made.
     pub closers: bool,
-    /// What is told of handles.
+    /// What is said of handles.
     pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
     pub object: Option<Vec<u8>>,

@@ -121,7 +121,7 @@ pub enum Role {
     ExistingFiles,
     /// Which handles are pre-existing, by mapping.
     ExistingMappings,
-    /// Which entries of the table are old enough to be told.
+    /// Which entries of the table are old enough to be reported.
     Sweep,
     /// Which acquired descriptors are closed.
     ClosedDescriptors,
@@ -495,7 +495,7 @@ const TRACEPOINT: &[Hook] = &[
     Hook {
         role: Role::Mapping,
         choices: &[choice("mapping_shmat", Target::Tracepoint("syscalls", "sys_exit_shmat"))],
-        without: Some("who attached a SysV segment is told by the allocation alone"),
+        without: Some("who attached a SysV segment is reported by the allocation alone"),
     },
     DESCRIBE,
     DESCRIPTORS,

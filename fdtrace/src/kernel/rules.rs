@@ -1,4 +1,4 @@
-//! What the kernel side is told about unwind tables.
+//! What the kernel side knows of unwind tables.
 
 use std::os::fd::AsFd as _;
 

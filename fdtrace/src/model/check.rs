@@ -38,10 +38,10 @@ pub struct Findings {
     pub images: u64,
     /// What suppressions, baseline and limits did to the sites.
     #[serde(flatten)]
-    pub steered: AppliedPolicy,
+    pub applied: AppliedPolicy,
 }
 
-/// What suppressions, baseline and limits did; nothing until [`super::Steering::apply`] has run.
+/// What suppressions, baseline and limits did; nothing until [`crate::check::Policy::apply`] has run.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AppliedPolicy {
     /// Kept calls of all sites that nothing excuses, also of those that kept no more than they may.
@@ -142,7 +142,7 @@ words! {
         Leak = "leak",
         /// A suppression or the baseline names it.
         Suppressed = "suppressed",
-        /// It kept calls, but it released others and had as many before: a pool, a cache.
+        /// It left opens unclosed, but it released others and had as many before: a pool, a cache.
         Steady = "steady",
         /// It kept the sockets of connections that it accepted, as many as there are peers that have not hung up.
         GrowingWithPeers = "growing-with-peers",
@@ -365,7 +365,7 @@ words! {
         Clean = "clean",
         /// Something is, and it is no leak.
         Kept = "kept",
-        /// The runner says that it leaks, or it kept calls of a site that leaks.
+        /// The runner says that it leaks, or it left opens unclosed at a site that leaks.
         Leak = "leak",
     }
 }

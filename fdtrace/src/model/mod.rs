@@ -1,4 +1,4 @@
-//! What is told of handles, as plain data: the documents that fdtrace writes and reads, and what they are made of. One
+//! What is said of handles, as plain data: the documents that fdtrace writes and reads, and what they are made of. One
 //! definition each, and nothing that decides.
 
 pub mod check;

@@ -154,7 +154,7 @@ pub struct Site {
     pub descriptors: u64,
     /// The handles that its descriptors repeat, most repeated first; none where it makes handles.
     pub repeats: Vec<Repeat>,
-    /// Descriptors that it asked for when there were none left, as far as it was told: at most one in a millisecond.
+    /// Descriptors that it asked for when there were none left, as far as it was reported: at most one in a millisecond.
     pub refused: u64,
     /// Alive.
     pub live: u64,

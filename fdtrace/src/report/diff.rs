@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn doubts_are_told() {
+    fn incomplete_reasons_are_shown() {
         let mut after = document(vec![site("a", 9)]);
         after.trace.complete = false;
         after.trace.incomplete = vec!["records could not be read".to_owned()];

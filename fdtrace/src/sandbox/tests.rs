@@ -12,7 +12,7 @@ const SOON: Duration = Duration::from_millis(300);
 /// More than any machine needs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// A child that does as it is told.
+/// A child that follows orders.
 fn obey(channel: &mut Channel) {
     while let Some(message) = channel.next() {
         let answer = match &message.bytes[..] {

@@ -127,14 +127,14 @@ pub(crate) fn die_with(parent: u32, signal: Signal) -> io::Result<()> {
 /// Where a command announces its scopes.
 pub(crate) const SCOPE: &str = "FDTRACE_SCOPE";
 
-/// What a command is told of that.
+/// What a command is reported that.
 #[derive(Clone, Copy)]
 pub(crate) enum Scope<'a> {
     /// A socket.
     As(&'a Path),
     /// There is none, although there might be one in the environment.
     None,
-    /// What fdtrace itself was told.
+    /// What fdtrace itself was reported.
     Inherited,
 }
 

@@ -46,7 +46,7 @@ const NAMES: [(&str, i32); 8] = [
 
 /// So long a command may go on that was told to stop twice.
 const GRACE: Duration = Duration::from_millis(500);
-/// So long the work in hand may take that somebody wants to end: to evaluate a service before it is told, or to finish.
+/// So long the work in hand may take that somebody wants to end: to evaluate a service before it is reported, or to finish.
 const REPEAT_TIMEOUT: Duration = Duration::from_millis(1200);
 /// How often the time is looked at while something is timed.
 const TICK: Duration = Duration::from_millis(50);
@@ -270,7 +270,7 @@ fn next(signals: &SigSet, patience: Option<Duration>) -> Option<i32> {
     });
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     let mut about = MaybeUninit::<libc::siginfo_t>::uninit();
-    // SAFETY: a set that is filled in, room for what is told, and a time or none.
+    // SAFETY: a set that is filled in, room for what is reported, and a time or none.
     let signal = unsafe { libc::sigtimedwait(signals.as_ref(), about.as_mut_ptr(), time) };
     (signal > 0).then_some(signal)
 }

@@ -1,4 +1,4 @@
-//! A running trace, as the verbs use it: tracer, collector and witness together.
+//! A running trace, as the verbs use it: tracer, collector and enricher together.
 
 use std::{
     io,
@@ -23,7 +23,7 @@ use crate::{
     view::{Session, View, seconds_left},
 };
 
-/// How often the witness looks for groups that are new. A process that lives for less may leave no names.
+/// How often the enricher looks for groups that are new. A process that lives for less may leave no names.
 pub(crate) const ENRICH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The most handles whose names and descriptors are looked up at the end of a recording.

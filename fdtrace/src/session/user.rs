@@ -72,7 +72,7 @@ fn find_group(name: &str) -> Result<Option<u32>, Failure> {
 /// All groups of the user whose entry this is: `nobody 65534 100`.
 fn groups_of(entry: &str) -> Vec<u32> {
     let name = entry.split(':').next().unwrap_or_default();
-    // A user of no further groups is told in the entry itself.
+    // A user of no further groups is reported in the entry itself.
     let line = self::entry("initgroups", name).ok().flatten().unwrap_or_default();
     groups_of_line(&line)
 }

@@ -28,7 +28,7 @@ pub enum Event {
     Refused(Alloc),
     /// A handle was released; or a descriptor that was acquired was closed.
     Release(Release),
-    /// It is told who closed what a thread has just closed.
+    /// It is reported who closed what a thread has just closed.
     ClosedBy(ClosedBy),
     /// A stack that later events name by its hash.
     Stack(Stack),
@@ -193,7 +193,7 @@ pub struct AllocError {
 /// Short lives that were only counted: made, and closed by the process that made them before they were old enough.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ShortLived {
-    /// The site that made them; `None` when it cannot be told.
+    /// The site that made them; `None` when it cannot be reported.
     pub site: Option<u64>,
     /// How many, since the last event of this kind for that site.
     pub handles: u64,
@@ -251,7 +251,7 @@ pub struct Acquired {
     pub of: u64,
 }
 
-/// A thread has closed handles. Of those that are closed right after they were made nobody is told.
+/// A thread has closed handles. Of those that are closed right after they were made nobody is reported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ClosedBy {
     /// From when on, `CLOCK_MONOTONIC` in ns.

@@ -344,7 +344,7 @@ impl<R: Read> Reader<R> {
         self.finish(End::Cut { at: self.position });
     }
 
-    /// Notes that a block is wrong; only the first one is told.
+    /// Notes that a block is wrong; only the first one is reported.
     fn damaged(&mut self, at: u64, why: Damage, lost: u64) {
         self.damage.get_or_insert((at, why));
         self.astray = true;

@@ -256,7 +256,7 @@ impl Groups {
         self.processes.clear();
     }
 
-    /// How many groups or calls were told in this epoch, whichever is more.
+    /// How many groups or calls were reported in this epoch, whichever is more.
     pub(super) fn reported(&self) -> u32 {
         self.groups.max(self.call_numbers)
     }

@@ -165,7 +165,7 @@ impl Ages {
 }
 
 impl Tail {
-    /// Whether handles of this age stay for good, as far as can be told.
+    /// Whether handles of this age stay for good, as far as can be reported.
     fn stays(&self) -> bool {
         let few = self.returned <= self.overdue * MAX_RETURNED;
         let hardly_any = self.returned <= self.overdue * HARDLY_ANY_RETURNED;

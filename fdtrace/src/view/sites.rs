@@ -210,7 +210,7 @@ impl SiteGroups {
         if takes { live.saturating_sub(hidden) } else { 0 }
     }
 
-    /// Descriptors that it could not have, as far as it was told.
+    /// Descriptors that it could not have, as far as it was reported.
     pub(super) fn refused(&self) -> u64 {
         if self.site.origin.is_acquisition() { self.counts.never_opened } else { 0 }
     }

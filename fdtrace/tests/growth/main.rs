@@ -13,7 +13,7 @@ use std::{collections::BTreeMap, thread};
 /// Series of each kind, length and rate.
 const RUNS: u64 = 3;
 const LENGTHS: [u64; 2] = [10, 60];
-/// Leaks of fewer handles are no miss, but too small to be told.
+/// Leaks of fewer handles are no miss, but too small to be reported.
 const ENOUGH: u64 = 10;
 
 /// Verdicts on the series of one truth.

@@ -28,11 +28,11 @@ pub struct Program {
     /// How many handles it leaks.
     pub leaks: u64,
     /// What leads to the leak, innermost first.
-    pub chain: Vec<Pattern>,
+    pub stack: Vec<Pattern>,
     /// There is more of it than anybody shows, which has to be said.
     pub cut: bool,
-    /// How many of its handles, the first ones, may have only the beginning of the chain.
-    pub begun: u64,
+    /// How many of its handles, the first ones, may have only the beginning of the stack.
+    pub partial: u64,
     built: Built,
 }
 
@@ -72,11 +72,11 @@ impl Programs {
 }
 
 fn program(name: &str, entry: &Entry, built: Built, table: &Table) -> Result<Program> {
-    let chain = table.chain(entry)?;
-    chain
+    let stack = table.stack(entry)?;
+    stack
         .iter()
         .filter_map(|pattern| pattern.mark.as_deref())
         .try_for_each(|mark| built.mark(mark).map(drop))?;
-    let Entry { leaks, cut, begun, .. } = *entry;
-    Ok(Program { name: name.to_owned(), leaks, chain, cut, begun, built })
+    let Entry { leaks, cut, partial, .. } = *entry;
+    Ok(Program { name: name.to_owned(), leaks, stack, cut, partial, built })
 }

@@ -1,4 +1,4 @@
-//! What a frame of a chain has to be.
+//! What a frame of a stack has to be.
 
 use super::manifest::Built;
 use fdtrace::model::UserFrame;
@@ -20,7 +20,7 @@ pub struct Pattern {
     many: Option<Vec<String>>,
 }
 
-/// Where a chain parts from the true one, in words.
+/// Where a stack parts from the true one, in words.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Difference {
     /// All frames that it has are true, and some are missing at its end.
@@ -28,10 +28,10 @@ pub(super) enum Difference {
     Wrong(String),
 }
 
-/// Compares a whole chain, innermost first.
-pub(super) fn compare(chain: &[Pattern], frames: &[UserFrame], built: &Built) -> Result<(), Difference> {
+/// Compares a whole stack, innermost first.
+pub(super) fn compare(stack: &[Pattern], frames: &[UserFrame], built: &Built) -> Result<(), Difference> {
     let mut number = 0;
-    for (index, pattern) in chain.iter().enumerate() {
+    for (index, pattern) in stack.iter().enumerate() {
         for _ in 0..pattern.times.unwrap_or(1) {
             let short = || Difference::Short(format!("ends before frame {number}, {pattern}"));
             let frame = frames.get(number).ok_or_else(short)?;
@@ -39,7 +39,7 @@ pub(super) fn compare(chain: &[Pattern], frames: &[UserFrame], built: &Built) ->
             pattern.check(frame, built).map_err(explain)?;
             number += 1;
         }
-        let next = chain.get(index + 1);
+        let next = stack.get(index + 1);
         number += frames[number..].iter().take_while(|frame| pattern.takes(frame, next, built)).count();
     }
     match &frames[number..] {
@@ -246,8 +246,8 @@ mod tests {
 
     #[test]
     fn a_chain_is_compared_frame_by_frame_and_to_its_end() {
-        let chain = [pattern("f", "one"), pattern("g", "two")];
-        let compare = |frames: &[UserFrame]| compare(&chain, frames, &built());
+        let stack = [pattern("f", "one"), pattern("g", "two")];
+        let compare = |frames: &[UserFrame]| compare(&stack, frames, &built());
         assert_eq!(compare(&[frame("f", 1), frame("g", 2)]), Ok(()));
         let short = Difference::Short("ends before frame 1, g".to_owned());
         assert_eq!(compare(&[frame("f", 1)]), Err(short), "too short");
@@ -262,8 +262,8 @@ mod tests {
     #[test]
     fn a_frame_may_be_repeated_and_many_frames_stand_for_a_runtime() {
         let many = Pattern { many: Some(vec!["std::".to_owned()]), ..Pattern::default() };
-        let chain = [Pattern { times: Some(2), ..pattern("f", "one") }, many, pattern("main", "two")];
-        let compare = |frames: &[UserFrame]| compare(&chain, frames, &built());
+        let stack = [Pattern { times: Some(2), ..pattern("f", "one") }, many, pattern("main", "two")];
+        let compare = |frames: &[UserFrame]| compare(&stack, frames, &built());
         let (f, std, main) = (frame("f", 1), frame("std::a", 9), frame("main", 2));
         assert_eq!(compare(&[f.clone(), f.clone(), std.clone(), std.clone(), main.clone()]), Ok(()));
         assert!(compare(&[f.clone(), f.clone(), main.clone()]).is_err(), "at least one");
@@ -292,19 +292,19 @@ mod tests {
     fn a_stripped_program_is_compared_by_places() {
         let functions = BTreeMap::from([("f".to_owned(), (0x10, 0x20))]);
         let built = Built { functions: Some(functions), build_id: Some("ab".to_owned()), ..built() };
-        let chain = [Pattern { function: Some("f".to_owned()), ..Pattern::default() }];
+        let stack = [Pattern { function: Some("f".to_owned()), ..Pattern::default() }];
         let at = |offset| UserFrame {
             module: Some("/x/program".to_owned()),
             build_id: Some("ab".to_owned()),
             offset,
             ..UserFrame::default()
         };
-        assert_eq!(compare(&chain, &[at(0x10)], &built), Ok(()));
-        assert!(compare(&chain, &[at(0x20)], &built).is_err(), "behind it");
+        assert_eq!(compare(&stack, &[at(0x10)], &built), Ok(()));
+        assert!(compare(&stack, &[at(0x20)], &built).is_err(), "behind it");
         assert!(
-            compare(&chain, &[UserFrame { build_id: None, ..at(0x10) }], &built).is_err(),
+            compare(&stack, &[UserFrame { build_id: None, ..at(0x10) }], &built).is_err(),
             "another file"
         );
-        assert!(compare(&chain, &[UserFrame { offset: 0x10, ..frame("f", 1) }], &built).is_err(), "a name");
+        assert!(compare(&stack, &[UserFrame { offset: 0x10, ..frame("f", 1) }], &built).is_err(), "a name");
     }
 }

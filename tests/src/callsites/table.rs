@@ -25,8 +25,8 @@ pub(super) struct Entry {
     #[serde(default)]
     pub(super) cut: bool,
     #[serde(default)]
-    pub(super) begun: u64,
-    chain: Vec<Item>,
+    pub(super) partial: u64,
+    stack: Vec<Item>,
 }
 
 /// What is compiled.
@@ -66,19 +66,19 @@ impl Table {
         toml::from_str(FILE).context("programs/expected.toml")
     }
 
-    /// The chain of a program, with its pieces put in.
-    pub(super) fn chain(&self, entry: &Entry) -> Result<Vec<Pattern>> {
-        let mut chain = Vec::new();
-        for item in &entry.chain {
+    /// The stack of a program, with its pieces put in.
+    pub(super) fn stack(&self, entry: &Entry) -> Result<Vec<Pattern>> {
+        let mut stack = Vec::new();
+        for item in &entry.stack {
             match item {
-                Item::Frame(pattern) => chain.push(pattern.clone()),
+                Item::Frame(pattern) => stack.push(pattern.clone()),
                 Item::Piece { piece } => {
                     let piece = self.pieces.get(piece).with_context(|| format!("no piece {piece:?}"))?;
-                    chain.extend(piece.iter().cloned());
+                    stack.extend(piece.iter().cloned());
                 }
             }
         }
-        Ok(chain)
+        Ok(stack)
     }
 }
 
@@ -90,8 +90,8 @@ mod tests {
     fn every_chain_is_made_of_pieces_that_are_there() -> Result<()> {
         let table = Table::load()?;
         for (name, entry) in &table.programs {
-            let chain = table.chain(entry).with_context(|| name.clone())?;
-            assert!(chain.len() >= 3, "{name}: {chain:?}");
+            let stack = table.stack(entry).with_context(|| name.clone())?;
+            assert!(stack.len() >= 3, "{name}: {stack:?}");
         }
         Ok(())
     }

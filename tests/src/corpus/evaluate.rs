@@ -106,7 +106,7 @@ impl Report {
         self.trace.events.allocated
     }
 
-    /// Why it could not be told.
+    /// Why it could not be said.
     #[must_use]
     pub fn incomplete_reasons(&self) -> &[String] {
         &self.incomplete_reasons

@@ -134,7 +134,7 @@ fn with_retries(truth: &Truth, never_opened: u64) -> Truth {
     truth
 }
 
-/// Whoever looks at a handle while its owner closes it becomes the one who lets go of it. That is told truly, as the
+/// Whoever looks at a handle while its owner closes it becomes the one who lets go of it. That is reported truly, as the
 /// tracer's doing, and stands for any cause that is short by as many.
 fn with_tracer(truth: &Counts, mut seen: Counts) -> Counts {
     let mut spare = seen.remove("tracer").unwrap_or_default();

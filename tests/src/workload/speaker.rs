@@ -138,7 +138,7 @@ impl Speaker {
         }
     }
 
-    /// How many there are before one is told that there are too many.
+    /// How many there are before one hears that there are too many.
     fn flood(&mut self, count: usize) -> Result<()> {
         for number in 0..count {
             let Ok(stream) = UnixStream::connect(&self.socket) else {

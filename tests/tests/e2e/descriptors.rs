@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-/// Enough to be told, wherever the test's own table stands.
+/// Enough to be noticed, wherever the test's own table stands.
 const MANY: usize = 400;
 
 #[inline(never)]

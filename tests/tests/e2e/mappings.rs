@@ -41,7 +41,7 @@ fn check(document: &Document, pid: u32) -> Result<()> {
     ensure!(mapped.site != site.id, "what opens is not what maps: {mapped:?}");
     let named = mapped.user_stack.iter().find_map(|frame| frame.symbol.as_deref());
     say(&format!("mapped by {named:?}, {} frames", mapped.user_stack.len()));
-    // A program without symbols has no names, and no stack may be told before its code is known.
+    // A program without symbols has no names, and no stack may be reported before its code is known.
     let sensible =
         named.is_none_or(|name| ["map", "syscall", "steps"].iter().any(|word| name.contains(word)));
     ensure!(!mapped.user_stack.is_empty() && sensible, "mapped by {named:?}: {:?}", mapped.user_stack);

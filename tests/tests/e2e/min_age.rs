@@ -1,4 +1,4 @@
-//! Min-age filter: what lives for a moment is counted, what lives longer is told.
+//! Min-age filter: what lives for a moment is counted, what lives longer is reported.
 
 use crate::{
     observe::Observation,
@@ -27,12 +27,12 @@ fn open_sums(document: &Document) -> (u64, u64, u64) {
     })
 }
 
-/// All that lives is told, and nothing is left that might be.
+/// All that lives is reported, and nothing is left that might be.
 fn told(document: &Document, truth: &Truth) -> bool {
     at_sites(document) == truth.live && document.handles.live == truth.live && document.handles.young == 0
 }
 
-/// Totals are exact though nearly no handle was told: what was dropped as short-lived is counted, wherever it was.
+/// Totals are exact though nearly no handle was reported: what was dropped as short-lived is counted, wherever it was.
 #[test]
 fn what_lives_for_a_moment_is_counted() -> Result<()> {
     let _turn = turn();
@@ -88,7 +88,7 @@ fn a_site_that_leaks_is_called_growing() -> Result<()> {
     Ok(())
 }
 
-/// Handles that never got old enough: they are young, at no site; and then they go with their process, which is told.
+/// Handles that never got old enough: they are young, at no site; and then they go with their process, which is reported.
 #[test]
 fn a_process_exits_with_young_handles_open() -> Result<()> {
     let _turn = turn();
@@ -118,7 +118,7 @@ fn a_process_exits_with_young_handles_open() -> Result<()> {
 #[test]
 fn a_ring_too_small_is_healed() -> Result<()> {
     let _turn = turn();
-    // What goes with its process is told, and twice as long as in stream mode.
+    // What goes with its process is reported, and twice as long as in stream mode.
     let steps = ["--threads", "8", "pairs=20000", "kept=1000", "exit-children=300"];
     let options = ["--ring-size", "4K", "--min-age", "500ms"];
     let mut observation = Observation::start(Workload::start(steps)?, Load::Storm, &options)?;
@@ -152,7 +152,7 @@ fn a_ring_too_small_is_healed() -> Result<()> {
 
 /// Handles that die young leave no events in the file, and are counted all the same.
 #[test]
-fn a_recording_of_survivors() -> Result<()> {
+fn a_recording_with_a_minimum_age() -> Result<()> {
     let _turn = turn();
     let steps = ["leaky=2000", "pipes=15"];
     let Recorded { recorder, mut workload, scratch } = Recorded::start(steps, &["--min-age", "500ms"])?;

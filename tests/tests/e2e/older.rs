@@ -67,7 +67,7 @@ fn they_are_counted_apart_and_so_are_their_releases() -> Result<()> {
 }
 
 #[test]
-fn they_are_counted_in_survivors_mode() -> Result<()> {
+fn they_are_counted_in_min_age_mode() -> Result<()> {
     let _turn = turn();
     let mut older = Older::new()?;
     let pid = older.workload.pid().to_string();

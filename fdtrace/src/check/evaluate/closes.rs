@@ -1,4 +1,4 @@
-//! What was closed a moment ago: by whom is told right behind it, if at all.
+//! What was closed a moment ago: by whom is reported right behind it, if at all.
 
 use std::collections::{HashMap, VecDeque};
 

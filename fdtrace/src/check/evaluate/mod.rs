@@ -105,7 +105,7 @@ impl Evaluator {
             }
             Event::Exit { time, tgid, how } => self.exit(*tgid, *time, *how),
             Event::Fact(fact) => self.learn(fact),
-            // That there was no descriptor left is told as a failure.
+            // That there was no descriptor left is reported as a failure.
             Event::Stack(_)
             | Event::Refused(_)
             | Event::Gap { .. }
@@ -307,7 +307,7 @@ impl Evaluator {
         }
     }
 
-    /// It is told by which stack a thread has closed what it has closed.
+    /// It is known by which stack a thread has closed what it has closed.
     fn part(&mut self, closed_by: &ClosedBy) {
         let closed = self.closes.take(closed_by);
         let image = self.images.current(closed_by.tgid);

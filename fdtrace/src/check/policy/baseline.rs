@@ -56,7 +56,7 @@ impl Baseline {
     pub fn of(findings: &Findings) -> Self {
         let counts = |finding: &&Finding| match finding.class {
             Class::Leak => true,
-            Class::Allowed => findings.steered.max_total.is_some(),
+            Class::Allowed => findings.applied.max_total.is_some(),
             Class::Suppressed => finding.suppressed_by.as_deref().is_some_and(is_ours),
             _ => false,
         };

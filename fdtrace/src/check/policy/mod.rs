@@ -33,13 +33,13 @@ impl Policy {
     /// Excuses the sites that are known, and gives the verdict on what is left. The findings come with the classes that
     /// their own numbers give them.
     pub fn apply(&self, findings: &mut Findings) {
-        findings.steered = AppliedPolicy {
+        findings.applied = AppliedPolicy {
             max_total: self.max_total,
             suppressions: self.suppressions.unused(),
             ..AppliedPolicy::default()
         };
         for finding in &mut findings.sites {
-            self.suppress(finding, &mut findings.steered);
+            self.suppress(finding, &mut findings.applied);
         }
         if let Some(baseline) = &self.baseline {
             self.excuse_known(baseline, findings);
@@ -48,7 +48,7 @@ impl Policy {
             diagnostics.fatal =
                 self.fail_on.contains(&diagnostics.kind) && !is_excused(diagnostics, &findings.sites);
         }
-        findings.steered.total = total(&findings.sites);
+        findings.applied.total = total(&findings.sites);
         findings.verdict = verdict(findings);
         findings.evaluate_scopes();
     }
@@ -61,13 +61,13 @@ impl Policy {
     }
 
     /// By kind, and by name.
-    fn suppress(&self, finding: &mut Finding, steered: &mut AppliedPolicy) {
+    fn suppress(&self, finding: &mut Finding, applied: &mut AppliedPolicy) {
         (finding.class, finding.suppressed_by, finding.baseline) = (finding.class_before, None, None);
         if let Some(kinds) = self.ignored(&finding.site) {
             excuse(finding, format!("--ignore-kind {kinds}"));
         } else if let Some((index, suppression)) = self.suppressions.of(&finding.site) {
             excuse(finding, suppression.line().to_owned());
-            steered.suppressions[index].sites += 1;
+            applied.suppressions[index].sites += 1;
         }
     }
 
@@ -104,7 +104,7 @@ impl Policy {
         let is_needed =
             |entry: &BaselineEntry| entries.iter().flatten().any(|used| std::ptr::eq(*used, entry));
         let removable = baseline.entries().iter().filter(|entry| !is_needed(entry));
-        findings.steered.removable = removable.map(|entry| entry.place.clone()).collect();
+        findings.applied.removable = removable.map(|entry| entry.place.clone()).collect();
     }
 }
 
@@ -139,9 +139,9 @@ fn total(sites: &[Finding]) -> u64 {
 
 /// A leak stands on complete records of its own handles, whatever else was lost.
 fn verdict(findings: &Findings) -> Verdict {
-    let steered = &findings.steered;
+    let applied = &findings.applied;
     let is_leak = findings.sites.iter().any(|finding| finding.class == Class::Leak)
-        || steered.max_total.is_some_and(|most| steered.total > most)
+        || applied.max_total.is_some_and(|most| applied.total > most)
         || findings.diagnostics.iter().any(|diagnostics| diagnostics.fatal)
         || findings.scopes.iter().any(|scope| scope.said == Some(Word::Fail));
     match is_leak {

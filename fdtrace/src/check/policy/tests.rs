@@ -21,7 +21,7 @@ fn nothing_to_say() {
 }
 
 #[test]
-fn doubts_are_for_those_without_a_leak() {
+fn incomplete_reasons_are_for_those_without_a_leak() {
     let mut findings = findings(Verdict::Clean, vec![c_leak()]);
     findings.incomplete_reasons.push("7 events were lost".to_owned());
     Policy::default().apply(&mut findings);
@@ -43,7 +43,7 @@ fn names_of_functions_modules_and_files_hide_a_leak() {
             (Verdict::Clean, Class::Suppressed, Class::Leak)
         );
         assert_eq!(found.suppressed_by.as_deref(), Some(text));
-        assert_eq!(findings.steered.suppressions[0].sites, 1);
+        assert_eq!(findings.applied.suppressions[0].sites, 1);
     }
     let policy = Policy { suppressions: suppressions("leak:path_openat"), ..Policy::default() };
     assert_eq!(
@@ -57,7 +57,7 @@ fn names_of_functions_modules_and_files_hide_a_leak() {
 fn unused_suppressions_are_known() {
     let text = "# known\n\n  leak:handle_request  \nleak:nobody\n";
     let policy = Policy { suppressions: suppressions(text), ..Policy::default() };
-    let used = applied(&policy, vec![c_leak(), python_leak()]).steered.suppressions;
+    let used = applied(&policy, vec![c_leak(), python_leak()]).applied.suppressions;
     let used: Vec<_> = used.iter().map(|one| (one.line.as_str(), one.place.as_str(), one.sites)).collect();
     assert_eq!(used, [("leak:handle_request", "known.supp:3", 1), ("leak:nobody", "known.supp:4", 0)]);
 }
@@ -99,7 +99,7 @@ fn the_sum_counts_what_nothing_excuses() {
     let most = |most| Policy { max_total: Some(most), ..Policy::default() };
     assert_eq!(applied(&most(3), sites()).verdict, Verdict::Clean);
     let over = applied(&most(2), sites());
-    assert_eq!((over.verdict, over.steered.total), (Verdict::Leak, 3));
+    assert_eq!((over.verdict, over.applied.total), (Verdict::Leak, 3));
     let hidden = Policy { suppressions: suppressions("leak:open_log"), ..most(2) };
     assert_eq!(applied(&hidden, sites()).verdict, Verdict::Clean);
 }
@@ -129,7 +129,7 @@ fn rebuilt(mut finding: Finding) -> Finding {
 fn known_leaks_are_put_up_with() {
     let policy = known(vec![c_leak(), python_leak()]);
     let same = applied(&policy, vec![c_leak(), python_leak()]);
-    assert_eq!((same.verdict, &same.steered.removable), (Verdict::Clean, &Vec::new()));
+    assert_eq!((same.verdict, &same.applied.removable), (Verdict::Clean, &Vec::new()));
     assert_eq!(same.sites[0].suppressed_by.as_deref(), Some("baseline: 50 calls"));
     assert_eq!(applied(&policy, vec![rebuilt(c_leak())]).verdict, Verdict::Clean);
     assert_eq!(
@@ -169,7 +169,7 @@ fn a_stack_of_which_less_is_known_is_known_by_its_beginning() {
     cut.site.user_stack.truncate(2);
     (cut.site.user_stack[1].symbol, cut.site.user_stack[1].module) = (None, Some("[gone]".to_owned()));
     let found = applied(&policy, vec![cut.clone(), python_leak()]);
-    assert_eq!((found.verdict, &found.steered.removable), (Verdict::Clean, &Vec::new()));
+    assert_eq!((found.verdict, &found.applied.removable), (Verdict::Clean, &Vec::new()));
     cut.site.user_stack[1].offset += 1;
     assert_eq!(applied(&policy, vec![cut]).verdict, Verdict::Leak);
 }
@@ -179,7 +179,7 @@ fn what_leaks_no_longer_can_go() {
     let policy = known(vec![c_leak(), python_leak()]);
     let fixed = Finding { class: Class::Allowed, class_before: Class::Allowed, leaked: 1, ..c_leak() };
     let findings = applied(&policy, vec![fixed, python_leak()]);
-    assert_eq!(findings.steered.removable, ["handle_request"]);
+    assert_eq!(findings.applied.removable, ["handle_request"]);
 }
 
 #[test]

@@ -49,7 +49,7 @@ pub struct HolderWalk {
     pub mappings: Walk,
     peek: Walk,
     requests: OwnedFd,
-    /// Which handles were told, and whose table and address space came last.
+    /// Which handles were reported, and whose table and address space came last.
     reported: (OwnedFd, usize),
     last: [(OwnedFd, usize); 2],
     counts_from_zero: bool,

@@ -33,7 +33,7 @@ pub struct Growth {
     pub processes: Vec<ProcessGrowth>,
     /// Hidden handles that are alike and whose number changed, what grew most first.
     pub hidden_groups: Vec<HiddenGrowth>,
-    /// Processes that were not there, and those that are gone; null where they cannot be told.
+    /// Processes that were not there, and those that are gone; null where they cannot be reported.
     pub new_processes: Option<u64>,
     /// See there.
     pub gone_processes: Option<u64>,

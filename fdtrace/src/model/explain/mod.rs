@@ -70,7 +70,7 @@ pub struct Document {
     /// Limits that are not of descriptors, and how much of each is used.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub limits: Vec<LimitLine>,
-    /// Limits that are to be told of (`--alert`).
+    /// Limits that are to be reported (`--alert`).
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub alerts: Vec<Alarm>,
     /// What is new since another document (`--interval`, `--diff`).
@@ -198,7 +198,7 @@ pub struct Unreadable {
     pub pid: u32,
     /// Its name.
     pub comm: String,
-    /// Its descriptors, if that much is told.
+    /// Its descriptors, if that much is reported.
     pub descriptors: Option<u64>,
 }
 
@@ -481,7 +481,7 @@ pub struct LimitLine {
     pub processes: Vec<SharerLine>,
 }
 
-/// A limit that is to be told of.
+/// A limit that is to be reported.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Alarm {

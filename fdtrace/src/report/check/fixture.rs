@@ -34,7 +34,7 @@ pub(crate) fn findings(verdict: Verdict, sites: Vec<Finding>) -> Findings {
         images: 3,
         scopes: Vec::new(),
         tables: Vec::new(),
-        steered: AppliedPolicy::default(),
+        applied: AppliedPolicy::default(),
     }
 }
 

@@ -20,7 +20,7 @@ fn what_others_read() {
     let mut findings = all_sorts();
     findings.sites[0].baseline = Some(12);
     let line = Suppressing { line: "leak:x".to_owned(), place: "f:1".to_owned(), sites: 0 };
-    findings.steered.suppressions.push(line);
+    findings.applied.suppressions.push(line);
     let value = value(&findings);
     assert_eq!([&value["schema"], &value["verdict"]], ["fdtrace.check/1", "leak"]);
     assert_eq!(value["command"]["argv"], json!(["server", "--once"]));

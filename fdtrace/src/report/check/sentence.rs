@@ -39,11 +39,11 @@ fn leak(findings: &Findings) -> String {
         };
         return format!("LEAK: {}{more}", of_site(findings, first));
     }
-    let steered = &findings.steered;
-    if let Some(most) = steered.max_total.filter(|most| steered.total > *most) {
+    let applied = &findings.applied;
+    if let Some(most) = applied.max_total.filter(|most| applied.total > *most) {
         return format!(
             "LEAK: what {} of all call sites made was never closed, and --max-total allows {}",
-            counted(steered.total, "call"),
+            counted(applied.total, "call"),
             number(most)
         );
     }

@@ -62,7 +62,7 @@ fn write_rest(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
     write_keeping_scopes(out, findings, style)?;
     write_also(out, findings, style)?;
     findings.tables.iter().take(style.top).try_for_each(|table| note(out, &repeats::of_table(table)))?;
-    write_steered(out, findings, style)?;
+    write_applied(out, findings, style)?;
     let as_wanted = matches!(findings.command.ended, Ended::Status(0) | Ended::Running);
     if findings.verdict == Verdict::Leak && !as_wanted {
         note(out, &format!("the command itself {}", sentence::ended(findings.command.ended)))?;
@@ -289,9 +289,9 @@ fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Re
 }
 
 /// What of the suppressions and the baseline can go.
-fn write_steered(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
-    let steered = &findings.steered;
-    let unused = steered.suppressions.iter().filter(|one| one.sites == 0);
+fn write_applied(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
+    let applied = &findings.applied;
+    let unused = applied.suppressions.iter().filter(|one| one.sites == 0);
     let unused: Vec<String> =
         unused.map(|one| escape_control(&format!("{} ({})", one.line, one.place))).collect();
     if !unused.is_empty() {
@@ -299,7 +299,7 @@ fn write_steered(out: &mut impl Write, findings: &Findings, style: Style) -> io:
         let count = counted(unused.len() as u64, "suppression");
         note(out, &format!("{count} {were} not used: {}", list(&unused, style)))?;
     }
-    let removable: Vec<String> = steered.removable.iter().map(|place| escape_control(place)).collect();
+    let removable: Vec<String> = applied.removable.iter().map(|place| escape_control(place)).collect();
     if !removable.is_empty() {
         let entries = if removable.len() == 1 { "entry leaks" } else { "entries leak" };
         let count = number(removable.len() as u64);

@@ -17,9 +17,9 @@ const MANY: u64 = 1000;
 const PART: u64 = 20;
 /// The same of descriptors, which everybody sees.
 const VISIBLE_PART: u64 = 4;
-/// Causes that are told.
+/// Causes that are reported.
 const TOLD: usize = 3;
-/// Who has used up so many percent of a limit is told although others have more.
+/// Who has used up so many percent of a limit is reported although others have more.
 const HALF: f64 = 50.0;
 
 /// What a part of the handles is.
@@ -47,7 +47,7 @@ pub(super) struct Cause {
     pub(super) who: Holders,
 }
 
-/// What is to be told, the largest part first, and what dup and fork repeat last.
+/// What is to be reported, the largest part first, and what dup and fork repeat last.
 pub(super) fn of(document: &Document) -> Vec<Cause> {
     let register = Register::of(document);
     let hidden = hidden::HOLDERS.iter().filter_map(|holder| hidden_by(document, &register, holder));
@@ -139,7 +139,7 @@ fn descriptors_of(process: &ProcessLine) -> SharerLine {
 /// Who has by far most descriptors, or more than half of what it may have.
 fn descriptors(document: &Document, register: &Register<'_>) -> Option<Cause> {
     let total = document.handles.total;
-    // Those that lsof does not see are told of apart.
+    // Those that lsof does not see are reported apart.
     let visible = others(document).filter(|process| !process.main_thread_is_gone);
     let mut each: Vec<SharerLine> = visible.map(descriptors_of).collect();
     each.sort_by_key(|process| (Reverse(process.count), process.pid));

@@ -12,7 +12,7 @@ use crate::{
     text::fmt::{counted, escape_control, number},
 };
 
-/// Limits that are told of, those that are nearest to their ends.
+/// Limits that are reported, those that are nearest to their ends.
 const TOLD: usize = 3;
 
 /// What is known of a limit.

@@ -11,7 +11,7 @@ use crate::{
     text::fmt::{counted, number, process},
 };
 
-/// So many other ends elsewhere are told of, or one of so many handles.
+/// So many other ends elsewhere are reported, or one of so many handles.
 const FEW: u64 = 100;
 const PART: u64 = 4;
 /// Fewer are never told of.

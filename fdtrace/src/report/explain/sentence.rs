@@ -300,7 +300,7 @@ fn near_words(near: &[&ProcessLine]) -> Option<String> {
     }
 }
 
-/// What is there where nothing is large enough to be told of.
+/// What is there where nothing is large enough to be reported.
 fn nothing(document: &Document) -> String {
     let hidden = document.handles.hidden;
     let code: u64 = hidden::HOLDERS.iter().map(|holder| hidden::ordinary(document, holder)).sum();

@@ -92,7 +92,7 @@ fn locate(
 const PROBED: usize = 4;
 const LOOKS: usize = 5;
 /// The most frames of a thread that are named: the recursion limit is 1,000.
-const MOST_FRAMES: usize = 2048;
+const MAX_FRAMES: usize = 2048;
 
 impl Interpreter {
     /// The same, if what is read by it makes sense: threads, and frames of code objects.
@@ -116,7 +116,7 @@ impl Interpreter {
 
     /// Its threads, each with the calls in progress, innermost first.
     pub(super) fn scripts(&self, memory: &(impl Memory + ?Sized), most: usize) -> Vec<ScriptThread> {
-        let most = most.min(MOST_FRAMES);
+        let most = most.min(MAX_FRAMES);
         let frames = |state| {
             self.places(memory, state, most).into_iter().map_while(|place| self.frame(memory, &place))
         };

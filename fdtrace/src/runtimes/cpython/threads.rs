@@ -7,8 +7,8 @@ use super::{
 use crate::runtimes::memory::Memory;
 
 /// The most interpreters of one process, and threads of all of them. Lists that are changed while they are read may be circles.
-const MOST_INTERPRETERS: usize = 256;
-const MOST_THREADS: usize = 4096;
+const MAX_INTERPRETERS: usize = 256;
+const MAX_THREADS: usize = 4096;
 
 /// What CPython knows of a thread.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +37,15 @@ impl Interpreter {
     pub(super) fn threads(&self, memory: &(impl Memory + ?Sized)) -> Vec<Thread> {
         let first = memory.pointer(self.runtime, self.layout.interpreters);
         let next = |interpreter: &u64| memory.pointer(*interpreter, self.layout.next_interpreter);
-        let interpreters = std::iter::successors(first, next).take(MOST_INTERPRETERS);
-        interpreters.flat_map(|interpreter| self.threads_of(memory, interpreter)).take(MOST_THREADS).collect()
+        let interpreters = std::iter::successors(first, next).take(MAX_INTERPRETERS);
+        interpreters.flat_map(|interpreter| self.threads_of(memory, interpreter)).take(MAX_THREADS).collect()
     }
 
     fn threads_of(&self, memory: &(impl Memory + ?Sized), interpreter: u64) -> impl Iterator<Item = Thread> {
         let layout = &self.layout.thread;
         let first = memory.pointer(interpreter, self.layout.threads);
         let states = std::iter::successors(first, |state| memory.pointer(*state, layout.next));
-        states.take(MOST_THREADS).map_while(|state| {
+        states.take(MAX_THREADS).map_while(|state| {
             let native = match layout.native {
                 Some(native) => Some(memory.word(state, native)?),
                 None => None,

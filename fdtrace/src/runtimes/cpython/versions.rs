@@ -158,7 +158,7 @@ pub(super) fn table(version: Version) -> Option<Layout> {
     })
 }
 
-/// 3.8 and 3.9; the others are told by what differs.
+/// 3.8 and 3.9; the others by what differs.
 const LAYOUT: Layout = Layout {
     interpreters: 32,
     next_interpreter: 0,

@@ -38,7 +38,7 @@ fn send(name: &str) -> io::Result<()> {
     }
 }
 
-/// What the arguments call it; none for a program that only lists its tests. Rust's test programs are told the test's name
+/// What the arguments call it; none for a program that only lists its tests. Rust's test programs get the test's name
 /// after `--exact`, by cargo-nextest.
 fn name(argv: &[OsString]) -> Option<String> {
     let words: Vec<_> = argv.iter().map(|word| word.to_string_lossy()).collect();

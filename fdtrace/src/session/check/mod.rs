@@ -249,7 +249,7 @@ impl Check<'_> {
             tracing.name_live().await?;
             note_peers(tracing, evaluator)?;
         }
-        // What was told last is heard when this is answered.
+        // What was reported last is heard when this is answered.
         let written = tracing.collector().finish().await?;
         self.tell(&written, "the verdict does not need it");
         tracing.take_remarks().iter().for_each(|remark| (self.note)(remark));
@@ -365,7 +365,7 @@ impl Service<'_> {
         tracing.collector().settle().await?;
         let sample = tracing.sample(view).await?;
         tracing.name_live().await?;
-        // What was told last is heard when this is answered.
+        // What was reported last is heard when this is answered.
         tracing.collector().flush().await?;
         note_peers(tracing, self.evaluator)?;
         self.early = Some((self.found)(view, &sample.snapshot));

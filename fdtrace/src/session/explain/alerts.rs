@@ -32,7 +32,7 @@ pub(crate) struct Alerts {
     wanted: Vec<Alert>,
     watch: Watch,
     program: Option<PathBuf>,
-    /// What was told of, and lasts.
+    /// What was reported, and lasts.
     lasting: HashSet<(String, Option<u32>)>,
     running: Vec<Child>,
 }
@@ -72,7 +72,7 @@ impl Alerts {
         let Some(program) = &self.program else { return Ok(()) };
         self.running.retain_mut(|child| matches!(child.try_wait(), Ok(None)));
         if self.running.len() >= MAX {
-            say(&format!("{MAX} alerts are still being told; this one is told here only"));
+            say(&format!("{MAX} alerts are still being told; this one is reported here only"));
             return Ok(());
         }
         let child = start(program, alarm).map_err(|error| cannot(program, &error.to_string()))?;

@@ -16,7 +16,7 @@ use crate::runtimes::{Refusal, ScriptFrame};
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src/stacks/scripts/cases.py");
 /// Each case has fewer.
-const MOST_CALLS: usize = 600;
+const MAX_CALLS: usize = 600;
 
 /// What the script says when it stands still.
 #[derive(Deserialize)]
@@ -90,7 +90,7 @@ fn compare(python: &Path) -> usize {
     let (mut script, readers, mut cases) =
         (Script::of(Command::new(python).arg(CASES)), Readers::of_test(), 0);
     while let Some(stand) = script.next() {
-        let found = runtimes(script.0.id(), &readers, MOST_CALLS).expect("its memory");
+        let found = runtimes(script.0.id(), &readers, MAX_CALLS).expect("its memory");
         let frames = frames_of(&found, stand.thread);
         let wanted: Vec<ScriptFrame> = stand.frames.into_iter().map(frame).collect();
         let context = format!("{}: {}", python.display(), stand.case);

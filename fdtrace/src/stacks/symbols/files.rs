@@ -19,7 +19,7 @@ pub(super) const MAX_FILES: usize = 32;
 #[derive(Default)]
 pub(super) struct Files {
     open: HashMap<Identity, Kept>,
-    /// Counts requests, so that the file that nobody asked for the longest can be told.
+    /// Counts requests, so that the file that nobody asked for the longest can be reported.
     clock: u64,
 }
 

@@ -52,11 +52,11 @@ impl Running {
     /// when that is there: `look` waits for a document.
     fn leak(&mut self, look: impl FnOnce(&dyn Fn(&Document) -> bool) -> Result<()>) -> Result<()> {
         self.programs.iter_mut().try_for_each(|(_, leaker)| leaker.leak())?;
-        let begins = |(program, _): &&(Program, Leaker)| program.begun > 0;
+        let begins = |(program, _): &&(Program, Leaker)| program.partial > 0;
         self.programs.iter().filter(begins).try_for_each(|(_, leaker)| leaker.wait_until_begun())?;
         look(&|document| self.scores(document).iter().all(Score::has_taught))?;
-        let begun = self.programs.iter_mut().filter(|(program, _)| program.begun > 0);
-        begun.map(|(_, leaker)| leaker).try_for_each(Leaker::leak)?;
+        let partial = self.programs.iter_mut().filter(|(program, _)| program.partial > 0);
+        partial.map(|(_, leaker)| leaker).try_for_each(Leaker::leak)?;
         self.each(Leaker::wait_until_leaked)
     }
 

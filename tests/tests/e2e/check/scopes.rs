@@ -1,4 +1,4 @@
-//! Scopes that the command announces: what it is told of them, and what is said of them in the end.
+//! Scopes that the command announces: what is asked about them, and what is said of them in the end.
 
 use super::{Finished, Result, check, check_script, ends};
 use anyhow::{Context as _, bail, ensure};

@@ -44,7 +44,7 @@ fn that_kill_it() -> Result<()> {
     Ok(())
 }
 
-/// A service that ends as it was told has done its duty; one that does not is killed, and that is said.
+/// A service that ends when it is asked to has done its duty; one that does not is killed, and that is said.
 #[test]
 fn a_service() -> Result<()> {
     let _turn = turn();

@@ -92,7 +92,7 @@ fn a_program_is_run() -> Result<()> {
     ensure!(finished.stderr.matches("alert: ").count() == 1, "once for each alert: {finished:?}");
     let until = Instant::now() + Duration::from_secs(60);
     while !told.exists() {
-        ensure!(Instant::now() < until, "nobody was told: {finished:?}");
+        ensure!(Instant::now() < until, "nobody heard of: {finished:?}");
         std::thread::sleep(Duration::from_millis(5));
     }
     let told = fs::read_to_string(&told)?;

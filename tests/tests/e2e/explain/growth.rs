@@ -78,7 +78,7 @@ fn new_and_gone_processes() -> Result<()> {
     Ok(())
 }
 
-/// A number of handles of a process that has fewer than that is reached at a moment that can be told.
+/// A number of handles of a process that has fewer than that is reached at a moment that can be reported.
 #[test]
 fn the_time_until_the_limit() -> Result<()> {
     let _turn = turn();

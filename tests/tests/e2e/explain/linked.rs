@@ -102,7 +102,7 @@ fn bpf(command: libc::c_long, bytes: &[u8]) -> libc::c_long {
     for (word, part) in attributes.iter_mut().zip(bytes.chunks_exact(8)) {
         *word = part.iter().rev().fold(0, |word, byte| word << 8 | u64::from(*byte));
     }
-    // SAFETY: one array with as many bytes as are told.
+    // SAFETY: one array with as many bytes as are reported.
     unsafe { libc::syscall(libc::SYS_bpf, command, attributes.as_mut_ptr(), 72) }
 }
 

@@ -77,7 +77,7 @@ fn a_file_behind_another_belongs_to_it() -> Result<()> {
     })
 }
 
-/// A leak of mappings in a container is told of, although file-nr knows nothing of it.
+/// A leak of mappings in a container is reported, although file-nr knows nothing of it.
 #[test]
 fn mappings_in_a_container() -> Result<()> {
     let _turn = turn();

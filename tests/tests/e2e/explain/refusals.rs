@@ -95,7 +95,7 @@ fn documents_that_are_none() -> Result<()> {
     Ok(())
 }
 
-/// Without rights: what is missing is named. What `/proc` tells is told, and that it is not all.
+/// Without rights: what is missing is named. What `/proc` says is shown, and that it is not all.
 #[test]
 fn not_root() -> Result<()> {
     let _turn = turn();

@@ -164,7 +164,7 @@ fn what_nobody_holds() -> Result<()> {
     Ok(())
 }
 
-/// Two leaks in one machine: both are told of, the larger one first.
+/// Two leaks in one machine: both are reported, the larger one first.
 #[test]
 fn two_leaks() -> Result<()> {
     let _turn = turn();

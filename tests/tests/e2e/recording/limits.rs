@@ -56,7 +56,7 @@ fn has_stack(site: &Site) -> bool {
     !site.user_stack.is_empty() || !site.kernel_stack.is_empty()
 }
 
-/// The reason is told, and nothing that was recorded is lost.
+/// The reason is reported, and nothing that was recorded is lost.
 #[test]
 fn a_disk_that_fills() -> Result<()> {
     let _turn = turn();

@@ -81,7 +81,7 @@ fn live_and_report_are_equal_after_one_sample() -> Result<()> {
 }
 
 #[test]
-fn live_and_report_are_equal_in_survivors_mode() -> Result<()> {
+fn live_and_report_are_equal_in_min_age_mode() -> Result<()> {
     let _turn = turn();
     let Both { scratch, mut workload, tracer } = Both::start(&["--min-age", "1s"])?;
     let truth = workload.go()?;

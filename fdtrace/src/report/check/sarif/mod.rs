@@ -132,10 +132,10 @@ fn diagnostics(diagnostics: &Diagnostic) -> Outcome {
 
 /// A sum that is too high belongs to no line.
 fn total(findings: &Findings) -> Option<Outcome> {
-    let most = findings.steered.max_total.filter(|most| findings.steered.total > *most)?;
+    let most = findings.applied.max_total.filter(|most| findings.applied.total > *most)?;
     let text = format!(
         "All call sites together kept {} calls, and --max-total allows {most}",
-        findings.steered.total
+        findings.applied.total
     );
     Some(Outcome::new(TOTAL, "error", text))
 }

@@ -24,7 +24,7 @@ fn all_sorts_are_as_the_standard_has_it() {
     findings
         .diagnostics
         .extend(DiagnosticKind::ALL.map(|kind| Diagnostic { fatal: true, ..noticed(kind, 2) }));
-    (findings.steered.total, findings.steered.max_total) = (54, Some(10));
+    (findings.applied.total, findings.applied.max_total) = (54, Some(10));
     findings.incomplete_reasons.push("7 events were lost".to_owned());
     assert_valid(&findings);
     let mut nothing_known = c_leak();

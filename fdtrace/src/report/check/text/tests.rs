@@ -154,7 +154,7 @@ fn what_grew_until_the_end_is_no_leak_of_another_kind() {
 #[test]
 fn too_many_in_all() {
     let mut findings = findings(Verdict::Leak, no_leaks());
-    findings.steered = AppliedPolicy { total: 120, max_total: Some(100), ..AppliedPolicy::default() };
+    findings.applied = AppliedPolicy { total: 120, max_total: Some(100), ..AppliedPolicy::default() };
     assert!(text(&findings).starts_with(
         "fdtrace: LEAK: what 120 calls of all call sites made was never closed, and --max-total allows 100\n"
     ));
@@ -165,8 +165,8 @@ fn what_the_files_have_too_much() {
     let mut findings = findings(Verdict::Clean, Vec::new());
     let suppression =
         |line: &str, sites| Suppressing { line: line.to_owned(), place: "known.supp:1".to_owned(), sites };
-    findings.steered.suppressions = vec![suppression("leak:used", 1), suppression("leak:unused", 0)];
-    findings.steered.removable = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
+    findings.applied.suppressions = vec![suppression("leak:used", 1), suppression("leak:unused", 0)];
+    findings.applied.removable = ["a", "b", "c", "d"].map(str::to_owned).to_vec();
     assert!(text(&findings).ends_with(
         "\nfdtrace: note: 1 suppression was not used: leak:unused (known.supp:1)\
          \nfdtrace: note: 4 entries leak no longer and can be removed from the baseline: a, b, c and 1 more\n"
@@ -248,9 +248,9 @@ fn names_cannot_steer_a_terminal() {
     findings.diagnostics.push(emfile());
     let last = findings.diagnostics.len() - 1;
     findings.diagnostics[last].top[0].place = evil.to_owned();
-    findings.steered.removable.push(evil.to_owned());
+    findings.applied.removable.push(evil.to_owned());
     let line = Suppressing { line: evil.to_owned(), place: evil.to_owned(), sites: 0 };
-    findings.steered.suppressions.push(line);
+    findings.applied.suppressions.push(line);
     for verbose in [false, true] {
         let text = written(|out| write(out, &findings, Style { verbose, ..STYLE }));
         let steers =

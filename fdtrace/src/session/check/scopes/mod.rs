@@ -1,4 +1,4 @@
-//! Scopes: what the command's runner says of the parts of its run, and what it is told of them.
+//! Scopes: what the command's runner says of the parts of its run, and what it is reported them.
 
 mod protocol;
 mod server;
