@@ -1,6 +1,7 @@
 //! What the BPF programs cost, by the kernel's own clock; and loads for a tracer to look at. A program apart from `library`,
 //! since it is built with frame pointers, starts itself below its own hooks, and writes tables: `cargo xtask bench hooks` and
 //! `cargo xtask bench unwind`. A load writes one JSON object to its standard output.
+#![expect(clippy::disallowed_methods, reason = "a bench makes the files that it opens")]
 #![allow(clippy::cast_precision_loss, reason = "counts and sizes of some seconds")]
 
 mod costs;
