@@ -63,8 +63,8 @@ impl Findings {
 impl Findings {
     /// The sites are those of the moment when a service was told to end, and so is what was said of them.
     pub(crate) fn evaluate_early(&mut self, early: Self) {
-        let of_sites = |diagnostics: &Diagnostic| diagnostics.kind == DiagnosticKind::GrowingWithPeers;
-        self.diagnostics.retain(|diagnostics| !of_sites(diagnostics));
+        let of_sites = |diagnostic: &Diagnostic| diagnostic.kind == DiagnosticKind::GrowingWithPeers;
+        self.diagnostics.retain(|diagnostic| !of_sites(diagnostic));
         self.diagnostics.extend(early.diagnostics.into_iter().filter(of_sites));
         (self.sites, self.evaluated_early) = (early.sites, true);
     }

@@ -71,7 +71,7 @@ impl Decoder {
                 let bytes = Bytes(columns.0[column::RECORDS].bytes()?);
                 out.extend(self.record(tag, bytes)?);
                 // Whoever replays looks here, before what follows.
-                if tag == record::SAMPLE_INTERVAL {
+                if tag == record::SAMPLE {
                     break;
                 }
             }
@@ -105,7 +105,7 @@ impl Decoder {
                 Event::FoundGone { time, handle, generation }
             }
             record::SHORT_LIVED => short_lived(bytes, dictionary)?,
-            record::SAMPLE_INTERVAL => sample(bytes, bases)?,
+            record::SAMPLE => sample(bytes, bases)?,
             _ => return self.fact(tag, bytes),
         };
         Ok(Some(event))

@@ -109,7 +109,7 @@ impl Encoder {
             Event::ShortLived(short_lived) => self.short_lived(short_lived),
             Event::Fact(fact) => self.words.fact(fact, &mut self.out, &mut self.groups, &self.handles),
             Event::Sample(stats) => {
-                self.out.record(record::SAMPLE_INTERVAL, |bytes, bases| sample(bytes, bases, stats));
+                self.out.record(record::SAMPLE, |bytes, bases| sample(bytes, bases, stats));
             }
         }
     }

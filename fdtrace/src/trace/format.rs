@@ -113,7 +113,7 @@ pub(super) mod record {
     pub(crate) const BELONGS: u8 = 27;
     pub(crate) const DESCRIBED: u8 = 28;
     pub(crate) const EXISTING: u8 = 29;
-    pub(crate) const SAMPLE_INTERVAL: u8 = 30;
+    pub(crate) const SAMPLE: u8 = 30;
     pub(crate) const OPEN: u8 = 31;
     pub(crate) const CUT: u8 = 32;
     pub(crate) const ACQUIRED: u8 = 33;

@@ -173,7 +173,7 @@ impl View {
         let mut shown: Vec<(u64, &SiteGroups)> = selected.map(|(id, site)| (*id, site)).collect();
         let grows = |id: &u64| evaluated.get(id).is_some_and(|found| found.verdict == Trend::Growing);
         let rank = |site: &SiteGroups| Reverse((site.aged, site.refused(), site.counts.allocated));
-        shown.sort_by_key(|(id, site)| (!grows(id), is_loaded(site), rank(site), *id));
+        shown.sort_by_cached_key(|(id, site)| (!grows(id), is_loaded(site), rank(site), *id));
         shown
     }
 

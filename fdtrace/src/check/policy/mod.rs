@@ -44,9 +44,9 @@ impl Policy {
         if let Some(baseline) = &self.baseline {
             self.excuse_known(baseline, findings);
         }
-        for diagnostics in &mut findings.diagnostics {
-            diagnostics.fatal =
-                self.fail_on.contains(&diagnostics.kind) && !is_excused(diagnostics, &findings.sites);
+        for diagnostic in &mut findings.diagnostics {
+            diagnostic.fatal =
+                self.fail_on.contains(&diagnostic.kind) && !is_excused(diagnostic, &findings.sites);
         }
         findings.applied.total = total(&findings.sites);
         findings.verdict = verdict(findings);
@@ -109,12 +109,12 @@ impl Policy {
 }
 
 /// Whether what is said of call sites is said of such only as a suppression names.
-fn is_excused(diagnostics: &Diagnostic, sites: &[Finding]) -> bool {
+fn is_excused(diagnostic: &Diagnostic, sites: &[Finding]) -> bool {
     let suppressed = |holder: &TopHolder| {
         sites.iter().any(|finding| finding.site.id == holder.site && finding.class == Class::Suppressed)
     };
-    let of_sites = matches!(diagnostics.kind, DiagnosticKind::Teardown | DiagnosticKind::GrowingWithPeers);
-    of_sites && !diagnostics.top.is_empty() && diagnostics.top.iter().all(suppressed)
+    let of_sites = matches!(diagnostic.kind, DiagnosticKind::Teardown | DiagnosticKind::GrowingWithPeers);
+    of_sites && !diagnostic.top.is_empty() && diagnostic.top.iter().all(suppressed)
 }
 
 fn excuse_by(entry: &BaselineEntry, finding: &mut Finding) {
@@ -142,7 +142,7 @@ fn verdict(findings: &Findings) -> Verdict {
     let applied = &findings.applied;
     let is_leak = findings.sites.iter().any(|finding| finding.class == Class::Leak)
         || applied.max_total.is_some_and(|most| applied.total > most)
-        || findings.diagnostics.iter().any(|diagnostics| diagnostics.fatal)
+        || findings.diagnostics.iter().any(|diagnostic| diagnostic.fatal)
         || findings.scopes.iter().any(|scope| scope.said == Some(Word::Fail));
     match is_leak {
         true => Verdict::Leak,

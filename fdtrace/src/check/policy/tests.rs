@@ -198,13 +198,13 @@ fn what_is_no_baseline_says_so() {
 #[test]
 fn what_lives_until_the_end_can_be_excused_by_name() {
     let fatal = |text: &str| {
-        let diagnostics = Diagnostic {
+        let diagnostic = Diagnostic {
             top: vec![TopHolder { site: "c1ea".to_owned(), place: "handle_request".to_owned(), live: 50 }],
             ..noticed(DiagnosticKind::Teardown, 50)
         };
         let finding = Finding { class: Class::Teardown, class_before: Class::Teardown, ..c_leak() };
         let mut findings =
-            Findings { diagnostics: vec![diagnostics], ..findings(Verdict::Clean, vec![finding]) };
+            Findings { diagnostics: vec![diagnostic], ..findings(Verdict::Clean, vec![finding]) };
         let fail_on = vec![DiagnosticKind::Teardown];
         Policy { suppressions: suppressions(text), fail_on, ..Policy::default() }.apply(&mut findings);
         (findings.diagnostics[0].fatal, findings.verdict)

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{PeerLine, SharerLine, SiteLine, TraceLine};
+use super::{PeerLine, SharerLine, SiteLine, TraceLine, is_zero};
 
 /// Name and version of the shape.
 pub const SCHEMA: &str = "fdtrace.explain-handle/1";
@@ -120,9 +120,4 @@ pub struct HolderLine {
     /// The kernel's stack, innermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub kernel_stack: Vec<String>,
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
-const fn is_zero(value: &u64) -> bool {
-    *value == 0
 }

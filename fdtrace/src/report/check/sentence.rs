@@ -56,9 +56,9 @@ fn leak(findings: &Findings) -> String {
         };
         return format!("LEAK: {}{more}", scopes::sentence(first));
     }
-    let fatal = findings.diagnostics.iter().find(|diagnostics| diagnostics.fatal);
-    let what = fatal.map_or_else(String::new, |diagnostics| {
-        format!(": {} (--fail-on {})", of_diagnostic(diagnostics), diagnostics.kind.name())
+    let fatal = findings.diagnostics.iter().find(|diagnostic| diagnostic.fatal);
+    let what = fatal.map_or_else(String::new, |diagnostic| {
+        format!(": {} (--fail-on {})", of_diagnostic(diagnostic), diagnostic.kind.name())
     });
     format!("FAILED{what}")
 }
@@ -121,33 +121,29 @@ fn signal_name(signal: i32) -> String {
 }
 
 /// What else was noticed.
-pub(super) fn of_diagnostic(diagnostics: &Diagnostic) -> String {
-    let who = process(&diagnostics.comm, diagnostics.pid);
-    let count = diagnostics.count;
-    match diagnostics.kind {
+pub(super) fn of_diagnostic(diagnostic: &Diagnostic) -> String {
+    let who = process(&diagnostic.comm, diagnostic.pid);
+    let count = diagnostic.count;
+    match diagnostic.kind {
         DiagnosticKind::Emfile => {
             let times = counted(count, "time");
-            format!(
-                "{who} had no descriptors left {times} (EMFILE{}){}",
-                limit(diagnostics),
-                top(diagnostics)
-            )
+            format!("{who} had no descriptors left {times} (EMFILE{}){}", limit(diagnostic), top(diagnostic))
         }
         DiagnosticKind::Enfile => {
             let times = counted(count, "time");
             format!(
                 "the system had no handles left for {who} {times} (ENFILE{}){}",
-                limit(diagnostics),
-                top(diagnostics)
+                limit(diagnostic),
+                top(diagnostic)
             )
         }
         DiagnosticKind::Exec => format!(
             "{who} left {} open when another program took its place, and close-on-exec closed them{}",
             counted(count, "handle"),
-            examples(diagnostics)
+            examples(diagnostic)
         ),
         DiagnosticKind::Inherit => {
-            let from = diagnostics
+            let from = diagnostic
                 .from
                 .as_deref()
                 .map(|from| format!(" by {}", escape_control(from)))
@@ -156,16 +152,16 @@ pub(super) fn of_diagnostic(diagnostics: &Diagnostic) -> String {
             let descriptors = counted(count, "descriptor");
             format!(
                 "{who} was started{from} with {descriptors} that {have} no close-on-exec flag{}",
-                examples(diagnostics)
+                examples(diagnostic)
             )
         }
         DiagnosticKind::CloseWait => {
-            let more = match diagnostics.processes {
+            let more = match diagnostic.processes {
                 0 | 1 => String::new(),
                 2 => " and 1 more process".to_owned(),
                 several => format!(" and {} more processes", number(several - 1)),
             };
-            let from = diagnostics
+            let from = diagnostic
                 .top
                 .first()
                 .map(|site| format!(" from {}", escape_control(&site.place)))
@@ -174,14 +170,14 @@ pub(super) fn of_diagnostic(diagnostics: &Diagnostic) -> String {
                 "{who}{more} held {}{from} in CLOSE_WAIT at the end: the peer has hung up, the program has not \
                  closed{}",
                 counted(count, "socket"),
-                examples(diagnostics)
+                examples(diagnostic)
             )
         }
         DiagnosticKind::Deleted => {
-            format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(diagnostics))
+            format!("{who} held {} at the end{}", counted(count, "deleted file"), examples(diagnostic))
         }
         DiagnosticKind::GrowingWithPeers => {
-            let at = diagnostics
+            let at = diagnostic
                 .top
                 .first()
                 .map(|site| format!(" from {}", escape_control(&site.place)))
@@ -190,11 +186,11 @@ pub(super) fn of_diagnostic(diagnostics: &Diagnostic) -> String {
                 "{who} grows with its clients ({}): it has {}{at}, and no peer has hung up{}",
                 counted(count, "peer"),
                 counted(count, "accepted socket"),
-                examples(diagnostics)
+                examples(diagnostic)
             )
         }
         DiagnosticKind::Teardown => {
-            let from = match diagnostics.top.as_slice() {
+            let from = match diagnostic.top.as_slice() {
                 [] => String::new(),
                 [only] => format!(" from {}", escape_control(&only.place)),
                 [most, ..] => {
@@ -206,28 +202,28 @@ pub(super) fn of_diagnostic(diagnostics: &Diagnostic) -> String {
         }
         DiagnosticKind::Peak => {
             let of =
-                diagnostics.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
+                diagnostic.limit.map(|limit| format!(", of at most {}", number(limit))).unwrap_or_default();
             format!("{who} had {} of its own at once{of}", counted(count, "descriptor"))
         }
     }
 }
 
-fn limit(diagnostics: &Diagnostic) -> String {
-    diagnostics.limit.map(|limit| format!(", limit {}", number(limit))).unwrap_or_default()
+fn limit(diagnostic: &Diagnostic) -> String {
+    diagnostic.limit.map(|limit| format!(", limit {}", number(limit))).unwrap_or_default()
 }
 
-fn top(diagnostics: &Diagnostic) -> String {
+fn top(diagnostic: &Diagnostic) -> String {
     // What is duplicated takes descriptors, and makes no handles.
-    let thing = if diagnostics.kind == DiagnosticKind::Emfile { "descriptor" } else { "handle" };
-    let first = diagnostics.top.first();
+    let thing = if diagnostic.kind == DiagnosticKind::Emfile { "descriptor" } else { "handle" };
+    let first = diagnostic.top.first();
     first.map_or_else(String::new, |top| {
         format!("; {} then came from {}", counted(top.live, thing), escape_control(&top.place))
     })
 }
 
 /// The first example.
-fn examples(diagnostics: &Diagnostic) -> String {
-    let first = diagnostics.examples.first();
+fn examples(diagnostic: &Diagnostic) -> String {
+    let first = diagnostic.examples.first();
     first.map_or_else(String::new, |example| {
         let fd = example.fd.map(|fd| format!("fd {fd} ")).unwrap_or_default();
         format!(" (e.g. {fd}{})", escape_control(&example.name))

@@ -273,13 +273,12 @@ fn write_keeping_scopes(out: &mut impl Write, findings: &Findings, style: Style)
 
 fn write_also(out: &mut impl Write, findings: &Findings, style: Style) -> io::Result<()> {
     let headline = sentence::headline(findings);
-    let is_said = |diagnostics: &Diagnostic| {
-        diagnostics.fatal && headline.contains(&sentence::of_diagnostic(diagnostics))
-    };
-    for diagnostics in findings.diagnostics.iter().filter(|diagnostics| !is_said(diagnostics)) {
-        let text = sentence::of_diagnostic(diagnostics);
-        if diagnostics.fatal {
-            let text = format!("{text} (--fail-on {})", diagnostics.kind.name());
+    let is_said =
+        |diagnostic: &Diagnostic| diagnostic.fatal && headline.contains(&sentence::of_diagnostic(diagnostic));
+    for diagnostic in findings.diagnostics.iter().filter(|diagnostic| !is_said(diagnostic)) {
+        let text = sentence::of_diagnostic(diagnostic);
+        if diagnostic.fatal {
+            let text = format!("{text} (--fail-on {})", diagnostic.kind.name());
             writeln!(out, "fdtrace: {}", paint(style, "1;31", &text))?;
         } else {
             note(out, &text)?;

@@ -69,7 +69,7 @@ fn log(findings: &Findings, root: &Root) -> Log {
         original_uri_base_ids: BTreeMap::from([(SOURCES, ArtifactBase { uri: root.uri() })]),
         results: leaks
             .chain(known)
-            .chain(findings.diagnostics.iter().map(diagnostics))
+            .chain(findings.diagnostics.iter().map(diagnostic))
             .chain(total(findings))
             .collect(),
         column_kind: "unicodeCodePoints",
@@ -125,9 +125,9 @@ fn stack(user: &[UserFrame], root: &Root) -> Option<Stack> {
     (!user.is_empty()).then(|| Stack { message, frames: user.iter().map(frame).collect() })
 }
 
-fn diagnostics(diagnostics: &Diagnostic) -> Outcome {
-    let level = if diagnostics.fatal { "warning" } else { "note" };
-    Outcome::new(diagnostics.kind.name(), level, sentence::of_diagnostic(diagnostics))
+fn diagnostic(diagnostic: &Diagnostic) -> Outcome {
+    let level = if diagnostic.fatal { "warning" } else { "note" };
+    Outcome::new(diagnostic.kind.name(), level, sentence::of_diagnostic(diagnostic))
 }
 
 /// A sum that is too high belongs to no line.

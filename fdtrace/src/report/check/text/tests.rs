@@ -241,8 +241,8 @@ fn names_cannot_steer_a_terminal() {
     let mut findings = leaks(vec![finding, hidden]);
     findings.incomplete_reasons.push(evil.to_owned());
     findings.diagnostics = DiagnosticKind::ALL.map(|kind| noticed(kind, 1)).to_vec();
-    for diagnostics in &mut findings.diagnostics {
-        (diagnostics.comm, diagnostics.from, diagnostics.examples[0].name) =
+    for diagnostic in &mut findings.diagnostics {
+        (diagnostic.comm, diagnostic.from, diagnostic.examples[0].name) =
             (evil.to_owned(), Some(evil.to_owned()), evil.to_owned());
     }
     findings.diagnostics.push(emfile());
