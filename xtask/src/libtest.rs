@@ -1,31 +1,47 @@
 //! What the tests of Rust's own runner print.
 
+use crate::run::Running;
 use anyhow::{Context as _, Result, bail};
 use std::{
     collections::BTreeMap,
     fmt,
-    io::{BufRead as _, BufReader, Write as _},
+    io::{Read, Write as _},
     mem,
     process::{Command, Stdio},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
+    time::Duration,
 };
+
+/// Tests that print nothing for so long hang. The longest of them takes some three minutes where nobody else is at work.
+const SILENCE: Duration = Duration::from_secs(20 * 60);
 
 /// Runs tests, shows what they print as it comes, and names those that failed at the end: whoever reads the last lines of a
 /// long log wants to know which.
 ///
 /// # Errors
-/// When tests failed, or they cannot be run.
+/// When tests failed, hang, or cannot be run.
 pub(crate) fn run(command: &mut Command) -> Result<()> {
     let mut child =
-        command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {command:?}"))?;
-    let mut output = String::new();
-    let mut lines = BufReader::new(child.stdout.take().context("no output")?);
-    let mut line = Vec::new();
-    while lines.read_until(b'\n', &mut line)? > 0 {
-        std::io::stdout().write_all(&line)?;
-        output.push_str(&String::from_utf8_lossy(&line));
-        line.clear();
+        Running(command.stdout(Stdio::piped()).spawn().with_context(|| format!("cannot run {command:?}"))?);
+    let pieces = pieces(child.0.stdout.take().context("no output")?);
+    let mut output = Vec::new();
+    loop {
+        match pieces.recv_timeout(SILENCE) {
+            Ok(piece) => {
+                std::io::stdout().write_all(&piece)?;
+                std::io::stdout().flush()?;
+                output.extend(piece);
+            }
+            Err(RecvTimeoutError::Disconnected) => break,
+            Err(RecvTimeoutError::Timeout) => {
+                let last = String::from_utf8_lossy(&output).lines().last().unwrap_or_default().to_owned();
+                bail!("nothing was printed for {} minutes after {last:?}", SILENCE.as_secs() / 60);
+            }
+        }
     }
-    let status = child.wait()?;
+    let output = String::from_utf8_lossy(&output);
+    let status = child.0.wait()?;
     match failures(&output)[..] {
         _ if status.success() => Ok(()),
         [] => bail!("{status}"),
@@ -33,6 +49,21 @@ pub(crate) fn run(command: &mut Command) -> Result<()> {
             bail!("failed: {}", failed.iter().map(Failure::to_string).collect::<Vec<_>>().join("\n"))
         }
     }
+}
+
+/// What comes, as it comes: the runner begins a line with the test's name and ends it with the verdict, and who waits wants
+/// to know for what.
+fn pieces(mut stream: impl Read + Send + 'static) -> Receiver<Vec<u8>> {
+    let (sender, receiver) = channel();
+    thread::spawn(move || {
+        let mut piece = vec![0; 64 << 10];
+        while let Ok(length @ 1..) = stream.read(&mut piece) {
+            if sender.send(piece[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    receiver
 }
 
 /// What libtest says at its end.

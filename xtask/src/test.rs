@@ -90,7 +90,10 @@ fn part(name: &'static str, run: impl FnOnce() -> Result<()>) -> Verdict {
     if let Err(error) = &outcome {
         println!("{name}: {error:#}");
     }
-    Verdict { name, outcome, took: began.elapsed() }
+    let took = began.elapsed();
+    // A run that is cut off has no summary.
+    println!("{name}: {} s", took.as_secs());
+    Verdict { name, outcome, took }
 }
 
 /// What can be done while others compile: packages first, since others wait for them, all of them at once.

@@ -121,8 +121,8 @@ pub fn timed(command: &mut Command) -> Result<Ended> {
     let time = start.elapsed();
     Ok(Ended {
         status: status.code().or_else(|| status.signal().map(|signal| 128 + signal)).unwrap_or(-1),
-        stdout: stdout.join().unwrap_or_default(),
-        stderr: stderr.join().unwrap_or_default(),
+        stdout: stdout.text(),
+        stderr: stderr.text(),
         time,
     })
 }

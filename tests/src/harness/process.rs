@@ -4,10 +4,13 @@ use anyhow::{Context as _, Result, bail};
 use std::{
     io::{BufRead as _, BufReader, Read},
     process::{Child, Command, ExitStatus, Stdio},
-    sync::mpsc::{Receiver, channel},
-    thread::{self, JoinHandle},
+    sync::mpsc::{Receiver, RecvTimeoutError, channel},
+    thread,
     time::{Duration, Instant},
 };
+
+/// A stream of a process that has ended is given up after so long without a byte.
+const HELD_OPEN: Duration = Duration::from_secs(60);
 
 /// The number of a process that is gone.
 pub fn gone_process() -> Result<String> {
@@ -61,14 +64,44 @@ pub fn lines(stream: impl Read + Send + 'static) -> Receiver<String> {
     receiver
 }
 
-/// Everything that a stream will ever hold.
-pub(crate) fn collect(mut stream: impl Read + Send + 'static) -> JoinHandle<String> {
+/// What a stream of a process holds, read beside it.
+#[derive(Debug)]
+pub(crate) struct Collected {
+    pieces: Receiver<Vec<u8>>,
+}
+
+/// Begins to read a stream to its end.
+pub(crate) fn collect(mut stream: impl Read + Send + 'static) -> Collected {
+    let (sender, pieces) = channel();
     thread::spawn(move || {
-        let mut bytes = Vec::new();
+        let mut piece = vec![0; 64 << 10];
         // What came before an error is still worth showing.
-        let _ = stream.read_to_end(&mut bytes);
+        while let Ok(length @ 1..) = stream.read(&mut piece) {
+            if sender.send(piece[..length].to_vec()).is_err() {
+                break;
+            }
+        }
+    });
+    Collected { pieces }
+}
+
+impl Collected {
+    /// All of it, when the process has ended. What a descendant holds open never ends: a test that waited for that would
+    /// keep all others from running.
+    pub(crate) fn text(self) -> String {
+        let mut bytes = Vec::new();
+        loop {
+            match self.pieces.recv_timeout(HELD_OPEN) {
+                Ok(piece) => bytes.extend(piece),
+                Err(RecvTimeoutError::Disconnected) => break,
+                Err(RecvTimeoutError::Timeout) => {
+                    bytes.extend(b"\n(a descendant still holds this stream)\n");
+                    break;
+                }
+            }
+        }
         String::from_utf8_lossy(&bytes).into_owned()
-    })
+    }
 }
 
 /// What a command said, and how it ended.
@@ -100,9 +133,5 @@ pub fn finish_with(command: &mut Command, stdin: Stdio, patience: Duration) -> R
     let stdout = collect(child.0.stdout.take().context("no standard output")?);
     let stderr = collect(child.0.stderr.take().context("no standard error")?);
     let status = child.wait(patience).with_context(|| format!("{command:?}"))?;
-    Ok(Finished {
-        status,
-        stdout: stdout.join().unwrap_or_default(),
-        stderr: stderr.join().unwrap_or_default(),
-    })
+    Ok(Finished { status, stdout: stdout.text(), stderr: stderr.text() })
 }

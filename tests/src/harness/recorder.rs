@@ -3,7 +3,7 @@
 use super::{
     TIMEOUT, binaries,
     document::Document,
-    process::{Finished, Killed, collect, finish},
+    process::{Collected, Finished, Killed, collect, finish},
     tracer::{backend, unwind},
 };
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -14,7 +14,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::{ChildStdin, Command, Stdio},
-    thread::{self, JoinHandle},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -24,8 +24,8 @@ pub struct Recorder {
     child: Killed,
     /// The standard input, which a command that it runs shares.
     pub stdin: Option<ChildStdin>,
-    stdout: JoinHandle<String>,
-    stderr: JoinHandle<String>,
+    stdout: Collected,
+    stderr: Collected,
     file: PathBuf,
 }
 
@@ -64,7 +64,7 @@ impl Recorder {
 
     fn failure(self, command: &Command) -> anyhow::Error {
         drop(self.child);
-        let stderr = self.stderr.join().unwrap_or_default();
+        let stderr = self.stderr.text();
         anyhow!("{command:?} did not begin to record: {}", stderr.trim())
     }
 
@@ -120,11 +120,7 @@ impl Recorder {
     pub fn end(mut self) -> Result<Finished> {
         drop(self.stdin.take());
         let status = self.child.wait(TIMEOUT)?;
-        Ok(Finished {
-            status,
-            stdout: self.stdout.join().unwrap_or_default(),
-            stderr: self.stderr.join().unwrap_or_default(),
-        })
+        Ok(Finished { status, stdout: self.stdout.text(), stderr: self.stderr.text() })
     }
 
     /// Kills it without a chance to clean up.

@@ -3,7 +3,7 @@
 use super::{
     binaries,
     document::Document,
-    process::{Killed, collect, lines},
+    process::{Collected, Killed, collect, lines},
 };
 use anyhow::{Context as _, Result, anyhow};
 use std::{
@@ -11,7 +11,6 @@ use std::{
     ffi::OsStr,
     process::{Command, ExitStatus, Stdio},
     sync::mpsc::Receiver,
-    thread::JoinHandle,
     time::{Duration, Instant},
 };
 
@@ -37,7 +36,7 @@ pub(crate) fn unwind<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Vec<
 pub struct Tracer {
     child: Killed,
     documents: Receiver<String>,
-    stderr: JoinHandle<String>,
+    stderr: Collected,
     /// What it printed first: tracing has begun.
     pub first: Document,
 }
@@ -91,7 +90,7 @@ impl Tracer {
             Ok(line) => Ok(Self { child, documents, stderr, first: Document::parse(&line)? }),
             Err(_) => {
                 drop(child);
-                let stderr = stderr.join().unwrap_or_default();
+                let stderr = stderr.text();
                 Err(anyhow!("{command:?} did not begin to trace: {}", stderr.trim()))
             }
         }
@@ -146,12 +145,7 @@ impl Tracer {
         let status = self.child.wait(TIMEOUT).context("fdtrace does not end on SIGINT")?;
         let line = self.documents.iter().last();
         let last = line.as_deref().map(Document::parse).transpose()?;
-        Ok(Ended {
-            last,
-            line: line.unwrap_or_default(),
-            status,
-            stderr: self.stderr.join().unwrap_or_default(),
-        })
+        Ok(Ended { last, line: line.unwrap_or_default(), status, stderr: self.stderr.text() })
     }
 
     /// Kills it without a chance to clean up.

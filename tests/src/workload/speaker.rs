@@ -119,11 +119,12 @@ impl Speaker {
         // SAFETY: this program has one thread.
         match unsafe { libc::fork() } {
             0 => {
+                // Before the parent goes on: it may end at once then, and who comes after it may never end.
+                let parent = std::os::unix::process::parent_id();
                 self.connection = None;
                 drop(begun);
                 self.act(action)?;
                 done.write_all(b"\n")?;
-                let parent = std::os::unix::process::parent_id();
                 while std::os::unix::process::parent_id() == parent {
                     sleep(Duration::from_millis(5));
                 }
