@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Document, Events, Handles, KernelFrame, Kind, Lost, Origin, Process, REPORT_SCHEMA, Site, Trace, Trend,
+    Document, Events, Handles, KernelFrame, Kind, Lost, Origin, Process, REPORT_SCHEMA, Runtime, Site, Trace, Trend,
     UserFrame,
 };
 
@@ -82,11 +82,20 @@ pub(crate) fn frame(symbol: &str, module: &str, offset: u64) -> UserFrame {
     UserFrame {
         symbol: Some(symbol.to_owned()),
         module: Some(module.to_owned()),
-        file: None,
-        line: None,
-        inlined: false,
         build_id: Some(format!("b1d{:02x}", module.len())),
         offset,
+        ..UserFrame::default()
+    }
+}
+
+/// A frame of a script.
+pub(crate) fn script(function: &str, file: &str, line: u32) -> UserFrame {
+    UserFrame {
+        runtime: Some(Runtime::Cpython),
+        symbol: Some(function.to_owned()),
+        file: Some(file.to_owned()),
+        line: Some(line),
+        ..UserFrame::default()
     }
 }
 

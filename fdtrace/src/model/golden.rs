@@ -3,7 +3,7 @@
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{Document, check::Findings, explain};
+use super::{Document, UserFrame, check::Findings, explain};
 
 /// Reads a document and writes it again: all that it says is still there, under the same keys.
 fn keeps<T: Serialize + DeserializeOwned>(golden: &Value) {
@@ -45,7 +45,8 @@ fn site() -> Value {
                      {"name": "/tmp/y", "kind": "regular", "pid": 7, "fd": null, "age_ns": 6}],
         "kernel_stack": [{"symbol": "do_sys_open", "offset": 16}],
         "user_stack": [{"symbol": "leak", "module": "/opt/app", "file": "a.c", "line": 3, "inlined": false,
-                        "build_id": "b1d0", "offset": 512}],
+                        "build_id": "b1d0", "offset": 512},
+                       {"runtime": "cpython", "symbol": "load", "file": "/app/db.py", "line": 12}],
         "user_stack_complete": true,
     })
 }
@@ -55,6 +56,13 @@ fn report() {
     keeps::<Document>(&json!({
         "schema": "fdtrace.report/1", "trace": trace(), "handles": {"live": 5, "pre_existing": 2}, "sites": [site()],
     }));
+}
+
+#[test]
+fn native_frames_have_no_runtime() {
+    let frame: UserFrame = serde_json::from_value(json!({"symbol": "leak"})).expect("an old document's frame");
+    assert_eq!(frame.runtime, None);
+    assert_eq!(serde_json::to_value(frame).expect("JSON").get("runtime"), None);
 }
 
 #[test]

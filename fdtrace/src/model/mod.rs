@@ -14,6 +14,7 @@ mod kind;
 mod origin;
 mod process;
 mod report;
+mod runtime;
 mod stack;
 mod words;
 
@@ -26,4 +27,5 @@ pub use report::{
     Lifetimes, Lost, MappedAt, MappingExample, Own, Process, REPORT_SCHEMA, Repeat, Site, Trace, Trend,
     most_repeated,
 };
+pub use runtime::Runtime;
 pub use stack::{KernelFrame, UserFrame};

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Runtime;
+
 /// A frame of the kernel.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KernelFrame {
@@ -11,15 +13,18 @@ pub struct KernelFrame {
     pub offset: u64,
 }
 
-/// A frame of a process.
+/// A frame of a process: native code, or a script.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(default)]
 pub struct UserFrame {
-    /// The function, where the module has a symbol for it.
+    /// What runs the script that this frame is of; native frames do not have the key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub runtime: Option<Runtime>,
+    /// The function, where the module has a symbol for it; of a script the qualified name, where the runtime has that.
     pub symbol: Option<String>,
-    /// The module's path as the process sees it; `None` where no file is mapped.
+    /// The module's path as the process sees it; `None` where no file is mapped, and of a script.
     pub module: Option<String>,
-    /// The source file, where debug information names it.
+    /// The source file, where debug information names it; of a script as the runtime has it.
     pub file: Option<String>,
     /// The line in it.
     pub line: Option<u32>,

@@ -14,22 +14,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::memory::Memory;
-
-/// A language's runtime.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Runtime {
-    Cpython,
-}
-
-impl Runtime {
-    /// The word for it in documents.
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Cpython => "cpython",
-        }
-    }
-}
+pub(crate) use crate::model::Runtime;
 
 /// A file that a process has mapped as code.
 pub(crate) struct Image {

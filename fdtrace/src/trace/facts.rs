@@ -10,7 +10,7 @@ use super::{
     tables::{Groups, Handles, Numbers},
 };
 use crate::{
-    model::{Identity, KernelFrame, Kind, Origin, UserFrame},
+    model::{Identity, KernelFrame, Kind, Origin, Runtime, UserFrame},
     stream::{Call, Described, Existing, Fact, FdLookup, ImageKey, Site, UserStack},
 };
 
@@ -24,7 +24,14 @@ const INLINED: u8 = 1;
 const COMPLETE: u8 = 1;
 
 /// A frame of a process in numbers; texts that are not there are 0, others one more than their number.
-type FrameKey = ([u64; 4], u64, u64, bool);
+#[derive(Default, PartialEq, Eq, Hash)]
+struct FrameKey {
+    texts: [u64; 4],
+    offset: u64,
+    line: u64,
+    inlined: bool,
+    runtime: Option<Runtime>,
+}
 
 /// Texts, frames and sites that the reader knows already.
 #[derive(Default)]
@@ -137,16 +144,31 @@ impl Words {
     fn user(&mut self, frame: &UserFrame, out: &mut Out) -> u32 {
         let texts = [&frame.symbol, &frame.module, &frame.build_id, &frame.file]
             .map(|text| self.maybe(text.as_ref(), out));
-        let key = (texts, frame.offset, frame.line.map_or(0, |line| u64::from(line) + 1), frame.inlined);
+        let key = FrameKey {
+            texts,
+            offset: frame.offset,
+            line: frame.line.map_or(0, |line| u64::from(line) + 1),
+            inlined: frame.inlined,
+            runtime: frame.runtime,
+        };
         self.user.get(&key).unwrap_or_else(|| {
             out.record(record::USER_FRAME, |bytes, _| {
-                bytes.push(if key.3 { INLINED } else { 0 });
-                key.0.iter().for_each(|text| put(bytes, *text));
-                put(bytes, key.1);
-                put(bytes, key.2);
+                bytes.push(if key.inlined { INLINED } else { 0 });
+                key.texts.iter().for_each(|text| put(bytes, *text));
+                put(bytes, key.offset);
+                put(bytes, key.line);
+                // Native frames end here, as in files of earlier builds.
+                bytes.extend(key.runtime.map(runtime_number));
             });
             self.user.add(key)
         })
+    }
+}
+
+/// A runtime's number in a file; 0 is none.
+const fn runtime_number(runtime: Runtime) -> u8 {
+    match runtime {
+        Runtime::Cpython => 1,
     }
 }
 
@@ -244,7 +266,8 @@ impl Dictionary {
         let file = self.maybe(&mut bytes)?;
         let offset = bytes.number()?;
         let line = maybe_short(&mut bytes)?;
-        let frame = UserFrame { symbol, module, build_id, offset, file, line, inlined };
+        let runtime = bytes.byte().ok().and_then(runtime_of);
+        let frame = UserFrame { runtime, symbol, module, build_id, offset, file, line, inlined };
         self.keep(frame.weight())?;
         self.user.push(Arc::new(frame));
         Ok(())
@@ -294,6 +317,10 @@ impl Dictionary {
         Ok(Fact::Identity(image, Arc::new(Identity { comm, exe, cgroup })))
     }
 
+    pub(super) fn user_frame(&self, number: usize) -> Result<&Arc<UserFrame>, Damage> {
+        self.user.get(number).ok_or(Damage::Undefined("frame"))
+    }
+
     pub(super) fn site(&mut self, mut bytes: Bytes<'_>) -> Result<Fact, Damage> {
         let id = self.site_id(bytes.count()?)?;
         let origin = Origin::ALL.get(bytes.count()?).copied().unwrap_or(Origin::Unknown);
@@ -306,8 +333,7 @@ impl Dictionary {
         }
         let mut frames = Vec::new();
         for _ in 0..frame_count(&mut bytes)? {
-            let frame = self.user.get(bytes.count()?).ok_or(Damage::Undefined("frame"))?;
-            frames.push(Arc::clone(frame));
+            frames.push(Arc::clone(self.user_frame(bytes.count()?)?));
         }
         self.speak(frames.len() * size_of::<Arc<UserFrame>>())?;
         Ok(Fact::Site(Arc::new(Site { id, origin, kernel, user: UserStack { frames, complete } })))
@@ -367,6 +393,11 @@ fn image(bytes: &mut Bytes<'_>, bases: &mut Bases) -> Result<ImageKey, Damage> {
     let tgid = process(bytes, bases)?;
     bases.since = bytes.number_from(bases.since)?;
     Ok(ImageKey { tgid, since: bases.since })
+}
+
+/// The runtime with this number; none for those of later builds.
+fn runtime_of(number: u8) -> Option<Runtime> {
+    Runtime::ALL.into_iter().find(|runtime| runtime_number(*runtime) == number)
 }
 
 fn maybe_short(bytes: &mut Bytes<'_>) -> Result<Option<u32>, Damage> {

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     handles::Fold,
-    model::{Identity, KernelFrame, Kind, Origin, UserFrame},
+    model::{Identity, KernelFrame, Kind, Origin, Runtime, UserFrame},
     stream::{
         Acquired, Alloc, AllocError, Call, Cause, Cut, Described, Event, Existing, Fact, FdLookup, ImageKey,
         Leaving, Mapped, Moment, Open, Release, ShortLived, Site, Stats, UserStack,
@@ -304,6 +304,7 @@ impl Wild {
         let kernel = kernel.collect();
         let frames = (0..random.index(5)).map(|_| {
             Arc::new(UserFrame {
+                runtime: random.one_in(3).then_some(Runtime::Cpython),
                 symbol: random.maybe(Random::text),
                 module: random.maybe(Random::text),
                 build_id: random.maybe(Random::text),
@@ -610,6 +611,18 @@ fn acquisitions_are_skipped_without_harm() {
     assert!(others.len() < events.len());
     let (read, _) = read(&sealed(&raw, count));
     Renaming::default().same(&others, read);
+}
+
+/// One of a later runtime is read as well: its function and line say enough.
+#[test]
+fn frames_without_a_known_runtime_are_native() {
+    let runtime = |end: &[u8]| {
+        let mut dictionary = super::facts::Dictionary::default();
+        let frame = [&[0, 0, 0, 0, 0, 7, 13], end].concat();
+        dictionary.define_user_frame(super::bytes::Bytes(&frame)).unwrap();
+        dictionary.user_frame(0).unwrap().runtime
+    };
+    assert_eq!([runtime(&[]), runtime(&[1]), runtime(&[200])], [None, Some(Runtime::Cpython), None]);
 }
 
 #[test]

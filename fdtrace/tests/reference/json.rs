@@ -29,7 +29,7 @@ const PARTS: [(&str, &str); 9] = [
 ];
 
 /// Files whose words belong to the last part.
-const MORE_WORDS: [&str; 2] = ["origin.rs", "holder.rs"];
+const MORE_WORDS: [&str; 3] = ["origin.rs", "holder.rs", "runtime.rs"];
 
 pub(crate) fn page() -> String {
     let mut page = HEAD.to_owned();

@@ -1,0 +1,11 @@
+//! What runs scripts.
+
+use super::words::words;
+
+words! {
+    /// A language's runtime.
+    pub enum Runtime {
+        /// Python, as python.org makes it.
+        Cpython = "cpython",
+    }
+}
