@@ -7,7 +7,7 @@ use crate::{
     model::{KernelFrame, UserFrame},
     stacks::{
         self,
-        describe::{last_two, name, words},
+        describe::{name, source, words},
         libraries::file_name,
     },
     text::fmt::{counted, escape_control},
@@ -80,25 +80,27 @@ struct Line {
 }
 
 /// The frames that say something: of the runtime only the function by which the program entered it, and nothing of what
-/// calls `main`.
+/// calls `main`; nothing of the interpreter of a script.
 fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
-    let own = stacks::own_index(user);
-    let line = |index: usize| line(&user[index], own == Some(index));
+    let own = stacks::own(user);
+    let is_own = |frame: &UserFrame| own.is_some_and(|own| std::ptr::eq(own, frame));
+    let line = |frame| line(frame, is_own(frame));
     if all {
-        return (0..user.len()).map(line).collect();
+        return user.iter().map(line).collect();
     }
-    let inside = user.iter().take_while(|frame| stacks::is_runtime(frame)).count();
-    let end = user.iter().rposition(|frame| !stacks::is_runtime(frame)).map_or(user.len(), |last| last + 1);
-    (inside.saturating_sub(1)..end).map(line).collect()
+    let frames: Vec<&UserFrame> = stacks::telling(user).collect();
+    let last = frames.iter().rposition(|frame| !stacks::is_runtime(frame));
+    // All of a script may be of the runtime's own library.
+    let last = last.or_else(|| frames.iter().rposition(|frame| stacks::is_script(frame)));
+    let end = last.map_or(frames.len(), |last| last + 1);
+    let is_inside = |frame: &&&UserFrame| stacks::is_runtime(frame) && !is_own(frame);
+    let inside = frames[..end].iter().take_while(is_inside).count();
+    frames[inside.saturating_sub(1)..end].iter().copied().map(line).collect()
 }
 
 fn line(frame: &UserFrame, is_own: bool) -> Line {
     let inlined = if frame.inlined { " (inlined)" } else { "" };
-    let source = match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{}:{line}{inlined}  ", last_two(file)),
-        (Some(file), None) => format!("{}{inlined}  ", last_two(file)),
-        (None, _) => String::new(),
-    };
+    let source = source(frame).map_or_else(String::new, |source| format!("{source}{inlined}  "));
     let module = file_name(frame.module.as_deref().unwrap_or_default());
     Line { name: escape_control(&name(frame)), place: escape_control(&format!("{source}{module}")), is_own }
 }
@@ -122,8 +124,11 @@ fn write_whole(
     Ok(())
 }
 
-/// Where a frame's code is; with the build-id where it has no name, so that it can be named later.
+/// Where a frame's code is; with the build-id where it has no name, so that it can be named later. Of a script its whole path.
 fn place_in_module(frame: &UserFrame) -> String {
+    if stacks::is_script(frame) {
+        return frame.file.clone().unwrap_or_default();
+    }
     let module = frame.module.as_deref().unwrap_or("[anonymous memory]");
     let place = format!("{module}+{:#x}", frame.offset);
     match &frame.build_id {
@@ -136,6 +141,35 @@ fn place_in_module(frame: &UserFrame) -> String {
 mod tests {
     use super::*;
     use crate::model::fixture::*;
+
+    #[test]
+    fn a_scripts_stack_shows_no_interpreter() {
+        let user = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            frame("_io_open", "/usr/bin/python3.11", 2),
+            script("open", "/usr/lib/python3.11/gzip.py", 9),
+            script("load", "/srv/app/\x1b.py", 12),
+            script("_run_code", "<frozen runpy>", 88),
+            frame("Py_RunMain", "/usr/bin/python3.11", 3),
+            frame("__libc_start_main", "/usr/lib/libc.so.6", 4),
+        ];
+        let short = |user: &[UserFrame]| -> Vec<String> {
+            let lines = lines(user, false).into_iter();
+            lines
+                .map(|line| format!("{}{} {}", u8::from(line.is_own), line.name, line.place.trim()))
+                .collect()
+        };
+        assert_eq!(short(&user), ["0open python3.11/gzip.py:9", "1load app/\\u{1b}.py:12"]);
+        let library = [user[0].clone(), user[1].clone(), user[2].clone(), user[4].clone(), user[6].clone()];
+        let shown = ["0open64 libc.so.6", "1open python3.11/gzip.py:9", "0_run_code <frozen runpy>:88"];
+        assert_eq!(short(&library), shown, "all of it is the runtime's");
+        assert_eq!(lines(&user, true).len(), user.len());
+        assert_eq!(
+            written(|out| write_whole(out, &user[1..4], &[], true)),
+            "          _io_open  /usr/bin/python3.11+0x2\n          open at python3.11/gzip.py:9  \
+             /usr/lib/python3.11/gzip.py\n          load at app/\\u{1b}.py:12  /srv/app/\\u{1b}.py\n"
+        );
+    }
 
     #[test]
     fn whole_stacks() {

@@ -3,6 +3,7 @@
 use super::{
     libraries::{file_name, is_c_runtime},
     own::{interpreter, is_runtime, own},
+    script_frames::{is_script, telling},
 };
 use crate::{
     model::{KernelFrame, Site, UserFrame},
@@ -25,8 +26,8 @@ pub(crate) fn short_stack(user: &[UserFrame], kernel: &[KernelFrame], complete: 
             format!("kernel: {}", names.join(" < "))
         };
     }
-    let mut names: Vec<_> = user.iter().take(SHORT).map(words).collect();
-    if user.len() > SHORT {
+    let mut names: Vec<_> = telling(user).take(SHORT).map(words).collect();
+    if telling(user).nth(SHORT).is_some() {
         names.push("...".to_owned());
     }
     if !complete {
@@ -47,24 +48,35 @@ pub(crate) fn name(frame: &UserFrame) -> String {
 /// A frame in a few words: `function at folder/file.c:12 (inlined)`; harmless for a terminal.
 pub(crate) fn words(frame: &UserFrame) -> String {
     let inlined = if frame.inlined { " (inlined)" } else { "" };
+    escape_control(&(name_and_line(frame) + inlined))
+}
+
+fn name_and_line(frame: &UserFrame) -> String {
     let name = name(frame);
-    let text = match (&frame.file, frame.line) {
-        (Some(file), Some(line)) => format!("{name} at {}:{line}{inlined}", last_two(file)),
-        (Some(file), None) => format!("{name} at {}{inlined}", last_two(file)),
-        (None, _) => name + inlined,
-    };
-    escape_control(&text)
+    match source(frame) {
+        Some(source) => format!("{name} at {source}"),
+        None => name,
+    }
+}
+
+/// A frame's source, `folder/file.c:12`, as it is: not escaped.
+pub(crate) fn source(frame: &UserFrame) -> Option<String> {
+    let file = last_two(frame.file.as_deref()?);
+    Some(frame.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
 }
 
 /// A source file and its folder: enough to know it by, and short enough for a line.
-pub(crate) fn last_two(path: &str) -> &str {
+fn last_two(path: &str) -> &str {
     let start = path.rmatch_indices('/').nth(1).map_or(0, |(slash, _)| slash + 1);
     &path[start..]
 }
 
-/// Where a stack is, in one name, not escaped: the first frame outside of libc, or the innermost one.
+/// Where a stack is, in one name, not escaped: the script's line, else the first frame outside of libc, or the innermost one.
 #[must_use]
 pub(crate) fn place(user: &[UserFrame], kernel: &[KernelFrame]) -> String {
+    if let Some(line) = own(user).filter(|frame| is_script(frame)) {
+        return name_and_line(line);
+    }
     let outside =
         user.iter().find(|frame| frame.module.as_deref().is_some_and(|module| !is_c_runtime(module)));
     match outside.or_else(|| user.first()) {
@@ -73,16 +85,19 @@ pub(crate) fn place(user: &[UserFrame], kernel: &[KernelFrame]) -> String {
     }
 }
 
-/// Where a frame is, for a sentence: `src/server.c:41 (handle_request)`, else its function and module. An address says nothing
-/// there, and is another one in the next run.
+/// Where a frame is, for a sentence: `src/server.c:41 (handle_request)`, else its function and module; of a script
+/// `load_config at app/db.py:12`. An address says nothing there, and is another one in the next run.
 pub(crate) fn place_of_frame(frame: &UserFrame) -> String {
+    if is_script(frame) {
+        return words(frame);
+    }
     let name = match (&frame.symbol, &frame.module) {
         (None, Some(module)) => format!("{} (no symbols)", file_name(module)),
         _ => name(frame),
     };
-    let text = match (&frame.file, frame.line, &frame.module) {
-        (Some(file), Some(line), _) => format!("{}:{line} ({name})", last_two(file)),
-        (_, _, Some(module)) if frame.symbol.is_some() => format!("{name} in {}", file_name(module)),
+    let text = match (source(frame).filter(|_| frame.line.is_some()), &frame.module) {
+        (Some(source), _) => format!("{source} ({name})"),
+        (None, Some(module)) if frame.symbol.is_some() => format!("{name} in {}", file_name(module)),
         _ => name,
     };
     escape_control(&text)
@@ -145,6 +160,23 @@ mod tests {
         let long: Vec<_> = (0..9).map(|offset| frame("f", "/app", offset)).collect();
         assert_eq!(short_stack(&long, &[], true), "f < f < f < f < f < f < ...");
         assert_eq!(short_stack(&long, &[], false), "f < f < f < f < f < f < ... < ?");
+    }
+
+    #[test]
+    fn scripts() {
+        let user = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            frame("_io_open", "/usr/bin/python3.11", 1),
+            script("load", "/srv/app/\x1b.py", 12),
+            script("main", "/srv/app/db.py", 30),
+        ];
+        assert_eq!(
+            short_stack(&user, &[], true),
+            "open64 < load at app/\\u{1b}.py:12 < main at app/db.py:30"
+        );
+        assert_eq!(place(&user, &[]), "load at app/\x1b.py:12", "as it is");
+        assert_eq!(place_of(&user, &[]), "load at app/\\u{1b}.py:12");
+        assert_eq!(place(&user[..2], &[]), "_io_open");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use super::{
     interpreters,
     libraries::{self, file_name},
+    script_frames::{is_library, is_package, is_script, names},
 };
 use crate::model::UserFrame;
 
@@ -94,27 +95,29 @@ const FOREIGN_SOURCES: [&str; 5] =
     ["/.cargo/registry/", "/.cargo/git/", "/pkg/mod/", "/site-packages/", "/node_modules/"];
 
 /// The frame that its author can most likely do something about: outside of the runtime; of those the first one of which
-/// the source is known, not in a package of somebody else if there is another; none where all is the runtime's.
+/// the source is known, not in a package of somebody else if there is another; none where all is the runtime's, and no script.
 pub(crate) fn own(user: &[UserFrame]) -> Option<&UserFrame> {
     own_index(user).map(|index| &user[index])
 }
 
 /// Its place in the stack.
-pub(crate) fn own_index(user: &[UserFrame]) -> Option<usize> {
+fn own_index(user: &[UserFrame]) -> Option<usize> {
     let find = |is_it: fn(&UserFrame) -> bool| {
         user.iter().position(|frame| !is_runtime(frame) && !is_interpreter(frame) && is_it(frame))
     };
     find(|frame| has_line(frame) && !is_foreign(frame))
         .or_else(|| find(has_line))
+        .or_else(|| user.iter().position(is_script))
         .or_else(|| find(|frame| frame.symbol.is_some() || frame.module.is_some()))
 }
 
+/// Whether the source is known; that of a script is, but for the line in what has none.
 fn has_line(frame: &UserFrame) -> bool {
-    frame.file.is_some() && frame.line.is_some()
+    is_script(frame) || frame.file.is_some() && frame.line.is_some()
 }
 
 fn is_foreign(frame: &UserFrame) -> bool {
-    is_source_in(frame, &FOREIGN_SOURCES)
+    is_package(frame) || is_source_in(frame, &FOREIGN_SOURCES)
 }
 
 fn is_source_in(frame: &UserFrame, folders: &[&str]) -> bool {
@@ -123,6 +126,10 @@ fn is_source_in(frame: &UserFrame, folders: &[&str]) -> bool {
 
 /// Whether a frame is of the runtime: of libc, or of a language's own library.
 pub(crate) fn is_runtime(frame: &UserFrame) -> bool {
+    // A script's functions and folders may be called like those of a compiled language.
+    if is_script(frame) {
+        return is_library(frame);
+    }
     frame.module.as_deref().is_some_and(libraries::is_runtime)
         || begins(frame.symbol.as_deref(), &RUNTIME_FUNCTIONS)
         || begins(frame.symbol.as_deref(), &GO_FUNCTIONS)
@@ -137,13 +144,16 @@ fn is_wrapper(frame: &UserFrame) -> bool {
     !has_line(frame) && name.is_some_and(|name| WRAPPERS.contains(&name))
 }
 
-/// Whether a frame is of a program that runs scripts.
+/// Whether a frame is of a program that runs scripts, and not of the script.
 fn is_interpreter(frame: &UserFrame) -> bool {
-    interpreter(frame).is_some()
+    !is_script(frame) && interpreter(frame).is_some()
 }
 
 /// The program that runs scripts, without its version.
 pub(crate) fn interpreter(frame: &UserFrame) -> Option<&'static str> {
+    if let Some(runtime) = frame.runtime {
+        return names(runtime).first().copied();
+    }
     let module = file_name(frame.module.as_deref()?);
     if module.contains(PYTHON_MODULE) && !has_line(frame) {
         return Some("python");
@@ -204,6 +214,31 @@ mod tests {
         let user = [frame("__open64", "/opt/static", 1), frame("leak", "/opt/static", 2)];
         assert_eq!(own_index(&user), Some(1));
         assert_eq!(own_index(&[at("open", "/src/door.c", 3), frame("main", "/opt/app", 2)]), Some(0));
+    }
+
+    #[test]
+    fn a_script_of_the_programs_own_comes_before_packages_and_the_library() {
+        let library = script("open.<locals>.x", "/usr/lib/python3.11/tempfile.py", 3);
+        let package = script("Pool.get", "/v/lib/python3.11/site-packages/pool.py", 7);
+        let user = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            at("_io_open", "Modules/_io.c", 2),
+            library,
+            package,
+            script("os.load", "/usr/lib/app/db.py", 12),
+            script("main", "/usr/lib/app/db.py", 30),
+        ]
+        .map(|frame| match frame.symbol.as_deref() {
+            Some("_io_open") => UserFrame { module: Some("/usr/bin/python3.11".to_owned()), ..frame },
+            _ => frame,
+        });
+        assert_eq!([6, 4, 3, 2].map(|end| own_index(&user[..end])), [Some(4), Some(3), Some(2), None]);
+        assert_eq!(entered(&user), Some("open64"));
+        assert_eq!(place_of(&user, &[]), "os.load at app/db.py:12");
+        let no_line = [UserFrame { line: None, ..user[4].clone() }];
+        assert_eq!(place_of(&no_line, &[]), "os.load at app/db.py");
+        let nearer = [user[1].clone(), at("load", "/src/native.c", 9), user[4].clone()];
+        assert_eq!(own_index(&nearer), Some(1), "a line of the program's own extension");
     }
 
     #[test]

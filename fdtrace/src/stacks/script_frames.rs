@@ -1,0 +1,132 @@
+//! Frames of scripts in stacks: which native frames are only the interpreter at work, and whose script it is.
+
+use super::{interpreters, libraries::file_name};
+use crate::model::{Runtime, UserFrame};
+
+pub(crate) const fn is_script(frame: &UserFrame) -> bool {
+    frame.runtime.is_some()
+}
+
+/// The frames of a stack that say something: all, but where a script's frames are there, not those of the interpreter that
+/// runs it. CPython specialises itself as it goes, so one line of a script comes by several native ways.
+pub(crate) fn telling<'a, S>(stack: S) -> impl DoubleEndedIterator<Item = &'a UserFrame> + Clone
+where
+    S: IntoIterator<Item = &'a UserFrame, IntoIter: DoubleEndedIterator + Clone>,
+{
+    let stack = stack.into_iter();
+    let runtimes: Vec<Runtime> = stack.clone().filter_map(|frame| frame.runtime).collect();
+    stack.filter(move |frame| !is_machinery(frame, &runtimes))
+}
+
+/// Whether a native frame is of an interpreter that runs scripts of this stack. Modules that it loads are not.
+fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
+    let name = || interpreters::named(file_name(frame.module.as_deref()?));
+    !runtimes.is_empty()
+        && name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)))
+}
+
+/// What the program and the library of a runtime are called.
+pub(super) const fn names(runtime: Runtime) -> [&'static str; 2] {
+    match runtime {
+        Runtime::Cpython => ["python", "libpython"],
+    }
+}
+
+/// Whose a script is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Owner {
+    Runtime,
+    Package,
+    Program,
+}
+
+/// Whether a frame is a script's of the runtime's own library.
+pub(crate) fn is_library(frame: &UserFrame) -> bool {
+    is_script(frame) && owner(frame) == Owner::Runtime
+}
+
+/// Whether a frame is a script's of an installed package.
+pub(crate) fn is_package(frame: &UserFrame) -> bool {
+    is_script(frame) && owner(frame) == Owner::Package
+}
+
+/// By the folders of the script, as installers lay them out.
+fn owner(frame: &UserFrame) -> Owner {
+    let file = frame.file.as_deref().unwrap_or_default();
+    let folders = || file.split('/');
+    let in_library =
+        || folders().zip(folders().skip(1)).any(|(outer, inner)| is_library_folder(outer, inner));
+    let in_archive = || folders().any(|name| name.strip_suffix(".zip").is_some_and(is_versioned));
+    match () {
+        () if folders().any(|name| matches!(name, "site-packages" | "dist-packages")) => Owner::Package,
+        () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
+        () => Owner::Program,
+    }
+}
+
+/// `lib/python3.11`
+fn is_library_folder(outer: &str, inner: &str) -> bool {
+    matches!(outer, "lib" | "lib64") && is_versioned(inner)
+}
+
+/// `python3`, `python3.13t`, `python311`
+fn is_versioned(name: &str) -> bool {
+    let version = name.strip_prefix("python").map(|version| version.trim_end_matches(['d', 't']));
+    let is_number = |text: &str| text.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit());
+    version.is_some_and(|version| !version.is_empty() && is_number(version))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::fixture::*;
+
+    fn symbols<'a>(stack: &'a [UserFrame]) -> Vec<&'a str> {
+        telling(stack).filter_map(|frame| frame.symbol.as_deref()).collect()
+    }
+
+    #[test]
+    fn an_interpreter_says_nothing_beside_its_script() {
+        let stack = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            frame("sqlite3_open", "/usr/lib/libsqlite3.so.0", 1),
+            frame("connect", "/usr/lib/python3.11/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so", 1),
+            frame("_PyEval_EvalFrameDefault", "/usr/lib/libpython3.11.so.1.0", 1),
+            script("load", "/app/db.py", 12),
+            frame("Py_RunMain", "/usr/bin/python3.11", 1),
+            frame("perl_run", "/usr/bin/perl", 1),
+        ];
+        assert_eq!(symbols(&stack), ["open64", "sqlite3_open", "connect", "load", "perl_run"]);
+        assert_eq!(symbols(&stack[..4]).len(), 4, "it is all that there is");
+    }
+
+    #[test]
+    fn whose_a_script_is() {
+        let owner = |file: &str| owner(&script("f", file, 1));
+        for file in [
+            "<frozen importlib._bootstrap>",
+            "/usr/lib/python3.11/subprocess.py",
+            "/usr/lib64/python3/x.py",
+            "/opt/py/lib/python3.13t/asyncio/base_events.py",
+            "/opt/app/python311.zip/os.py",
+            "/usr/lib/python3.11.zip/os.py",
+        ] {
+            assert_eq!(owner(file), Owner::Runtime, "{file}");
+        }
+        for file in ["/usr/lib/python3/dist-packages/apt.py", "/v/lib/python3.11/site-packages/flask/app.py"]
+        {
+            assert_eq!(owner(file), Owner::Package, "{file}");
+        }
+        for file in [
+            "/home/u/python3/app.py",
+            "/srv/lib/pythonish/app.py",
+            "/usr/lib/calibre/main.py",
+            "app.py",
+            "<string>",
+            "",
+        ] {
+            assert_eq!(owner(file), Owner::Program, "{file}");
+        }
+        assert!(!is_library(&frame("f", "/usr/lib/python3.11/x.so", 1)), "native");
+    }
+}
