@@ -80,8 +80,8 @@ fn belongs(group: &FreshGroup, site: u64) -> Fact {
     Fact::Belongs { image: group.image, call: group.call, site }
 }
 
-/// Origin and user stack, by build-id and offset, as far as the next run has them too; the kernel's stack only where there is
-/// no other. What is inlined is at the offset of the function that has the code, and would make a site depend on whether
+/// Origin and user stack, by build-id and offset, as far as the next run has them too; of a script by function, file and line.
+/// The kernel's stack counts only where there is no other. What is inlined is at the offset of the function that has the code, and would make a site depend on whether
 /// there is debug information.
 fn site_id(origin: Origin, user: &UserStack, kernel: &[KernelFrame]) -> u64 {
     let text = |hash: u64, text: &str| {
@@ -89,11 +89,15 @@ fn site_id(origin: Origin, user: &UserStack, kernel: &[KernelFrame]) -> u64 {
     };
     let frame = |hash: u64, frame: Lasting<'_>| match frame {
         Lasting::File(code) => hash::mix(text(hash, code.file), code.offset),
+        Lasting::Script(code) => {
+            let hash = [code.runtime.name(), code.function, code.file].into_iter().fold(hash, text);
+            hash::mix(hash, code.line.unwrap_or_default().into())
+        }
         Lasting::Made(name) => text(hash, &name),
         Lasting::InPage(offset) => hash::mix(hash, offset),
     };
-    let frames = user.frames.iter().filter(|frame| !frame.inlined).map(|frame| FrameRef::of(frame));
-    let mut id = lasting(frames).fold(text(hash::SEED, origin.name()), frame);
+    let frames = stacks::telling(user.frames.iter().map(Arc::as_ref)).filter(|frame| !frame.inlined);
+    let mut id = lasting(frames.map(FrameRef::of)).fold(text(hash::SEED, origin.name()), frame);
     if user.frames.is_empty() {
         id = kernel.iter().fold(id, |hash, frame| hash::mix(text(hash, &frame.symbol), frame.offset));
     }
@@ -103,7 +107,7 @@ fn site_id(origin: Origin, user: &UserStack, kernel: &[KernelFrame]) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::UserFrame;
+    use crate::model::{UserFrame, fixture::*};
 
     fn stack(build_id: &str, offset: u64) -> UserStack {
         let frame = UserFrame {
@@ -132,6 +136,17 @@ mod tests {
         let mut inlined = plain.clone();
         inlined.frames.insert(0, Arc::new(inner));
         assert_eq!(site_id(Origin::Open, &plain, &[]), site_id(Origin::Open, &inlined, &[]));
+    }
+
+    #[test]
+    fn a_line_of_a_script_is_a_site_whatever_way_its_interpreter_took() {
+        let of = |native: &str, line| {
+            let frames = [frame("open", "/libc.so", 1), frame(native, "/usr/bin/python3.11", 9)];
+            let frames = frames.into_iter().chain([script("load", "/app/db.py", line)]).map(Arc::new);
+            site_id(Origin::Open, &UserStack { frames: frames.collect(), complete: true }, &[])
+        };
+        assert_eq!(of("_PyEval_EvalFrameDefault", 12), of("_PyEval_Vector", 12));
+        assert_ne!(of("_PyEval_EvalFrameDefault", 12), of("_PyEval_EvalFrameDefault", 13));
     }
 
     #[test]

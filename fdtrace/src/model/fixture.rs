@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Document, Events, Handles, KernelFrame, Kind, Lost, Origin, Process, REPORT_SCHEMA, Runtime, Site, Trace, Trend,
-    UserFrame,
+    Document, Events, Handles, KernelFrame, Kind, Lost, Origin, Process, REPORT_SCHEMA, Runtime, Site, Trace,
+    Trend, UserFrame,
 };
 
 pub(crate) fn document(sites: Vec<Site>) -> Document {

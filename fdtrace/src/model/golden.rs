@@ -60,7 +60,8 @@ fn report() {
 
 #[test]
 fn native_frames_have_no_runtime() {
-    let frame: UserFrame = serde_json::from_value(json!({"symbol": "leak"})).expect("an old document's frame");
+    let frame: UserFrame =
+        serde_json::from_value(json!({"symbol": "leak"})).expect("an old document's frame");
     assert_eq!(frame.runtime, None);
     assert_eq!(serde_json::to_value(frame).expect("JSON").get("runtime"), None);
 }

@@ -3,10 +3,12 @@
 //! Code that a program makes while it runs (compiled by Java, V8, LuaJIT or .NET, or unpacked) lies elsewhere in each run,
 //! has more frames or fewer as functions are inlined, and is interpreted at first. So a stack counts from the kernel up to
 //! the first frame of such code that has no name. What called that does not count.
+//!
+//! Where the lines of a script are known, they count, and code that a program makes does not.
 
 use std::borrow::Cow;
 
-use crate::model::UserFrame;
+use crate::model::{Runtime, UserFrame};
 
 /// A frame, of whichever document.
 #[derive(Clone, Copy, Debug, Default)]
@@ -19,6 +21,8 @@ pub(crate) struct FrameRef<'a> {
     pub build_id: Option<&'a str>,
     /// Offset in the module; without one the address.
     pub offset: u64,
+    /// The line of a script.
+    pub script: Option<ScriptCode<'a>>,
 }
 
 impl<'a> FrameRef<'a> {
@@ -28,6 +32,7 @@ impl<'a> FrameRef<'a> {
             module: frame.module.as_deref(),
             build_id: frame.build_id.as_deref(),
             offset: frame.offset,
+            script: ScriptCode::of(frame),
         }
     }
 }
@@ -37,6 +42,8 @@ impl<'a> FrameRef<'a> {
 pub(crate) enum Lasting<'a> {
     /// Code of a file.
     File(FileCode<'a>),
+    /// Code of a script.
+    Script(ScriptCode<'a>),
     /// Code that the program made, by the name that it gave to it.
     Made(Cow<'a, str>),
     /// Code that the program made and that calls the kernel itself, by its place in its page.
@@ -56,6 +63,27 @@ pub(crate) struct FileCode<'a> {
     pub offset: u64,
 }
 
+/// Code of a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct ScriptCode<'a> {
+    /// What runs it.
+    pub runtime: Runtime,
+    /// The function.
+    pub function: &'a str,
+    /// The file's path.
+    pub file: &'a str,
+    /// The line, for code that is of one.
+    pub line: Option<u32>,
+}
+
+impl<'a> ScriptCode<'a> {
+    fn of(frame: &'a UserFrame) -> Option<Self> {
+        let function = frame.symbol.as_deref().unwrap_or_default();
+        let file = frame.file.as_deref().unwrap_or_default();
+        Some(Self { runtime: frame.runtime?, function, file, line: frame.line })
+    }
+}
+
 /// Bytes of a page: mappings begin anywhere, at a multiple of it.
 const PAGE: u64 = 4096;
 
@@ -67,9 +95,14 @@ const MEMORY: [&str; 4] = ["/memfd:", "/dev/zero", "/dev/shm/", "/SYSV"];
 const V8: [&str; 2] = ["Builtins_", "v8::internal::"];
 
 /// What a stack, innermost frame first, has in common with that of the next run.
-pub(crate) fn lasting<'a>(stack: impl Iterator<Item = FrameRef<'a>>) -> impl Iterator<Item = Lasting<'a>> {
+pub(crate) fn lasting<'a>(
+    stack: impl Iterator<Item = FrameRef<'a>> + Clone,
+) -> impl Iterator<Item = Lasting<'a>> {
+    let has_script = stack.clone().any(|frame| frame.script.is_some());
+    let counts =
+        move |frame: &FrameRef<'_>| !has_script || frame.script.is_some() || file_of(*frame).is_some();
     let mut called = false;
-    stack.map_while(move |frame| {
+    stack.filter(counts).map_while(move |frame| {
         let lasting = what_lasts(frame, called)?;
         called |= !matches!(lasting, Lasting::InPage(_));
         Some(lasting)
@@ -78,6 +111,9 @@ pub(crate) fn lasting<'a>(stack: impl Iterator<Item = FrameRef<'a>>) -> impl Ite
 
 /// None where what lasts of a stack ends: at the first frame of the run's own that has called what lasts.
 fn what_lasts(frame: FrameRef<'_>, called: bool) -> Option<Lasting<'_>> {
+    if let Some(script) = frame.script {
+        return Some(Lasting::Script(script));
+    }
     let FrameRef { symbol, build_id, offset, .. } = frame;
     match (file_of(frame), symbol) {
         (Some(_), Some(symbol)) if called && V8.iter().any(|begin| symbol.starts_with(begin)) => None,
@@ -114,15 +150,16 @@ mod tests {
     use super::*;
 
     const JIT: FrameRef<'_> =
-        FrameRef { symbol: None, module: None, build_id: None, offset: 0x7f12_3456_7abc };
+        FrameRef { symbol: None, module: None, build_id: None, offset: 0x7f12_3456_7abc, script: None };
 
     fn code<'a>(symbol: &'a str, module: &'a str) -> FrameRef<'a> {
-        FrameRef { symbol: Some(symbol), module: Some(module), build_id: Some("ab"), offset: 7 }
+        FrameRef { symbol: Some(symbol), module: Some(module), build_id: Some("ab"), ..JIT }
     }
 
     fn symbols<'a>(stack: &[FrameRef<'a>]) -> Vec<Option<&'a str>> {
         let symbol = |lasting| match lasting {
             Lasting::File(code) => code.symbol,
+            Lasting::Script(code) => Some(code.function),
             Lasting::Made(Cow::Borrowed(name)) => Some(name),
             _ => None,
         };
@@ -157,6 +194,18 @@ mod tests {
         let compiled = [open, code("Builtins_CallApiCallback", "/usr/bin/node"), JIT];
         assert_eq!(symbols(&interpreted), symbols(&compiled));
         assert_eq!(symbols(&interpreted), [Some("uv_fs_open")]);
+    }
+
+    #[test]
+    fn lines_of_a_script_last_whatever_was_compiled_between_them() {
+        let open = code("open64", "/lib/libc.so.6");
+        let line = |function| {
+            let script = ScriptCode { runtime: Runtime::Cpython, function, file: "/a.py", line: Some(3) };
+            FrameRef { script: Some(script), ..FrameRef::default() }
+        };
+        let trampoline = FrameRef { symbol: Some("py::load:/a.py"), ..JIT };
+        let stack = [open, JIT, line("load"), trampoline, line("main")];
+        assert_eq!(symbols(&stack), [Some("open64"), Some("load"), Some("main")]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use fdtrace_common::hash;
 
-use super::{FrameRef, Lasting, lasting, libraries::file_name};
+use super::{FrameRef, Lasting, lasting, libraries::file_name, telling};
 use crate::model::{KernelFrame, Origin, UserFrame};
 
 /// What compilers put behind the name of a function that they changed or took apart.
@@ -12,14 +12,15 @@ const MADE_OF: [&str; 6] = [".constprop.", ".isra.", ".part.", ".cold", ".llvm."
 /// module, without folders and versions. None for a site without a stack.
 ///
 /// A frame without a function counts by its offset: two stripped programs do not match by chance. Code that the program made
-/// while it ran, and what called that, does not count. The kernel's stack counts where there is no other, as in the id.
+/// while it ran, and what called that, does not count. The kernel's stack counts where there is no other, as in the id. Of a
+/// script, runtime, function and the name of the file count: lines move with every change.
 #[must_use]
 pub(crate) fn name_id(origin: Origin, user: &[UserFrame], kernel: &[KernelFrame]) -> Option<String> {
     let start = text(hash::SEED, origin.name());
     let id = match (user, kernel) {
         ([], []) => return None,
         ([], kernel) => kernel.iter().fold(start, |hash, frame| text(hash, &frame.symbol)),
-        (user, _) => lasting(user.iter().map(place)).fold(start, code),
+        (user, _) => lasting(telling(user).map(place)).fold(start, code),
     };
     Some(format!("{:016x}", hash::finish(id)))
 }
@@ -33,16 +34,24 @@ fn code(hash: u64, frame: Lasting<'_>) -> u64 {
                 None => hash::mix(hash::mix(hash, 2), code.offset),
             }
         }
+        Lasting::Script(code) => {
+            [code.runtime.name(), file_name(code.file), code.function].into_iter().fold(hash, text)
+        }
         Lasting::Made(name) => text(hash, &name),
         Lasting::InPage(offset) => hash::mix(hash::mix(hash, 2), offset),
     }
 }
 
-/// Where a stack's code is, `libc.so.6+0xf808f`, innermost first: as much of it as the next run has too.
+/// Where a stack's code is, `libc.so.6+0xf808f` or `cpython db.py:12 load`, innermost first: as much of it as the next run
+/// has too.
 pub(crate) fn code_places(user: &[UserFrame]) -> Vec<String> {
-    let frames = user.iter().filter(|frame| !frame.inlined).map(place);
+    let frames = telling(user).filter(|frame| !frame.inlined).map(place);
     let text = |frame: Lasting<'_>| match frame {
         Lasting::File(code) => format!("{}+{:#x}", file_name(code.module), code.offset),
+        Lasting::Script(code) => {
+            let line = code.line.unwrap_or_default();
+            format!("{} {}:{line} {}", code.runtime, file_name(code.file), code.function)
+        }
         Lasting::Made(name) => name.into_owned(),
         Lasting::InPage(offset) => format!("+{offset:#x}"),
     };
@@ -66,12 +75,7 @@ const GONE: &str = "[gone]";
 
 /// Whether code that a program made has a name depends on when somebody looked: only files' functions count.
 fn place(frame: &UserFrame) -> FrameRef<'_> {
-    FrameRef {
-        symbol: frame.module.as_ref().and(frame.symbol.as_deref()),
-        module: frame.module.as_deref(),
-        build_id: frame.build_id.as_deref(),
-        offset: frame.offset,
-    }
+    FrameRef { symbol: frame.module.as_ref().and(frame.symbol.as_deref()), ..FrameRef::of(frame) }
 }
 
 /// The end counts too: of two texts, one after the other, none can take bytes from the other.
@@ -154,6 +158,19 @@ mod tests {
             "its name was found in time"
         );
         assert_eq!(first, of(&stack(made(None, 1))[..2]), "and what called it was not");
+    }
+
+    #[test]
+    fn a_script_is_its_functions_and_files() {
+        let stack = |native: &str, script: UserFrame| {
+            [frame("open", "/libc.so", 1), frame(native, "/usr/bin/python3.11", 1), script]
+        };
+        let one = of(&stack("_PyEval_EvalFrameDefault", script("load", "/app/db.py", 12)));
+        assert_eq!(one, of(&stack("_PyEval_Vector", script("load", "/srv/app/db.py", 13))));
+        assert_ne!(one, of(&stack("_PyEval_EvalFrameDefault", script("load", "/app/web.py", 12))));
+        assert_ne!(one, of(&stack("_PyEval_EvalFrameDefault", script("save", "/app/db.py", 12))));
+        let places = code_places(&stack("_PyEval_Vector", script("load", "/app/db.py", 12)));
+        assert_eq!(places, ["libc.so+0x1", "cpython db.py:12 load"]);
     }
 
     #[test]
