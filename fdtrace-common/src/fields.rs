@@ -38,6 +38,8 @@ macro_rules! kernel_fields {
                 io_uring: u64 = "io_uring", config("CONFIG_IO_URING");
                 mm: Ptr<mm_struct> = "mm", required;
                 nsproxy: Ptr<nsproxy> = "nsproxy", optional;
+                // The thread's own memory, as its C library has it.
+                fsbase: u64 = "thread.fsbase", config("CONFIG_X86_64");
             }
             signal_struct {
                 live: u32 = "live", required;

@@ -11,5 +11,6 @@ pub mod fields;
 pub mod hash;
 pub mod holder_walk;
 pub mod iterators;
+pub mod scripts;
 pub mod unwind;
 pub mod wire;

@@ -25,6 +25,14 @@ pub mod kind {
     pub const END: u8 = 5;
 }
 
+/// What there is to say of a rule besides; `Rule::notes`.
+pub mod note {
+    /// The tables say nothing, and this is how such code usually does it.
+    pub const GUESSED: u8 = 1;
+    /// The code is an interpreter's: calls of a script may be in progress in it.
+    pub const INTERPRETER: u8 = 2;
+}
+
 /// What holds on the way from a frame to its caller.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -35,21 +43,21 @@ pub struct Rule {
     pub frame: i16,
     /// One of [`kind`].
     pub kind: u8,
-    /// 1 when the tables say nothing and this is how such code usually does it.
-    pub guessed: u8,
+    /// Bits of [`note`].
+    pub notes: u8,
 }
 
 impl Rule {
     /// A function that keeps a frame pointer.
-    pub const FRAME_POINTER: Self = Self { cfa: 16, frame: -16, kind: kind::FRAME, guessed: 0 };
+    pub const FRAME_POINTER: Self = Self { cfa: 16, frame: -16, kind: kind::FRAME, notes: 0 };
     /// A function that has put nothing on the stack.
-    pub const LEAF: Self = Self { cfa: 8, frame: 0, kind: kind::STACK, guessed: 0 };
+    pub const LEAF: Self = Self { cfa: 8, frame: 0, kind: kind::STACK, notes: 0 };
     /// The frame of a signal.
-    pub const SIGNAL: Self = Self { cfa: 0, frame: 0, kind: kind::SIGNAL, guessed: 0 };
+    pub const SIGNAL: Self = Self { cfa: 0, frame: 0, kind: kind::SIGNAL, notes: 0 };
     /// The first function.
-    pub const END: Self = Self { cfa: 0, frame: 0, kind: kind::END, guessed: 0 };
+    pub const END: Self = Self { cfa: 0, frame: 0, kind: kind::END, notes: 0 };
     /// Nobody knows.
-    pub const UNKNOWN: Self = Self { cfa: 0, frame: 0, kind: kind::UNKNOWN, guessed: 0 };
+    pub const UNKNOWN: Self = Self { cfa: 0, frame: 0, kind: kind::UNKNOWN, notes: 0 };
 }
 
 /// The registers that lead from frame to frame.
@@ -184,14 +192,14 @@ mod tests {
 
     #[test]
     fn a_saved_register_lies_below_the_cfa() {
-        let rule = Rule { cfa: 0x30, frame: -24, kind: kind::STACK, guessed: 0 };
+        let rule = Rule { cfa: 0x30, frame: -24, kind: kind::STACK, notes: 0 };
         let caller = Registers { instruction: 0x1029, stack: 0x1030, frame: 0x1019 };
         assert_eq!(rule.caller(AT, word), Some(caller));
     }
 
     #[test]
     fn an_aligned_stack_has_its_cfa_stored() {
-        let rule = Rule { cfa: -8, frame: 0, kind: kind::STORED, guessed: 0 };
+        let rule = Rule { cfa: -8, frame: 0, kind: kind::STORED, notes: 0 };
         let stored = |address| if address == 0x1038 { Some(0x1100) } else { word(address) };
         let caller = Registers { instruction: 0x10f9, stack: 0x1100, frame: 0x1041 };
         assert_eq!(rule.caller(AT, stored), Some(caller));

@@ -45,6 +45,10 @@ pub enum Tag {
     Cut = 12,
     /// [`crate::descriptor::Acquired`]
     Acquired = 13,
+    /// [`crate::scripts::Calls`], followed by the calls
+    Calls = 14,
+    /// [`crate::scripts::Code`]
+    Code = 15,
 }
 
 /// `Alloc::syscall` and `Entry::syscall` outside a system call.
@@ -237,8 +241,10 @@ pub struct StackHeader {
     pub hash: u64,
     /// How it ended ([`crate::unwind::end`]); places only.
     pub end: u8,
+    /// 1 when calls of scripts are in its name ([`crate::scripts::Calls`]).
+    pub has_calls: u8,
     /// Zero.
-    pub reserved: [u8; 7],
+    pub reserved: [u8; 6],
 }
 
 /// Stack memory from the first frame on that the kernel side has no rule for; `bytes` bytes of it follow. The frames

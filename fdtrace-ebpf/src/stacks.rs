@@ -21,7 +21,7 @@ use fdtrace_common::{
 use crate::{
     config,
     counters::count,
-    events,
+    events, scripts,
     task::Task,
     unwind::{
         frame_pointers,
@@ -62,8 +62,33 @@ extern "C" fn stacks_locate(taker: u32, slot: u32) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let scratch = unsafe { &mut *scratch };
-    stack_dump::locate(&mut scratch.dump, &mut scratch.work, slot as usize);
+    let found = stack_dump::locate(&mut scratch.dump, &mut scratch.work, slot as usize);
+    if let Some(met) = found
+        && scripts::is_interpreter(met.module)
+    {
+        scratch.work.met = met;
+    }
     0
+}
+
+/// Follows the calls of scripts behind the stack in the scratch; 0 where there are none. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_scripts(taker: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let work = unsafe { &(*scratch).work };
+    scripts::walk(taker, Task::current(), work.met, work.space())
+}
+
+/// Sends them; 0 when the ring is full. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_calls(taker: u32, name: u64) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let Scratch { header, work, .. } = unsafe { &*scratch };
+    i32::from(scripts::send(taker, name, work.met.module, header.frames.into(), &work.stacks))
 }
 
 /// What is remembered of a (user stack, system call, detail).
@@ -200,11 +225,20 @@ fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch, taker: Taker)
 fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u64 {
     scratch.header.side = Side::User as u8;
     scratch.header.end = end::CUT;
+    scratch.header.has_calls = 0;
     if config::get!(unwind) == UNWIND_TABLES {
         let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker) != 0);
         scratch.header.side = Side::Code as u8;
         scratch.header.end = walked.end;
         scratch.header.frames = walked.frames;
+        // A stack that is completed elsewhere has its calls read later, and a name of its own.
+        if scratch.work.met.module != 0 && walked.end != end::ASKED {
+            let calls = stacks_scripts(taker);
+            if calls != 0 {
+                scratch.header.has_calls = 1;
+                return fdtrace_common::scripts::stack_name(walked.name, calls);
+            }
+        }
         return walked.name;
     }
     let (frames, name) = frame_pointers::walk(start, &mut scratch.frames, scratch.work.memory());
@@ -217,6 +251,7 @@ fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u6
 fn kernel_walks(ctx: *mut c_void, scratch: &mut Scratch) -> u64 {
     scratch.header.side = Side::User as u8;
     scratch.header.end = end::CUT;
+    scratch.header.has_calls = 0;
     let frames = unwind(ctx, scratch, BPF_F_USER_STACK);
     if frames == 0 {
         count(Counter::LostStacks);
@@ -251,7 +286,7 @@ extern "C" fn stacks_send(taker: u32, tgid: u32, name: u64) -> i32 {
     // SAFETY: as above.
     let scratch = unsafe { &mut *scratch };
     if !is_asked(scratch) {
-        return i32::from(send_once(scratch, tgid, name));
+        return i32::from(send_once(scratch, taker, tgid, name));
     }
     let stretch = |number| {
         stacks_choose(taker, number);
@@ -259,8 +294,13 @@ extern "C" fn stacks_send(taker: u32, tgid: u32, name: u64) -> i32 {
     let locate = |slot| {
         stacks_locate(taker, slot);
     };
+    let found = || {
+        if stacks_scripts(taker) != 0 {
+            stacks_calls(taker, name);
+        }
+    };
     let sent = send(scratch, tgid, name)
-        && stack_dump::send(&mut scratch.dump, &mut scratch.work, tgid, name, stretch, locate);
+        && stack_dump::send(&mut scratch.dump, &mut scratch.work, tgid, name, stretch, locate, found);
     if !sent {
         count(Counter::LostStacks);
     }
@@ -277,7 +317,8 @@ fn kernel_stack(ctx: *mut c_void, scratch: &mut Scratch, tgid: u32) -> u64 {
     let name = stacks_name(Taker::Allocation as u32, frames.into());
     scratch.header.side = Side::Kernel as u8;
     scratch.header.end = end::CUT;
-    send_once(scratch, tgid, name);
+    scratch.header.has_calls = 0;
+    send_once(scratch, Taker::Allocation as u32, tgid, name);
     name
 }
 
@@ -321,9 +362,12 @@ fn name(scratch: &Scratch, frames: u16) -> u64 {
 
 /// Sends the stack in the scratch unless user space has it; false when it has not and the ring is full.
 #[inline(always)]
-fn send_once(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
+fn send_once(scratch: &mut Scratch, taker: u32, tgid: u32, name: u64) -> bool {
     if name == 0 || STACKS.get_ptr(name).is_some() {
         return true;
+    }
+    if scratch.header.has_calls != 0 && stacks_calls(taker, name) == 0 {
+        return false;
     }
     if !send(scratch, tgid, name) {
         count(Counter::LostStacks);
@@ -339,7 +383,7 @@ fn send(scratch: &mut Scratch, tgid: u32, name: u64) -> bool {
     scratch.header.tag = Tag::Stack as u8;
     scratch.header.tgid = tgid;
     scratch.header.hash = name;
-    scratch.header.reserved = [0; 7];
+    scratch.header.reserved = [0; 6];
     let frames = (scratch.header.frames as usize) & 0x7f;
     let words = if scratch.header.side == Side::Code as u8 { frames * Side::Code.words() } else { frames };
     let bytes = size_of::<StackHeader>() + words * 8;

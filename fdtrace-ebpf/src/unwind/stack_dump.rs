@@ -5,7 +5,7 @@ use fdtrace_common::wire::{self, CodeMapping, DUMP_BYTES, DUMP_MAPPINGS, Tag};
 
 use super::{
     mappings,
-    tables::{self, Workspace},
+    tables::{self, Met, Workspace},
 };
 use crate::{config, events};
 
@@ -64,7 +64,7 @@ impl Range {
 }
 
 /// Sends the stack from where the walk stopped, as far as it can be read; false when the ring is full. `stretch` is
-/// [`choose_some`] and `locate` is [`locate`] with this dump.
+/// [`choose_some`] and `locate` is [`locate`] with this dump; `found` is called when that is done.
 #[inline(always)]
 pub(crate) fn send(
     dump: &mut StackDump,
@@ -73,6 +73,7 @@ pub(crate) fn send(
     name: u64,
     stretch: impl Fn(u32),
     locate: impl Fn(u32),
+    found: impl Fn(),
 ) -> bool {
     let stopped = work.stopped;
     let stack = stopped.registers.stack;
@@ -96,6 +97,7 @@ pub(crate) fn send(
     if config::get!(dump_code) != 0 {
         find_code(dump, work, name, bytes, stretch, locate);
     }
+    found();
     // The compiler knows that there are few, and old verifiers do not: the bounds have to be in the code.
     // SAFETY: a field of the dump.
     let bytes = unsafe { core::ptr::read_volatile(&raw const dump.header.bytes) } as usize;
@@ -220,21 +222,19 @@ fn choose(dump: &mut StackDump, index: usize) {
     dump.candidates[slot] = (dump.candidates[slot] & !mask) | (word & mask);
 }
 
-/// Notes the mapping that a remembered word points into, if it is code of a file.
+/// Notes the mapping that a remembered word points into, if it is code of a file, which it gives.
 #[inline(always)]
-pub(crate) fn locate(dump: &mut StackDump, work: &mut Workspace, slot: usize) {
+pub(crate) fn locate(dump: &mut StackDump, work: &mut Workspace, slot: usize) -> Option<Met> {
     let address = dump.candidates[slot & (DUMP_MAPPINGS - 1)];
     if address == 0 {
-        return;
+        return None;
     }
-    let Some(found) = mappings::find(work.stopped.mm, address, &mut work.node) else { return };
+    let found = mappings::find(work.stopped.mm, address, &mut work.node)?;
     if found.file.is_null() || found.flags & VM_EXEC == 0 {
-        return;
+        return None;
     }
-    dump.header.code[slot & (DUMP_MAPPINGS - 1)] = CodeMapping {
-        start: found.start,
-        end: found.end,
-        offset: found.page << PAGE_SHIFT,
-        module: tables::module(found.file),
-    };
+    let (module, offset) = (tables::module(found.file), found.page << PAGE_SHIFT);
+    dump.header.code[slot & (DUMP_MAPPINGS - 1)] =
+        CodeMapping { start: found.start, end: found.end, offset, module };
+    Some(Met { module, start: found.start.wrapping_sub(offset) })
 }

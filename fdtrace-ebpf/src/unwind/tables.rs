@@ -14,7 +14,7 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     hash,
-    unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, end, kind, module_key, place_key},
+    unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, end, kind, module_key, note, place_key},
     wire::{DUMP_BYTES, MAX_FRAMES, Side},
 };
 
@@ -66,6 +66,20 @@ pub(crate) struct Workspace {
     walk: Walk,
     /// Where the walk has stopped, if a rule was missing.
     pub(crate) stopped: Stopped,
+    /// The outermost code of an interpreter.
+    pub(crate) met: Met,
+    /// Each frame's stack pointer, innermost first; room for one more, as in [`Frames`].
+    pub(crate) stacks: [u64; MAX_FRAMES + 1],
+}
+
+/// Where a walk met an interpreter.
+#[repr(C)]
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Met {
+    /// Its file; 0 for none.
+    pub(crate) module: u64,
+    /// Where the file's first byte would be.
+    pub(crate) start: u64,
 }
 
 impl Workspace {
@@ -73,6 +87,12 @@ impl Workspace {
     #[inline(always)]
     pub(crate) fn memory(&mut self) -> &mut Memory {
         &mut self.memory
+    }
+
+    /// The name of the address space.
+    #[inline(always)]
+    pub(crate) const fn space(&self) -> u64 {
+        self.walk.space
     }
 }
 
@@ -89,7 +109,8 @@ struct Walk {
     frames: u32,
     /// 1 when the instruction pointer is a return address.
     returns: u8,
-    guessed: u8,
+    /// Bits of [`note`], of all frames.
+    notes: u8,
     /// One of [`end`].
     how: u8,
     reserved: u8,
@@ -126,6 +147,7 @@ pub(crate) struct Walked {
 #[inline(always)]
 pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: impl Fn() -> bool) -> Walked {
     let mm = task.plain().mm();
+    work.met = Met::default();
     work.walk = Walk {
         at: start,
         mm,
@@ -134,7 +156,7 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
         block: 0,
         frames: 0,
         returns: 0,
-        guessed: 0,
+        notes: 0,
         how: end::CUT,
         reserved: 0,
     };
@@ -146,7 +168,7 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
         steps += 1;
     }
     let walk = &work.walk;
-    let how = if walk.how == end::COMPLETE && walk.guessed != 0 { end::CUT } else { walk.how };
+    let how = if walk.how == end::COMPLETE && walk.notes & note::GUESSED != 0 { end::CUT } else { walk.how };
     Walked { frames: walk.frames as u16, end: how, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
 }
 
@@ -167,9 +189,13 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
     frames[slot] = code.module;
     frames[slot + 1] = code.offset;
+    work.stacks[walk.frames as usize & MAX_FRAMES] = walk.at.stack;
     walk.frames += 1;
     walk.hash = hash::mix(hash::mix(walk.hash, code.module), code.offset);
-    walk.guessed |= code.rule.guessed;
+    walk.notes |= code.rule.notes;
+    if code.rule.notes & note::INTERPRETER != 0 {
+        work.met = Met { module: code.module, start: address.wrapping_sub(code.offset) };
+    }
     let (memory, block) = (&mut work.memory, &mut walk.block);
     let Some(caller) = code.rule.caller(walk.at, |address| word(memory, block, address)) else {
         if code.rule.begins(walk.at) {
@@ -267,7 +293,7 @@ fn find(mm: Ptr<mm_struct>, address: u64, node: &mut Node) -> Place {
         let code = Code { module: VDSO, offset: address.wrapping_sub(vdso), rule: Rule::UNKNOWN };
         return Place { code, known: false };
     }
-    let rule = Rule { guessed: 1, ..Rule::FRAME_POINTER };
+    let rule = Rule { notes: note::GUESSED, ..Rule::FRAME_POINTER };
     Place { code: Code { rule, ..nowhere }, known: true }
 }
 

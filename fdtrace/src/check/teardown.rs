@@ -33,7 +33,7 @@ enum Runner {
 }
 
 const RUNTIMES: [Runtime; 6] = [
-    Runtime { names: &["python"], ends: &["Py_FinalizeEx", "Py_Finalize"], runner: None },
+    Runtime { names: &["python"], ends: &["Py_FinalizeEx", "Py_Finalize", "_Py_Finalize"], runner: None },
     Runtime { names: &["perl"], ends: &["perl_destruct"], runner: None },
     Runtime {
         names: &["ruby"],

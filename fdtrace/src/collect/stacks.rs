@@ -15,8 +15,8 @@ use tokio::sync::oneshot;
 
 use crate::{
     kernel::{self, Capabilities, RuleBook},
-    stacks::{Completed, Completer, Modules, Readers},
-    stream::{Event, Stack, StackDump},
+    stacks::{Completed, Completer, Modules, Readers, merge},
+    stream::{CodeObject, Event, ScriptCalls, Stack, StackDump},
 };
 
 /// Dumps that may wait for the one who completes them; most have one or two kilobytes, none more than sixteen.
@@ -28,7 +28,7 @@ const MAX_BEGUN: usize = 64;
 /// What the thread is given.
 enum Work {
     /// A stack to be completed.
-    Stack(Stack, StackDump),
+    Stack(Stack, StackDump, Option<ScriptCalls>),
     /// A process began to run a program.
     Program(u32, PathBuf),
     /// A program will be run, which waits for its tables.
@@ -40,6 +40,9 @@ pub(super) struct PendingStacks {
     work: SyncSender<Work>,
     done: Receiver<Stack>,
     partial: HashMap<u64, Stack>,
+    /// Calls of scripts, whose stacks come right behind them.
+    calls: HashMap<u64, ScriptCalls>,
+    modules: Arc<Modules>,
     /// How many are being completed.
     under_way: usize,
     /// Stacks that stay as they are.
@@ -59,7 +62,7 @@ impl PendingStacks {
     ) -> kernel::Result<Self> {
         let (work, waiting) = sync_channel(MAX_WAITING);
         let (finished, done) = channel();
-        let completer = Completer::new(modules, readers);
+        let completer = Completer::new(Arc::clone(&modules), readers);
         std::thread::Builder::new()
             .name("fdtrace-unwind".to_owned())
             .spawn(move || {
@@ -67,7 +70,8 @@ impl PendingStacks {
                 complete(&waiting, &finished, rules, completer);
             })
             .map_err(kernel::system("a thread cannot be started"))?;
-        Ok(Self { work, done, partial: HashMap::new(), under_way: 0, cut: Vec::new(), lost: 0 })
+        let (partial, calls) = (HashMap::new(), HashMap::new());
+        Ok(Self { work, done, partial, calls, modules, under_way: 0, cut: Vec::new(), lost: 0 })
     }
 
     /// The inner part of a stack.
@@ -80,13 +84,35 @@ impl PendingStacks {
         self.partial.insert(stack.hash, stack);
     }
 
+    /// What is in a code object.
+    pub(super) fn note_code(&self, code: CodeObject) {
+        self.modules.scripts.note(code);
+    }
+
+    /// Calls of scripts, of a stack that comes.
+    pub(super) fn note_calls(&mut self, calls: ScriptCalls) {
+        if self.calls.len() >= MAX_BEGUN {
+            // Their stacks found no room in the ring.
+            self.calls.clear();
+        }
+        self.calls.insert(calls.hash, calls);
+    }
+
+    /// A stack with its calls among its native frames.
+    pub(super) fn with_calls(&mut self, stack: Stack) -> Stack {
+        let Some(calls) = self.calls.remove(&stack.hash) else { return stack };
+        let loops = self.modules.scripts.loops(calls.module);
+        Stack { frames: merge(&stack.frames, &calls.stacks, &calls, &loops), ..stack }
+    }
+
     /// What is needed to complete it.
     pub(super) fn go_on(&mut self, dump: StackDump) {
         let Some(partial) = self.partial.remove(&dump.hash) else { return };
-        match self.work.try_send(Work::Stack(partial, dump)) {
+        let calls = self.calls.remove(&dump.hash);
+        match self.work.try_send(Work::Stack(partial, dump, calls)) {
             Ok(()) => self.under_way += 1,
             Err(TrySendError::Full(work) | TrySendError::Disconnected(work)) => {
-                if let Work::Stack(partial, _) = work {
+                if let Work::Stack(partial, ..) = work {
                     self.give_up(partial);
                 }
             }
@@ -137,9 +163,9 @@ fn complete(
     mut rules: RuleBook,
     mut completer: Completer,
 ) {
-    while let Some(work) = next(waiting, &mut completer) {
-        let (partial, dump) = match work {
-            Work::Stack(partial, dump) => (partial, dump),
+    while let Some(work) = next(waiting, &mut completer, &mut rules) {
+        let (partial, dump, calls) = match work {
+            Work::Stack(partial, dump, calls) => (partial, dump, calls),
             Work::Program(process, path) => {
                 completer.note_program(process, &path);
                 continue;
@@ -150,12 +176,14 @@ fn complete(
                     completer.note_program(std::process::id(), path);
                 }
                 while completer.read_ahead() {}
+                rules.recognise(&completer.take_interpreters());
                 // Whoever asked may have gone.
                 let _ = reply.send(());
                 continue;
             }
         };
-        let Completed { stack, rules: learnt, code } = completer.complete(partial, &dump);
+        let Completed { stack, rules: learnt, code } = completer.complete(partial, &dump, calls.as_ref());
+        rules.recognise(&completer.take_interpreters());
         rules.learn(&learnt, &code);
         if finished.send(stack).is_err() {
             return;
@@ -164,12 +192,14 @@ fn complete(
 }
 
 /// What is to be done next; tables are read ahead while that is nothing.
-fn next(waiting: &Receiver<Work>, completer: &mut Completer) -> Option<Work> {
+fn next(waiting: &Receiver<Work>, completer: &mut Completer, rules: &mut RuleBook) -> Option<Work> {
     loop {
         match waiting.try_recv() {
             Ok(work) => return Some(work),
             Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) if completer.read_ahead() => {}
+            Err(TryRecvError::Empty) if completer.read_ahead() => {
+                rules.recognise(&completer.take_interpreters());
+            }
             Err(TryRecvError::Empty) => return waiting.recv().ok(),
         }
     }

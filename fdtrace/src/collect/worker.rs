@@ -400,6 +400,9 @@ impl Worker {
                 }
             }
             Ok(Record::PartialStack(stack)) => stacks.begin(stack),
+            Ok(Record::NativeStack(stack)) => batch.push(Event::Stack(stacks.with_calls(stack))),
+            Ok(Record::ScriptCalls(calls)) => stacks.note_calls(calls),
+            Ok(Record::CodeObject(code)) => stacks.note_code(code),
             Ok(Record::StackDump(dump)) => stacks.go_on(dump),
             Ok(Record::What(what)) => batch.push(Event::Fact(Box::new(what::described(&what, symbols)))),
             Err(_) => *malformed += 1,

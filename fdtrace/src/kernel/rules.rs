@@ -3,7 +3,10 @@
 use std::os::fd::AsFd as _;
 
 use aya::maps::{HashMap, IterableMap as _, MapData};
-use fdtrace_common::unwind::{Code, Rule};
+use fdtrace_common::{
+    scripts::Interpreter,
+    unwind::{Code, Rule},
+};
 
 use super::{bpf, tracer::Plain};
 
@@ -11,9 +14,21 @@ use super::{bpf, tracer::Plain};
 pub struct RuleBook {
     pub(super) rules: HashMap<MapData, u64, Plain<Rule>>,
     pub(super) code: HashMap<MapData, u64, Plain<Code>>,
+    pub(super) interpreters: HashMap<MapData, u64, Plain<Interpreter>>,
 }
 
+// SAFETY: `Interpreter` is `repr(C)`, made of integers, and its layout is asserted to have no padding.
+unsafe impl aya::Pod for Plain<Interpreter> {}
+
 impl RuleBook {
+    /// Takes in files that are interpreters. It has to hear of one before it hears of its rules.
+    pub fn recognise(&mut self, interpreters: &[(u64, Interpreter)]) {
+        for (module, interpreter) in interpreters {
+            // Where there is no room, calls of its scripts are not taken.
+            let _ = self.interpreters.insert(module, Plain(*interpreter), 0);
+        }
+    }
+
     /// Takes in rules by module and offset, and addresses by address space.
     pub fn learn(&mut self, rules: &[(u64, Rule)], code: &[(u64, Code)]) {
         for (place, rule) in rules {

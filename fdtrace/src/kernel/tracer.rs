@@ -232,6 +232,7 @@ impl Tracer {
         Ok(RuleBook {
             rules: HashMap::try_from(take_map(&mut self.ebpf, "UNWIND_RULES")?).map_err(object)?,
             code: HashMap::try_from(take_map(&mut self.ebpf, "PC_CACHE")?).map_err(object)?,
+            interpreters: HashMap::try_from(take_map(&mut self.ebpf, "INTERPRETERS")?).map_err(object)?,
         })
     }
 

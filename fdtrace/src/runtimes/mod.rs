@@ -1,19 +1,25 @@
 //! Runtimes of languages, in whose processes a call site is a line of a script: one folder for each.
 //!
 //! A runtime is recognised by symbols of a mapped file ([`symbols`]), and read in the process's memory ([`Memory`]) by offsets
-//! that are data of its folder. All that stands there is a stranger's: reads are bounded, and happen in a process that can do
+//! that are data of its folder. In a process that is traced the kernel side reads it, by the same offsets ([`Program`]). All that stands there is a stranger's: reads are bounded, and happen in a process that can do
 //! nothing else (`stacks::reader`). To add a runtime: a folder, an arm in [`recognise`], one in [`Interpreter`].
 
+mod code_object;
 mod cpython;
 #[doc(hidden)]
 pub mod fuzz;
 mod memory;
+mod program;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::memory::Memory;
+pub use self::code_object::{CodeObject, RawText};
+pub(crate) use self::{
+    memory::Memory,
+    program::{Program, frame, is_loop, recognise_file},
+};
 pub(crate) use crate::model::Runtime;
 
 /// A file that a process has mapped as code.

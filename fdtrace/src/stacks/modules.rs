@@ -13,13 +13,19 @@ use fdtrace_common::unwind::module_key;
 pub(super) use super::symbols::open_regular;
 use super::{
     reader::Reader,
+    scripts::ScriptNames,
     symbols::{Module, Reach},
 };
 use crate::process::{self, Mapping};
 
-/// Modules by their keys ([`module_key`]). The one who completes stacks fills it, and the one who names them reads it.
+/// What places lie in. Those who take and complete stacks fill it, and the one who names them reads it.
 #[derive(Default)]
-pub struct Modules(Mutex<HashMap<u64, Arc<Module>>>);
+pub struct Modules {
+    /// By their keys ([`module_key`]).
+    files: Mutex<HashMap<u64, Arc<Module>>>,
+    /// Code of scripts.
+    pub(crate) scripts: ScriptNames,
+}
 
 /// More modules than any machine runs; then those that are still in use are met again.
 const MAX: usize = 1 << 16;
@@ -28,12 +34,12 @@ impl Modules {
     /// The module with this key.
     #[must_use]
     pub fn get(&self, key: u64) -> Option<Arc<Module>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
+        self.files.lock().unwrap_or_else(PoisonError::into_inner).get(&key).cloned()
     }
 
     pub(super) fn insert(&self, key: u64, module: Module) -> Arc<Module> {
         let module = Arc::new(module);
-        let mut modules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut modules = self.files.lock().unwrap_or_else(PoisonError::into_inner);
         if modules.len() >= MAX {
             modules.clear();
         }

@@ -2,7 +2,10 @@
 
 use std::{collections::HashMap, ops::Range, sync::Arc};
 
-use fdtrace_common::unwind::{ANONYMOUS, VDSO};
+use fdtrace_common::{
+    scripts::is_code,
+    unwind::{ANONYMOUS, VDSO},
+};
 
 use super::{
     modules::{self, Modules},
@@ -84,6 +87,9 @@ impl UserStacks {
     }
 
     fn frames_at(&mut self, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
+        if is_code(module) {
+            return vec![self.modules.scripts.frame(module, instruction(offset))];
+        }
         if module == VDSO {
             return vec![CodeNames::vdso(offset)];
         }
@@ -98,10 +104,18 @@ impl UserStacks {
     }
 }
 
+/// The instruction of a code object, whose number may be negative.
+fn instruction(offset: u64) -> i32 {
+    i32::try_from(offset.cast_signed()).unwrap_or(-1)
+}
+
 /// Module and offset of each frame. All places but the innermost lie within a call already.
 fn places(stack: &Stack) -> impl Iterator<Item = (u64, u64)> {
     let places = stack.frames.chunks_exact(Side::Code.words()).enumerate();
-    places.map(|(index, place)| (place[0], place[1].saturating_sub(u64::from(index == 0))))
+    places.map(|(index, place)| {
+        let is_instruction = index == 0 && !is_code(place[0]);
+        (place[0], place[1].saturating_sub(u64::from(is_instruction)))
+    })
 }
 
 /// The return addresses of a stack that was followed by frame pointers.

@@ -10,8 +10,8 @@ use fdtrace_common::{
 };
 
 use super::{
-    Acquired, Alloc, AllocError, Call, ClosedBy, Cut, Event, Leaving, Mapped, Moment, Name, Open, Release,
-    Stack, StackDump,
+    Acquired, Alloc, AllocError, Call, ClosedBy, CodeObject, Cut, Event, Leaving, Mapped, Moment, Name, Open,
+    Release, ScriptCalls, Stack, StackDump, scripts,
 };
 
 /// What a record of the ring buffer is.
@@ -21,6 +21,12 @@ pub enum Record {
     Event(Event),
     /// The inner part of a stack; a dump of the same name brings what is needed to complete it.
     PartialStack(Stack),
+    /// The native frames of a stack with calls of scripts, which came before.
+    NativeStack(Stack),
+    /// Calls of scripts, of the stack of this name.
+    ScriptCalls(ScriptCalls),
+    /// What is in a code object.
+    CodeObject(CodeObject),
     /// Stack memory for a stack that has begun.
     StackDump(StackDump),
     /// What the handle is that the last [`Event::Open`] was about.
@@ -83,6 +89,8 @@ pub fn decode(record: &[u8]) -> Result<Record, Malformed> {
         tag if tag == Tag::Release as u8 => exactly(size_of::<wire::Release>()).and_then(release),
         tag if tag == Tag::Stack as u8 => return stack(record),
         tag if tag == Tag::StackDump as u8 => return dump(record),
+        tag if tag == Tag::Calls as u8 => return scripts::calls(record).map(Record::ScriptCalls),
+        tag if tag == Tag::Code as u8 => return scripts::code(record).map(Record::CodeObject),
         tag if tag == Tag::OpenWhat as u8 => return exactly(size_of::<wire::OpenWhat>()).map(what),
         tag if tag == Tag::Open as u8 => exactly(size_of::<wire::Open>()).and_then(open),
         tag if tag == Tag::Cut as u8 => exactly(size_of::<wire::Cut>()).map(cut),
@@ -210,7 +218,8 @@ fn stack(record: &[u8]) -> Result<Record, Malformed> {
     let tgid = bytes.get_u32_ne();
     let name = bytes.get_u64_ne();
     let how = bytes.get_u8();
-    bytes.advance(7);
+    let has_calls = bytes.get_u8() != 0;
+    bytes.advance(6);
     if count > MAX_FRAMES || bytes.remaining() != count * side.words() * size_of::<u64>() {
         return Err(wrong_length);
     }
@@ -218,6 +227,7 @@ fn stack(record: &[u8]) -> Result<Record, Malformed> {
     let stack = Stack { hash: name, side, tgid, frames, complete: how == end::COMPLETE };
     match (side, how) {
         (Side::Code, end::ASKED) => Ok(Record::PartialStack(stack)),
+        (Side::Code, end::CUT | end::COMPLETE) if has_calls => Ok(Record::NativeStack(stack)),
         (_, end::CUT) | (Side::Code, end::COMPLETE) => match name == stack.name() {
             true => Ok(Record::Event(Event::Stack(stack))),
             false => Err(wrong("name", name)),
@@ -411,7 +421,8 @@ mod tests {
             tgid: 7,
             hash: name,
             end: end::CUT,
-            reserved: [0; 7],
+            has_calls: 0,
+            reserved: [0; 6],
         };
         let mut record = bytes_of(&header);
         record.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
@@ -582,7 +593,8 @@ mod tests {
             tgid: 7,
             hash: name,
             end,
-            reserved: [0; 7],
+            has_calls: 0,
+            reserved: [0; 6],
         };
         let mut record = bytes_of(&header);
         record.extend(words.iter().flat_map(|word| word.to_ne_bytes()));

@@ -6,10 +6,14 @@
 
 mod decode;
 mod facts;
+mod scripts;
 
 pub use decode::{Malformed, Record, What, acquisition, decode, entry_call};
 pub use facts::{Described, Existing, Fact, FdLookup, ImageKey, Site, Stats, UserStack};
 pub use fdtrace_common::wire::{Cause, Moment, Side};
+pub use scripts::ScriptCalls;
+
+pub use crate::runtimes::{CodeObject, RawText};
 
 use fdtrace_common::{
     hash,

@@ -14,6 +14,26 @@ pub(super) enum Format {
 }
 
 impl Format {
+    /// By its number.
+    pub(super) fn numbered(number: u32) -> Option<Self> {
+        [Self::Moves, Self::Ranges, Self::Locations].into_iter().find(|format| *format as u32 == number)
+    }
+
+    /// The part of a table that was cut off in which nothing is half an entry, and up to which byte of the code that goes.
+    pub(super) fn whole(self, table: &[u8]) -> (&[u8], u64) {
+        match self {
+            Self::Moves => {
+                let pairs = table.as_chunks::<2>().0;
+                (table, pairs.iter().map(|pair| u64::from(pair[0])).sum())
+            }
+            Self::Ranges => (table, u64::MAX),
+            Self::Locations => {
+                let last = table.iter().rposition(|byte| byte & FIRST_OF_ENTRY != 0).unwrap_or(0);
+                (&table[..last], u64::MAX)
+            }
+        }
+    }
+
     /// The line of the instruction at this byte of the code; one below 0 is before the first. `None` for instructions that are
     /// of no line.
     pub(super) fn line(self, table: &[u8], first: u32, instruction: i32) -> Option<u32> {
@@ -106,6 +126,14 @@ fn signed(bytes: &[u8]) -> i64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn behind_a_cut_table_no_line_is_known() {
+        assert_eq!(Format::Moves.whole(&[10, 1, 4, 1, 7]).1, 14);
+        let table = [0b1101_1000, 1, 2, 0b1110_1000, 0b0100_1001];
+        assert_eq!(Format::Locations.whole(&table).0, &table[..3]);
+        assert_eq!(Format::Locations.whole(&[1]).0, &[0_u8; 0]);
+    }
 
     #[test]
     fn moves_of_address_and_line() {

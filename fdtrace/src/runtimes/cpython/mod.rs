@@ -1,6 +1,7 @@
 //! CPython 3.6 to 3.14.
 
 mod code;
+mod kernel_side;
 mod lines;
 mod published;
 mod stub;
@@ -10,6 +11,7 @@ mod versions;
 
 use serde::{Deserialize, Serialize};
 
+pub(super) use self::kernel_side::frame_of;
 use self::versions::{Layout, Version, table};
 use super::{Image, Refusal, ScriptFrame, ScriptThread, Sighting, memory::Memory};
 
@@ -48,6 +50,17 @@ pub(super) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Optio
         version: version.map(|version| version.to_string()),
         found: found.map(super::Interpreter::Cpython),
     })
+}
+
+/// The same by the file alone, with addresses as the file has them.
+pub(super) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Option<Interpreter> {
+    image.symbol(LOOP).or_else(|| image.symbol(OLD_LOOP))?;
+    locate(image, file, &mut version(image, file)).ok()
+}
+
+/// The evaluation loop by its symbol; compilers put parts of it elsewhere (`.cold`, `.part.0`).
+pub(super) fn is_loop(symbol: &[u8]) -> bool {
+    symbol.strip_prefix(LOOP.as_bytes()).is_some_and(|rest| rest.is_empty() || rest[0] == b'.')
 }
 
 fn version(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Version> {

@@ -3,7 +3,7 @@
 
 use super::{
     lines::Format,
-    versions::{Code, Entry, Frame, Layout, NO_FUNCTION, TEXT_3_12, Thread, Units, Version},
+    versions::{Code, Entry, Frame, Layout, NO_FUNCTION, TEXT_3_12, Thread, Units, VERSION, Version},
 };
 use crate::runtimes::{Refusal, memory::Memory};
 
@@ -26,13 +26,27 @@ struct Places {
     /// The code object: its size, then file, name, qualified name, lines, first line.
     code: usize,
     instructions: usize,
+    /// In the runtime, which says nothing of it: the pthread key (`autoTSSkey`), in bytes.
+    thread_key: u64,
 }
 
-const PLACES_3_13: Places =
-    Places { next_interpreter: 8, next_thread: 21, previous: 29, code: 34, instructions: 43 };
+const PLACES_3_13: Places = Places {
+    next_interpreter: 8,
+    next_thread: 21,
+    previous: 29,
+    code: 34,
+    instructions: 43,
+    thread_key: 2164,
+};
 /// With three words more of an interpreter, and two of a frame.
-const PLACES_3_14: Places =
-    Places { next_interpreter: 8, next_thread: 24, previous: 32, code: 39, instructions: 48 };
+const PLACES_3_14: Places = Places {
+    next_interpreter: 8,
+    next_thread: 24,
+    previous: 32,
+    code: 39,
+    instructions: 48,
+    thread_key: 2340,
+};
 
 /// Reads the table of a running program.
 pub(super) fn layout(memory: &(impl Memory + ?Sized), runtime: u64) -> Result<(Version, Layout), Refusal> {
@@ -59,12 +73,14 @@ fn of(words: &[u64], places: &Places) -> Option<Layout> {
         interpreters: at(5)?,
         next_interpreter: at(places.next_interpreter)?,
         threads: at(places.next_interpreter + 1)?,
+        thread_key: Some(places.thread_key),
         thread: Thread {
             next: at(places.next_thread)?,
             frame: at(places.next_thread + 2)?,
             pthread: at(places.next_thread + 3)?,
             native: Some(at(places.next_thread + 4)?),
             behind: None,
+            border: None,
         },
         frame: Frame {
             previous: at(places.previous)?,
@@ -81,6 +97,7 @@ fn of(words: &[u64], places: &Places) -> Option<Layout> {
             first_line: at(places.code + 5)?,
             format: Format::Locations,
             instructions: at(places.instructions)?,
+            version: Some(VERSION),
         },
         text: TEXT_3_12,
     })

@@ -39,7 +39,7 @@ impl TextLayout {
 }
 
 /// Latin-1, UCS-2 or UCS-4. A path's byte that is no character is half a surrogate pair there, and is shown as unknown.
-fn characters(bytes: &[u8], width: u32) -> String {
+pub(super) fn characters(bytes: &[u8], width: u32) -> String {
     let one = |value| char::from_u32(value).unwrap_or(char::REPLACEMENT_CHARACTER);
     match width {
         1 => bytes.iter().map(|byte| char::from(*byte)).collect(),

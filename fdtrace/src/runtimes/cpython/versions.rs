@@ -49,6 +49,8 @@ pub(super) struct Layout {
     pub(super) next_interpreter: u64,
     /// In an interpreter: its first thread's state.
     pub(super) threads: u64,
+    /// In the runtime: the number of the pthread key by which a thread has its state (`autoTSSkey`); from 3.7 on.
+    pub(super) thread_key: Option<u64>,
     pub(super) thread: Thread,
     pub(super) frame: Frame,
     pub(super) code: Code,
@@ -66,6 +68,9 @@ pub(super) struct Thread {
     pub(super) frame: u64,
     /// 3.11 and 3.12 have a structure in between: where it has the frame.
     pub(super) behind: Option<u64>,
+    /// 3.10 and 3.11 have a structure on the C stack for each run of the evaluation loop: where the innermost one is, and in it
+    /// the one of the run before.
+    pub(super) border: Option<(u64, u64)>,
 }
 
 /// In a frame.
@@ -111,6 +116,8 @@ pub(super) struct Code {
     pub(super) format: Format,
     /// Where the instructions begin; from 3.11 on.
     pub(super) instructions: u64,
+    /// A number that no other code object of the interpreter has; from 3.12 on.
+    pub(super) version: Option<u64>,
 }
 
 /// `FRAME_OWNED_BY_CSTACK`, which 3.14 gave to `FRAME_OWNED_BY_INTERPRETER`.
@@ -128,11 +135,15 @@ pub(super) fn table(version: Version) -> Option<Layout> {
         },
         (3, 7) => Layout {
             interpreters: 24,
+            thread_key: Some(1508),
             code: Code { file: 96, name: 104, lines: 112, first_line: 36, ..CODE },
             ..LAYOUT
         },
-        (3, 8 | 9) => LAYOUT,
+        (3, 8) => Layout { thread_key: Some(1396), ..LAYOUT },
+        (3, 9) => Layout { thread_key: Some(588), ..LAYOUT },
         (3, 10) => Layout {
+            thread_key: Some(588),
+            thread: Thread { border: Some((48, 8)), ..THREAD },
             frame: Frame { instruction: 96, units: Units::Pairs, ..FRAME },
             code: Code { format: Format::Ranges, ..CODE },
             ..LAYOUT
@@ -140,7 +151,15 @@ pub(super) fn table(version: Version) -> Option<Layout> {
         (3, 11) => Layout {
             interpreters: 40,
             threads: 16,
-            thread: Thread { next: 8, pthread: 152, native: Some(160), frame: 56, behind: Some(8) },
+            thread_key: Some(596),
+            thread: Thread {
+                next: 8,
+                pthread: 152,
+                native: Some(160),
+                frame: 56,
+                behind: Some(8),
+                border: Some((56, 16)),
+            },
             frame: Frame { code: 32, previous: 48, entry: Entry::Marked(68), ..FRAME_3_11 },
             code: Code { first_line: 72, instructions: 184, ..CODE_3_11 },
             ..LAYOUT
@@ -148,9 +167,17 @@ pub(super) fn table(version: Version) -> Option<Layout> {
         (3, 12) => Layout {
             interpreters: 40,
             threads: 72,
-            thread: Thread { next: 8, pthread: 136, native: Some(144), frame: 56, behind: Some(0) },
+            thread_key: Some(1548),
+            thread: Thread {
+                next: 8,
+                pthread: 136,
+                native: Some(144),
+                frame: 56,
+                behind: Some(0),
+                border: None,
+            },
             frame: FRAME_3_11,
-            code: CODE_3_11,
+            code: Code { version: Some(VERSION), ..CODE_3_11 },
             text: TEXT_3_12,
             ..LAYOUT
         },
@@ -163,12 +190,13 @@ const LAYOUT: Layout = Layout {
     interpreters: 32,
     next_interpreter: 0,
     threads: 8,
+    thread_key: None,
     thread: THREAD,
     frame: FRAME,
     code: CODE,
     text: TextLayout { ascii: 48, other: 72 },
 };
-const THREAD: Thread = Thread { next: 8, pthread: 176, native: None, frame: 24, behind: None };
+const THREAD: Thread = Thread { next: 8, pthread: 176, native: None, frame: 24, behind: None, border: None };
 const FRAME: Frame =
     Frame { code: 32, previous: 24, instruction: 104, units: Units::Bytes, entry: Entry::Each };
 const CODE: Code = Code {
@@ -179,6 +207,7 @@ const CODE: Code = Code {
     lines: 120,
     format: Format::Moves,
     instructions: 0,
+    version: None,
 };
 
 /// 3.12.
@@ -197,7 +226,10 @@ const CODE_3_11: Code = Code {
     lines: 136,
     format: Format::Locations,
     instructions: 192,
+    version: None,
 };
+/// `co_version`, from 3.12 on.
+pub(super) const VERSION: u64 = 92;
 pub(super) const TEXT_3_12: TextLayout = TextLayout { ascii: 40, other: 56 };
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Symbols that are looked for by their names.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, ops::Range};
 
 use object::{NativeEndian, elf, pod::slice_from_all_bytes, read::elf::Sym as _};
 
@@ -8,6 +8,8 @@ use super::object::{Object, SymbolTable};
 
 /// The most symbols of a file that are looked at, as in [`super::symbols`].
 const MOST: usize = 4 << 20;
+/// The most symbols of one table that may be wanted.
+const MAX_RANGES: usize = 64;
 
 /// Where the symbols are that are there, as the file has it. What other files may use is looked at first: it is short.
 pub(super) fn find(object: &Object, names: &[&'static str]) -> HashMap<&'static str, u64> {
@@ -21,18 +23,39 @@ pub(super) fn find(object: &Object, names: &[&'static str]) -> HashMap<&'static 
 }
 
 fn add(table: &SymbolTable, names: &[&'static str], found: &mut HashMap<&'static str, u64>) {
-    let whole = table.entries.len() - table.entries.len() % size_of::<elf::Sym64<NativeEndian>>();
-    let symbols = slice_from_all_bytes::<elf::Sym64<NativeEndian>>(&table.entries[..whole]);
-    for symbol in symbols.unwrap_or_default().iter().take(MOST) {
-        if symbol.st_shndx(NativeEndian) == elf::SHN_UNDEF {
-            continue;
-        }
-        let name = usize::try_from(symbol.st_name(NativeEndian)).ok().and_then(|at| table.names.get(at..));
-        let is = |wanted: &&str| name.is_some_and(|name| is_named(name, wanted));
-        if let Some(name) = names.iter().copied().find(is) {
+    for (symbol, name) in defined(table) {
+        if let Some(name) = names.iter().copied().find(|wanted| is_named(name, wanted)) {
             found.entry(name).or_insert(symbol.st_value(NativeEndian));
         }
     }
+}
+
+/// The addresses of all symbols whose name is one that is wanted.
+pub(super) fn ranges(object: &Object, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<Range<u64>> {
+    let mut found = Vec::new();
+    for table in object.symbol_tables().into_iter().filter(|table| table.is_64_bit) {
+        let wanted = defined(&table).filter(|(_, name)| {
+            let end = name.iter().position(|byte| *byte == 0);
+            end.is_some_and(|end| is_wanted(&name[..end]))
+        });
+        let ranges = wanted.map(|(symbol, _)| {
+            let start = symbol.st_value(NativeEndian);
+            start..start.saturating_add(symbol.st_size(NativeEndian))
+        });
+        found.extend(ranges.take(MAX_RANGES));
+    }
+    found
+}
+
+/// The symbols of a table that are in this file, each with the names from its own on.
+fn defined(table: &SymbolTable) -> impl Iterator<Item = (&elf::Sym64<NativeEndian>, &[u8])> {
+    let whole = table.entries.len() - table.entries.len() % size_of::<elf::Sym64<NativeEndian>>();
+    let symbols = slice_from_all_bytes::<elf::Sym64<NativeEndian>>(&table.entries[..whole]);
+    let symbols = symbols.unwrap_or_default().iter().take(MOST);
+    symbols.filter(|symbol| symbol.st_shndx(NativeEndian) != elf::SHN_UNDEF).filter_map(|symbol| {
+        let at = usize::try_from(symbol.st_name(NativeEndian)).ok()?;
+        Some((symbol, table.names.get(at..)?))
+    })
 }
 
 fn is_named(bytes: &[u8], name: &str) -> bool {

@@ -12,6 +12,7 @@ mod needed;
 mod object;
 mod patience;
 mod perf_map;
+mod program;
 mod request;
 mod rule;
 mod service;
@@ -46,7 +47,7 @@ use crate::{
         procfs::Text,
         usage::{Usage, children},
     },
-    runtimes::{Interpreter, ScriptThread, Sighting},
+    runtimes::{Interpreter, Program, ScriptThread, Sighting},
     sandbox::{Child, Limits, Spawner, Unanswered},
 };
 
@@ -206,6 +207,12 @@ impl Reader {
     pub(super) fn runtime(&mut self, files: [&File; 2], mapping: &Mapping) -> Read<Option<Sighting>> {
         let path = mapping.path.to_string_lossy().into_owned();
         self.ask(&Request::Runtime { path, start: mapping.range.start, offset: mapping.offset }, &files)
+    }
+
+    /// The interpreter that a file is.
+    pub(super) fn program(&mut self, file: &File, path: &Path) -> Option<Program> {
+        let path = path.to_string_lossy().into_owned();
+        self.ask(&Request::Program { path }, &[file]).ok().flatten()
     }
 
     /// The threads of a runtime, with at most so many calls of each.

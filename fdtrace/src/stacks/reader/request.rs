@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::runtimes::Interpreter;
 #[cfg(doc)]
-use crate::runtimes::{ScriptThread, Sighting};
+use crate::runtimes::{Program, ScriptThread, Sighting};
 
 /// A question; the files come beside it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub(super) enum Request {
     /// The runtime that a file is which a process has mapped there: a [`Sighting`], or `null` where it is none. The second file
     /// is the process's memory.
     Runtime { path: String, start: u64, offset: u64 },
+    /// The interpreter that a file is, which has that path: a [`Program`], or `null` where it is none.
+    Program { path: String },
     /// The threads of a runtime, with so many calls of each at most: a list of [`ScriptThread`]s. The file is the process's
     /// memory.
     Scripts { interpreter: Interpreter, most: usize },
@@ -66,17 +68,17 @@ pub(super) struct PlainRule {
     cfa: i32,
     frame: i16,
     kind: u8,
-    guessed: u8,
+    notes: u8,
 }
 
 impl From<Rule> for PlainRule {
-    fn from(Rule { cfa, frame, kind, guessed }: Rule) -> Self {
-        Self { cfa, frame, kind, guessed }
+    fn from(Rule { cfa, frame, kind, notes }: Rule) -> Self {
+        Self { cfa, frame, kind, notes }
     }
 }
 
 impl From<PlainRule> for Rule {
-    fn from(PlainRule { cfa, frame, kind, guessed }: PlainRule) -> Self {
-        Self { cfa, frame, kind, guessed }
+    fn from(PlainRule { cfa, frame, kind, notes }: PlainRule) -> Self {
+        Self { cfa, frame, kind, notes }
     }
 }

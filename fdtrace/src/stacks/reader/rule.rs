@@ -35,14 +35,14 @@ fn of_cfa<R: Reader, S: UnwindSection<R>>(
                 _ => return None,
             };
             let frame = frame_offset(saved.as_ref())?;
-            Some(Rule { cfa: i32::try_from(*offset).ok()?, frame, kind, guessed: 0 })
+            Some(Rule { cfa: i32::try_from(*offset).ok()?, frame, kind, notes: 0 })
         }
         CfaRule::Expression(expression) => {
             let cfa = stored_at(section, expression, encoding)?;
             // Such a function has pushed the frame pointer as its first word, behind the return address that it copied.
             match saved {
                 Some(RegisterRule::Expression(saved)) if is_frame_pointer(section, &saved, encoding) => {
-                    Some(Rule { cfa: i32::try_from(cfa).ok()?, frame: 0, kind: kind::STORED, guessed: 0 })
+                    Some(Rule { cfa: i32::try_from(cfa).ok()?, frame: 0, kind: kind::STORED, notes: 0 })
                 }
                 _ => None,
             }

@@ -11,6 +11,7 @@ use super::{
     identity, needed,
     object::Object,
     perf_map::PerfMap,
+    program,
     request::{Name, PlainRule, Request},
     tables::Tables,
 };
@@ -59,6 +60,9 @@ impl Service {
             Request::Runtime { path, start, offset } => {
                 let [file, memory] = files else { return None };
                 encode(&runtime(file, memory, path, (start, offset)))
+            }
+            Request::Program { path } => {
+                encode(&object(files.first()?).and_then(|object| program::of(&object, path)))
             }
             Request::Scripts { interpreter, most } => encode(&interpreter.threads(files.first()?, most)),
             Request::Rule { module, offset, exact } => {

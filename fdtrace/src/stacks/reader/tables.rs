@@ -1,6 +1,6 @@
 //! The unwind tables of a file: .eh_frame, which nearly all programs have, and .debug_frame.
 
-use fdtrace_common::unwind::Rule;
+use fdtrace_common::unwind::{Rule, note};
 use gimli::{
     BaseAddresses, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
     LittleEndian, UnwindContext, UnwindSection,
@@ -131,7 +131,7 @@ impl Tables {
 /// How code without tables is written most of the time.
 pub(in crate::stacks) const fn guess(exact: bool) -> Rule {
     let rule = if exact { Rule::LEAF } else { Rule::FRAME_POINTER };
-    Rule { guessed: 1, ..rule }
+    Rule { notes: note::GUESSED, ..rule }
 }
 
 fn rule_of<'a, S: UnwindSection<Slice<'a>>>(

@@ -7,15 +7,16 @@ mod spaces;
 use std::{cell::OnceCell, path::Path, sync::Arc};
 
 use fdtrace_common::{
-    unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, kind, place_key},
+    scripts::Interpreter,
+    unwind::{ANONYMOUS, Code, Registers, Rule, VDSO, kind, note, place_key},
     wire::{MAX_FRAMES, Side},
 };
 
 use self::{programs::Programs, spaces::Spaces};
-use super::{modules::Modules, reader::Readers};
+use super::{modules::Modules, reader::Readers, scripts::merge};
 use crate::{
     process::{self, Mapping},
-    stream::{Stack, StackDump},
+    stream::{ScriptCalls, Stack, StackDump},
 };
 
 /// Completes stacks.
@@ -72,8 +73,13 @@ impl Completer {
         self.programs.read_ahead()
     }
 
-    /// Follows a stack through the stack memory that came with it.
-    pub fn complete(&mut self, partial: Stack, dump: &StackDump) -> Completed {
+    /// Interpreters that were recognised since this was asked last, by their modules.
+    pub fn take_interpreters(&mut self) -> Vec<(u64, Interpreter)> {
+        self.programs.take_interpreters()
+    }
+
+    /// Follows a stack through the stack memory that came with it; the calls of scripts come among its frames.
+    pub fn complete(&mut self, partial: Stack, dump: &StackDump, calls: Option<&ScriptCalls>) -> Completed {
         self.spaces.note(dump.tgid, &dump.code);
         let mut walk = Walk {
             dump,
@@ -85,10 +91,12 @@ impl Completer {
         let Stack { hash, side, tgid, frames, .. } = partial;
         let mut frames = frames.into_vec();
         let (mut rules, mut code) = (Vec::new(), Vec::new());
+        let mut stacks = calls.map(|calls| calls.stacks.clone()).unwrap_or_default();
         let (mut complete, mut guessed) = (false, false);
         while frames.len() < MAX_FRAMES * Side::Code.words() {
             let Some(frame) = walk.frame(&mut self.programs) else { break };
             frames.extend([frame.module, frame.offset]);
+            stacks.push(walk.at.stack);
             let Some(rule) = frame.rule else { break };
             if frame.module != ANONYMOUS {
                 rules.push((place_key(frame.module, frame.offset), rule));
@@ -97,13 +105,19 @@ impl Completer {
                 let known = Code { module: frame.module, offset: frame.offset, rule };
                 code.push((place_key(dump.space, walk.address()), known));
             }
-            guessed |= rule.guessed != 0;
+            guessed |= rule.notes & note::GUESSED != 0;
             if !walk.goes_to_caller(rule) {
                 complete = !guessed && (rule.begins(walk.at) || walk.at.instruction == 0);
                 break;
             }
         }
-        Completed { stack: Stack { hash, side, tgid, frames: frames.into(), complete }, rules, code }
+        // Where the outermost frame ends.
+        stacks.push(walk.at.stack);
+        let frames = match calls {
+            Some(calls) => merge(&frames, &stacks, calls, &self.programs.loops(calls.module)),
+            None => frames.into(),
+        };
+        Completed { stack: Stack { hash, side, tgid, frames, complete }, rules, code }
     }
 }
 
@@ -130,7 +144,7 @@ impl Walk<'_> {
             return Some(Frame { module: VDSO, offset, rule: programs.rule(VDSO, offset, self.exact) });
         }
         if mapping.inode == 0 {
-            let rule = Some(Rule { guessed: 1, ..Rule::FRAME_POINTER });
+            let rule = Some(Rule { notes: note::GUESSED, ..Rule::FRAME_POINTER });
             return Some(Frame { module: ANONYMOUS, offset: address, rule });
         }
         let offset = mapping.offset_of(address);

@@ -3,12 +3,17 @@
 use std::{
     collections::{HashMap, HashSet, VecDeque},
     fs::File,
+    mem,
+    ops::Range,
     path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use fdtrace_common::unwind::{Rule, VDSO};
+use fdtrace_common::{
+    scripts::Interpreter,
+    unwind::{Rule, VDSO, note},
+};
 
 use super::libraries;
 use crate::{
@@ -53,6 +58,10 @@ pub(super) struct Programs {
     ahead: VecDeque<u64>,
     /// When all processes were last looked through for files.
     sampled: Option<Instant>,
+    /// Modules that are interpreters.
+    interpreters: HashSet<u64>,
+    /// Those that the kernel side has not been told of.
+    recognised: Vec<(u64, Interpreter)>,
 }
 
 impl Programs {
@@ -68,6 +77,8 @@ impl Programs {
             noted: HashSet::new(),
             ahead: VecDeque::new(),
             sampled: None,
+            interpreters: HashSet::new(),
+            recognised: Vec::new(),
         }
     }
 
@@ -83,11 +94,37 @@ impl Programs {
         let why = match self.reader.rule(module, offset, exact) {
             // It was asked twice, and the first who was asked is gone.
             Ok(None) if self.reader.generation() != generation => NotRead::Broken,
-            Ok(rule) => return rule,
+            Ok(rule) => return rule.map(|rule| self.noted(module, rule)),
             Err(why) => why,
         };
         self.give_up(module, why);
         Some(guess(exact))
+    }
+
+    /// The rule as the kernel side is told it.
+    fn noted(&self, module: u64, rule: Rule) -> Rule {
+        let note = if self.interpreters.contains(&module) { note::INTERPRETER } else { 0 };
+        Rule { notes: rule.notes | note, ..rule }
+    }
+
+    pub(super) fn take_interpreters(&mut self) -> Vec<(u64, Interpreter)> {
+        mem::take(&mut self.recognised)
+    }
+
+    /// Offsets of an interpreter's evaluation loop.
+    pub(super) fn loops(&self, module: u64) -> Arc<[Range<u64>]> {
+        self.modules.scripts.loops(module)
+    }
+
+    /// Whether the file is an interpreter's, before any rule of it is asked for.
+    fn recognise(&mut self, module: u64, file: &File) {
+        let path = self.modules.get(module).map(|module| module.path.to_path_buf());
+        let path = path.or_else(|| self.seen.get(&module).cloned()).unwrap_or_default();
+        if let Some(program) = self.reader.program(file, &path) {
+            self.modules.scripts.note_loops(module, &program.loops);
+            self.recognised.push((module, program.layout()));
+            self.interpreters.insert(module);
+        }
     }
 
     /// Whoever waits for such a file lets everybody wait.
@@ -224,6 +261,7 @@ impl Programs {
                     self.read.clear();
                 }
                 self.read.insert(module, self.reader.generation());
+                self.recognise(module, file);
             }
             Err(why) => self.give_up(module, why),
         }

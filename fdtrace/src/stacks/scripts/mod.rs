@@ -1,7 +1,11 @@
-//! The runtimes in a process, and where its scripts are now.
+//! The runtimes in a process, and where its scripts are now; and the calls of scripts that the kernel side takes.
+
+mod merge;
+mod names;
 
 use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
+pub(crate) use self::{merge::merge, names::ScriptNames};
 use super::{modules, reader::Readers};
 use crate::{
     process::{self, Mapping},

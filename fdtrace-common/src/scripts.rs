@@ -1,0 +1,227 @@
+//! Calls of scripts: how the kernel side reads them in a process, and the records in which it says what it read.
+//!
+//! User space recognises the file of an interpreter and says where that build has what ([`Interpreter`]); the kernel side then
+//! follows the interpreter's own frames behind the native ones. A call is a code object and an instruction of it. Code objects
+//! are named by what is in them ([`code_key`]), so that the same function of the same file has one name in all processes, and a
+//! code object that is freed cannot be taken for its successor. What is in one is sent once for each name.
+
+use core::mem::{offset_of, size_of};
+
+use crate::{hash, unwind::VDSO, wire::MAX_FRAMES};
+
+/// An offset of something that a build does not have.
+pub const ABSENT: u32 = u32::MAX;
+
+/// How a frame says which instruction runs; `Interpreter::units`.
+pub mod units {
+    /// A number of bytes.
+    pub const BYTES: u32 = 0;
+    /// A number of code units, which have two bytes.
+    pub const PAIRS: u32 = 1;
+    /// The address of a code unit.
+    pub const ADDRESS: u32 = 2;
+}
+
+/// Which frames are the last of a run of the evaluation loop; `Interpreter::entry`.
+pub mod entry {
+    /// Each.
+    pub const EACH: u32 = 0;
+    /// Those that have a 1 at `entry_at`.
+    pub const MARKED: u32 = 1;
+    /// Those before a frame of no function, which has `owner` or more at `entry_at` and lies on the C stack.
+    pub const BETWEEN: u32 = 2;
+}
+
+/// Where a build of CPython has what: addresses as its file has them, and offsets in bytes. Value of the INTERPRETERS map, by
+/// the module's key.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interpreter {
+    /// From an offset in the file's code to the address.
+    pub code_delta: u64,
+    /// What `interpreters` and `thread_key` are offsets in.
+    pub runtime: u64,
+    /// The type of code objects.
+    pub code_type: u64,
+    /// The number of the pthread key under which a thread has its state, or [`ABSENT`].
+    pub thread_key: u32,
+    /// The first interpreter.
+    pub interpreters: u32,
+    /// In an interpreter: its first thread.
+    pub threads: u32,
+    /// In a thread's state: the next one.
+    pub next_thread: u32,
+    /// What `pthread_self` returns in it.
+    pub pthread: u32,
+    /// The innermost frame, or what leads to it.
+    pub frame: u32,
+    /// Behind that: the frame, or [`ABSENT`].
+    pub behind: u32,
+    /// The innermost structure that a run of the evaluation loop has on the C stack, or [`ABSENT`].
+    pub border: u32,
+    /// In that structure: the one of the run before.
+    pub border_previous: u32,
+    /// How many bytes of a frame are read.
+    pub frame_bytes: u32,
+    /// In a frame.
+    pub code: u32,
+    /// The frame of the caller.
+    pub previous: u32,
+    /// The instruction, in [`units`].
+    pub instruction: u32,
+    /// One of [`units`].
+    pub units: u32,
+    /// One of [`entry`].
+    pub entry: u32,
+    /// Where a frame says it.
+    pub entry_at: u32,
+    /// `FRAME_OWNED_BY_CSTACK`, or what took its place.
+    pub owner: u32,
+    /// In a code object: its function's name.
+    pub function: u32,
+    /// The file.
+    pub file: u32,
+    /// The first line.
+    pub first_line: u32,
+    /// The line table.
+    pub lines: u32,
+    /// A number that no other code object has, or [`ABSENT`].
+    pub version: u32,
+    /// Where its instructions begin.
+    pub instructions: u32,
+    /// In a string of ASCII: its characters.
+    pub ascii: u32,
+    /// The same of other strings.
+    pub other: u32,
+    /// How its line tables are written: a number of user space's own, which comes back in [`Code`].
+    pub format: u32,
+}
+
+/// One call.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Call {
+    /// The code object, by [`code_key`].
+    pub code: u64,
+    /// An address in the native frame that runs this call and those before it, up to the next one that has such a border; 0 for
+    /// none.
+    pub border: u64,
+    /// The instruction: so many bytes behind the first one, negative before it.
+    pub instruction: i32,
+    /// 1 for the last call of a run of the evaluation loop.
+    pub ends_run: u32,
+}
+
+/// The calls of a stack; `calls` of [`Call`] follow. Comes before the stack of this name.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Calls {
+    /// [`crate::wire::Tag::Calls`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: u8,
+    /// How many calls follow, at most [`MAX_FRAMES`].
+    pub calls: u16,
+    /// How many native frames the kernel side has taken.
+    pub frames: u32,
+    /// Name of the stack.
+    pub hash: u64,
+    /// The interpreter's file.
+    pub module: u64,
+    /// The stack pointer of each native frame, innermost first.
+    pub stacks: [u64; MAX_FRAMES],
+    /// Zero.
+    pub reserved2: u64,
+}
+
+/// A string of a process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Text<const WORDS: usize> {
+    /// How many bytes there are.
+    pub bytes: u32,
+    /// Bytes of a character: Latin-1, UCS-2, UCS-4.
+    pub width: u16,
+    /// 1 when there was more.
+    pub cut: u16,
+    /// The characters.
+    pub words: [u64; WORDS],
+}
+
+/// Words of a function's name.
+pub const FUNCTION_WORDS: usize = 32;
+/// Words of a file's.
+pub const FILE_WORDS: usize = 64;
+/// Words of a line table.
+pub const LINES_WORDS: usize = 512;
+
+/// What is in a code object; `lines.bytes` bytes of its line table follow `file`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Code {
+    /// [`crate::wire::Tag::Code`]
+    pub tag: u8,
+    /// Zero.
+    pub reserved: [u8; 3],
+    /// The first line.
+    pub first_line: u32,
+    /// Its name ([`code_key`]).
+    pub key: u64,
+    /// [`Interpreter::format`]
+    pub format: u32,
+    /// Zero.
+    pub reserved2: u32,
+    /// The function, qualified where there is that.
+    pub function: Text<FUNCTION_WORDS>,
+    /// The source file.
+    pub file: Text<FILE_WORDS>,
+    /// The line table.
+    pub lines: Text<LINES_WORDS>,
+}
+
+/// The name of a code object, from a hash of all that is in it. No module has such a key: theirs are odd.
+#[inline(always)]
+#[must_use]
+pub const fn code_key(hash: u64) -> u64 {
+    (hash::finish(hash) & !1) | 4
+}
+
+/// Whether a place's module is the name of a code object, so that the place is a call of a script.
+#[must_use]
+pub const fn is_code(module: u64) -> bool {
+    module & 1 == 0 && module > VDSO
+}
+
+/// The name of a stack that has calls of scripts: from the one that it would have without them.
+#[inline(always)]
+#[must_use]
+pub const fn stack_name(native: u64, calls: u64) -> u64 {
+    hash::finish(hash::mix(native, calls))
+}
+
+/// Folds a call into a running hash, for [`stack_name`].
+#[inline(always)]
+#[must_use]
+pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
+    hash::mix(hash::mix(hash, code), instruction as u32 as u64)
+}
+
+const _: () = {
+    assert!(size_of::<Interpreter>() == 128 && offset_of!(Interpreter, format) == 124);
+    assert!(size_of::<Call>() == 24);
+    assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>() % 8 == 0);
+    assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);
+};
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::unwind::{ANONYMOUS, module_key};
+
+    #[test]
+    fn no_module_is_taken_for_a_script() {
+        assert!(!is_code(ANONYMOUS) && !is_code(VDSO));
+        assert!((0..1000).all(|inode| !is_code(module_key(1, inode, 2, 3))));
+        assert!((0..1000).all(|hash| is_code(code_key(hash))));
+    }
+}

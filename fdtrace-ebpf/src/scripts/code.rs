@@ -1,0 +1,228 @@
+//! Code objects: named by what is in them, which is sent once for each name.
+
+use aya_ebpf::{
+    helpers::generated::bpf_probe_read_user,
+    macros::map,
+    maps::{Array, LruHashMap, PerCpuArray},
+};
+use fdtrace_common::{
+    counters::Counter,
+    hash,
+    scripts::{ABSENT, Code, FILE_WORDS, FUNCTION_WORDS, Interpreter, LINES_WORDS, Text, code_key},
+    wire::Tag,
+};
+
+use super::{
+    CODE_WORDS,
+    memory::{read, word},
+};
+use crate::{counters::count, events};
+
+/// Names that user space has been sent.
+#[map]
+static CODES: LruHashMap<u64, u8> = LruHashMap::with_max_entries(16384, 0);
+
+/// A power of two.
+const SLOTS: u32 = 4096;
+
+/// Names by what is looked at each time; as [`crate::unwind::pc_cache`] has addresses.
+#[map]
+static CODE_CACHE: Array<Slot> = Array::with_max_entries(SLOTS, 0);
+
+/// A code object, or what two CPUs that wrote at once have left of two: then `check` does not fit.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Slot {
+    key: u64,
+    check: u64,
+}
+
+/// What a code object is read with that was not met before.
+#[repr(C)]
+struct Scratch {
+    code: Code,
+    /// The head of a string, or of an object of bytes: reference count, type, length, hash, state.
+    head: [u64; 5],
+    interpreter: Interpreter,
+    /// Where the function's name, the file's and the line table are.
+    function: u64,
+    file: u64,
+    lines: u64,
+    hash: u64,
+}
+
+/// One for each CPU: while it is used, no other program runs there that uses it; one that interrupts spoils a name, which is
+/// then one more name of the same object.
+#[map]
+static CODE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+
+const BPF_ANY: u64 = 0;
+
+/// The length of a string or of an object of bytes is its third word; the state of a string the fifth, where its hash is that
+/// of an object of bytes, whose bytes follow the fourth.
+const LENGTH: usize = 2;
+const STATE: usize = 4;
+const BYTES: u64 = 32;
+/// Bits of the state: three for a character's width, compact, ASCII.
+const WIDTH: u64 = 2;
+const COMPACT: u64 = 1 << 5;
+const ASCII: u64 = 1 << 6;
+
+/// The name of the code object at this address; 0 when it is none, or user space could not be told.
+#[inline(always)]
+pub(super) fn key(has: &Interpreter, object: &[u64; CODE_WORDS], space: u64, address: u64) -> u64 {
+    let check = check(has, object, space, address);
+    let index = (check >> 52) as u32 & (SLOTS - 1);
+    let Some(slot) = CODE_CACHE.get_ptr_mut(index) else { return 0 };
+    // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
+    let known = unsafe { *slot };
+    if known.key != 0 && known.check ^ known.key == check {
+        return known.key;
+    }
+    let key = meet(has, object);
+    if key != 0 {
+        // SAFETY: as above.
+        unsafe { *slot = Slot { key, check: check ^ key } };
+    }
+    key
+}
+
+/// What is looked at each time, so that no object is taken for the one that was at its place before: its own number where it
+/// has one, else where its parts are, and how its line table begins.
+#[inline(always)]
+fn check(has: &Interpreter, object: &[u64; CODE_WORDS], space: u64, address: u64) -> u64 {
+    let hash = hash::mix(hash::mix(space, address), part(object, has.function));
+    let hash = hash::mix(hash::mix(hash, part(object, has.file)), part(object, has.lines));
+    let first = hash::mix(hash, part(object, has.first_line) >> ((has.first_line & 4) * 8));
+    if has.version != ABSENT {
+        return hash::mix(first, part(object, has.version) >> ((has.version & 4) * 8));
+    }
+    let lines = part(object, has.lines);
+    let begins = hash::mix(hash::mix(first, word(lines, 16)), word(lines, 32));
+    hash::mix(hash::mix(begins, word(lines, 40)), word(lines, 48))
+}
+
+#[inline(always)]
+fn part(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
+    object[(offset >> 3) as usize & (CODE_WORDS - 1)]
+}
+
+/// Reads what is in a code object, and sends it unless user space has it.
+#[inline(always)]
+fn meet(has: &Interpreter, object: &[u64; CODE_WORDS]) -> u64 {
+    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the map's value is one `Scratch` of this CPU.
+    let scratch = unsafe { &mut *scratch };
+    scratch.interpreter = *has;
+    scratch.function = part(object, has.function);
+    scratch.file = part(object, has.file);
+    scratch.lines = part(object, has.lines);
+    scratch.code.first_line = (part(object, has.first_line) >> ((has.first_line & 4) * 8)) as u32;
+    scripts_code()
+}
+
+/// The same behind that. Global, so that the verifier checks it once.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_code() -> u64 {
+    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(0) else { return 0 };
+    // SAFETY: as above.
+    let scratch = unsafe { &mut *scratch };
+    let Scratch { code, head, interpreter: has, function, file, lines, hash } = scratch;
+    if !text(has, &mut code.function, head, *function)
+        || !text(has, &mut code.file, head, *file)
+        || !table(&mut code.lines, head, *lines)
+    {
+        return 0;
+    }
+    code.format = has.format;
+    *hash = hash::mix(hash::mix(hash::SEED, code.format.into()), code.first_line.into());
+    *hash = fold(*hash, &code.function);
+    *hash = fold(*hash, &code.file);
+    *hash = fold(*hash, &code.lines);
+    code.key = code_key(*hash);
+    send(code)
+}
+
+/// Reads a string.
+#[inline(always)]
+fn text<const WORDS: usize>(
+    has: &Interpreter,
+    into: &mut Text<WORDS>,
+    head: &mut [u64; 5],
+    from: u64,
+) -> bool {
+    if !read(head, 40, from) {
+        return false;
+    }
+    let state = head[STATE];
+    let width = (state >> WIDTH) & 7;
+    if state & COMPACT == 0 || width == 0 || width > 4 {
+        return false;
+    }
+    let skipped = if state & ASCII == 0 { has.other } else { has.ascii };
+    into.width = width as u16;
+    copy(into, from.wrapping_add(skipped.into()), head[LENGTH].wrapping_mul(width))
+}
+
+/// Reads a line table.
+#[inline(always)]
+fn table<const WORDS: usize>(into: &mut Text<WORDS>, head: &mut [u64; 5], from: u64) -> bool {
+    into.width = 1;
+    read(head, 24, from) && copy(into, from.wrapping_add(BYTES), head[LENGTH])
+}
+
+/// As much of it as there is room for; behind its end are zeros up to the next word.
+#[inline(always)]
+fn copy<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, wanted: u64) -> bool {
+    let room = (WORDS as u64 - 1) * 8;
+    into.cut = u16::from(wanted > room);
+    let bytes = (if wanted > room { room } else { wanted }) as usize & (WORDS * 8 - 1);
+    into.bytes = bytes as u32;
+    into.words[(bytes >> 3) & (WORDS - 1)] = 0;
+    if bytes == 0 {
+        return true;
+    }
+    // SAFETY: less than the words' bytes; any address may be given, the helper checks it.
+    unsafe { bpf_probe_read_user(into.words.as_mut_ptr().cast(), bytes as u32, from as *const _) == 0 }
+}
+
+#[inline(always)]
+fn fold<const WORDS: usize>(hash: u64, text: &Text<WORDS>) -> u64 {
+    let mut hash = hash::mix(hash, u64::from(text.bytes) << 16 | u64::from(text.width));
+    let words = text.bytes.div_ceil(8) as usize;
+    let mut index = 0;
+    while index < WORDS {
+        if index >= words {
+            break;
+        }
+        hash = hash::mix(hash, text.words[index]);
+        index += 1;
+    }
+    hash
+}
+
+/// Sends what is in a code object unless user space has it; gives its name, 0 when the ring is full.
+#[inline(always)]
+fn send(code: &mut Code) -> u64 {
+    if CODES.get_ptr(code.key).is_some() {
+        return code.key;
+    }
+    code.tag = Tag::Code as u8;
+    code.reserved = [0; 3];
+    code.reserved2 = 0;
+    let lines = code.lines.bytes as usize & (LINES_WORDS * 8 - 1);
+    let bytes = size_of::<Code>() - LINES_WORDS * 8 + lines;
+    // SAFETY: `bytes` is at most the size of the record.
+    let record = unsafe { core::slice::from_raw_parts((&raw const *code).cast::<u8>(), bytes) };
+    if !events::send_bytes(record) {
+        count(Counter::LostStacks);
+        return 0;
+    }
+    let _ = CODES.insert(code.key, 1, BPF_ANY);
+    code.key
+}
+
+const _: () = assert!(
+    FUNCTION_WORDS.is_power_of_two() && FILE_WORDS.is_power_of_two() && LINES_WORDS.is_power_of_two()
+);

@@ -1,0 +1,42 @@
+//! An interpreter's file: what is known of it without any process, and all that the kernel side needs.
+
+use std::ops::Range;
+
+use fdtrace_common::scripts;
+use serde::{Deserialize, Serialize};
+
+use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory};
+
+/// An interpreter that can be read in every process that has this file mapped.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// With addresses as the file has them.
+    pub(crate) interpreter: Interpreter,
+    /// From an offset in the file's code to its address.
+    pub(crate) code_delta: u64,
+    /// Offsets of the evaluation loop, for versions that leave no other mark on the C stack.
+    pub(crate) loops: Vec<Range<u64>>,
+}
+
+impl Program {
+    /// For the kernel side.
+    pub(crate) fn layout(&self) -> scripts::Interpreter {
+        let Interpreter::Cpython(interpreter) = &self.interpreter;
+        scripts::Interpreter { code_delta: self.code_delta, ..interpreter.layout_for_kernel() }
+    }
+}
+
+/// The interpreter that a file is, by its own bytes; `None` for all other files, and for those that cannot be read.
+pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Option<Interpreter> {
+    cpython::recognise_file(image, file).map(Interpreter::Cpython)
+}
+
+/// Whether a function is the evaluation loop, or what a compiler made of a part of it.
+pub(crate) fn is_loop(symbol: &[u8]) -> bool {
+    cpython::is_loop(symbol)
+}
+
+/// The call that stands at an instruction of a code object.
+pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFrame) {
+    (Runtime::Cpython, cpython::frame_of(code, instruction))
+}

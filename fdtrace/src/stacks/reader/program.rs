@@ -1,0 +1,43 @@
+//! The interpreter that a file is, by its own symbols and bytes.
+
+use object::elf;
+
+use super::{
+    anchors,
+    object::{Object, Segment},
+};
+use crate::runtimes::{self, Image, Memory, Program};
+
+/// `None` for all files but those of interpreters that can be read.
+pub(super) fn of(object: &Object, path: String) -> Option<Program> {
+    let symbols = anchors::find(object, &runtimes::symbols().collect::<Vec<_>>());
+    let interpreter = runtimes::recognise_file(&Image { path, symbols }, &Loaded(object))?;
+    let addresses = anchors::ranges(object, runtimes::is_loop);
+    let code = addresses.first().and_then(|range| loaded(object, range.start))?;
+    let code_delta = code.address.wrapping_sub(code.file.start);
+    let offset = |address: u64| address.wrapping_sub(code_delta);
+    let loops = addresses.iter().map(|range| offset(range.start)..offset(range.end)).collect();
+    Some(Program { interpreter, code_delta, loops })
+}
+
+/// The segment that an address lies in.
+fn loaded(object: &Object, address: u64) -> Option<&Segment> {
+    let has_it = |segment: &&Segment| {
+        let length = segment.file.end - segment.file.start;
+        segment.kind == elf::PT_LOAD && address.wrapping_sub(segment.address) < length
+    };
+    object.segments.iter().find(has_it)
+}
+
+/// A file's bytes at the addresses that it is loaded to, as the file has them.
+struct Loaded<'a>(&'a Object);
+
+impl Memory for Loaded<'_> {
+    fn read(&self, address: u64, into: &mut [u8]) -> Option<()> {
+        let segment = loaded(self.0, address)?;
+        let start = segment.file.start + (address - segment.address);
+        let end = start.checked_add(into.len() as u64).filter(|end| *end <= segment.file.end)?;
+        into.copy_from_slice(self.0.bytes.get(usize::try_from(start).ok()?..usize::try_from(end).ok()?)?);
+        Some(())
+    }
+}
