@@ -9,7 +9,10 @@ use std::collections::HashSet;
 use super::evaluate::Evaluator;
 use crate::{
     model::UserFrame,
-    stacks::interpreters::{Interpreter, called},
+    stacks::{
+        interpreters::{Interpreter, called},
+        is_script,
+    },
     stream::Site,
 };
 
@@ -39,9 +42,9 @@ impl Interpreters {
         Self(proven.map(|(module, _)| module).collect())
     }
 
-    /// Whether a stack leads through one: then it stands for all lines of the script that come that way.
-    pub(super) fn run(&self, site: &Site) -> bool {
-        frames(site).filter_map(module).any(|module| self.0.contains(&module))
+    /// Whether a stack leads through one and does not say where the script was: then it stands for all lines that come that way.
+    pub(super) fn hide_lines(&self, site: &Site) -> bool {
+        !frames(site).any(is_script) && frames(site).filter_map(module).any(|module| self.0.contains(&module))
     }
 }
 
@@ -91,7 +94,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::Origin,
+        model::{Origin, fixture},
         stream::{Alloc, Call, Event, Fact, ImageKey, UserStack},
     };
 
@@ -124,7 +127,7 @@ mod tests {
     fn is_script(stacks: &[&[(&str, &str)]]) -> bool {
         let evaluator = evaluator(stacks);
         let last = evaluator.site(stacks.len() as u64).expect("a site");
-        Interpreters::of(&evaluator).run(last)
+        Interpreters::of(&evaluator).hide_lines(last)
     }
 
     #[test]
@@ -152,6 +155,15 @@ mod tests {
             "a stack that compiled code cuts"
         );
         assert!(!is_script(&[&[LIBC, ("/tmp/libjvm.so", "")]]));
+    }
+
+    #[test]
+    fn a_stack_with_lines_of_the_script_stands_for_one_of_them() {
+        let native = [("/usr/lib/libc.so.6", "open64"), ("/usr/bin/python3.11", "_PyEval_EvalFrameDefault")];
+        let mut with_line = site(1, &native);
+        with_line.user.frames.push(Arc::new(fixture::script("load", "/app/db.py", 12)));
+        let interpreters = Interpreters::of(&evaluator(&[&native]));
+        assert!(interpreters.hide_lines(&site(1, &native)) && !interpreters.hide_lines(&with_line));
     }
 
     #[test]

@@ -1,13 +1,17 @@
 //! Which call sites are one to a person.
 //!
-//! A site is known by the offsets of its frames. A compiler that unrolls a loop makes several of one line; and a stack that
+//! A site is known by the offsets of its frames, and of a script by its lines. A compiler that unrolls a loop makes several of one line; and a stack that
 //! could not be followed to its end has fewer frames than the others that came the same way.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use super::evaluate::{Evaluator, Group};
 use crate::{
     model::UserFrame,
+    stacks::{is_script, telling},
     stream::{ImageKey, Site},
 };
 use fdtrace_common::hash;
@@ -100,37 +104,41 @@ fn line_key(site: &Site) -> u64 {
         let hash = text(hash, frame.symbol.as_deref().unwrap_or_default());
         match (&frame.file, frame.line) {
             (Some(file), Some(line)) => hash::mix(text(hash, file), line.into()),
+            (Some(file), None) if is_script(frame) => text(hash, file),
             _ => hash::mix(text(hash, frame.build_id.as_deref().unwrap_or_default()), frame.offset),
         }
     };
     let begin = text(hash::SEED, site.origin.name());
-    let stack = site.user.frames.iter().fold(begin, |hash, found| frame(hash, found));
+    let stack = telling(frames(site)).fold(begin, frame);
     hash::finish(hash::mix(stack, u64::from(site.user.complete)))
 }
 
-/// Whether a whole stack has the frames of a short one, innermost first. A frame whose module was gone when somebody looked
-/// is known by its offset alone.
+fn frames(site: &Site) -> impl DoubleEndedIterator<Item = &UserFrame> + Clone {
+    site.user.frames.iter().map(Arc::as_ref)
+}
+
+/// Whether a whole stack has the frames of a short one, innermost first.
 fn begins_like(whole: &Site, short: &Site) -> bool {
-    let addresses = |site: &Site| -> Vec<(Option<String>, u64)> {
-        let frames = site.user.frames.iter().filter(|frame| !frame.inlined);
-        frames.map(|frame| (frame.build_id.clone(), frame.offset)).collect()
-    };
-    let (whole_at, short_at) = (addresses(whole), addresses(short));
-    let alike = |one: &(Option<String>, u64), other: &(Option<String>, u64)| {
-        one.1 == other.1 && (one.0 == other.0 || other.0.is_none())
-    };
+    let of = |site| -> Vec<&UserFrame> { telling(frames(site)).filter(|frame| !frame.inlined).collect() };
+    let (whole_at, short_at) = (of(whole), of(short));
     whole.origin == short.origin
         && short_at.len() < whole_at.len()
-        && whole_at.iter().zip(&short_at).all(|(one, other)| alike(one, other))
+        && whole_at.iter().zip(&short_at).all(|(one, other)| are_alike(one, other))
+}
+
+/// Whether two frames are of one place. One whose module was gone when somebody looked is known by its offset alone.
+fn are_alike(one: &UserFrame, other: &UserFrame) -> bool {
+    if is_script(one) || is_script(other) {
+        return one == other;
+    }
+    one.offset == other.offset && (one.build_id == other.build_id || other.build_id.is_none())
 }
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::{
-        model::Origin,
+        model::{Origin, fixture},
         stream::{Alloc, Call, Event, Fact, UserStack},
     };
 
@@ -145,13 +153,28 @@ mod tests {
                 ..UserFrame::default()
             })
         };
-        let user = UserStack { frames: frames.iter().map(frame).collect(), complete };
+        stack(id, frames.iter().map(frame).collect(), complete)
+    }
+
+    fn stack(id: u64, frames: Vec<Arc<UserFrame>>, complete: bool) -> Event {
+        let user = UserStack { frames, complete };
         Event::Fact(Box::new(Fact::Site(Arc::new(Site {
             id,
             origin: Origin::Open,
             kernel: Vec::new(),
             user,
         }))))
+    }
+
+    /// A line of a script that comes to the kernel through this function of its interpreter.
+    fn line(id: u64, native: &str, line: u32, complete: bool) -> Event {
+        let end = complete.then(|| fixture::frame("_start", "/usr/lib/libc.so.6", 1));
+        let frames = [
+            fixture::frame("open64", "/usr/lib/libc.so.6", 1),
+            fixture::frame(native, "/usr/bin/python3.11", id),
+            fixture::script("load", "/app/db.py", line),
+        ];
+        stack(id, frames.into_iter().chain(end).map(Arc::new).collect(), complete)
     }
 
     fn evaluator(sites: &[Event]) -> Evaluator {
@@ -185,6 +208,14 @@ mod tests {
         assert_eq!(places(&unrolled), [Place::Site(1), Place::Site(1), Place::Site(3)]);
         let stripped = evaluator(&[of_line(1, 16, None), of_line(2, 32, None)]);
         assert_eq!(places(&stripped), [Place::Site(1), Place::Site(2)]);
+    }
+
+    #[test]
+    fn a_line_of_a_script_is_one_site_whatever_way_its_interpreter_took() {
+        let lines = [line(1, "a", 7, true), line(2, "b", 7, true), line(3, "a", 8, true)];
+        assert_eq!(places(&evaluator(&lines)), [Place::Site(1), Place::Site(1), Place::Site(3)]);
+        let cut = [line(1, "a", 7, true), line(2, "b", 7, false), line(3, "a", 8, true)];
+        assert_eq!(places(&evaluator(&cut)), [Place::Site(1), Place::Site(1), Place::Site(3)]);
     }
 
     #[test]

@@ -33,8 +33,8 @@ pub(super) const MANY_MAPPED: u64 = 8;
 
 /// The most calls that a site may usually keep: a log file or two are kept on purpose, each by a site of its own.
 pub(super) const MAX: u64 = 1;
-/// The same where an interpreter's stack is the site, whatever the line of the script; or where the stack was cut off before
-/// it came to the program.
+/// The same where an interpreter's stack is the site, since the lines of the script are not known; or where the stack was cut
+/// off before it came to the program.
 pub(super) const MAX_OF_SCRIPT: u64 = 8;
 
 /// Images that are named.
@@ -45,7 +45,7 @@ const MAX_EXAMPLES: usize = 5;
 /// What a site may do.
 pub struct Rule<'a> {
     /// The most calls that a site may keep in one image; `None` for what is usual, which is more where the site stands for all
-    /// lines of a script.
+    /// lines of a script, for they are not known.
     pub max_per_site: Option<u64>,
     /// How the live handles of a site develop in an image.
     pub growth: &'a dyn Fn(u64, ImageKey) -> Growth,
@@ -75,7 +75,7 @@ pub(super) struct Evaluated {
     pub(super) mapped: bool,
     /// The handles that they repeat, of descriptors that were acquired.
     pub(super) repeats: Vec<Repeat>,
-    /// What its files are, where that is why it is no leak.
+    /// What its files are, where that is why it is no leak; or that the lines of its script could not be had.
     pub(super) because: Option<String>,
     /// The image that decides.
     pub(super) worst: ImageKey,
@@ -106,7 +106,7 @@ pub(super) struct SiteStats<'a> {
     left: Vec<(Disposition, &'a LeftOpen)>,
     /// What the program's end has closed.
     closed_by_end: ClosedCount,
-    /// Calls of this site that lived until then; of a script's, of all its sites, for a line may have several.
+    /// Calls of this site that lived until then; of a script's without lines, of all its sites, for a line may have several.
     ended: u64,
 }
 
@@ -216,6 +216,18 @@ impl Usual {
     }
 }
 
+/// How much a site may keep.
+#[derive(Clone, Copy)]
+struct Allowance {
+    /// The most calls.
+    most: u64,
+    /// It stands for all lines of a script.
+    lines_hidden: bool,
+}
+
+/// Why a site may keep more than another one.
+const NO_LINES: &str = "the lines of the script could not be had";
+
 /// A class, and the number that it rests on.
 #[derive(Clone, Copy)]
 struct SiteVerdict {
@@ -242,12 +254,13 @@ impl Rule<'_> {
         for (key, stats) in places.values_mut().flatten() {
             stats.tell_what_was_in_flight(evaluator, *key, ends_lost);
         }
-        let scripts = Interpreters::of(evaluator);
-        let most = |place| self.most(evaluator, place, &scripts);
-        count_ended(&mut places, |place| is_script(evaluator, place, &scripts));
+        let interpreters = Interpreters::of(evaluator);
+        let lines_hidden = |place| are_lines_hidden(evaluator, place, &interpreters);
+        count_ended(&mut places, lines_hidden);
+        let allowance = |place| self.allowance(evaluator, place, lines_hidden(place));
         let mut evaluated: Vec<Evaluated> = places
             .iter()
-            .filter_map(|(place, images)| self.site(evaluator, *place, most(*place), images))
+            .filter_map(|(place, images)| self.site(evaluator, *place, allowance(*place), images))
             .collect();
         evaluated.sort_by_key(|site| (site.class, Reverse(site.leaked), site.place));
         evaluated
@@ -257,7 +270,7 @@ impl Rule<'_> {
         &self,
         evaluator: &Evaluator,
         place: Place,
-        most: u64,
+        Allowance { most, lines_hidden }: Allowance,
         images: &BTreeMap<ImageKey, SiteStats<'_>>,
     ) -> Option<Evaluated> {
         let verdicts = images.iter().map(|(key, stats)| {
@@ -271,7 +284,8 @@ impl Rule<'_> {
         let alike: Vec<ImageKey> =
             verdicts.iter().filter(|(_, verdict)| verdict.class == class).map(|(key, _)| *key).collect();
         let stats = &images[&worst];
-        let because = self.because(evaluator, class, stats);
+        let no_lines = || (lines_hidden && number > MAX).then(|| NO_LINES.to_owned());
+        let because = self.because(evaluator, class, stats).or_else(no_lines);
         Some(Evaluated {
             place,
             because,
@@ -344,11 +358,10 @@ impl Rule<'_> {
         }
     }
 
-    /// The most calls that a site may keep.
-    fn most(&self, evaluator: &Evaluator, place: Place, scripts: &Interpreters) -> u64 {
+    fn allowance(&self, evaluator: &Evaluator, place: Place, lines_hidden: bool) -> Allowance {
         let is_cut = || matches!(place, Place::Site(id) if evaluator.site(id).is_some_and(|site| weaker::ends_in_library(site)));
-        let stands_for_many = || is_script(evaluator, place, scripts) || is_cut();
-        self.max_per_site.unwrap_or_else(|| if stands_for_many() { MAX_OF_SCRIPT } else { MAX })
+        let usual = || if lines_hidden || is_cut() { MAX_OF_SCRIPT } else { MAX };
+        Allowance { most: self.max_per_site.unwrap_or_else(usual), lines_hidden }
     }
 
     /// What one image did with one site; `None` when nothing is to be said of it.
@@ -411,16 +424,16 @@ impl Rule<'_> {
 }
 
 /// Whether a site stands for all lines of a script.
-fn is_script(evaluator: &Evaluator, place: Place, scripts: &Interpreters) -> bool {
-    matches!(place, Place::Site(id) if evaluator.site(id).is_some_and(|site| scripts.run(site)))
+fn are_lines_hidden(evaluator: &Evaluator, place: Place, interpreters: &Interpreters) -> bool {
+    matches!(place, Place::Site(id) if evaluator.site(id).is_some_and(|site| interpreters.hide_lines(site)))
 }
 
 /// How many calls lived until their program's end, by what is one site to a person.
 fn count_ended(
     places: &mut BTreeMap<Place, BTreeMap<ImageKey, SiteStats<'_>>>,
-    is_script: impl Fn(Place) -> bool,
+    are_lines_hidden: impl Fn(Place) -> bool,
 ) {
-    let scripts: Vec<Place> = places.keys().copied().filter(|place| is_script(*place)).collect();
+    let scripts: Vec<Place> = places.keys().copied().filter(|place| are_lines_hidden(*place)).collect();
     let mut sums: HashMap<ImageKey, u64> = HashMap::new();
     for stats in places.values_mut().flat_map(BTreeMap::values_mut) {
         stats.ended = stats.calls(Disposition::Ended);

@@ -5,7 +5,10 @@ use std::collections::HashMap;
 use super::evaluate::{ClosedCount, Evaluator, Group};
 use crate::{
     model::UserFrame,
-    stacks::interpreters::{function, named},
+    stacks::{
+        interpreters::{function, named},
+        is_script,
+    },
     stream::{ImageKey, Site},
 };
 
@@ -101,8 +104,13 @@ fn is_end(site: &Site, interpreter: Option<&Interpreter>) -> bool {
         })
 }
 
+/// A script may call its own functions as it likes: the interpreter's tell.
+fn native(site: &Site) -> impl Iterator<Item = &UserFrame> {
+    site.user.frames.iter().map(|frame| &**frame).filter(|frame| !is_script(frame))
+}
+
 fn leads_through(site: &Site, functions: &[&str]) -> bool {
-    let mut names = site.user.frames.iter().filter_map(|frame| frame.symbol.as_deref());
+    let mut names = native(site).filter_map(|frame| frame.symbol.as_deref());
     names.any(|symbol| functions.contains(&function(symbol)))
 }
 
@@ -121,7 +129,7 @@ impl Interpreter {
 
     /// Where a stack leaves the runner.
     fn in_runner(&self, site: &Site) -> Option<u64> {
-        let frames: Vec<&UserFrame> = site.user.frames.iter().map(|frame| &**frame).collect();
+        let frames: Vec<&UserFrame> = native(site).collect();
         let is = |frame: &UserFrame, name: &str| frame.symbol.as_deref().is_some_and(|symbol| symbol == name);
         let frame = match self.runtime.runner.as_ref()? {
             Runner::Named(name) => frames.iter().rfind(|frame| is(frame, name)),
@@ -140,7 +148,10 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::{model::Origin, stream::UserStack};
+    use crate::{
+        model::{Origin, fixture},
+        stream::UserStack,
+    };
 
     /// A stack, innermost first: functions and where they were left.
     fn stack(frames: &[(&str, u64)]) -> Site {
@@ -175,6 +186,22 @@ mod tests {
         assert!(!is_end(&finalized, Some(&interpreter("perl", &[]))));
         let closed = stack(&[("close", 1), ("_PyEval_EvalFrameDefault", 3), ("Py_RunMain", 4)]);
         assert!(!is_end(&closed, Some(&interpreter("python", &[]))));
+    }
+
+    #[test]
+    fn an_end_is_the_interpreters_whatever_the_scripts_functions_are_called() {
+        let with_script = |native: &[(&str, u64)], function: &str| {
+            let mut site = stack(native);
+            site.user.frames.insert(1, Arc::new(fixture::script(function, "/app/db.py", 12)));
+            site
+        };
+        let python = interpreter("python", &[]);
+        let ended = with_script(&[("close", 1), ("Py_FinalizeEx", 3), ("Py_RunMain", 4)], "Pool.close");
+        assert!(is_end(&ended, Some(&python)));
+        for function in ["exit", "exit.<locals>.tidy", "Py_FinalizeEx"] {
+            let runs = with_script(&[("close", 1), ("Py_RunMain", 4)], function);
+            assert!(!is_end(&runs, Some(&python)), "{function}");
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
     rule::{Evaluated, Rule},
 };
 use crate::{
-    model::{Kind, Origin, Trend as Growth, UserFrame, check::Class},
+    model::{Kind, Origin, Trend as Growth, UserFrame, check::Class, fixture},
     stream::{
         Alloc, Call, Cause, ClosedBy, Cut, Described, Event, Fact, FdLookup, Leaving, Mapped, Moment, Open,
         Release, Site, UserStack,
@@ -128,9 +128,24 @@ impl Stream {
     fn site(&mut self, id: u64, functions: &[(&str, &str)], complete: bool) {
         let frame = |(symbol, module): &(&str, &str)| {
             let (symbol, module) = (Some((*symbol).to_owned()), Some((*module).to_owned()));
-            Arc::new(UserFrame { symbol, module, offset: id, ..UserFrame::default() })
+            UserFrame { symbol, module, offset: id, ..UserFrame::default() }
         };
-        let user = UserStack { frames: functions.iter().map(frame).collect(), complete };
+        self.stack(id, functions.iter().map(frame).collect(), complete);
+    }
+
+    /// A call came from this line of a script.
+    fn script(&mut self, id: u64, line: u32) {
+        let frames = [
+            fixture::frame("open64", "/usr/lib/libc.so.6", 1),
+            fixture::frame("_PyEval_EvalFrameDefault", "/usr/bin/python3.11", id),
+            fixture::script("load", "/app/db.py", line),
+            fixture::frame("Py_RunMain", "/usr/bin/python3.11", 1),
+        ];
+        self.stack(id, frames.to_vec(), true);
+    }
+
+    fn stack(&mut self, id: u64, frames: Vec<UserFrame>, complete: bool) {
+        let user = UserStack { frames: frames.into_iter().map(Arc::new).collect(), complete };
         let site = Site { id, origin: Origin::Open, kernel: Vec::new(), user };
         self.apply(&Event::Fact(Box::new(Fact::Site(Arc::new(site)))));
         let of_site = |(_, group): &(usize, &Group)| group.call.user_stack == id;
@@ -399,6 +414,34 @@ fn data_files_are_a_cache_when_their_opener_closes_others() {
     assert_eq!(evaluated(libc::O_RDWR, 32, false), Some((Class::Leak, 32)), "nothing is ever closed");
     assert_eq!(evaluated(libc::O_RDONLY, 32, true), Some((Class::Leak, 32)));
     assert_eq!(evaluated(libc::O_RDWR | libc::O_CREAT, 32, true), Some((Class::Leak, 32)));
+}
+
+#[test]
+fn lines_of_a_script_are_evaluated_apart() {
+    let kept = |lines: [u32; 9]| {
+        let mut stream = Stream::new();
+        let open = (7..16).map(|site| stream.make(PID, site, OPENAT)).collect::<Vec<_>>();
+        (7..).zip(lines).for_each(|(site, line)| stream.script(site, line));
+        stream.exit(PID, &open, 0);
+        stream.evaluated().iter().map(|site| (site.class, site.leaked)).collect::<Vec<_>>()
+    };
+    assert_eq!(kept([1, 2, 3, 4, 5, 6, 7, 8, 9]), [(Class::Allowed, 1); 9], "nine lines that keep one each");
+    let found = kept([1, 1, 1, 4, 5, 6, 7, 8, 9]);
+    assert_eq!(found[..2], [(Class::Leak, 3), (Class::Allowed, 1)], "one line that keeps three");
+}
+
+#[test]
+fn a_script_without_lines_may_keep_more_and_is_said_to() {
+    let kept = |count: usize| {
+        let mut stream = Stream::new();
+        let open = (0..count).map(|_| stream.make(PID, 7, OPENAT)).collect::<Vec<_>>();
+        stream.site(7, &[("_PyEval_EvalFrameDefault", "/usr/bin/python3.11")], true);
+        stream.exit(PID, &open, 0);
+        let found = stream.evaluated().remove(0);
+        (found.class, found.because.is_some())
+    };
+    let expected = [(Class::Allowed, false), (Class::Allowed, true), (Class::Leak, true)];
+    assert_eq!([1, 8, 9].map(kept), expected);
 }
 
 #[test]

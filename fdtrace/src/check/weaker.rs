@@ -1,6 +1,6 @@
 //! What a site keeps for a reason that can be seen is no leak, but a word of its own. `docs/verdict.md` says when.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use super::{
     evaluate::{Evaluator, Group, LeftOpen},
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{Kind, UserFrame},
-    stacks::libraries::is_c_library,
+    stacks::{libraries::is_c_library, telling},
     stream::Site,
 };
 
@@ -101,11 +101,11 @@ pub(super) fn data_files(evaluator: &Evaluator, stats: &SiteStats<'_>) -> Option
     (few && image.groups.iter().any(|index| closes(evaluator.group_at(*index)))).then_some(files.len())
 }
 
-/// The function that calls the C library, by its module and name.
+/// The function that calls the C library, by its module and name; of a script by its file and name.
 fn opener<'a>(evaluator: &'a Evaluator, group: &Group) -> Option<(&'a str, &'a str)> {
     let frames = &group.site.and_then(|id| evaluator.site(id))?.user.frames;
-    let frame = frames.iter().find(|frame| !is_in_library(frame))?;
-    frame.module.as_deref().zip(frame.symbol.as_deref())
+    let frame = telling(frames.iter().map(Arc::as_ref)).find(|frame| !is_in_library(frame))?;
+    frame.module.as_deref().or(frame.file.as_deref()).zip(frame.symbol.as_deref())
 }
 
 /// A stack that was cut off in the C library stands for all lines of the program.

@@ -117,7 +117,8 @@ pub struct Finding {
     pub baseline: Option<u64>,
     /// The class without suppressions and baseline.
     pub class_before: Class,
-    /// What its files are, where that is why it is no leak: `45 different archives of code`.
+    /// What its files are, where that is why it is no leak: `45 different archives of code`. Or that the lines of its script
+    /// could not be had, which is why it may keep more than another one.
     pub because: Option<String>,
     /// Calls that were kept in the image that kept most: what `--max-per-site` is compared with. For mappings, handles that
     /// were mapped at once. A call is all handles of one system call, so a pipe is one.

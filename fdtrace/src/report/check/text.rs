@@ -125,6 +125,9 @@ pub(super) fn write_leak(
         writeln!(out, "  it leaks more than before: the baseline allows {}", counted(known, "call"))?;
     }
     write_place(out, finding, style)?;
+    if let Some(because) = &finding.because {
+        writeln!(out, "  {because}")?;
+    }
     writeln!(out, "  to fix it: {}", advice::fix(&finding.site))?;
     writeln!(out, "  to accept it: {}", accept(finding))
 }
