@@ -7,10 +7,10 @@ use std::{
 
 use crate::{
     model::{
-        Document, Site,
+        Document, Site, UserFrame,
         diff::{Difference, MatchedBy, SCHEMA, Side, SiteDifference},
     },
-    stacks::name_id,
+    stacks::{name_id, telling},
 };
 
 /// Compares two documents site by site.
@@ -63,11 +63,11 @@ fn by_names<'a>(
 }
 
 impl Namesakes<'_> {
-    /// As many before as after are paired in the order of their offsets, which a rebuild seldom changes. Where their
+    /// As many before as after are paired in the order of their offsets or lines, which a rebuild seldom changes. Where their
     /// number has changed, nobody can tell which is which: they are one row.
     fn rows(mut self) -> Vec<SiteDifference> {
         for sites in [&mut self.old, &mut self.new] {
-            sites.sort_by_key(|site| offsets(site));
+            sites.sort_by_key(|site| order(site));
         }
         match (self.old.len(), self.new.len()) {
             (_, 0) => self.old.into_iter().map(gone_row).collect(),
@@ -90,8 +90,13 @@ impl Namesakes<'_> {
     }
 }
 
-fn offsets(site: &Site) -> (Vec<u64>, Vec<u64>) {
-    let user = site.user_stack.iter().map(|frame| frame.offset).collect();
+/// Offsets of native frames, lines of a script's.
+fn order(site: &Site) -> (Vec<u64>, Vec<u64>) {
+    let place = |frame: &UserFrame| match frame.runtime {
+        Some(_) => frame.line.unwrap_or_default().into(),
+        None => frame.offset,
+    };
+    let user = telling(&site.user_stack).map(place).collect();
     let kernel = site.kernel_stack.iter().map(|frame| frame.offset).collect();
     (user, kernel)
 }

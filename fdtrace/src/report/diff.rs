@@ -203,6 +203,22 @@ mod tests {
     }
 
     #[test]
+    fn a_script_that_was_changed_is_matched_by_its_functions_in_the_order_of_its_lines() {
+        let of = |id: &str, live, line| {
+            let user_stack = vec![frame("open64", "/libc.so.6", 1), script("load", "/app/db.py", line)];
+            Site { user_stack, ..site(id, live) }
+        };
+        let before = document(vec![of("a2", 50, 20), of("a1", 10, 9)]);
+        let difference = diff(&before, &document(vec![of("b1", 10, 12), of("b2", 51, 23)]));
+        assert_eq!(
+            rows(&difference),
+            [("b2", Some(FUNCTIONS), 50, 51, 1), ("b1", Some(FUNCTIONS), 10, 10, 0)]
+        );
+        let text = written(|out| write_text(out, &difference, STYLE));
+        assert!(text.contains("What grew most: app, load at app/db.py:23, 1 live "), "{text}");
+    }
+
+    #[test]
     fn namesakes_whose_number_changed_are_one_row() {
         let before = document(vec![moved(site("a2", 50), 0x40), site("a1", 10)]);
         let new = [("b1", 10, 0), ("b2", 51, 8), ("b3", 4, 16)];
