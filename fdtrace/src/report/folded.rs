@@ -5,8 +5,11 @@ use std::{
 
 use crate::{
     analysis::shares,
-    model::{Document, Site},
-    stacks::describe::name,
+    model::{Document, Site, UserFrame},
+    stacks::{
+        describe::{name, source},
+        is_script, telling,
+    },
     text::fmt::steers,
 };
 
@@ -68,11 +71,20 @@ fn by_comm(site: &Site, weight: Weight) -> BTreeMap<String, u64> {
 }
 
 fn frames(site: &Site) -> String {
-    let user = site.user_stack.iter().rev().map(|frame| one_word(&name(frame)));
+    let user = telling(&site.user_stack).rev().map(|frame| one_word(&label(frame)));
     let kernel = site.kernel_stack.iter().rev().map(|frame| one_word(&frame.symbol) + KERNEL);
     let frames: Vec<String> = user.chain(kernel).collect();
     // A line that is a process name alone could be read as a comment.
     if frames.is_empty() { one_word(NO_STACK) } else { frames.join(";") }
+}
+
+/// A frame's function; of a script with its line, since `<module>` and `__init__` say nothing.
+fn label(frame: &UserFrame) -> String {
+    let name = name(frame);
+    match source(frame).filter(|_| is_script(frame)) {
+        Some(source) => format!("{name} ({source})"),
+        None => name,
+    }
 }
 
 /// Names come from other processes: in a line they may be neither a separator nor an end. The substitutes for `;` and
@@ -98,7 +110,7 @@ fn breaks_a_line(character: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{UserFrame, fixture::*};
+    use crate::model::fixture::*;
 
     fn folded(site: Site, weight: Weight) -> String {
         written(|out| write(out, &document(vec![site]), weight))
@@ -147,6 +159,20 @@ mod tests {
         let mut site = Site { kernel_stack: Vec::new(), ..site("a", 1) };
         site.user_stack[1].inlined = true;
         assert_eq!(folded(site, Weight::Live), "app;main;leak;open64 1\n");
+    }
+
+    #[test]
+    fn scripts_have_lines_and_no_interpreter() {
+        let mut site = Site { kernel_stack: Vec::new(), ..site("a", 1) };
+        site.user_stack = vec![
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            frame("_io_open", "/usr/bin/python3.11", 1),
+            script("Pool.get", "/srv/a;b/\n.py", 12),
+            script("<module>", "main.py", 3),
+            frame("Py_RunMain", "/usr/bin/python3.11", 1),
+        ];
+        let stack = "app;<module>_(main.py:3);Pool.get_(a:b/\\u{a}.py:12);open64 1\n";
+        assert_eq!(folded(site, Weight::Live), stack);
     }
 
     #[test]

@@ -54,6 +54,19 @@ fn names_of_functions_modules_and_files_hide_a_leak() {
 }
 
 #[test]
+fn names_of_a_scripts_functions_and_files_hide_a_leak() {
+    for (text, verdict) in [
+        ("leak:load_config", Verdict::Clean),
+        ("leak:app/db.py", Verdict::Clean),
+        ("leak:^main$", Verdict::Clean),
+        ("leak:app/web.py", Verdict::Leak),
+    ] {
+        let policy = Policy { suppressions: suppressions(text), ..Policy::default() };
+        assert_eq!(applied(&policy, vec![script_leak()]).verdict, verdict, "{text}");
+    }
+}
+
+#[test]
 fn unused_suppressions_are_known() {
     let text = "# known\n\n  leak:handle_request  \nleak:nobody\n";
     let policy = Policy { suppressions: suppressions(text), ..Policy::default() };
@@ -136,6 +149,17 @@ fn known_leaks_are_put_up_with() {
         Baseline::of(&same),
         Baseline::of(&applied(&Policy::default(), vec![c_leak(), python_leak()]))
     );
+}
+
+#[test]
+fn a_known_leak_of_a_script_is_known_after_a_change_of_its_lines() {
+    let policy = known(vec![script_leak()]);
+    let mut changed = rebuilt(script_leak());
+    changed.site.name_id = None;
+    changed.site.user_stack[2].line = Some(14);
+    assert_eq!(applied(&policy, vec![changed.clone()]).verdict, Verdict::Clean);
+    changed.site.user_stack[2].symbol = Some("load_users".to_owned());
+    assert_eq!(applied(&policy, vec![changed]).verdict, Verdict::Leak);
 }
 
 #[test]

@@ -30,7 +30,7 @@ const LEAK_EXIT_CODE: u8 = 23;
 #[command(next_help_heading = "What is a leak")]
 pub(super) struct PolicyOptions {
     /// The most calls (open, socket, pipe, ...) that a call site may keep open in one program
-    /// [default: 1; 8 where the site is in an interpreter, whose calls have one stack for all lines of a script]
+    /// [default: 1; 8 where the site is in an interpreter and the lines of its script could not be had, for they have one stack]
     #[arg(long, value_name = "N", conflicts_with = "strict")]
     max_per_site: Option<u64>,
     /// A call site may keep nothing open: --max-per-site 0

@@ -143,13 +143,14 @@ fn language(user: &[UserFrame]) -> Language {
 }
 
 /// The line of a suppressions file that hides a site: none where it would hide all others too, for the functions of an
-/// interpreter stand for all scripts, and `main` is in every stack.
+/// interpreter stand for all scripts, and `main` or `<module>` is in every stack.
 pub(super) fn suppression(site: &Site) -> Option<String> {
     let function = stacks::own(&site.user_stack)?.symbol.as_deref()?;
     // What a compiler puts behind a name is another one in the next build.
     let function = stacks::name::function(function);
     let is_main = function == "main" || function.ends_with("::main") || function == "main.main";
-    (!is_main).then(|| format!("leak:{}", escape_control(function)))
+    let has_no_name = function.starts_with('<') && function.ends_with('>');
+    (!is_main && !has_no_name).then(|| format!("leak:{}", escape_control(function)))
 }
 
 #[cfg(test)]
@@ -200,6 +201,15 @@ mod tests {
         };
         assert_eq!(of("leak.constprop.0"), Some("leak:leak".to_owned()));
         assert_eq!(["main", "app::main", "main.main"].map(of), [None, None, None]);
+    }
+
+    #[test]
+    fn scripts() {
+        let of =
+            |function: &str| Site { user_stack: vec![script(function, "/app/db.py", 12)], ..site("a", 3) };
+        assert_eq!(suppression(&of("Pool.get")), Some("leak:Pool.get".to_owned()));
+        assert_eq!(["<module>", "<lambda>", "main"].map(|name| suppression(&of(name))), [None, None, None]);
+        assert!(fix(&of("Pool.get")).contains("`with` block"));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use crate::{
             AppliedPolicy, Class, CommandRun, Diagnostic, DiagnosticKind, Ended, Finding, Findings, KeptBy,
             KeptInScope, SCHEMA, ScopeFound, ScopeVerdict, TopHolder, Verdict,
         },
-        fixture::{document, frame, site},
+        fixture::{document, frame, script, site},
     },
     stacks::name_id,
 };
@@ -102,6 +102,15 @@ pub(crate) fn python_leak() -> Finding {
     (kept.handles, kept.allocated, kept.released) = (8, 8, 0);
     kept.ended = Ended::Signal(15);
     finding.images_in_all = 3;
+    finding
+}
+
+/// The same, where the lines of the script are known.
+pub(crate) fn script_leak() -> Finding {
+    let mut finding = python_leak();
+    let lines = [script("load_config", "/src/app/app/db.py", 12), script("main", "/src/app/app/db.py", 30)];
+    finding.site.user_stack.splice(2..2, lines);
+    finding.site = Site { id: "5c217".to_owned(), ..named(finding.site.clone(), finding.site.user_stack) };
     finding
 }
 

@@ -146,6 +146,12 @@ mod tests {
     }
 
     #[test]
+    fn a_scripts_leak_is_named_by_its_line() {
+        let text = xml(&findings(Verdict::Leak, vec![script_leak()]));
+        assert!(text.contains(r#"<testcase name="pipe by load_config at app/db.py:12""#), "{text}");
+    }
+
+    #[test]
     fn a_doubtful_run_is_an_error() {
         let mut findings = findings(Verdict::Inconclusive, Vec::new());
         findings.incomplete_reasons.push("7 events & more were lost <here>".to_owned());
@@ -167,6 +173,7 @@ mod tests {
     fn every_name_is_in_well_formed_xml() {
         for name in HOSTILE {
             let mut findings = all_sorts();
+            findings.sites.push(script_leak());
             findings.command.argv = vec![name.to_owned()];
             findings.incomplete_reasons.push(name.to_owned());
             for finding in &mut findings.sites {

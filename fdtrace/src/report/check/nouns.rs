@@ -2,6 +2,7 @@
 
 use crate::{
     model::{Holder, Kind, Origin, Site, check::Finding},
+    stacks,
     text::fmt::number,
 };
 
@@ -93,7 +94,8 @@ fn end(site: &Site) -> &'static str {
 
 fn socket_verb(site: &Site) -> &'static str {
     let accepts = |symbol: &str| symbol.contains("accept");
-    let is_accepted = site.user_stack.iter().take(3).filter_map(|frame| frame.symbol.as_deref()).any(accepts);
+    let innermost = stacks::telling(&site.user_stack).take(3);
+    let is_accepted = innermost.filter_map(|frame| frame.symbol.as_deref()).any(accepts);
     if is_accepted { "accepted" } else { "created" }
 }
 

@@ -80,12 +80,14 @@ pub(super) fn of_site(findings: &Findings, finding: &Finding) -> String {
     }
 }
 
-/// `at src/server.c:41 (handle_request)`, or what is known instead.
+/// `at src/server.c:41 (handle_request)`, or what is known instead: `by load_config at app/db.py:12` of a script.
 pub(super) fn at(finding: &Finding) -> String {
     let site = &finding.site;
     let place = stacks::place_of(&site.user_stack, &site.kernel_stack);
     match stacks::own(&site.user_stack) {
-        Some(frame) if frame.file.is_some() && frame.line.is_some() => format!("at {place}"),
+        Some(frame) if frame.file.is_some() && frame.line.is_some() && !stacks::is_script(frame) => {
+            format!("at {place}")
+        }
         _ => format!("by {place}"),
     }
 }

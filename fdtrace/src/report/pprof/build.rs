@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::proto::{Function, Label, Line, Location, Mapping, Profile, Sample, ValueType};
 use crate::{
     model::{KernelFrame, UserFrame},
+    stacks::telling,
     text::fmt::escape_control,
 };
 
@@ -86,11 +87,12 @@ impl Builder {
 
     /// Frames that were inlined share the location of the frame that holds their code.
     pub(super) fn user_locations(&mut self, frames: &[UserFrame]) -> Vec<u64> {
+        let frames: Vec<&UserFrame> = telling(frames).collect();
         frames.chunk_by(|frame, _| frame.inlined).map(|frames| self.user_location(frames)).collect()
     }
 
-    fn user_location(&mut self, frames: &[UserFrame]) -> u64 {
-        let outermost = frames.last();
+    fn user_location(&mut self, frames: &[&UserFrame]) -> u64 {
+        let outermost = frames.last().copied();
         let mapping = self.mapping(outermost);
         let lines = frames.iter().filter_map(|frame| self.line(mapping, frame)).collect();
         if frames.len() > 1 {

@@ -235,6 +235,26 @@ fn inlined_functions_share_a_location() {
 }
 
 #[test]
+fn scripts_are_functions_with_lines_in_no_mapping() {
+    let user_stack = vec![
+        frame("open64", "/usr/lib/libc.so.6", 0x100),
+        frame("_io_open", "/usr/bin/python3.11", 0x200),
+        script("load", "/srv/app/\x1b.py", 12),
+        script("main", "/srv/app/db.py", 30),
+    ];
+    let site = Site { kernel_stack: Vec::new(), user_stack, ..site("a", 1) };
+    let read = Read::of(&document(vec![site]));
+    assert_eq!(
+        read.stack(&read.samples()[0]),
+        [
+            "/usr/lib/libc.so.6:0x100 open64",
+            ":0x0 load /srv/app/\\u{1b}.py:12",
+            ":0x0 main /srv/app/db.py:30"
+        ]
+    );
+}
+
+#[test]
 fn frames_without_a_name_or_a_file() {
     let stripped = UserFrame { symbol: None, ..frame("", "/opt/app", 0x2a) };
     let lost = UserFrame { symbol: None, module: None, build_id: None, ..frame("", "", u64::MAX) };

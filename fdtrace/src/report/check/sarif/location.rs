@@ -6,7 +6,10 @@ use super::{
     SOURCES,
     log::{ArtifactLocation, Location, LogicalLocation, PhysicalLocation, Region},
 };
-use crate::{model::UserFrame, stacks::describe::name};
+use crate::{
+    model::UserFrame,
+    stacks::{describe::name, is_script},
+};
 
 /// The folder from which sources are named.
 pub(super) struct Root {
@@ -27,6 +30,8 @@ impl Root {
     /// The source line where it is known, else the module.
     pub(super) fn location(&self, frame: &UserFrame) -> Location {
         let file = frame.file.as_deref().or(frame.module.as_deref().filter(|module| module.starts_with('/')));
+        // `<string>` and its like are no files.
+        let file = file.filter(|file| !(is_script(frame) && file.starts_with('<')));
         // Line 0 is what compilers give to code of no line.
         let line = frame.file.as_ref().and(frame.line).filter(|line| *line > 0);
         Location {
@@ -82,6 +87,7 @@ fn escaped(path: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::fixture::script;
 
     fn artifact(root: &str, file: &str) -> (String, bool) {
         let found = Root::new(Path::new(root)).artifact(file);
@@ -95,6 +101,15 @@ mod tests {
         assert_eq!(artifact("/src/app", "/src/apple/a.c"), ("file:///src/apple/a.c".to_owned(), false));
         assert_eq!(artifact("/", "/a.c"), ("a.c".to_owned(), true));
         assert_eq!(Root::new(Path::new("/")).uri(), "file:///");
+    }
+
+    #[test]
+    fn a_script_may_have_no_file() {
+        let of =
+            |file: &str| Root::new(Path::new("/src/app")).location(&script("f", file, 3)).physical_location;
+        assert!(of("<string>").is_none());
+        let uri = of("/src/app/\x1b.py").expect("a file").artifact_location.uri;
+        assert_eq!(uri, "%1B.py");
     }
 
     #[test]

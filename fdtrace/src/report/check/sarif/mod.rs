@@ -122,7 +122,7 @@ fn stack(user: &[UserFrame], root: &Root) -> Option<Stack> {
     let frame =
         |frame: &UserFrame| StackFrame { location: root.location(frame), module: frame.module.clone() };
     let message = Message::new("Where they were made, innermost function first");
-    (!user.is_empty()).then(|| Stack { message, frames: user.iter().map(frame).collect() })
+    (!user.is_empty()).then(|| Stack { message, frames: stacks::telling(user).map(frame).collect() })
 }
 
 fn diagnostic(diagnostic: &Diagnostic) -> Outcome {

@@ -40,6 +40,20 @@ fn no_leak_is_as_the_standard_has_it() {
 }
 
 #[test]
+fn a_scripts_line_is_a_place_as_well() {
+    let findings = findings(Verdict::Leak, vec![script_leak()]);
+    assert_valid(&findings);
+    let result = &sarif(&findings)["runs"][0]["results"][0];
+    let place = &result["locations"][0]["physicalLocation"];
+    assert_eq!(place["artifactLocation"]["uri"], "app/db.py");
+    assert_eq!(place["region"]["startLine"], 12);
+    let frames = result["stacks"][0]["frames"].as_array().expect("frames");
+    let name = |frame: &Value| frame["location"]["logicalLocations"][0]["fullyQualifiedName"].clone();
+    let names: Vec<Value> = frames.iter().map(name).collect();
+    assert_eq!(names, ["pipe2", "load_config", "main", "__libc_start_call_main"]);
+}
+
+#[test]
 fn the_line_is_the_users() {
     let value = sarif(&all_sorts());
     let run = &value["runs"][0];

@@ -56,6 +56,29 @@ fdtrace: note: the command itself was killed by SIGTERM
 }
 
 #[test]
+fn a_script_is_named_by_its_line() {
+    let text = text(&leaks(vec![script_leak()]));
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(
+        lines[0],
+        "fdtrace: LEAK: 8 pipe ends created by load_config at app/db.py:12 were never closed"
+    );
+    assert_eq!(
+        lines[3..6],
+        ["    pipe2        libc.so.6", "  > load_config  app/db.py:12", "    main         app/db.py:30"]
+    );
+    assert!(text.contains("to fix it: close both ends"), "{text}");
+    assert!(text.contains("a line `leak:load_config` in a --suppressions file"), "{text}");
+}
+
+#[test]
+fn lines_that_could_not_be_had_are_said_to_be_missing() {
+    let because = Some("the lines of the script could not be had".to_owned());
+    let text = text(&leaks(vec![Finding { because, ..python_leak() }]));
+    assert!(text.contains("\n  the lines of the script could not be had\n  to fix it: "), "{text}");
+}
+
+#[test]
 fn a_clean_run_is_one_line() {
     assert_eq!(
         text(&findings(Verdict::Clean, Vec::new())),
@@ -229,9 +252,10 @@ fn long_lists_are_cut() {
 fn names_cannot_steer_a_terminal() {
     let evil = "\x1b[2J\u{202e}\n\x07";
     let mut finding = c_leak();
+    finding.site.user_stack.splice(3..3, script_leak().site.user_stack);
     for frame in &mut finding.site.user_stack {
         frame.symbol = Some(evil.to_owned());
-        frame.module = Some(format!("/opt/{evil}"));
+        frame.module = frame.module.is_some().then(|| format!("/opt/{evil}"));
         frame.file = frame.file.is_some().then(|| format!("/src/{evil}"));
     }
     finding.site.examples[0].name = evil.to_owned();

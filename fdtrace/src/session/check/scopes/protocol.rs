@@ -9,7 +9,7 @@ use crate::{
         Example, Kind, Origin, UserFrame,
         check::{KeptInScope, Word},
     },
-    stacks::place_of_frame,
+    stacks::{place_of_frame, telling},
     text::fmt::escape_control,
 };
 
@@ -145,7 +145,7 @@ fn site(kept: &KeptInScope, suppressed_by: Option<String>) -> SiteKept<'_> {
         acquired: kept.acquired,
         suppressed_by,
         kinds: kept.examples.iter().map(|example| example.kind).collect(),
-        stack: stack.iter().take(MAX_FRAMES).map(frame).collect(),
+        stack: telling(stack).take(MAX_FRAMES).map(frame).collect(),
         examples: kept.examples.iter().map(example).collect(),
     }
 }
