@@ -1,7 +1,7 @@
 //! Which call sites are one to a person.
 //!
-//! A site is known by the offsets of its frames, and of a script by its lines. A compiler that unrolls a loop makes several of one line; and a stack that
-//! could not be followed to its end has fewer frames than the others that came the same way.
+//! A site is known by the offsets of its frames, and of a script by its lines. A compiler that unrolls a loop makes several of
+//! one line; and a stack that could not be followed to its end has fewer frames than the others that came the same way.
 
 use std::{
     collections::{BTreeSet, HashMap},

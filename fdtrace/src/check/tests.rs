@@ -392,7 +392,7 @@ fn what_grew_until_the_end_is_a_leak() {
 
 #[test]
 fn data_files_are_a_cache_when_their_opener_closes_others() {
-    let evaluated = |flags: libc::c_int, files: u64, closes: bool| {
+    let evaluated_at = |name: &dyn Fn(&mut Stream, u64), flags: libc::c_int, files: u64, closes: bool| {
         let mut stream = Stream::new();
         stream.flags = flags;
         if closes {
@@ -404,16 +404,20 @@ fn data_files_are_a_cache_when_their_opener_closes_others() {
             stream.name(*file, Kind::Regular, &format!("/db/{}", number % files));
         }
         stream.exit(PID, &open, 0);
-        for id in [7, 8] {
-            stream.site(id, &[("open64", "/lib/libc.so.6"), ("BasicOpenFile", "/bin/program")], true);
-        }
+        [7, 8].into_iter().for_each(|id| name(&mut stream, id));
         stream.only()
+    };
+    let evaluated = |flags, files, closes| {
+        let stack = [("open64", "/lib/libc.so.6"), ("BasicOpenFile", "/bin/program")];
+        evaluated_at(&|stream, id| stream.site(id, &stack, true), flags, files, closes)
     };
     assert_eq!(evaluated(libc::O_RDWR, 32, true), Some((Class::Steady, 32)));
     assert_eq!(evaluated(libc::O_RDWR, 31, true), Some((Class::Leak, 32)), "a file comes twice");
     assert_eq!(evaluated(libc::O_RDWR, 32, false), Some((Class::Leak, 32)), "nothing is ever closed");
     assert_eq!(evaluated(libc::O_RDONLY, 32, true), Some((Class::Leak, 32)));
     assert_eq!(evaluated(libc::O_RDWR | libc::O_CREAT, 32, true), Some((Class::Leak, 32)));
+    let lines_of_a_function = |stream: &mut Stream, id: u64| stream.script(id, if id == 7 { 12 } else { 40 });
+    assert_eq!(evaluated_at(&lines_of_a_function, libc::O_RDWR, 32, true), Some((Class::Steady, 32)));
 }
 
 #[test]

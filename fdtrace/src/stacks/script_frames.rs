@@ -81,7 +81,7 @@ mod tests {
     use super::*;
     use crate::model::fixture::*;
 
-    fn symbols<'a>(stack: &'a [UserFrame]) -> Vec<&'a str> {
+    fn symbols(stack: &[UserFrame]) -> Vec<&str> {
         telling(stack).filter_map(|frame| frame.symbol.as_deref()).collect()
     }
 
