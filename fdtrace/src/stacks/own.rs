@@ -155,7 +155,7 @@ pub(crate) fn interpreter(frame: &UserFrame) -> Option<&'static str> {
         return Some(names(runtime)[0]);
     }
     let module = file_name(frame.module.as_deref()?);
-    if module.contains(PYTHON_MODULE) && !has_line(frame) {
+    if module.contains(PYTHON_MODULE) && (!has_line(frame) || is_library(frame)) {
         return Some("python");
     }
     if JAVA_LIBRARIES.contains(&module) && !has_line(frame) {
@@ -234,8 +234,12 @@ mod tests {
         assert_eq!(place_of(&user, &[]), "os.load at app/db.py:12");
         let no_line = [UserFrame { line: None, ..user[4].clone() }];
         assert_eq!(place_of(&no_line, &[]), "os.load at app/db.py");
-        let nearer = [user[1].clone(), at("load", "/src/native.c", 9), user[4].clone()];
-        assert_eq!(own_index(&nearer), Some(1), "a line of the program's own extension");
+        let by_extension = |folder: &str| {
+            let module = Some(format!("{folder}/x.cpython-311-x86_64-linux-gnu.so"));
+            own_index(&[UserFrame { module, ..at("load", "/src/native.c", 9) }, user[4].clone()])
+        };
+        let folders = ["/srv/app", "/v/lib/python3.11/site-packages", "/usr/lib/python3.11/lib-dynload"];
+        assert_eq!(folders.map(by_extension), [Some(0), Some(1), Some(1)]);
     }
 
     #[test]

@@ -32,7 +32,7 @@ pub(super) const fn names(runtime: Runtime) -> [&'static str; 2] {
     }
 }
 
-/// Whose a script is.
+/// Whose a script or an extension module is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Owner {
     Runtime,
@@ -40,19 +40,20 @@ enum Owner {
     Program,
 }
 
-/// Whether a frame is a script's of the runtime's own library.
+/// Whether a frame is of a runtime's own library: of a script, or of an extension module.
 pub(crate) fn is_library(frame: &UserFrame) -> bool {
-    is_script(frame) && owner(frame) == Owner::Runtime
+    owner(frame) == Owner::Runtime
 }
 
-/// Whether a frame is a script's of an installed package.
+/// Whether a frame is of an installed package, likewise.
 pub(crate) fn is_package(frame: &UserFrame) -> bool {
-    is_script(frame) && owner(frame) == Owner::Package
+    owner(frame) == Owner::Package
 }
 
-/// By the folders of the script, as installers lay them out.
+/// By its folders, as installers lay them out.
 fn owner(frame: &UserFrame) -> Owner {
-    let file = frame.file.as_deref().unwrap_or_default();
+    let file = if is_script(frame) { &frame.file } else { &frame.module };
+    let file = file.as_deref().unwrap_or_default();
     let folders = || file.split('/');
     let in_library =
         || folders().zip(folders().skip(1)).any(|(outer, inner)| is_library_folder(outer, inner));
@@ -127,6 +128,7 @@ mod tests {
         ] {
             assert_eq!(owner(file), Owner::Program, "{file}");
         }
-        assert!(!is_library(&frame("f", "/usr/lib/python3.11/x.so", 1)), "native");
+        assert!(is_library(&frame("f", "/usr/lib/python3.11/lib-dynload/x.so", 1)), "its extension modules");
+        assert!(is_package(&frame("f", "/v/lib/python3.11/site-packages/x.so", 1)));
     }
 }
