@@ -203,13 +203,13 @@ pub const fn stack_name(native: u64, calls: u64) -> u64 {
 #[inline(always)]
 #[must_use]
 pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
-    hash::mix(hash::mix(hash, code), instruction as u32 as u64)
+    hash::mix(hash::mix(hash, code), instruction.cast_unsigned() as u64)
 }
 
 const _: () = {
     assert!(size_of::<Interpreter>() == 128 && offset_of!(Interpreter, format) == 124);
     assert!(size_of::<Call>() == 24);
-    assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>() % 8 == 0);
+    assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);
 };
 

@@ -19,30 +19,37 @@ const SAMPLE_INTERVAL: u64 = 16;
 /// Sends one record of fixed size; counted when the ring is full.
 #[inline(always)]
 pub(crate) fn send<T: Copy + 'static>(record: &T) {
-    let _ = submit(record, true);
+    let _ = submit(record, wakeup);
 }
 
 /// The same for a record that is the `number`th of its kind on this CPU: looking how full the ring is costs as much as
 /// filling it, so only some do.
 #[inline(always)]
 pub(crate) fn send_often<T: Copy + 'static>(record: &T, number: u64) {
-    let _ = submit(record, number.is_multiple_of(SAMPLE_INTERVAL));
+    let _ =
+        submit(record, || if number.is_multiple_of(SAMPLE_INTERVAL) { wakeup() } else { BPF_RB_NO_WAKEUP });
 }
 
 /// The same; false when the ring is full, for a caller that counts what that costs it besides.
 #[inline(always)]
 pub(crate) fn tell<T: Copy + 'static>(record: &T) -> bool {
-    submit(record, true)
+    submit(record, wakeup)
+}
+
+/// The same, and wakes the reader at once: it can prepare for what comes.
+#[inline(always)]
+pub(crate) fn tell_urgently<T: Copy + 'static>(record: &T) -> bool {
+    submit(record, || BPF_RB_FORCE_WAKEUP)
 }
 
 #[inline(always)]
-fn submit<T: Copy + 'static>(record: &T, wake: bool) -> bool {
+fn submit<T: Copy + 'static>(record: &T, flags: impl FnOnce() -> u64) -> bool {
     let Some(mut slot) = EVENTS.reserve::<T>(0) else {
         count(Counter::LostEvents);
         return false;
     };
     slot.write(*record);
-    slot.submit(if wake { wakeup() } else { BPF_RB_NO_WAKEUP });
+    slot.submit(flags());
     true
 }
 

@@ -78,7 +78,10 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
     let name = bprm.filename();
     // SAFETY: as above; the buffer's length is its own. A name that cannot be read stays empty.
     let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut record.path) };
-    end(record);
+    // Its tables are read before its first stack comes.
+    if !events::tell_urgently(record) {
+        count(Counter::LostEnds);
+    }
     0
 }
 

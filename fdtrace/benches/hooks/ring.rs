@@ -52,7 +52,7 @@ pub(crate) struct Reader {
 
 fn complete(waiting: &Receiver<(Stack, StackDump)>, mut completer: Completer, mut rules: RuleBook) {
     for (begun, window) in waiting {
-        let completed = completer.complete(begun, &window);
+        let completed = completer.complete(begun, &window, None);
         rules.learn(&completed.rules, &completed.code);
     }
 }
@@ -87,8 +87,8 @@ impl Reader {
 
     fn follow(&mut self, record: Record) {
         match record {
-            Record::Event(Event::Stack(stack)) => self.meet(&stack),
-            Record::Event(_) | Record::What(_) => {}
+            Record::Event(Event::Stack(stack)) | Record::NativeStack(stack) => self.meet(&stack),
+            Record::Event(_) | Record::What(_) | Record::ScriptCalls(_) | Record::CodeObject(_) => {}
             Record::PartialStack(stack) => drop(self.begun.insert(stack.hash, stack)),
             Record::StackDump(window) => self.go_on(window),
         }

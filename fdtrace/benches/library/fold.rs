@@ -195,7 +195,8 @@ fn push_stack(call: u64, chunk: &mut Chunk) {
         tgid: process(call),
         hash: name,
         end: end::CUT,
-        reserved: [0; 7],
+        has_calls: 0,
+        reserved: [0; 6],
     };
     chunk.push(&record, &frames);
 }

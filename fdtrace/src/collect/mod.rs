@@ -6,6 +6,7 @@
 
 mod acquired;
 mod alloc_errors;
+mod interpreters;
 mod missed;
 mod preexisting;
 mod requests;

@@ -13,8 +13,9 @@ use std::{
 
 use tokio::sync::oneshot;
 
+use super::interpreters::Recognition;
 use crate::{
-    kernel::{self, Capabilities, RuleBook},
+    kernel::{self, Capabilities, Interpreters, RuleBook},
     stacks::{Completed, Completer, Modules, Readers, merge},
     stream::{CodeObject, Event, ScriptCalls, Stack, StackDump},
 };
@@ -39,6 +40,7 @@ enum Work {
 pub(super) struct PendingStacks {
     work: SyncSender<Work>,
     done: Receiver<Stack>,
+    recognition: Recognition,
     partial: HashMap<u64, Stack>,
     /// Calls of scripts, whose stacks come right behind them.
     calls: HashMap<u64, ScriptCalls>,
@@ -63,15 +65,17 @@ impl PendingStacks {
         let (work, waiting) = sync_channel(MAX_WAITING);
         let (finished, done) = channel();
         let completer = Completer::new(Arc::clone(&modules), readers);
+        let mut recognition = Recognition::start(rules.interpreters(), Arc::clone(&modules), readers, kept)?;
+        let began = recognition.began.take();
         std::thread::Builder::new()
             .name("fdtrace-unwind".to_owned())
             .spawn(move || {
                 let _ = kept.keep_only();
-                complete(&waiting, &finished, rules, completer);
+                complete(&waiting, &finished, rules, completer, began.as_ref());
             })
             .map_err(kernel::system("a thread cannot be started"))?;
         let (partial, calls) = (HashMap::new(), HashMap::new());
-        Ok(Self { work, done, partial, calls, modules, under_way: 0, cut: Vec::new(), lost: 0 })
+        Ok(Self { work, done, recognition, partial, calls, modules, under_way: 0, cut: Vec::new(), lost: 0 })
     }
 
     /// The inner part of a stack.
@@ -123,6 +127,7 @@ impl PendingStacks {
     pub(super) fn note_program(&self, event: &Event) {
         if let Event::Exec { tgid, path, .. } = event {
             let path = PathBuf::from(OsStr::from_bytes(path));
+            self.recognition.note_program(*tgid, path.clone());
             // Where there is no room, the program is found while its process is there, or not at all.
             let _ = self.work.try_send(Work::Program(*tgid, path));
         }
@@ -162,8 +167,10 @@ fn complete(
     finished: &Sender<Stack>,
     mut rules: RuleBook,
     mut completer: Completer,
+    began: Option<&Receiver<()>>,
 ) {
-    while let Some(work) = next(waiting, &mut completer, &mut rules) {
+    let interpreters = rules.interpreters();
+    while let Some(work) = next(waiting, &mut completer, &interpreters) {
         let (partial, dump, calls) = match work {
             Work::Stack(partial, dump, calls) => (partial, dump, calls),
             Work::Program(process, path) => {
@@ -176,14 +183,16 @@ fn complete(
                     completer.note_program(std::process::id(), path);
                 }
                 while completer.read_ahead() {}
-                rules.recognise(&completer.take_interpreters());
+                interpreters.learn(&completer.take_interpreters());
+                // Nothing is ever sent.
+                let _ = began.map(Receiver::recv);
                 // Whoever asked may have gone.
                 let _ = reply.send(());
                 continue;
             }
         };
         let Completed { stack, rules: learnt, code } = completer.complete(partial, &dump, calls.as_ref());
-        rules.recognise(&completer.take_interpreters());
+        interpreters.learn(&completer.take_interpreters());
         rules.learn(&learnt, &code);
         if finished.send(stack).is_err() {
             return;
@@ -192,13 +201,13 @@ fn complete(
 }
 
 /// What is to be done next; tables are read ahead while that is nothing.
-fn next(waiting: &Receiver<Work>, completer: &mut Completer, rules: &mut RuleBook) -> Option<Work> {
+fn next(waiting: &Receiver<Work>, completer: &mut Completer, interpreters: &Interpreters) -> Option<Work> {
     loop {
         match waiting.try_recv() {
             Ok(work) => return Some(work),
             Err(TryRecvError::Disconnected) => return None,
             Err(TryRecvError::Empty) if completer.read_ahead() => {
-                rules.recognise(&completer.take_interpreters());
+                interpreters.learn(&completer.take_interpreters());
             }
             Err(TryRecvError::Empty) => return waiting.recv().ok(),
         }

@@ -38,5 +38,5 @@ pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey}
 pub use iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader};
 pub use kallsyms::{Symbol, Symbols};
 pub use preemption::Preemption;
-pub use rules::RuleBook;
+pub use rules::{Interpreters, RuleBook};
 pub use tracer::{ProgramCost, Tracer};

@@ -1,6 +1,9 @@
 //! What the kernel side knows of unwind tables.
 
-use std::os::fd::AsFd as _;
+use std::{
+    os::fd::AsFd as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use aya::maps::{HashMap, IterableMap as _, MapData};
 use fdtrace_common::{
@@ -14,19 +17,32 @@ use super::{bpf, tracer::Plain};
 pub struct RuleBook {
     pub(super) rules: HashMap<MapData, u64, Plain<Rule>>,
     pub(super) code: HashMap<MapData, u64, Plain<Code>>,
-    pub(super) interpreters: HashMap<MapData, u64, Plain<Interpreter>>,
+    pub(super) interpreters: Interpreters,
 }
+
+/// The map in which the kernel side looks up how calls of scripts are read.
+#[derive(Clone)]
+pub struct Interpreters(pub(super) Arc<Mutex<HashMap<MapData, u64, Plain<Interpreter>>>>);
 
 // SAFETY: `Interpreter` is `repr(C)`, made of integers, and its layout is asserted to have no padding.
 unsafe impl aya::Pod for Plain<Interpreter> {}
 
-impl RuleBook {
-    /// Takes in files that are interpreters. It has to hear of one before it hears of its rules.
-    pub fn recognise(&mut self, interpreters: &[(u64, Interpreter)]) {
+impl Interpreters {
+    /// Takes in files that are interpreters.
+    pub fn learn(&self, interpreters: &[(u64, Interpreter)]) {
+        let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (module, interpreter) in interpreters {
             // Where there is no room, calls of its scripts are not taken.
-            let _ = self.interpreters.insert(module, Plain(*interpreter), 0);
+            let _ = map.insert(module, Plain(*interpreter), 0);
         }
+    }
+}
+
+impl RuleBook {
+    /// The interpreters, for whoever recognises some.
+    #[must_use]
+    pub fn interpreters(&self) -> Interpreters {
+        self.interpreters.clone()
     }
 
     /// Takes in rules by module and offset, and addresses by address space.

@@ -3,6 +3,7 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -31,7 +32,7 @@ use super::{
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader},
     progress::Progress,
-    rules::RuleBook,
+    rules::{Interpreters, RuleBook},
 };
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
@@ -232,7 +233,9 @@ impl Tracer {
         Ok(RuleBook {
             rules: HashMap::try_from(take_map(&mut self.ebpf, "UNWIND_RULES")?).map_err(object)?,
             code: HashMap::try_from(take_map(&mut self.ebpf, "PC_CACHE")?).map_err(object)?,
-            interpreters: HashMap::try_from(take_map(&mut self.ebpf, "INTERPRETERS")?).map_err(object)?,
+            interpreters: Interpreters(Arc::new(Mutex::new(
+                HashMap::try_from(take_map(&mut self.ebpf, "INTERPRETERS")?).map_err(object)?,
+            ))),
         })
     }
 

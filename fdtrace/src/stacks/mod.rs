@@ -25,6 +25,7 @@ pub use origin::{deciding_function, origin};
 pub(crate) use own::{entered, interpreter, is_runtime, own};
 pub use reader::Readers;
 pub(crate) use script_frames::{is_script, telling};
+pub use scripts::Recogniser;
 pub(crate) use scripts::{FoundRuntime, merge, runtimes};
 pub use symbols::{CodeNames, FileId, Frames, Module, Reach};
 pub use unwind::{Completed, Completer};

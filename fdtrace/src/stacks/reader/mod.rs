@@ -222,7 +222,7 @@ impl Reader {
         interpreter: &Interpreter,
         most: usize,
     ) -> Read<Vec<ScriptThread>> {
-        self.ask(&Request::Scripts { interpreter: interpreter.clone(), most }, &[memory])
+        self.ask(&Request::Scripts { interpreter: interpreter.clone().into(), most }, &[memory])
     }
 
     /// Says, once, that a file was not read.

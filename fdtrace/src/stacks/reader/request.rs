@@ -30,7 +30,7 @@ pub(super) enum Request {
     Program { path: String },
     /// The threads of a runtime, with so many calls of each at most: a list of [`ScriptThread`]s. The file is the process's
     /// memory.
-    Scripts { interpreter: Interpreter, most: usize },
+    Scripts { interpreter: Box<Interpreter>, most: usize },
 }
 
 /// What a file says it is.

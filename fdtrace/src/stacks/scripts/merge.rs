@@ -48,7 +48,8 @@ mod tests {
     fn merged(frames: &[(u64, u64)], stacks: &[u64], calls: &[Call]) -> Vec<u64> {
         let frames: Vec<u64> = frames.iter().flat_map(|(module, offset)| [*module, *offset]).collect();
         let calls = ScriptCalls { hash: 1, module: MODULE, stacks: Vec::new(), calls: calls.to_vec() };
-        let merged = merge(&frames, stacks, &calls, &[100..200]);
+        let evaluation = 100..200;
+        let merged = merge(&frames, stacks, &calls, std::slice::from_ref(&evaluation));
         merged.chunks_exact(2).map(|place| place[0]).collect()
     }
 

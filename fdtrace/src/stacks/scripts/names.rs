@@ -6,7 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{model::UserFrame, runtimes, stream::CodeObject};
+use crate::{
+    model::{Runtime, UserFrame},
+    runtimes,
+    stream::CodeObject,
+};
 
 /// What all code objects may take: those of a large program are a few megabytes. What comes then has no name.
 const MAX_BYTES: usize = 64 << 20;
@@ -37,12 +41,17 @@ impl ScriptNames {
         }
     }
 
-    /// Where an interpreter's file has its evaluation loop.
-    pub(in crate::stacks) fn note_loops(&self, module: u64, loops: &[Range<u64>]) {
+    /// A file is an interpreter's, which has its evaluation loop there.
+    pub(super) fn note_interpreter(&self, module: u64, loops: &[Range<u64>]) {
         self.known().loops.insert(module, loops.into());
     }
 
-    /// The same, as it was noted.
+    /// Whether a file is an interpreter's.
+    pub(in crate::stacks) fn is_interpreter(&self, module: u64) -> bool {
+        self.known().loops.contains_key(&module)
+    }
+
+    /// Where its evaluation loop is.
     pub(crate) fn loops(&self, module: u64) -> Arc<[Range<u64>]> {
         self.known().loops.get(&module).cloned().unwrap_or_default()
     }
@@ -53,7 +62,14 @@ impl ScriptNames {
         if let Some(frame) = known.frames.get(&(code, instruction)) {
             return Arc::clone(frame);
         }
-        let Some(found) = known.code.get(&code) else { return Arc::default() };
+        let Some(found) = known.code.get(&code) else {
+            // It found no room. Which frame this is matters all the same.
+            return Arc::new(UserFrame {
+                runtime: Some(Runtime::Cpython),
+                offset: code,
+                ..UserFrame::default()
+            });
+        };
         let (runtime, found) = runtimes::frame(found, instruction);
         let frame = Arc::new(UserFrame {
             runtime: Some(runtime),

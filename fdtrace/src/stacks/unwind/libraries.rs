@@ -34,7 +34,7 @@ const CACHE_ENTRY: usize = 24;
 const CACHE_FLAGS: u32 = 0x0303;
 
 /// A program's loader and libraries, and theirs, as far as they are found where loaders look.
-pub(super) fn of(program: &Path, reader: &mut Reader) -> Vec<PathBuf> {
+pub(in crate::stacks) fn of(program: &Path, reader: &mut Reader) -> Vec<PathBuf> {
     let mut found: Vec<PathBuf> = Vec::new();
     let mut met: HashSet<Vec<u8>> = HashSet::new();
     let mut cache = None;
@@ -58,7 +58,7 @@ pub(super) fn of(program: &Path, reader: &mut Reader) -> Vec<PathBuf> {
 }
 
 /// The program that runs a script.
-pub(super) fn interpreter(script: &Path) -> Option<PathBuf> {
+pub(in crate::stacks) fn interpreter(script: &Path) -> Option<PathBuf> {
     let mut line = [0; 256];
     let read = open_regular(script)?.read(&mut line).ok()?;
     let line = line[..read].split(|byte| *byte == b'\n').next()?.strip_prefix(b"#!")?;

@@ -12,6 +12,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Side},
 };
 
+pub(super) use self::libraries::{interpreter as interpreter_of, of as libraries_of};
 use self::{programs::Programs, spaces::Spaces};
 use super::{modules::Modules, reader::Readers, scripts::merge};
 use crate::{

@@ -21,6 +21,7 @@ use crate::{
     stacks::{
         modules::{self, Modules},
         reader::{NotRead, Reader, Tables, guess, tables_of_vdso},
+        scripts::{is_called_like_one, recognise},
     },
 };
 
@@ -58,9 +59,7 @@ pub(super) struct Programs {
     ahead: VecDeque<u64>,
     /// When all processes were last looked through for files.
     sampled: Option<Instant>,
-    /// Modules that are interpreters.
-    interpreters: HashSet<u64>,
-    /// Those that the kernel side has not been told of.
+    /// Interpreters that the kernel side has not been told of.
     recognised: Vec<(u64, Interpreter)>,
 }
 
@@ -77,7 +76,6 @@ impl Programs {
             noted: HashSet::new(),
             ahead: VecDeque::new(),
             sampled: None,
-            interpreters: HashSet::new(),
             recognised: Vec::new(),
         }
     }
@@ -103,7 +101,7 @@ impl Programs {
 
     /// The rule as the kernel side is told it.
     fn noted(&self, module: u64, rule: Rule) -> Rule {
-        let note = if self.interpreters.contains(&module) { note::INTERPRETER } else { 0 };
+        let note = if self.modules.scripts.is_interpreter(module) { note::INTERPRETER } else { 0 };
         Rule { notes: rule.notes | note, ..rule }
     }
 
@@ -120,11 +118,8 @@ impl Programs {
     fn recognise(&mut self, module: u64, file: &File) {
         let path = self.modules.get(module).map(|module| module.path.to_path_buf());
         let path = path.or_else(|| self.seen.get(&module).cloned()).unwrap_or_default();
-        if let Some(program) = self.reader.program(file, &path) {
-            self.modules.scripts.note_loops(module, &program.loops);
-            self.recognised.push((module, program.layout()));
-            self.interpreters.insert(module);
-        }
+        let found = recognise(&self.modules.scripts, &mut self.reader, module, file, &path);
+        self.recognised.extend(found);
     }
 
     /// Whoever waits for such a file lets everybody wait.
@@ -182,12 +177,20 @@ impl Programs {
         let program = libraries::interpreter(path).unwrap_or_else(|| path.to_owned());
         let files = libraries::of(&program, &mut self.reader);
         for path in std::iter::once(program).chain(files) {
-            if let Some(key) = self.see(&path)
-                && !self.has_tables(key)
-                && self.ahead.len() < MAX_AHEAD
-            {
+            let Some(key) = self.see(&path) else { continue };
+            self.recognise_ahead(key, &path);
+            if !self.has_tables(key) && self.ahead.len() < MAX_AHEAD {
                 self.ahead.push_back(key);
             }
+        }
+    }
+
+    /// A script may open its first file before any table is read.
+    fn recognise_ahead(&mut self, module: u64, path: &Path) {
+        if is_called_like_one(path)
+            && let Some(file) = modules::open_regular(path)
+        {
+            self.recognise(module, &file);
         }
     }
 

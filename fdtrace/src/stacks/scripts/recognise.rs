@@ -1,0 +1,140 @@
+//! Files that are interpreters, recognised before their first stacks come: a script may open a file before the tables of the
+//! program that started it are read.
+
+use std::{
+    collections::HashSet,
+    env,
+    ffi::OsStr,
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use fdtrace_common::scripts::Interpreter;
+
+use super::ScriptNames;
+use crate::{
+    kernel::Interpreters,
+    process::{self, Mapping},
+    stacks::{
+        interpreters,
+        modules::{self, Modules},
+        reader::{Reader, Readers},
+        unwind::{interpreter_of, libraries_of},
+    },
+};
+
+/// The most folders that are looked into.
+const MAX_FOLDERS: usize = 64;
+/// The most programs that are remembered as having been looked at.
+const MAX_LOOKED_AT: usize = 1 << 16;
+
+/// Recognises interpreters by the files of programs.
+pub struct Recogniser {
+    modules: Arc<Modules>,
+    reader: Reader,
+    interpreters: Interpreters,
+    looked_at: HashSet<u64>,
+}
+
+impl Recogniser {
+    /// One that tells `modules` and the kernel side what it recognised, and has files read by one of `readers`.
+    #[must_use]
+    pub fn new(modules: Arc<Modules>, readers: &Readers, interpreters: Interpreters) -> Self {
+        Self { modules, reader: readers.reader(), interpreters, looked_at: HashSet::new() }
+    }
+
+    /// Those that run already.
+    pub fn note_running(&mut self) {
+        for pid in process::all() {
+            let named = |mapping: &&Mapping| mapping.executable && is_called_like_one(&mapping.path);
+            for mapping in process::mappings(pid).iter().filter(named) {
+                let Some((_, file)) = modules::open(pid, mapping, &mut self.reader) else { continue };
+                if let Ok(metadata) = file.metadata() {
+                    self.file(modules::key(mapping, &metadata), &file, &mapping.path);
+                }
+            }
+        }
+    }
+
+    /// Those that a shell may start: a script of a moment is over before its interpreter is recognised.
+    pub fn note_installed(&mut self) {
+        for folder in folders() {
+            let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
+            for path in files.filter(|path| is_called_like_one(path)) {
+                self.note_program(std::process::id(), &path);
+            }
+        }
+    }
+
+    /// Those that a program is, or uses, which a process began to run.
+    pub fn note_program(&mut self, pid: u32, path: &Path) {
+        let inside = Path::new("/proc").join(pid.to_string()).join("cwd").join(path);
+        let Some((path, key)) = [&*inside, path].into_iter().find_map(real_program) else {
+            return;
+        };
+        if self.looked_at.len() >= MAX_LOOKED_AT {
+            self.looked_at.clear();
+        }
+        if !self.looked_at.insert(key) {
+            return;
+        }
+        let libraries = libraries_of(&path, &mut self.reader);
+        for path in std::iter::once(path).chain(libraries).filter(|path| is_called_like_one(path)) {
+            if let Some(file) = modules::open_regular(&path)
+                && let Some(key) = modules::file_key(&file)
+            {
+                self.file(key, &file, &path);
+            }
+        }
+    }
+
+    fn file(&mut self, module: u64, file: &File, path: &Path) {
+        let found = recognise(&self.modules.scripts, &mut self.reader, module, file, path);
+        self.interpreters.learn(found.as_slice());
+    }
+}
+
+/// Where programs are looked for: in the search path, and where pyenv puts those that its own programs start.
+fn folders() -> Vec<PathBuf> {
+    let path = env::var_os("PATH").unwrap_or_default();
+    let root = env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".pyenv")));
+    let versions =
+        root.and_then(|root| fs::read_dir(root.join("versions")).ok()).into_iter().flatten().flatten();
+    let versions = versions.map(|version| version.path().join("bin"));
+    env::split_paths(&path).chain(versions).take(MAX_FOLDERS).collect()
+}
+
+/// Where a program really is, or the one that runs a script, and the key of its file.
+fn real_program(path: &Path) -> Option<(PathBuf, u64)> {
+    let path = path.canonicalize().ok()?;
+    let path = match interpreter_of(&path) {
+        Some(interpreter) => interpreter.canonicalize().ok()?,
+        None => path,
+    };
+    let key = modules::file_key(&modules::open_regular(&path)?)?;
+    Some((path, key))
+}
+
+/// The interpreter that a file is, if nobody has recognised it before.
+pub(in crate::stacks) fn recognise(
+    scripts: &ScriptNames,
+    reader: &mut Reader,
+    module: u64,
+    file: &File,
+    path: &Path,
+) -> Option<(u64, Interpreter)> {
+    if scripts.is_interpreter(module) {
+        return None;
+    }
+    let program = reader.program(file, path)?;
+    scripts.note_interpreter(module, &program.loops);
+    Some((module, program.layout()))
+}
+
+/// Whether a file's name is that of an interpreter. Others are recognised too, when their tables are read.
+pub(in crate::stacks) fn is_called_like_one(path: &Path) -> bool {
+    let name = path.file_name().and_then(OsStr::to_str);
+    name.and_then(interpreters::named).is_some_and(|name| name.ends_with("python"))
+}
