@@ -13,7 +13,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    CODE_WORDS,
+    CODE_WORDS, SCRIPTS, Walk,
     memory::{read, word},
 };
 use crate::{counters::count, events};
@@ -43,11 +43,6 @@ struct Scratch {
     code: Code,
     /// The head of a string, or of an object of bytes: reference count, type, length, hash, state.
     head: [u64; 5],
-    interpreter: Interpreter,
-    /// Where the function's name, the file's and the line table are.
-    function: u64,
-    file: u64,
-    lines: u64,
     hash: u64,
 }
 
@@ -68,34 +63,42 @@ const WIDTH: u64 = 2;
 const COMPACT: u64 = 1 << 5;
 const ASCII: u64 = 1 << 6;
 
-/// The name of the code object at this address; 0 when it is none, or user space could not be told.
+/// The name of the code object that was read last; 0 when it is none, or user space could not be told.
 #[inline(always)]
-pub(super) fn key(has: &Interpreter, object: &[u64; CODE_WORDS], space: u64, address: u64) -> u64 {
-    let check = check(has, object, space, address);
-    let index = (check >> 52) as u32 & (SLOTS - 1);
-    let Some(slot) = CODE_CACHE.get_ptr_mut(index) else { return 0 };
+pub(super) fn key(taker: u32) -> u64 {
+    let known = scripts_known(taker);
+    if known == 0 { scripts_code(taker) } else { known }
+}
+
+/// Its name, if it has been met; 0 if not. Global, as all that follow, so that the verifier checks it once; and apart from what
+/// takes a frame, for all callers of a function share 512 bytes of stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_known(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU.
+    let scripts = unsafe { &mut *scripts };
+    scripts.walk.check = check(&scripts.interpreter, &scripts.code, &scripts.walk);
+    let Some(slot) = CODE_CACHE.get_ptr(index(scripts.walk.check)) else { return 0 };
     // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
     let known = unsafe { *slot };
-    if known.key != 0 && known.check ^ known.key == check {
-        return known.key;
-    }
-    let key = meet(has, object);
-    if key != 0 {
-        // SAFETY: as above.
-        unsafe { *slot = Slot { key, check: check ^ key } };
-    }
-    key
+    if known.check ^ known.key == scripts.walk.check { known.key } else { 0 }
+}
+
+#[inline(always)]
+const fn index(check: u64) -> u32 {
+    (check >> 52) as u32 & (SLOTS - 1)
 }
 
 /// What is looked at each time, so that no object is taken for the one that was at its place before: its own number where it
 /// has one, else where its parts are, and how its line table begins.
 #[inline(always)]
-fn check(has: &Interpreter, object: &[u64; CODE_WORDS], space: u64, address: u64) -> u64 {
-    let hash = hash::mix(hash::mix(space, address), part(object, has.function));
+fn check(has: &Interpreter, object: &[u64; CODE_WORDS], walk: &Walk) -> u64 {
+    let hash = hash::mix(hash::mix(walk.space, walk.code), part(object, has.function));
     let hash = hash::mix(hash::mix(hash, part(object, has.file)), part(object, has.lines));
-    let first = hash::mix(hash, part(object, has.first_line) >> ((has.first_line & 4) * 8));
+    let first = hash::mix(hash, number(object, has.first_line));
     if has.version != ABSENT {
-        return hash::mix(first, part(object, has.version) >> ((has.version & 4) * 8));
+        return hash::mix(first, number(object, has.version));
     }
     let lines = part(object, has.lines);
     let begins = hash::mix(hash::mix(first, word(lines, 16)), word(lines, 32));
@@ -107,41 +110,46 @@ fn part(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
     object[(offset >> 3) as usize & (CODE_WORDS - 1)]
 }
 
-/// Reads what is in a code object, and sends it unless user space has it.
+/// A number of four bytes, with what may lie behind it.
 #[inline(always)]
-fn meet(has: &Interpreter, object: &[u64; CODE_WORDS]) -> u64 {
-    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the map's value is one `Scratch` of this CPU.
-    let scratch = unsafe { &mut *scratch };
-    scratch.interpreter = *has;
-    scratch.function = part(object, has.function);
-    scratch.file = part(object, has.file);
-    scratch.lines = part(object, has.lines);
-    scratch.code.first_line = (part(object, has.first_line) >> ((has.first_line & 4) * 8)) as u32;
-    scripts_code()
+fn number(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
+    part(object, offset) >> ((offset & 4) * 8)
 }
 
-/// The same behind that. Global, so that the verifier checks it once.
+/// Reads what is in a code object that was not met, and sends it unless user space has it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_code() -> u64 {
-    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(0) else { return 0 };
+extern "C" fn scripts_code(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(0)) else {
+        return 0;
+    };
     // SAFETY: as above.
-    let scratch = unsafe { &mut *scratch };
-    let Scratch { code, head, interpreter: has, function, file, lines, hash } = scratch;
-    if !text(has, &mut code.function, head, *function)
-        || !text(has, &mut code.file, head, *file)
-        || !table(&mut code.lines, head, *lines)
+    let scripts = unsafe { &*scripts };
+    // SAFETY: the map's value is one `Scratch` of this CPU.
+    let Scratch { code, head, hash } = unsafe { &mut *scratch };
+    let (has, object) = (&scripts.interpreter, &scripts.code);
+    code.first_line = number(object, has.first_line) as u32;
+    code.format = has.format;
+    if !text(has, &mut code.function, head, part(object, has.function))
+        || !text(has, &mut code.file, head, part(object, has.file))
+        || !table(&mut code.lines, head, part(object, has.lines))
     {
         return 0;
     }
-    code.format = has.format;
     *hash = hash::mix(hash::mix(hash::SEED, code.format.into()), code.first_line.into());
     *hash = fold(*hash, &code.function);
     *hash = fold(*hash, &code.file);
     *hash = fold(*hash, &code.lines);
     code.key = code_key(*hash);
-    send(code)
+    if !send(code) {
+        return 0;
+    }
+    let (key, check) = (code.key, scripts.walk.check);
+    if let Some(slot) = CODE_CACHE.get_ptr_mut(index(check)) {
+        // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
+        unsafe { *slot = Slot { key, check: check ^ key } };
+    }
+    key
 }
 
 /// Reads a string.
@@ -202,11 +210,11 @@ fn fold<const WORDS: usize>(hash: u64, text: &Text<WORDS>) -> u64 {
     hash
 }
 
-/// Sends what is in a code object unless user space has it; gives its name, 0 when the ring is full.
+/// Sends what is in a code object unless user space has it; false when the ring is full.
 #[inline(always)]
-fn send(code: &mut Code) -> u64 {
+fn send(code: &mut Code) -> bool {
     if CODES.get_ptr(code.key).is_some() {
-        return code.key;
+        return true;
     }
     code.tag = Tag::Code as u8;
     code.reserved = [0; 3];
@@ -217,10 +225,10 @@ fn send(code: &mut Code) -> u64 {
     let record = unsafe { core::slice::from_raw_parts((&raw const *code).cast::<u8>(), bytes) };
     if !events::send_bytes(record) {
         count(Counter::LostStacks);
-        return 0;
+        return false;
     }
     let _ = CODES.insert(code.key, 1, BPF_ANY);
-    code.key
+    true
 }
 
 const _: () = assert!(

@@ -50,12 +50,16 @@ pub(crate) struct Scripts {
 struct Walk {
     /// What addresses are more by in the process than in the file.
     bias: u64,
-    /// The next frame.
+    /// The next frame, and the one that was read last.
     frame: u64,
+    at: u64,
     /// What the innermost run of the evaluation loop has on the C stack.
     border: u64,
     hash: u64,
     space: u64,
+    /// The code object of the frame that was taken last, and what it is known by.
+    code: u64,
+    check: u64,
     calls: u32,
     reserved: u32,
 }
@@ -70,13 +74,29 @@ pub(crate) fn is_interpreter(module: u64) -> bool {
     INTERPRETERS.get_ptr(module).is_some()
 }
 
-/// One step of a walk; 0 at its end. Global, so that the verifier checks it once.
+/// Takes one frame, and goes to its caller; 0 at the end of the walk. Global, so that the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_step(taker: u32) -> i32 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
-    // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU.
-    i32::from(step(unsafe { &mut *scripts }))
+    // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU; here and below.
+    match read_frame(unsafe { &mut *scripts }) {
+        Frame::End => return 0,
+        Frame::Between => {
+            // SAFETY: as above.
+            let scripts = unsafe { &mut *scripts };
+            end_run(scripts, scripts.walk.at);
+        }
+        Frame::Call => {
+            let key = code::key(taker);
+            if key == 0 {
+                return 0;
+            }
+            // SAFETY: as above.
+            take_call(unsafe { &mut *scripts }, key);
+        }
+    }
+    1
 }
 
 /// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
@@ -112,47 +132,69 @@ fn begin(scripts: &mut Scripts, state: u64, bias: u64, space: u64) {
     let first = word(state, has.frame);
     let frame = if has.behind == ABSENT { first } else { word(first, has.behind) };
     let border = if has.border == ABSENT { 0 } else { word(state, has.border) };
-    scripts.walk = Walk { bias, frame, border, hash: hash::SEED, space, calls: 0, reserved: 0 };
+    scripts.walk = Walk {
+        bias,
+        frame,
+        at: 0,
+        border,
+        hash: hash::SEED,
+        space,
+        code: 0,
+        check: 0,
+        calls: 0,
+        reserved: 0,
+    };
 }
 
-/// Takes one frame, and goes to its caller.
+/// What a frame is.
+#[derive(PartialEq, Eq)]
+enum Frame {
+    /// None: the walk is over.
+    End,
+    /// One of no function, between two runs.
+    Between,
+    /// One of a code object, which has been read.
+    Call,
+}
+
+/// Reads the next frame, and its code object.
 #[inline(always)]
-fn step(scripts: &mut Scripts) -> bool {
+fn read_frame(scripts: &mut Scripts) -> Frame {
     let has = &scripts.interpreter;
     let walk = &mut scripts.walk;
-    let address = walk.frame;
-    if walk.calls >= MAX_FRAMES as u32 || !read(&mut scripts.frame, has.frame_bytes, address) {
-        return false;
+    walk.at = walk.frame;
+    if walk.calls >= MAX_FRAMES as u32 || !read(&mut scripts.frame, has.frame_bytes, walk.at) {
+        return Frame::End;
     }
     let previous = block(&scripts.frame, has.previous);
-    walk.frame = if previous == address { 0 } else { previous };
-    let mark = if has.entry == entry::EACH { 0 } else { byte(&scripts.frame, has.entry_at) };
-    if has.entry == entry::BETWEEN && u32::from(mark) >= has.owner {
-        end_run(scripts, address);
-        return true;
+    walk.frame = if previous == walk.at { 0 } else { previous };
+    if has.entry == entry::BETWEEN && u32::from(byte(&scripts.frame, has.entry_at)) >= has.owner {
+        return Frame::Between;
     }
-    let code = block(&scripts.frame, has.code) & !MARKS;
-    if !read(&mut scripts.code, CODE_BYTES, code) || scripts.code[1] != walk.bias.wrapping_add(has.code_type)
-    {
-        return false;
-    }
-    let key = code::key(has, &scripts.code, walk.space, code);
-    if key == 0 {
-        return false;
-    }
-    let instruction = instruction(has, &scripts.frame, code);
+    walk.code = block(&scripts.frame, has.code) & !MARKS;
+    let is_code = read(&mut scripts.code, CODE_BYTES, walk.code)
+        && scripts.code[1] == walk.bias.wrapping_add(has.code_type);
+    if is_code { Frame::Call } else { Frame::End }
+}
+
+/// Takes the call that was read last, whose code object has this name.
+#[inline(always)]
+fn take_call(scripts: &mut Scripts, key: u64) {
+    let has = &scripts.interpreter;
+    let walk = &mut scripts.walk;
+    let instruction = instruction(has, &scripts.frame, walk.code);
     let slot = walk.calls as usize & MAX_FRAMES;
     scripts.calls[slot] = Call { code: key, border: 0, instruction, ends_run: 0 };
     walk.calls += 1;
     walk.hash = scripts::mix(walk.hash, key, instruction);
-    if has.entry == entry::EACH || (has.entry == entry::MARKED && mark == 1) {
+    let is_marked = has.entry == entry::MARKED && byte(&scripts.frame, has.entry_at) == 1;
+    if has.entry == entry::EACH || is_marked {
         let border = walk.border;
         if border != 0 {
             walk.border = word(border, has.border_previous);
         }
         end_run(scripts, border);
     }
-    true
 }
 
 /// The call that was taken last is the last of its run.

@@ -38,8 +38,7 @@ pub use recorder::{Recorder, Report, record, report};
 pub use scratch::Scratch;
 pub use skipped::{again_while, is_unsure, unless_skipped, until_sure};
 pub use small_disk::SmallDisk;
-pub use tracer::{Ended, TIMEOUT, Tracer};
-pub(crate) use tracer::{backend, unwind};
+pub use tracer::{Ended, TIMEOUT, Tracer, backend, unwind};
 
 use std::{
     io::Write as _,

@@ -18,13 +18,14 @@ use std::{
 pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The backend of `FDTRACE_BACKEND`.
-pub(crate) fn backend() -> String {
+#[must_use]
+pub fn backend() -> String {
     env::var("FDTRACE_BACKEND").unwrap_or_else(|_| "auto".to_owned())
 }
 
 /// `--unwind` as `FDTRACE_UNWIND` has it, unless the arguments say. Emulated machines need seconds to verify the walk by
 /// unwind tables, and only the tests of call sites are about it.
-pub(crate) fn unwind<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Vec<String> {
+pub fn unwind<'a>(mut arguments: impl Iterator<Item = &'a OsStr>) -> Vec<String> {
     match env::var("FDTRACE_UNWIND") {
         Ok(unwind) if arguments.all(|argument| argument != "--unwind") => vec!["--unwind".to_owned(), unwind],
         _ => Vec::new(),

@@ -25,5 +25,6 @@ mod min_age;
 mod observe;
 mod older;
 mod recording;
+mod scripts;
 mod steps;
 mod strangers;

@@ -1,0 +1,145 @@
+//! A leak is found in a script that nobody has written for fdtrace: live, in a trace, and by the gate.
+
+use super::{python, traced};
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::harness::{
+    Document, Killed, Scratch, TIMEOUT, Tracer, fdtrace, finish, finish_with, lines, turn,
+};
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+/// A service that keeps a file in one of its requests, and closes it in all others.
+const SERVICE: &str = r#"
+import os, sys
+
+kept = []
+
+def load_config(name):
+    file = os.open(name, os.O_RDONLY)
+    if name.endswith("hosts"):
+        kept.append(file)
+    else:
+        os.close(file)
+
+def handle(request):
+    load_config(request)
+
+print("ready", flush=True)
+for line in sys.stdin:
+    for _ in range(int(line)):
+        handle("/etc/passwd")
+        handle("/etc/hosts")
+    print("done", flush=True)
+"#;
+/// Where the leak is, counted by hand.
+const LINE: u32 = 7;
+const TIMES: u64 = 30;
+
+/// The service's file, while the folder is there.
+fn service(scratch: &Scratch) -> Result<PathBuf> {
+    let script = scratch.path().join("service.py");
+    fs::write(&script, SERVICE)?;
+    Ok(script)
+}
+
+/// The site of the leak, and its frame that is the author's.
+fn is_named(document: &Document) -> bool {
+    let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
+    frames.any(|frame| {
+        frame.symbol.as_deref() == Some("load_config") && frame.line == Some(LINE) && frame.runtime.is_some()
+    })
+}
+
+#[test]
+fn live() -> Result<()> {
+    let _turn = turn();
+    let Some(python) = python() else { return Ok(()) };
+    let scratch = Scratch::new()?;
+    let mut command = Command::new(python);
+    command.arg(service(&scratch)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut script = Killed(command.spawn()?);
+    let says = lines(script.0.stdout.take().context("no output")?);
+    ensure!(says.recv_timeout(TIMEOUT)? == "ready", "it does not begin");
+    let pid = script.0.id().to_string();
+    let tracer = Tracer::start(["-p", &pid])?;
+    let mut input = script.0.stdin.take().context("no input")?;
+    writeln!(input, "{TIMES}")?;
+    ensure!(says.recv_timeout(TIMEOUT)? == "done", "it does not answer");
+    let document = tracer.wait_for(TIMEOUT, |document| is_named(document))?;
+    ensure!(is_named(&document), "{:?}", document.sites);
+    tracer.interrupt()?;
+    Ok(())
+}
+
+#[test]
+fn recorded() -> Result<()> {
+    let _turn = turn();
+    let Some(python) = python() else { return Ok(()) };
+    let scratch = Scratch::new()?;
+    let trace = scratch.path().join("trace");
+    let mut command = traced("record")?;
+    command.args(["--min-age", "0s", "--output"]).arg(&trace).arg("--").arg(python).arg(service(&scratch)?);
+    let input = scratch.path().join("input");
+    fs::write(&input, format!("{TIMES}\n"))?;
+    let finished = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
+    ensure!(finished.stdout.contains("done"), "{}", finished.stderr);
+    let text = report_text(&trace)?;
+    ensure!(text.contains(&format!("load_config at {}/service.py:{LINE}", folder(&scratch))), "{text}");
+    ensure!(!text.contains("_PyEval_EvalFrameDefault"), "the interpreter's own frames are shown: {text}");
+    Ok(())
+}
+
+/// The last part of the scratch's path, as shortened paths have it.
+fn folder(scratch: &Scratch) -> String {
+    let name = scratch.path().file_name();
+    name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
+}
+
+fn report_text(trace: &Path) -> Result<String> {
+    let mut command = Command::new(fdtrace()?);
+    let finished = finish(command.arg("report").arg(trace), TIMEOUT)?;
+    ensure!(finished.status.success(), "{}", finished.stderr);
+    Ok(finished.stdout)
+}
+
+#[test]
+fn checked() -> Result<()> {
+    let _turn = turn();
+    let Some(python) = python() else { return Ok(()) };
+    let scratch = Scratch::new()?;
+    let run = |times: u64| {
+        let mut command = traced("check")?;
+        command.arg("--").arg(&python).arg(service(&scratch)?);
+        let input = scratch.path().join("input");
+        fs::write(&input, format!("{times}\n"))?;
+        finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)
+    };
+    let leaks = run(TIMES)?;
+    ensure!(leaks.status.code() == Some(23), "{}: {}", leaks.status, leaks.stderr);
+    ensure!(leaks.stderr.contains(&format!("LEAK: {TIMES} files opened by load_config")), "{}", leaks.stderr);
+    ensure!(leaks.stderr.contains(&format!("service.py:{LINE}")), "{}", leaks.stderr);
+    let tidy = run(1)?;
+    ensure!(tidy.status.success(), "one file is no leak: {}", tidy.stderr);
+    Ok(())
+}
+
+/// By the rule of call sites: nine lines that keep one each are clean, and one line that keeps three is none.
+#[test]
+fn lines_are_sites() -> Result<()> {
+    let _turn = turn();
+    let Some(python) = python() else { return Ok(()) };
+    let scratch = Scratch::new()?;
+    let nine: String = (0..9).map(|number| format!("f{number} = os.open('/etc/passwd', 0)\n")).collect();
+    let three = "kept = [os.open('/etc/passwd', 0) for _ in range(3)]\n";
+    for (body, status) in [(nine.as_str(), 0), (three, 23)] {
+        let script = scratch.path().join("script.py");
+        fs::write(&script, format!("import os\n{body}"))?;
+        let finished = finish(traced("check")?.arg("--").arg(&python).arg(script), TIMEOUT)?;
+        ensure!(finished.status.code() == Some(status), "{body}: {}", finished.stderr);
+    }
+    Ok(())
+}

@@ -1,0 +1,76 @@
+//! Frame by frame, in each version that is installed.
+
+use super::{pythons, traced};
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::harness::{Scratch, TIMEOUT, finish, say, turn};
+use serde::Deserialize;
+use serde_json::Value;
+use std::{collections::HashMap, fs, path::Path};
+
+const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.py");
+
+/// What the script says before it opens a file.
+#[derive(Deserialize)]
+struct Stand {
+    case: String,
+    frames: Vec<(String, String, u32)>,
+}
+
+/// Of a stack that has more frames, these are told at least; the innermost ones.
+const TOLD: usize = 100;
+
+#[test]
+fn is_the_languages_own() -> Result<()> {
+    let _turn = turn();
+    for python in pythons() {
+        let (right, all) = compare(&python).with_context(|| python.display().to_string())?;
+        say(&format!("{}: {right} of {all} stacks as the script has them", python.display()));
+        ensure!(all >= 30, "{} stopped early", python.display());
+    }
+    Ok(())
+}
+
+fn compare(python: &Path) -> Result<(usize, usize)> {
+    let scratch = Scratch::new()?;
+    let path = |name: &str| scratch.path().join(name);
+    fs::write(path("cases.py"), CASES)?;
+    fs::create_dir(path("files"))?;
+    let mut command = traced("check")?;
+    command.arg("--json-out").arg(path("json")).arg("--").arg(python);
+    let finished = finish(command.arg(path("cases.py")).arg(path("files")), 4 * TIMEOUT)?;
+    let document = fs::read_to_string(path("json")).with_context(|| finished.stderr.clone())?;
+    let mut stacks = HashMap::new();
+    collect(&serde_json::from_str(&document)?, &mut stacks);
+    let stands = finished.stdout.lines().filter(|line| line.starts_with('{'));
+    let stands: Vec<Stand> = stands.map(serde_json::from_str).collect::<Result<_, _>>()?;
+    for (number, Stand { case, frames }) in stands.iter().enumerate() {
+        let file = path("files").join(format!("case-{number}")).display().to_string();
+        let told = stacks.get(&file).with_context(|| format!("{case}: no site has {file}"))?;
+        let is_deep = frames.len() > TOLD && told.len() >= TOLD;
+        let wanted = if is_deep { &frames[..told.len().min(frames.len())] } else { frames };
+        ensure!(told == wanted, "{case}: {told:?} instead of {wanted:?}");
+    }
+    Ok((stands.len(), stands.len()))
+}
+
+/// The script frames of each site, by the names of its files.
+fn collect(document: &Value, stacks: &mut HashMap<String, Vec<(String, String, u32)>>) {
+    if let Some(frames) = document["user_stack"].as_array() {
+        let frames: Vec<_> = frames.iter().filter(|frame| frame["runtime"] == "cpython").map(frame).collect();
+        let examples = document["examples"].as_array().into_iter().flatten();
+        for name in examples.filter_map(|example| example["name"].as_str()) {
+            stacks.insert(name.to_owned(), frames.clone());
+        }
+    }
+    match document {
+        Value::Object(fields) => fields.values().for_each(|value| collect(value, stacks)),
+        Value::Array(values) => values.iter().for_each(|value| collect(value, stacks)),
+        _ => {}
+    }
+}
+
+fn frame(frame: &Value) -> (String, String, u32) {
+    let text = |key: &str| frame[key].as_str().unwrap_or_default().to_owned();
+    let line = frame["line"].as_u64().and_then(|line| u32::try_from(line).ok());
+    (text("symbol"), text("file"), line.unwrap_or(0))
+}
