@@ -7,6 +7,7 @@ use std::{
         Arc,
         mpsc::{Receiver, SyncSender, sync_channel},
     },
+    time::Duration,
 };
 
 use crate::{
@@ -17,14 +18,18 @@ use crate::{
 /// Programs that may wait; of those that find no room, the first stacks are without calls of scripts.
 const MAX_WAITING: usize = 1024;
 
+/// The longest that anybody waits for the interpreters that run already: there may be thousands of processes.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The thread, until this is dropped.
-pub(super) struct Recognition {
-    programs: SyncSender<(u32, PathBuf)>,
-    /// Ends when those that run already are recognised.
-    pub(super) began: Option<Receiver<()>>,
-}
+pub(super) struct Recognition(SyncSender<(u32, PathBuf)>);
+
+/// Ends when the interpreters that are installed are recognised.
+pub(super) struct Installed(Receiver<()>);
 
 impl Recognition {
+    /// Returns when the interpreters that run already are recognised.
+    ///
     /// # Errors
     /// When no thread can be started.
     pub(super) fn start(
@@ -32,28 +37,36 @@ impl Recognition {
         modules: Arc<Modules>,
         readers: &Readers,
         kept: Capabilities,
-    ) -> kernel::Result<Self> {
+    ) -> kernel::Result<(Self, Installed)> {
         let (programs, waiting) = sync_channel::<(u32, PathBuf)>(MAX_WAITING);
-        let (beginning, began) = sync_channel::<()>(0);
+        let (done, begun) = sync_channel(1);
         let mut recogniser = Recogniser::new(modules, readers, interpreters);
         std::thread::Builder::new()
             .name("fdtrace-scripts".to_owned())
             .spawn(move || {
                 let _ = kept.keep_only();
                 recogniser.note_running();
+                let _ = done.send(());
                 recogniser.note_installed();
-                drop(beginning);
+                drop(done);
                 for (pid, path) in waiting {
                     recogniser.note_program(pid, &path);
                 }
             })
             .map_err(kernel::system("a thread cannot be started"))?;
-        Ok(Self { programs, began: Some(began) })
+        let _ = begun.recv_timeout(PATIENCE);
+        Ok((Self(programs), Installed(begun)))
     }
 
     /// A process began to run a program.
     pub(super) fn note_program(&self, pid: u32, path: PathBuf) {
         // Where there is no room, it is recognised when its tables are read.
-        let _ = self.programs.try_send((pid, path));
+        let _ = self.0.try_send((pid, path));
+    }
+}
+
+impl Installed {
+    pub(super) fn wait(&self) {
+        while self.0.recv().is_ok() {}
     }
 }

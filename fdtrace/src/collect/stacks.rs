@@ -13,7 +13,7 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::interpreters::Recognition;
+use super::interpreters::{Installed, Recognition};
 use crate::{
     kernel::{self, Capabilities, Interpreters, RuleBook},
     stacks::{Completed, Completer, Modules, Readers, merge},
@@ -65,13 +65,13 @@ impl PendingStacks {
         let (work, waiting) = sync_channel(MAX_WAITING);
         let (finished, done) = channel();
         let completer = Completer::new(Arc::clone(&modules), readers);
-        let mut recognition = Recognition::start(rules.interpreters(), Arc::clone(&modules), readers, kept)?;
-        let began = recognition.began.take();
+        let (recognition, installed) =
+            Recognition::start(rules.interpreters(), Arc::clone(&modules), readers, kept)?;
         std::thread::Builder::new()
             .name("fdtrace-unwind".to_owned())
             .spawn(move || {
                 let _ = kept.keep_only();
-                complete(&waiting, &finished, rules, completer, began.as_ref());
+                complete(&waiting, &finished, rules, completer, &installed);
             })
             .map_err(kernel::system("a thread cannot be started"))?;
         let (partial, calls) = (HashMap::new(), HashMap::new());
@@ -167,7 +167,7 @@ fn complete(
     finished: &Sender<Stack>,
     mut rules: RuleBook,
     mut completer: Completer,
-    began: Option<&Receiver<()>>,
+    installed: &Installed,
 ) {
     let interpreters = rules.interpreters();
     while let Some(work) = next(waiting, &mut completer, &interpreters) {
@@ -184,8 +184,7 @@ fn complete(
                 }
                 while completer.read_ahead() {}
                 interpreters.learn(&completer.take_interpreters());
-                // Nothing is ever sent.
-                let _ = began.map(Receiver::recv);
+                installed.wait();
                 // Whoever asked may have gone.
                 let _ = reply.send(());
                 continue;

@@ -3,13 +3,14 @@
 use super::{python, traced};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
-    Document, Killed, Scratch, TIMEOUT, Tracer, fdtrace, finish, finish_with, lines, turn,
+    Document, Killed, Recorder, Scratch, TIMEOUT, Tracer, fdtrace, finish, finish_with, lines, turn,
 };
 use std::{
     fs,
     io::Write as _,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{ChildStdin, Command, Stdio},
+    sync::mpsc::Receiver,
 };
 
 /// A service that keeps a file in one of its requests, and closes it in all others.
@@ -54,22 +55,50 @@ fn is_named(document: &Document) -> bool {
     })
 }
 
+/// The service, before its first request.
+struct Service {
+    process: Killed,
+    says: Receiver<String>,
+    input: ChildStdin,
+}
+
+impl Service {
+    fn start(python: &Path, scratch: &Scratch) -> Result<Self> {
+        let mut command = Command::new(python);
+        command.arg(service(scratch)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut process = Killed(command.spawn()?);
+        let says = lines(process.0.stdout.take().context("no output")?);
+        let input = process.0.stdin.take().context("no input")?;
+        let service = Self { process, says, input };
+        service.answers("ready")?;
+        Ok(service)
+    }
+
+    fn answers(&self, answer: &str) -> Result<()> {
+        let line = self.says.recv_timeout(TIMEOUT).context("no answer")?;
+        ensure!(line == answer, "{line} instead of {answer}");
+        Ok(())
+    }
+
+    fn leak(&mut self) -> Result<()> {
+        writeln!(self.input, "{TIMES}")?;
+        self.answers("done")
+    }
+
+    fn pid(&self) -> String {
+        self.process.0.id().to_string()
+    }
+}
+
 #[test]
 fn live() -> Result<()> {
     let _turn = turn();
     let Some(python) = python() else { return Ok(()) };
     let scratch = Scratch::new()?;
-    let mut command = Command::new(python);
-    command.arg(service(&scratch)?).stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut script = Killed(command.spawn()?);
-    let says = lines(script.0.stdout.take().context("no output")?);
-    ensure!(says.recv_timeout(TIMEOUT)? == "ready", "it does not begin");
-    let pid = script.0.id().to_string();
-    let tracer = Tracer::start(["-p", &pid])?;
-    let mut input = script.0.stdin.take().context("no input")?;
-    writeln!(input, "{TIMES}")?;
-    ensure!(says.recv_timeout(TIMEOUT)? == "done", "it does not answer");
-    let document = tracer.wait_for(TIMEOUT, |document| is_named(document))?;
+    let mut service = Service::start(&python, &scratch)?;
+    let tracer = Tracer::start(["-p", &service.pid()])?;
+    service.leak()?;
+    let document = tracer.wait_for(TIMEOUT, is_named)?;
     ensure!(is_named(&document), "{:?}", document.sites);
     tracer.interrupt()?;
     Ok(())
@@ -81,12 +110,13 @@ fn recorded() -> Result<()> {
     let Some(python) = python() else { return Ok(()) };
     let scratch = Scratch::new()?;
     let trace = scratch.path().join("trace");
-    let mut command = traced("record")?;
-    command.args(["--min-age", "0s", "--output"]).arg(&trace).arg("--").arg(python).arg(service(&scratch)?);
-    let input = scratch.path().join("input");
-    fs::write(&input, format!("{TIMES}\n"))?;
-    let finished = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
-    ensure!(finished.stdout.contains("done"), "{}", finished.stderr);
+    let mut service = Service::start(&python, &scratch)?;
+    let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
+    service.leak()?;
+    recorder.wait_for(TIMEOUT, is_named)?;
+    recorder.interrupt()?;
+    // What is read later needs neither the process nor its files.
+    drop(service);
     let text = report_text(&trace)?;
     ensure!(text.contains(&format!("load_config at {}/service.py:{LINE}", folder(&scratch))), "{text}");
     ensure!(!text.contains("_PyEval_EvalFrameDefault"), "the interpreter's own frames are shown: {text}");
