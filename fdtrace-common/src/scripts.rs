@@ -32,8 +32,16 @@ pub mod entry {
     pub const BETWEEN: u32 = 2;
 }
 
-/// Where a build of CPython has what: addresses as its file has them, and offsets in bytes. Value of the INTERPRETERS map, by
-/// the module's key.
+/// How frames are followed; `Interpreter::kind`.
+pub mod kind {
+    /// As CPython has them.
+    pub const CPYTHON: u32 = 0;
+    /// As PHP has them: the frame is `zend_execute_data`, the code object `zend_op_array`.
+    pub const PHP: u32 = 1;
+}
+
+/// Where a build of an interpreter has what: addresses as its file has them, and offsets in bytes. Value of the INTERPRETERS
+/// map, by the module's key. PHP has fewer of them: its globals are at `runtime`, and `frame` is in these.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interpreter {
@@ -95,6 +103,14 @@ pub struct Interpreter {
     pub other: u32,
     /// How its line tables are written: a number of user space's own, which comes back in [`Code`].
     pub format: u32,
+    /// One of [`kind`].
+    pub kind: u32,
+    /// PHP, in a code object: the class that its function is a method of, or 0.
+    pub class: u32,
+    /// How many instructions there are.
+    pub count: u32,
+    /// In the globals: the instruction that threw, while its exception is on the way, or [`ABSENT`].
+    pub thrown: u32,
 }
 
 /// One call.
@@ -106,7 +122,7 @@ pub struct Call {
     /// An address in the native frame that runs this call and those before it, up to the next one that has such a border; 0 for
     /// none.
     pub border: u64,
-    /// The instruction: so many bytes behind the first one, negative before it.
+    /// The instruction: so many bytes behind the first one, negative before it. Of PHP the line, negative for none.
     pub instruction: i32,
     /// 1 for the last call of a run of the evaluation loop.
     pub ends_run: u32,
@@ -155,7 +171,8 @@ pub const FILE_WORDS: usize = 64;
 /// Words of a line table.
 pub const LINES_WORDS: usize = 512;
 
-/// What is in a code object; `lines.bytes` bytes of its line table follow `file`.
+/// What is in a code object; `lines.bytes` bytes of its line table follow `file`. PHP has a line in each instruction and no
+/// table: in its place is the name of the class.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
@@ -207,7 +224,7 @@ pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Interpreter>() == 128 && offset_of!(Interpreter, format) == 124);
+    assert!(size_of::<Interpreter>() == 144 && offset_of!(Interpreter, format) == 124);
     assert!(size_of::<Call>() == 24);
     assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);

@@ -36,6 +36,13 @@ pub(crate) fn ids() -> (u32, u32) {
     (seen_number(task.group_leader()), seen_number(task))
 }
 
+/// Whether the current thread is the one that its process began with.
+#[inline(always)]
+pub(crate) fn is_first_thread() -> bool {
+    let ids = bpf_get_current_pid_tgid();
+    (ids >> 32) as u32 == ids as u32
+}
+
 /// The current process, as in [`ids`].
 #[inline(always)]
 pub(crate) fn current_process() -> u32 {

@@ -15,6 +15,7 @@ use fdtrace_common::{
 use super::{
     CODE_WORDS, SCRIPTS, Walk,
     memory::{read, word},
+    php,
 };
 use crate::{counters::count, events};
 
@@ -79,10 +80,32 @@ extern "C" fn scripts_known(taker: u32) -> u64 {
     // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU.
     let scripts = unsafe { &mut *scripts };
     scripts.walk.check = check(&scripts.interpreter, &scripts.code, &scripts.walk);
-    let Some(slot) = CODE_CACHE.get_ptr(index(scripts.walk.check)) else { return 0 };
+    known(scripts.walk.check)
+}
+
+/// The same of PHP.
+#[inline(always)]
+pub(super) fn php_key(taker: u32) -> u64 {
+    let known = scripts_php_known(taker);
+    if known == 0 { scripts_php_code(taker) } else { known }
+}
+
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_php_known(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    scripts.walk.check = php::check(&scripts.interpreter, &scripts.code, &scripts.walk);
+    if scripts.walk.check == 0 { 0 } else { known(scripts.walk.check) }
+}
+
+#[inline(always)]
+fn known(check: u64) -> u64 {
+    let Some(slot) = CODE_CACHE.get_ptr(index(check)) else { return 0 };
     // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
     let known = unsafe { *slot };
-    if known.check ^ known.key == scripts.walk.check { known.key } else { 0 }
+    if known.check ^ known.key == check { known.key } else { 0 }
 }
 
 #[inline(always)]
@@ -106,13 +129,13 @@ fn check(has: &Interpreter, object: &[u64; CODE_WORDS], walk: &Walk) -> u64 {
 }
 
 #[inline(always)]
-fn part(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
+pub(super) fn part(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
     object[(offset >> 3) as usize & (CODE_WORDS - 1)]
 }
 
 /// A number of four bytes, with what may lie behind it.
 #[inline(always)]
-fn number(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
+pub(super) fn number(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
     part(object, offset) >> ((offset & 4) * 8)
 }
 
@@ -136,6 +159,37 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
     {
         return 0;
     }
+    name(code, hash, scripts.walk.check)
+}
+
+/// The same of PHP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_php_code(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(0)) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let scripts = unsafe { &*scripts };
+    // SAFETY: as above.
+    let Scratch { code, head, hash } = unsafe { &mut *scratch };
+    let (has, object) = (&scripts.interpreter, &scripts.code);
+    code.first_line = number(object, has.first_line) as u32;
+    code.format = has.format;
+    let file = part(object, has.file);
+    if file == 0
+        || !php::text(&mut code.function, head, part(object, has.function))
+        || !php::text(&mut code.file, head, file)
+        || !php::text(&mut code.lines, head, scripts.walk.class)
+    {
+        return 0;
+    }
+    name(code, hash, scripts.walk.check)
+}
+
+/// Names the code object that was read, and sends it unless user space has it.
+#[inline(always)]
+fn name(code: &mut Code, hash: &mut u64, check: u64) -> u64 {
     *hash = hash::mix(hash::mix(hash::SEED, code.format.into()), code.first_line.into());
     *hash = fold(*hash, &code.function);
     *hash = fold(*hash, &code.file);
@@ -144,8 +198,10 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
     if !send(code) {
         return 0;
     }
-    let (key, check) = (code.key, scripts.walk.check);
-    if let Some(slot) = CODE_CACHE.get_ptr_mut(index(check)) {
+    let key = code.key;
+    if check != 0
+        && let Some(slot) = CODE_CACHE.get_ptr_mut(index(check))
+    {
         // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
         unsafe { *slot = Slot { key, check: check ^ key } };
     }
@@ -182,7 +238,7 @@ fn table<const WORDS: usize>(into: &mut Text<WORDS>, head: &mut [u64; 5], from: 
 
 /// As much of it as there is room for; behind its end are zeros up to the next word.
 #[inline(always)]
-fn copy<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, wanted: u64) -> bool {
+pub(super) fn copy<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, wanted: u64) -> bool {
     let room = (WORDS as u64 - 1) * 8;
     into.cut = u16::from(wanted > room);
     let bytes = (if wanted > room { room } else { wanted }) as usize & (WORDS * 8 - 1);

@@ -5,7 +5,9 @@
 //! reads three blocks of it, there are as many steps as frames at most, and what is no code object ends the walk.
 
 mod code;
+mod cpython;
 mod memory;
+mod php;
 mod thread;
 
 use aya_ebpf::{
@@ -15,11 +17,10 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     hash,
-    scripts::{self, ABSENT, Call, Calls, Interpreter, entry, units},
+    scripts::{self, Call, Calls, Interpreter, kind},
     wire::{MAX_FRAMES, Tag},
 };
 
-use self::memory::{block, byte, half, read, word};
 use crate::{counters::count, events, task::Task, unwind::tables::Met};
 
 /// What user space has recognised, by the module's key.
@@ -29,10 +30,6 @@ static INTERPRETERS: HashMap<u64, Interpreter> = HashMap::with_max_entries(256, 
 /// Room for a frame and for a code object. Powers of two, so that an index is seen to fit.
 const FRAME_WORDS: usize = 16;
 const CODE_WORDS: usize = 32;
-/// What is read of a code object.
-const CODE_BYTES: u32 = 144;
-/// What marks references of 3.14 in their lowest bits.
-const MARKS: u64 = 7;
 
 /// A record as it goes through the ring, and what it is made with.
 #[repr(C)]
@@ -60,8 +57,27 @@ struct Walk {
     /// The code object of the frame that was taken last, and what it is known by.
     code: u64,
     check: u64,
+    /// PHP: the name of the class that the function is a method of, or 0.
+    class: u64,
     calls: u32,
-    reserved: u32,
+    /// PHP: the line of the call that was read last.
+    line: i32,
+}
+
+impl Walk {
+    const NONE: Self = Self {
+        bias: 0,
+        frame: 0,
+        at: 0,
+        border: 0,
+        hash: 0,
+        space: 0,
+        code: 0,
+        check: 0,
+        class: 0,
+        calls: 0,
+        line: 0,
+    };
 }
 
 /// By who takes the stack, as the native half.
@@ -80,7 +96,7 @@ pub(crate) fn is_interpreter(module: u64) -> bool {
 extern "C" fn scripts_step(taker: u32) -> i32 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
     // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU; here and below.
-    match read_frame(unsafe { &mut *scripts }) {
+    match cpython::read_frame(unsafe { &mut *scripts }) {
         Frame::End => return 0,
         Frame::Between => {
             // SAFETY: as above.
@@ -93,7 +109,28 @@ extern "C" fn scripts_step(taker: u32) -> i32 {
                 return 0;
             }
             // SAFETY: as above.
-            take_call(unsafe { &mut *scripts }, key);
+            cpython::take_call(unsafe { &mut *scripts }, key);
+        }
+    }
+    1
+}
+
+/// The same of PHP.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_php_step(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above, here and below.
+    match php::read_frame(unsafe { &mut *scripts }) {
+        Frame::End => return 0,
+        Frame::Between => {}
+        Frame::Call => {
+            let key = code::php_key(taker);
+            if key == 0 {
+                return 0;
+            }
+            // SAFETY: as above.
+            php::take_call(unsafe { &mut *scripts }, key);
         }
     }
     1
@@ -110,15 +147,15 @@ pub(crate) fn walk(taker: u32, task: Task, met: Met, space: u64) -> u64 {
     // SAFETY: the pointer is to a value of the map, not null.
     scripts.interpreter = unsafe { *interpreter };
     let bias = met.start.wrapping_sub(scripts.interpreter.code_delta);
-    let state = thread::find(&scripts.interpreter, bias, task.plain().fsbase());
-    if state == 0 {
-        return 0;
-    }
-    begin(scripts, state, bias, space);
+    let is_php = scripts.interpreter.kind & 1 == kind::PHP;
+    let (frame, border) =
+        if is_php { php::begin(&scripts.interpreter, bias) } else { cpython::begin(&scripts.interpreter, bias, task) };
+    scripts.walk = Walk { bias, frame, border, hash: hash::SEED, space, ..Walk::NONE };
     let mut steps = 0;
-    // Frames of no function come between runs.
+    // Frames of no function come between runs, those of functions of C between others.
     while steps < 2 * MAX_FRAMES {
-        if scripts_step(taker) == 0 {
+        let goes_on = if is_php { scripts_php_step(taker) } else { scripts_step(taker) };
+        if goes_on == 0 {
             break;
         }
         steps += 1;
@@ -126,75 +163,25 @@ pub(crate) fn walk(taker: u32, task: Task, met: Met, space: u64) -> u64 {
     if scripts.walk.calls == 0 { 0 } else { scripts.walk.hash }
 }
 
-#[inline(always)]
-fn begin(scripts: &mut Scripts, state: u64, bias: u64, space: u64) {
-    let has = &scripts.interpreter;
-    let first = word(state, has.frame);
-    let frame = if has.behind == ABSENT { first } else { word(first, has.behind) };
-    let border = if has.border == ABSENT { 0 } else { word(state, has.border) };
-    scripts.walk = Walk {
-        bias,
-        frame,
-        at: 0,
-        border,
-        hash: hash::SEED,
-        space,
-        code: 0,
-        check: 0,
-        calls: 0,
-        reserved: 0,
-    };
-}
-
 /// What a frame is.
 #[derive(PartialEq, Eq)]
 enum Frame {
     /// None: the walk is over.
     End,
-    /// One of no function, between two runs.
+    /// One of no function of a script.
     Between,
     /// One of a code object, which has been read.
     Call,
 }
 
-/// Reads the next frame, and its code object.
+/// Takes a call.
 #[inline(always)]
-fn read_frame(scripts: &mut Scripts) -> Frame {
-    let has = &scripts.interpreter;
+fn take(scripts: &mut Scripts, code: u64, instruction: i32) {
     let walk = &mut scripts.walk;
-    walk.at = walk.frame;
-    if walk.calls >= MAX_FRAMES as u32 || !read(&mut scripts.frame, has.frame_bytes, walk.at) {
-        return Frame::End;
-    }
-    let previous = block(&scripts.frame, has.previous);
-    walk.frame = if previous == walk.at { 0 } else { previous };
-    if has.entry == entry::BETWEEN && u32::from(byte(&scripts.frame, has.entry_at)) >= has.owner {
-        return Frame::Between;
-    }
-    walk.code = block(&scripts.frame, has.code) & !MARKS;
-    let is_code = read(&mut scripts.code, CODE_BYTES, walk.code)
-        && scripts.code[1] == walk.bias.wrapping_add(has.code_type);
-    if is_code { Frame::Call } else { Frame::End }
-}
-
-/// Takes the call that was read last, whose code object has this name.
-#[inline(always)]
-fn take_call(scripts: &mut Scripts, key: u64) {
-    let has = &scripts.interpreter;
-    let walk = &mut scripts.walk;
-    let instruction = instruction(has, &scripts.frame, walk.code);
     let slot = walk.calls as usize & MAX_FRAMES;
-    scripts.calls[slot] = Call { code: key, border: 0, instruction, ends_run: 0 };
+    scripts.calls[slot] = Call { code, border: 0, instruction, ends_run: 0 };
     walk.calls += 1;
-    walk.hash = scripts::mix(walk.hash, key, instruction);
-    let is_marked = has.entry == entry::MARKED && byte(&scripts.frame, has.entry_at) == 1;
-    if has.entry == entry::EACH || is_marked {
-        let border = walk.border;
-        if border != 0 {
-            walk.border = word(border, has.border_previous);
-        }
-        end_run(scripts, border);
-    }
+    walk.hash = scripts::mix(walk.hash, code, instruction);
 }
 
 /// The call that was taken last is the last of its run.
@@ -204,16 +191,6 @@ fn end_run(scripts: &mut Scripts, border: u64) {
     let call = &mut scripts.calls[slot];
     call.border = border;
     call.ends_run = 1;
-}
-
-#[inline(always)]
-fn instruction(has: &Interpreter, frame: &[u64; FRAME_WORDS], code: u64) -> i32 {
-    if has.units == units::ADDRESS {
-        let first = code.wrapping_add(u64::from(has.instructions));
-        return block(frame, has.instruction).wrapping_sub(first) as i32;
-    }
-    let number = half(frame, has.instruction) as i32;
-    if has.units == units::PAIRS { number.wrapping_mul(2) } else { number }
 }
 
 /// Sends the calls that were taken last; false when the ring is full.

@@ -7,5 +7,7 @@ words! {
     pub enum Runtime {
         /// Python, as python.org makes it.
         Cpython = "cpython",
+        /// PHP, as php.net makes it.
+        Php = "php",
     }
 }

@@ -12,9 +12,10 @@ const NAMES: [&str; 7] =
 pub fn memory(bytes: &[u8]) {
     let place = |at: usize| u64::from(bytes.get(at).copied().unwrap_or(0)) * 8;
     let places: HashMap<&str, u64> = symbols().zip(0..).map(|(name, at)| (name, place(at))).collect();
+    let said = bytes.get(64..).map(<[u8]>::to_vec);
     for path in NAMES {
         let wild = Wild { bytes, left: Cell::new(READS) };
-        let image = Image { path: path.to_owned(), symbols: places.clone() };
+        let image = Image { path: path.to_owned(), symbols: places.clone(), said: said.clone() };
         let found = recognise(&image, &wild).and_then(|sighting| sighting.found.ok());
         std::hint::black_box(found.map(|found| found.threads(&wild, 8)));
     }

@@ -9,6 +9,7 @@ mod cpython;
 #[doc(hidden)]
 pub mod fuzz;
 mod memory;
+mod php;
 mod program;
 
 use std::collections::HashMap;
@@ -28,6 +29,8 @@ pub(crate) struct Image {
     pub(crate) path: String,
     /// Where its symbols are in the process, of those that were asked for.
     pub(crate) symbols: HashMap<&'static str, u64>,
+    /// What it has behind [`marker`].
+    pub(crate) said: Option<Vec<u8>>,
 }
 
 impl Image {
@@ -56,6 +59,8 @@ pub(crate) enum Refusal {
     UnknownVersion,
     #[error("its free-threaded build keeps its frames in another way")]
     FreeThreaded,
+    #[error("its thread-safe build keeps its globals in another way")]
+    ThreadSafe,
     #[error("its symbols are missing")]
     NoSymbols,
     #[error("it has not started, or it has ended")]
@@ -70,6 +75,7 @@ pub(crate) enum Refusal {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Interpreter {
     Cpython(cpython::Interpreter),
+    Php(php::Interpreter),
 }
 
 /// A thread, and the calls of scripts that are in progress in it.
@@ -95,12 +101,17 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    cpython::SYMBOLS.into_iter()
+    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS)
+}
+
+/// What a file of these symbols has before its version, where no symbol leads there.
+pub(crate) fn marker(image: &Image) -> Option<&'static [u8]> {
+    php::is_one(image).then_some(php::MARKER)
 }
 
 /// The runtime that an image is; `None` for all other files.
 pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Sighting> {
-    cpython::recognise(image, memory)
+    cpython::recognise(image, memory).or_else(|| php::recognise(image, memory))
 }
 
 impl Interpreter {
@@ -108,6 +119,7 @@ impl Interpreter {
     pub(crate) fn threads(&self, memory: &(impl Memory + ?Sized), most: usize) -> Vec<ScriptThread> {
         match self {
             Self::Cpython(interpreter) => interpreter.scripts(memory, most),
+            Self::Php(interpreter) => interpreter.scripts(memory, most),
         }
     }
 }

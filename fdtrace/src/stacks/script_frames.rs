@@ -26,10 +26,16 @@ fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
 }
 
 /// What the program and the library of a runtime are called.
-pub(super) const fn names(runtime: Runtime) -> [&'static str; 2] {
+pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
     match runtime {
-        Runtime::Cpython => ["python", "libpython"],
+        Runtime::Cpython => &["python", "libpython"],
+        Runtime::Php => &["php", "php-fpm", "php-cgi", "libphp"],
     }
+}
+
+/// Whether a program or a library of this name runs scripts that can be read.
+pub(super) fn is_readable(name: &str) -> bool {
+    Runtime::ALL.iter().any(|runtime| names(*runtime).contains(&name))
 }
 
 /// Whose a script or an extension module is.

@@ -169,6 +169,7 @@ impl Words {
 const fn runtime_number(runtime: Runtime) -> u8 {
     match runtime {
         Runtime::Cpython => 1,
+        Runtime::Php => 2,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What the kernel side is told of a CPython, and what is made of the code objects that it sends.
 
-use fdtrace_common::scripts::{self, ABSENT, entry, units};
+use fdtrace_common::scripts::{self, ABSENT, entry, kind, units};
 
 use super::{
     Interpreter,
@@ -58,6 +58,8 @@ impl Interpreter {
             ascii: small(layout.text.ascii),
             other: small(layout.text.other),
             format: code.format as u32,
+            kind: kind::CPYTHON,
+            ..scripts::Interpreter::default()
         }
     }
 }

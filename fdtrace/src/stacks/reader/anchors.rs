@@ -30,6 +30,15 @@ fn add(table: &SymbolTable, names: &[&'static str], found: &mut HashMap<&'static
     }
 }
 
+/// How many bytes behind a marker are looked at.
+const BEHIND: usize = 16;
+
+/// What a file has behind the first place of some bytes.
+pub(super) fn behind(object: &Object, marker: &[u8]) -> Option<Vec<u8>> {
+    let start = memchr::memmem::find(&object.bytes, marker)? + marker.len();
+    object.bytes.get(start..start.checked_add(BEHIND)?).map(<[u8]>::to_vec)
+}
+
 /// The addresses of all symbols whose name is one that is wanted.
 pub(super) fn ranges(object: &Object, is_wanted: impl Fn(&[u8]) -> bool) -> Vec<Range<u64>> {
     let mut found = Vec::new();

@@ -10,14 +10,21 @@ use crate::runtimes::{self, Image, Memory, Program};
 
 /// `None` for all files but those of interpreters that can be read.
 pub(super) fn of(object: &Object, path: String) -> Option<Program> {
-    let symbols = anchors::find(object, &runtimes::symbols().collect::<Vec<_>>());
-    let interpreter = runtimes::recognise_file(&Image { path, symbols }, &Loaded(object))?;
+    let interpreter = runtimes::recognise_file(&image(object, path), &Loaded(object))?;
     let addresses = anchors::ranges(object, runtimes::is_loop);
     let code = addresses.first().and_then(|range| loaded(object, range.start))?;
     let code_delta = code.address.wrapping_sub(code.file.start);
     let offset = |address: u64| address.wrapping_sub(code_delta);
     let loops = addresses.iter().map(|range| offset(range.start)..offset(range.end)).collect();
     Some(Program { interpreter, code_delta, loops })
+}
+
+/// What is looked at of a file, with addresses as it has them.
+pub(super) fn image(object: &Object, path: String) -> Image {
+    let symbols = anchors::find(object, &runtimes::symbols().collect::<Vec<_>>());
+    let image = Image { path, symbols, said: None };
+    let said = runtimes::marker(&image).and_then(|marker| anchors::behind(object, marker));
+    Image { said, ..image }
 }
 
 /// The segment that an address lies in.

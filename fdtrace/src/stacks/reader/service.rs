@@ -5,7 +5,6 @@ use std::{collections::HashMap, fs::File, hash::Hash, os::unix::fs::MetadataExt 
 use serde::Serialize;
 
 use super::{
-    anchors,
     bytes::Bytes,
     code::Code,
     identity, needed,
@@ -16,7 +15,7 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    runtimes::{self, Image, Sighting},
+    runtimes::{self, Sighting},
     sandbox::Channel,
 };
 
@@ -117,9 +116,9 @@ impl Service {
 fn runtime(file: &File, memory: &File, path: String, (start, offset): (u64, u64)) -> Option<Sighting> {
     let object = object(file)?;
     let bias = start.wrapping_sub(object.page_address(offset)?);
-    let symbols = anchors::find(&object, &runtimes::symbols().collect::<Vec<_>>());
-    let symbols = symbols.into_iter().map(|(name, address)| (name, address.wrapping_add(bias)));
-    runtimes::recognise(&Image { path, symbols: symbols.collect() }, memory)
+    let mut image = program::image(&object, path);
+    image.symbols.values_mut().for_each(|address| *address = address.wrapping_add(bias));
+    runtimes::recognise(&image, memory)
 }
 
 fn object(file: &File) -> Option<Object> {

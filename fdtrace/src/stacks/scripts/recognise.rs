@@ -20,6 +20,7 @@ use crate::{
         interpreters,
         modules::{self, Modules},
         reader::{Reader, Readers},
+        script_frames,
         unwind::{interpreter_of, libraries_of},
     },
 };
@@ -136,5 +137,5 @@ pub(in crate::stacks) fn recognise(
 /// Whether a file's name is that of an interpreter. Others are recognised too, when their tables are read.
 pub(in crate::stacks) fn is_called_like_one(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
-    name.and_then(interpreters::named).is_some_and(|name| name.ends_with("python"))
+    name.and_then(interpreters::named).is_some_and(script_frames::is_readable)
 }

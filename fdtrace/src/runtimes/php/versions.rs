@@ -1,0 +1,100 @@
+//! Where each version of PHP has what, as data: of builds without threads, which have their globals in a variable.
+
+use serde::{Deserialize, Serialize};
+
+/// A version, as a program says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Version {
+    major: u32,
+    minor: u32,
+    micro: u32,
+}
+
+impl Version {
+    /// `8.2.32`, with anything behind.
+    pub(super) fn parse(text: &[u8]) -> Option<Self> {
+        let mut numbers = text.split(|byte| !byte.is_ascii_digit());
+        let mut number = || std::str::from_utf8(numbers.next()?).ok()?.parse().ok();
+        Some(Self { major: number()?, minor: number()?, micro: number()? })
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(out, "{}.{}.{}", self.major, self.minor, self.micro)
+    }
+}
+
+/// What differs between versions: offsets in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Layout {
+    /// In the globals (`executor_globals`): `current_execute_data`.
+    pub(super) frame: u32,
+    /// `opline_before_exception`, where it is known.
+    pub(super) thrown: Option<u32>,
+    /// In a function (`zend_op_array`): `opcodes`, and `last`, which is how many there are.
+    pub(super) instructions: u32,
+    pub(super) count: u32,
+    /// `filename`
+    pub(super) file: u32,
+    /// `line_start`
+    pub(super) first_line: u32,
+}
+
+/// In a frame (`zend_execute_data`), of which so many bytes are read: the instruction, the function, `This.u1.type_info`, the
+/// caller's frame.
+pub(super) const FRAME_BYTES: u32 = 56;
+pub(super) const INSTRUCTION: u32 = 0;
+pub(super) const FUNCTION: u32 = 24;
+pub(super) const FLAGS: u32 = 40;
+pub(super) const PREVIOUS: u32 = 48;
+/// In a function: its name, and its class.
+pub(super) const NAME: u32 = 8;
+pub(super) const CLASS: u32 = 16;
+
+/// `None` for versions that nobody has looked at.
+pub(super) const fn table(version: Version) -> Option<Layout> {
+    Some(match (version.major, version.minor) {
+        (7, 3) => Layout { thrown: None, file: 128, first_line: 136, ..LAYOUT_7 },
+        (7, 4) => LAYOUT_7,
+        (8, 0 | 1) => LAYOUT_8,
+        (8, 2) => Layout { instructions: 88, count: 80, file: 152, first_line: 160, ..LAYOUT_8 },
+        (8, 3) => Layout { instructions: 80, count: 72, ..LAYOUT_8 },
+        (8, 4) => LAYOUT_8_4,
+        (8, 5) => Layout { frame: 512, thrown: Some(976), ..LAYOUT_8_4 },
+        _ => return None,
+    })
+}
+
+const LAYOUT_7: Layout =
+    Layout { frame: 488, thrown: Some(880), instructions: 64, count: 60, file: 136, first_line: 144 };
+const LAYOUT_8: Layout =
+    Layout { frame: 488, thrown: Some(880), instructions: 72, count: 68, file: 144, first_line: 152 };
+const LAYOUT_8_4: Layout =
+    Layout { frame: 488, thrown: Some(952), instructions: 104, count: 96, file: 168, first_line: 176 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn version(text: &str) -> Option<String> {
+        Version::parse(text.as_bytes()).map(|version| version.to_string())
+    }
+
+    #[test]
+    fn a_version_is_three_numbers() {
+        assert_eq!(version("8.2.32\0Expires").as_deref(), Some("8.2.32"));
+        assert_eq!(version("8.5.0RC1").as_deref(), Some("8.5.0"));
+        assert_eq!([version("8.2"), version(""), version("x.1.2"), version("8.99999999999.1")], [
+            None, None, None, None
+        ]);
+    }
+
+    #[test]
+    fn tables_are_of_7_3_to_8_5() {
+        let known = (0..=9).flat_map(|major| (0..=9).map(move |minor| (major, minor)));
+        let known: Vec<_> =
+            known.filter(|(major, minor)| table(Version { major: *major, minor: *minor, micro: 0 }).is_some()).collect();
+        assert_eq!(known, [(7, 3), (7, 4), (8, 0), (8, 1), (8, 2), (8, 3), (8, 4), (8, 5)]);
+    }
+}
