@@ -97,6 +97,10 @@ pub struct Interpreter {
     pub version: u32,
     /// Where its instructions begin.
     pub instructions: u32,
+    /// The part of it that tells it from others: it has the number, or all else that is read but the instructions.
+    pub part_at: u32,
+    /// How many bytes that has, a multiple of eight, at most 128.
+    pub part_bytes: u32,
     /// In a string of ASCII: its characters.
     pub ascii: u32,
     /// The same of other strings.
@@ -224,7 +228,7 @@ pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Interpreter>() == 144 && offset_of!(Interpreter, format) == 124);
+    assert!(size_of::<Interpreter>() == 152 && offset_of!(Interpreter, format) == 132);
     assert!(size_of::<Call>() == 24);
     assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);

@@ -8,15 +8,11 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     hash,
-    scripts::{ABSENT, Code, FILE_WORDS, FUNCTION_WORDS, Interpreter, LINES_WORDS, Text, code_key},
+    scripts::{Code, FILE_WORDS, FUNCTION_WORDS, Interpreter, LINES_WORDS, Text, code_key},
     wire::Tag,
 };
 
-use super::{
-    CODE_WORDS, SCRIPTS, Walk,
-    memory::{read, word},
-    php,
-};
+use super::{CODE_WORDS, SCRIPTS, memory::read, php};
 use crate::{counters::count, events};
 
 /// Names that user space has been sent.
@@ -52,6 +48,9 @@ struct Scratch {
 #[map]
 static CODE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 
+/// What is read of a code object of CPython; its second word is its type.
+const CODE_BYTES: u32 = 144;
+
 const BPF_ANY: u64 = 0;
 
 /// The length of a string or of an object of bytes is its third word; the state of a string the fifth, where its hash is that
@@ -66,21 +65,9 @@ const ASCII: u64 = 1 << 6;
 
 /// The name of the code object that was read last; 0 when it is none, or user space could not be told.
 #[inline(always)]
-pub(super) fn key(taker: u32) -> u64 {
-    let known = scripts_known(taker);
+pub(super) fn key(taker: u32, check: u64) -> u64 {
+    let known = known(check);
     if known == 0 { scripts_code(taker) } else { known }
-}
-
-/// Its name, if it has been met; 0 if not. Global, as all that follow, so that the verifier checks it once; and apart from what
-/// takes a frame, for all callers of a function share 512 bytes of stack.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn scripts_known(taker: u32) -> u64 {
-    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
-    // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU.
-    let scripts = unsafe { &mut *scripts };
-    scripts.walk.check = check(&scripts.interpreter, &scripts.code, &scripts.walk);
-    known(scripts.walk.check)
 }
 
 /// The same of PHP.
@@ -90,6 +77,8 @@ pub(super) fn php_key(taker: u32) -> u64 {
     if known == 0 { scripts_php_code(taker) } else { known }
 }
 
+/// Global, as all that follow, so that the verifier checks it once; and apart from what takes a frame, for all callers of a
+/// function share 512 bytes of stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_php_known(taker: u32) -> u64 {
@@ -100,6 +89,7 @@ extern "C" fn scripts_php_known(taker: u32) -> u64 {
     if scripts.walk.check == 0 { 0 } else { known(scripts.walk.check) }
 }
 
+/// A name by what is looked at each time; 0 where that was not met.
 #[inline(always)]
 fn known(check: u64) -> u64 {
     let Some(slot) = CODE_CACHE.get_ptr(index(check)) else { return 0 };
@@ -111,21 +101,6 @@ fn known(check: u64) -> u64 {
 #[inline(always)]
 const fn index(check: u64) -> u32 {
     (check >> 52) as u32 & (SLOTS - 1)
-}
-
-/// What is looked at each time, so that no object is taken for the one that was at its place before: its own number where it
-/// has one, else where its parts are, and how its line table begins.
-#[inline(always)]
-fn check(has: &Interpreter, object: &[u64; CODE_WORDS], walk: &Walk) -> u64 {
-    let hash = hash::mix(hash::mix(walk.space, walk.code), part(object, has.function));
-    let hash = hash::mix(hash::mix(hash, part(object, has.file)), part(object, has.lines));
-    let first = hash::mix(hash, number(object, has.first_line));
-    if has.version != ABSENT {
-        return hash::mix(first, number(object, has.version));
-    }
-    let lines = part(object, has.lines);
-    let begins = hash::mix(hash::mix(first, word(lines, 16)), word(lines, 32));
-    hash::mix(hash::mix(begins, word(lines, 40)), word(lines, 48))
 }
 
 #[inline(always)]
@@ -143,11 +118,15 @@ pub(super) fn number(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_code(taker: u32) -> u64 {
-    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(0)) else {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(0)) else {
         return 0;
     };
     // SAFETY: as above.
-    let scripts = unsafe { &*scripts };
+    let scripts = unsafe { &mut *scripts };
+    let of_code = scripts.walk.bias.wrapping_add(scripts.interpreter.code_type);
+    if !read(&mut scripts.code, CODE_BYTES, scripts.walk.code) || scripts.code[1] != of_code {
+        return 0;
+    }
     // SAFETY: the map's value is one `Scratch` of this CPU.
     let Scratch { code, head, hash } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);

@@ -1,78 +1,168 @@
 //! Frames of CPython.
+//!
+//! What costs time is each read of the process's memory, whatever its size. From 3.11 on frames lie side by side, callers before
+//! those that they call, so that one read has several; a code object that is known costs one more, two before 3.12.
 
 use fdtrace_common::{
-    scripts::{ABSENT, Interpreter, entry, units},
+    hash,
+    scripts::{ABSENT, entry, units},
     wire::MAX_FRAMES,
 };
 
 use super::{
-    FRAME_WORDS, Frame, Scripts, end_run,
-    memory::{block, byte, half, read, word},
+    Frame, Scripts, end_run,
+    memory::{read, word},
     take, thread,
 };
 use crate::task::Task;
 
-/// What is read of a code object.
-const CODE_BYTES: u32 = 144;
+/// Memory that frames are read in; a power of two.
+pub(super) const WINDOW_WORDS: usize = 128;
+const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
+const PAGE_BYTES: u64 = 4096;
+/// The part of a code object that tells it from others.
+pub(super) const PART_WORDS: usize = 16;
+/// How the line table of a code object begins: its length, a hash that is made when somebody asks for it, and its first bytes.
+pub(super) const TABLE_WORDS: usize = 5;
+const TABLE_HEAD: u64 = 16;
+/// Odd, with well-mixed bits; its odd multiples are as good.
+const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What marks references of 3.14 in their lowest bits.
 const MARKS: u64 = 7;
 
 /// The current thread's innermost frame, and its innermost border; 0 for none.
 #[inline(always)]
-pub(super) fn begin(has: &Interpreter, bias: u64, task: Task) -> (u64, u64) {
-    let state = thread::find(has, bias, task.plain().fsbase());
-    if state == 0 {
+pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task, space: u64) -> (u64, u64) {
+    let own = task.plain().fsbase();
+    if !thread::find(&scripts.interpreter, &mut scripts.state, bias, own, space) {
         return (0, 0);
     }
-    let first = word(state, has.frame);
+    let has = &scripts.interpreter;
+    let first = thread::part(&scripts.state, has.frame);
     let frame = if has.behind == ABSENT { first } else { word(first, has.behind) };
-    (frame, if has.border == ABSENT { 0 } else { word(state, has.border) })
+    (frame, if has.border == ABSENT { 0 } else { thread::part(&scripts.state, has.border) })
 }
 
-/// Reads the next frame, and its code object.
+/// Reads the next frame, and what tells its code object from others.
 #[inline(always)]
 pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
-    let has = &scripts.interpreter;
     let walk = &mut scripts.walk;
     walk.at = walk.frame;
-    if walk.calls >= MAX_FRAMES as u32 || !read(&mut scripts.frame, has.frame_bytes, walk.at) {
+    if walk.at == 0 || walk.calls >= MAX_FRAMES as u32 || !load(scripts) {
         return Frame::End;
     }
-    let previous = block(&scripts.frame, has.previous);
+    let has = &scripts.interpreter;
+    let previous = framed(scripts, has.previous);
+    let code = framed(scripts, has.code) & !MARKS;
+    let is_between = has.entry == entry::BETWEEN && u32::from(byte(scripts, has.entry_at)) >= has.owner;
+    let walk = &mut scripts.walk;
     walk.frame = if previous == walk.at { 0 } else { previous };
-    if has.entry == entry::BETWEEN && u32::from(byte(&scripts.frame, has.entry_at)) >= has.owner {
+    walk.code = code;
+    if is_between {
         return Frame::Between;
     }
-    walk.code = block(&scripts.frame, has.code) & !MARKS;
-    let is_code = read(&mut scripts.code, CODE_BYTES, walk.code)
-        && scripts.code[1] == walk.bias.wrapping_add(has.code_type);
-    if is_code { Frame::Call } else { Frame::End }
+    if check(scripts) { Frame::Call } else { Frame::End }
+}
+
+/// Makes the frame one of those that are in memory.
+#[inline(always)]
+fn load(scripts: &mut Scripts) -> bool {
+    let (at, bytes) = (scripts.walk.at, u64::from(scripts.interpreter.frame_bytes));
+    if at.wrapping_sub(scripts.walk.window) < scripts.walk.window_frames {
+        return true;
+    }
+    // What cannot be read costs as much as ten frames, so no other page is touched.
+    let room = WINDOW_BYTES.wrapping_sub(bytes);
+    let in_page = at & (PAGE_BYTES - 1) & !7;
+    let before = if in_page < room { in_page } else { room };
+    let before = if scripts.interpreter.entry == entry::EACH { 0 } else { before };
+    scripts.walk.window = at.wrapping_sub(before);
+    scripts.walk.window_frames = before.wrapping_add(1);
+    read(&mut scripts.window, before.wrapping_add(bytes) as u32, at.wrapping_sub(before))
+}
+
+/// A word of the frame.
+#[inline(always)]
+fn framed(scripts: &Scripts, offset: u32) -> u64 {
+    let at = scripts.walk.at.wrapping_sub(scripts.walk.window).wrapping_add(u64::from(offset));
+    scripts.window[(at >> 3) as usize & (WINDOW_WORDS - 1)]
+}
+
+#[inline(always)]
+fn byte(scripts: &Scripts, offset: u32) -> u8 {
+    (framed(scripts, offset) >> ((offset & 7) * 8)) as u8
+}
+
+/// Finds out what a code object is known by: its own number where it has one, else where its parts are and how its line table
+/// begins, so that no object is taken for the one that was at its place before.
+#[inline(always)]
+fn check(scripts: &mut Scripts) -> bool {
+    let has = &scripts.interpreter;
+    let code = scripts.walk.code;
+    if !read(&mut scripts.part, has.part_bytes, code.wrapping_add(u64::from(has.part_at))) {
+        return false;
+    }
+    let mut hash = hash::mix(scripts.walk.space, code);
+    let mut index = 0;
+    while index < PART_WORDS {
+        if index as u32 * 8 >= has.part_bytes {
+            break;
+        }
+        // Nothing waits for anything here, other than in `mix`.
+        let factor = MULTIPLIER.wrapping_mul(2 * index as u64 + 1);
+        hash = hash.wrapping_add(scripts.part[index].wrapping_mul(factor));
+        index += 1;
+    }
+    if has.version == ABSENT || number(scripts, has.version) == 0 {
+        let lines = if has.version == ABSENT { part(scripts, has.lines) } else { word(code, has.lines) };
+        if !read(&mut scripts.table, (TABLE_WORDS * 8) as u32, lines.wrapping_add(TABLE_HEAD)) {
+            return false;
+        }
+        let [length, _, first, second, third] = scripts.table;
+        let words = [(length, 33), (first, 35), (second, 37), (third, 39)];
+        for (word, factor) in words {
+            hash = hash.wrapping_add(word.wrapping_mul(MULTIPLIER.wrapping_mul(factor)));
+        }
+    }
+    scripts.walk.check = hash::mix(hash, 0);
+    true
+}
+
+#[inline(always)]
+fn part(scripts: &Scripts, offset: u32) -> u64 {
+    let at = offset.wrapping_sub(scripts.interpreter.part_at);
+    scripts.part[(at >> 3) as usize & (PART_WORDS - 1)]
+}
+
+#[inline(always)]
+fn number(scripts: &Scripts, offset: u32) -> u32 {
+    (part(scripts, offset) >> ((offset & 4) * 8)) as u32
 }
 
 /// Takes the call that was read last, whose code object has this name.
 #[inline(always)]
 pub(super) fn take_call(scripts: &mut Scripts, key: u64) {
-    let has = &scripts.interpreter;
-    let instruction = instruction(has, &scripts.frame, scripts.walk.code);
+    let instruction = instruction(scripts);
     take(scripts, key, instruction);
     let has = &scripts.interpreter;
-    let walk = &mut scripts.walk;
-    let is_marked = has.entry == entry::MARKED && byte(&scripts.frame, has.entry_at) == 1;
+    let is_marked = has.entry == entry::MARKED && byte(scripts, has.entry_at) == 1;
     if has.entry == entry::EACH || is_marked {
-        let border = walk.border;
+        let border = scripts.walk.border;
         if border != 0 {
-            walk.border = word(border, has.border_previous);
+            scripts.walk.border = word(border, has.border_previous);
         }
         end_run(scripts, border);
     }
 }
 
 #[inline(always)]
-fn instruction(has: &Interpreter, frame: &[u64; FRAME_WORDS], code: u64) -> i32 {
+fn instruction(scripts: &Scripts) -> i32 {
+    let has = &scripts.interpreter;
+    let word = framed(scripts, has.instruction);
     if has.units == units::ADDRESS {
-        let first = code.wrapping_add(u64::from(has.instructions));
-        return block(frame, has.instruction).wrapping_sub(first) as i32;
+        let first = scripts.walk.code.wrapping_add(u64::from(has.instructions));
+        return word.wrapping_sub(first) as i32;
     }
-    let number = half(frame, has.instruction) as i32;
+    let number = (word >> ((has.instruction & 4) * 8)) as i32;
     if has.units == units::PAIRS { number.wrapping_mul(2) } else { number }
 }

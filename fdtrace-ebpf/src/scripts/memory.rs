@@ -33,11 +33,6 @@ pub(super) fn half(words: &[u64; 16], offset: u32) -> u32 {
     (block(words, offset) >> ((offset & 4) * 8)) as u32
 }
 
-#[inline(always)]
-pub(super) fn byte(words: &[u64; 16], offset: u32) -> u8 {
-    (block(words, offset) >> ((offset & 7) * 8)) as u8
-}
-
 /// Copies stack pointers from one map's value to another's.
 #[inline(always)]
 pub(super) fn copy(to: &mut [u64; MAX_FRAMES], from: &[u64; MAX_FRAMES + 1]) {

@@ -36,9 +36,18 @@ const CODE_WORDS: usize = 32;
 pub(crate) struct Scripts {
     header: Calls,
     calls: [Call; MAX_FRAMES + 1],
+    /// The interpreter of the last walk, and its file.
     interpreter: Interpreter,
+    module: u64,
     walk: Walk,
+    /// CPython: the thread's state, frames, a part of a code object, and the beginning of its line table.
+    state: [u64; thread::STATE_WORDS],
+    window: [u64; cpython::WINDOW_WORDS],
+    part: [u64; cpython::PART_WORDS],
+    table: [u64; cpython::TABLE_WORDS],
+    /// PHP: a frame.
     frame: [u64; FRAME_WORDS],
+    /// A code object that was not met before; of PHP, each.
     code: [u64; CODE_WORDS],
 }
 
@@ -57,6 +66,9 @@ struct Walk {
     /// The code object of the frame that was taken last, and what it is known by.
     code: u64,
     check: u64,
+    /// CPython: which memory frames were read in, and in how many bytes of it one may begin.
+    window: u64,
+    window_frames: u64,
     /// PHP: the name of the class that the function is a method of, or 0.
     class: u64,
     calls: u32,
@@ -74,6 +86,8 @@ impl Walk {
         space: 0,
         code: 0,
         check: 0,
+        window: 0,
+        window_frames: 0,
         class: 0,
         calls: 0,
         line: 0,
@@ -104,7 +118,8 @@ extern "C" fn scripts_step(taker: u32) -> i32 {
             end_run(scripts, scripts.walk.at);
         }
         Frame::Call => {
-            let key = code::key(taker);
+            // SAFETY: as above.
+            let key = code::key(taker, unsafe { (*scripts).walk.check });
             if key == 0 {
                 return 0;
             }
@@ -143,13 +158,20 @@ pub(crate) fn walk(taker: u32, task: Task, met: Met, space: u64) -> u64 {
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
     scripts.walk.calls = 0;
-    let Some(interpreter) = INTERPRETERS.get_ptr(met.module) else { return 0 };
-    // SAFETY: the pointer is to a value of the map, not null.
-    scripts.interpreter = unsafe { *interpreter };
+    // What a file is does not change.
+    if scripts.module != met.module {
+        let Some(interpreter) = INTERPRETERS.get_ptr(met.module) else { return 0 };
+        // SAFETY: the pointer is to a value of the map, not null.
+        scripts.interpreter = unsafe { *interpreter };
+        scripts.module = met.module;
+    }
     let bias = met.start.wrapping_sub(scripts.interpreter.code_delta);
     let is_php = scripts.interpreter.kind & 1 == kind::PHP;
-    let (frame, border) =
-        if is_php { php::begin(&scripts.interpreter, bias) } else { cpython::begin(&scripts.interpreter, bias, task) };
+    let (frame, border) = if is_php {
+        php::begin(&scripts.interpreter, bias)
+    } else {
+        cpython::begin(scripts, bias, task, space)
+    };
     scripts.walk = Walk { bias, frame, border, hash: hash::SEED, space, ..Walk::NONE };
     let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.

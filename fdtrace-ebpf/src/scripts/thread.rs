@@ -1,8 +1,9 @@
 //! The state that an interpreter keeps of the current thread.
 
+use aya_ebpf::{macros::map, maps::Array};
 use fdtrace_common::scripts::{ABSENT, Interpreter};
 
-use super::memory::word;
+use super::memory::{read, word};
 
 /// `struct pthread.specific_1stblock` of the GNU C library on x86_64, and what an entry has: a sequence number and the value.
 /// The library's first 32 keys are there.
@@ -14,10 +15,47 @@ const KEYS: u32 = 32;
 /// Threads of the interpreter that are looked through where no key leads there, the youngest first.
 const MAX_THREADS: u32 = 64;
 
-/// 0 for a thread that the interpreter does not know. `pthread_self` returns the address of the thread's own memory, so that
-/// what was found can be checked.
+/// What is read of a state; a power of two, which user space knows that all offsets are within.
+pub(super) const STATE_WORDS: usize = 32;
+const STATE_BYTES: u32 = 192;
+
+/// A power of two.
+const SLOTS: u32 = 1024;
+
+/// Where the states of threads were found. What is found there is checked each time.
+#[map]
+static THREAD_STATES: Array<u64> = Array::with_max_entries(SLOTS, 0);
+
+/// Reads the state; false for a thread that the interpreter does not know. `pthread_self` returns the address of the thread's
+/// own memory, so that what was found can be checked.
 #[inline(always)]
-pub(super) fn find(has: &Interpreter, bias: u64, own: u64) -> u64 {
+pub(super) fn find(
+    has: &Interpreter,
+    state: &mut [u64; STATE_WORDS],
+    bias: u64,
+    own: u64,
+    space: u64,
+) -> bool {
+    let index = ((own ^ space).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 54) as u32 & (SLOTS - 1);
+    let Some(slot) = THREAD_STATES.get_ptr_mut(index) else { return false };
+    // SAFETY: the pointer is to a value of the map, not null; any address may be there.
+    let known = unsafe { *slot };
+    if known != 0 && read(state, STATE_BYTES, known) && part(state, has.pthread) == own {
+        return true;
+    }
+    let found = look_for(has, bias, own);
+    // SAFETY: as above.
+    unsafe { *slot = found };
+    found != 0 && read(state, STATE_BYTES, found) && part(state, has.pthread) == own
+}
+
+#[inline(always)]
+pub(super) fn part(state: &[u64; STATE_WORDS], offset: u32) -> u64 {
+    state[(offset >> 3) as usize & (STATE_WORDS - 1)]
+}
+
+#[inline(always)]
+fn look_for(has: &Interpreter, bias: u64, own: u64) -> u64 {
     let runtime = bias.wrapping_add(has.runtime);
     if has.thread_key != ABSENT {
         let key = word(runtime, has.thread_key) as u32;

@@ -24,6 +24,7 @@ impl Interpreter {
             Entry::Marked(at) => (entry::MARKED, at, 0),
             Entry::Between(at, owner) => (entry::BETWEEN, at, owner),
         };
+        let part = code.part();
         scripts::Interpreter {
             code_delta: 0,
             runtime: self.runtime,
@@ -59,6 +60,8 @@ impl Interpreter {
             other: small(layout.text.other),
             format: code.format as u32,
             kind: kind::CPYTHON,
+            part_at: small(part.start),
+            part_bytes: small(part.end - part.start),
             ..scripts::Interpreter::default()
         }
     }

@@ -2,6 +2,8 @@
 //!
 //! To 3.12 by tables, made of the debug information of builds; from 3.13 on a program says it itself ([`super::published`]).
 
+use std::ops::Range;
+
 use serde::{Deserialize, Serialize};
 
 use super::{lines::Format, text::TextLayout};
@@ -118,6 +120,23 @@ pub(super) struct Code {
     pub(super) instructions: u64,
     /// A number that no other code object of the interpreter has; from 3.12 on.
     pub(super) version: Option<u64>,
+}
+
+impl Code {
+    /// The part of a code object that tells it from others: its number, which comes behind the first line, or all that its
+    /// parts are at. In words.
+    pub(super) fn part(&self) -> Range<u64> {
+        let offsets = match self.version {
+            Some(version) => vec![self.first_line, version],
+            None => {
+                vec![self.first_line, self.file, self.name, self.qualified.unwrap_or(self.name), self.lines]
+            }
+        };
+        let (first, last) = offsets
+            .iter()
+            .fold((u64::MAX, 0), |(first, last), offset| (first.min(*offset), last.max(*offset)));
+        first - first % 8..last - last % 8 + 8
+    }
 }
 
 /// `FRAME_OWNED_BY_CSTACK`, which 3.14 gave to `FRAME_OWNED_BY_INTERPRETER`.

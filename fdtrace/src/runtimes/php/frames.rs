@@ -39,9 +39,8 @@ impl Interpreter {
         most: usize,
     ) -> Result<Vec<ScriptFrame>, Refusal> {
         let first = memory.word(self.globals, self.layout.frame.into()).ok_or(Refusal::Unreadable)?;
-        let previous = |frame: &u64| {
-            memory.pointer(*frame, PREVIOUS.into()).filter(|previous| previous != frame)
-        };
+        let previous =
+            |frame: &u64| memory.pointer(*frame, PREVIOUS.into()).filter(|previous| previous != frame);
         let frames = std::iter::successors(Some(first).filter(|frame| *frame != 0), previous).take(MAX_STEPS);
         let calls = frames.map(|frame| self.frame(memory, frame).ok_or(Refusal::Senseless));
         calls.filter_map(Result::transpose).take(most).collect()

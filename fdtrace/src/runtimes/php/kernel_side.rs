@@ -85,8 +85,14 @@ mod tests {
     #[test]
     fn a_call_has_its_line() {
         let frame = frame_of(&code(b"App\\Db", b"open"), 12);
-        assert_eq!((frame.function.as_str(), frame.file.as_str(), frame.line), ("App\\Db::open", "/srv/...", Some(12)));
-        assert_eq!(frame_of(&code(b"", b"load"), -1), ScriptFrame { function: "load".into(), line: None, ..frame });
+        assert_eq!(
+            (frame.function.as_str(), frame.file.as_str(), frame.line),
+            ("App\\Db::open", "/srv/...", Some(12))
+        );
+        assert_eq!(
+            frame_of(&code(b"", b"load"), -1),
+            ScriptFrame { function: "load".into(), line: None, ..frame }
+        );
     }
 
     #[test]

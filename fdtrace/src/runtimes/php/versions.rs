@@ -85,16 +85,18 @@ mod tests {
     fn a_version_is_three_numbers() {
         assert_eq!(version("8.2.32\0Expires").as_deref(), Some("8.2.32"));
         assert_eq!(version("8.5.0RC1").as_deref(), Some("8.5.0"));
-        assert_eq!([version("8.2"), version(""), version("x.1.2"), version("8.99999999999.1")], [
-            None, None, None, None
-        ]);
+        assert_eq!(
+            [version("8.2"), version(""), version("x.1.2"), version("8.99999999999.1")],
+            [None, None, None, None]
+        );
     }
 
     #[test]
     fn tables_are_of_7_3_to_8_5() {
         let known = (0..=9).flat_map(|major| (0..=9).map(move |minor| (major, minor)));
-        let known: Vec<_> =
-            known.filter(|(major, minor)| table(Version { major: *major, minor: *minor, micro: 0 }).is_some()).collect();
+        let known: Vec<_> = known
+            .filter(|(major, minor)| table(Version { major: *major, minor: *minor, micro: 0 }).is_some())
+            .collect();
         assert_eq!(known, [(7, 3), (7, 4), (8, 0), (8, 1), (8, 2), (8, 3), (8, 4), (8, 5)]);
     }
 }
