@@ -59,7 +59,7 @@ pub(super) const fn table(version: Version) -> Option<Layout> {
         (7, 4) => LAYOUT_7,
         (8, 0 | 1) => LAYOUT_8,
         (8, 2) => Layout { instructions: 88, count: 80, file: 152, first_line: 160, ..LAYOUT_8 },
-        (8, 3) => Layout { instructions: 80, count: 72, ..LAYOUT_8 },
+        (8, 3) => Layout { instructions: 80, count: 76, ..LAYOUT_8 },
         (8, 4) => LAYOUT_8_4,
         (8, 5) => Layout { frame: 512, thrown: Some(976), ..LAYOUT_8_4 },
         _ => return None,
