@@ -49,7 +49,7 @@ pub struct Interpreter {
     pub code_delta: u64,
     /// What `interpreters` and `thread_key` are offsets in.
     pub runtime: u64,
-    /// The type of code objects.
+    /// The type of code objects; of PHP where the class of generators is, or 0.
     pub code_type: u64,
     /// The number of the pthread key under which a thread has its state, or [`ABSENT`].
     pub thread_key: u32,
@@ -115,6 +115,10 @@ pub struct Interpreter {
     pub count: u32,
     /// In the globals: the instruction that threw, while its exception is on the way, or [`ABSENT`].
     pub thrown: u32,
+    /// In a generator: its frame.
+    pub generated: u32,
+    /// The generator that it has yield in its place.
+    pub delegate: u32,
 }
 
 /// One call.
@@ -228,7 +232,7 @@ pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Interpreter>() == 152 && offset_of!(Interpreter, format) == 132);
+    assert!(size_of::<Interpreter>() == 160 && offset_of!(Interpreter, format) == 132);
     assert!(size_of::<Call>() == 24);
     assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);

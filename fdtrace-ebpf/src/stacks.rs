@@ -78,7 +78,7 @@ extern "C" fn stacks_scripts(taker: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let work = unsafe { &(*scratch).work };
-    scripts::walk(taker, Task::current(), work.met, work.space())
+    scripts::walk(taker, work.met, work.space())
 }
 
 /// Sends them; 0 when the ring is full. Global for the same reason.

@@ -28,11 +28,6 @@ pub(super) fn block(block: &[u64; 16], offset: u32) -> u64 {
     block[(offset >> 3) as usize & 15]
 }
 
-#[inline(always)]
-pub(super) fn half(words: &[u64; 16], offset: u32) -> u32 {
-    (block(words, offset) >> ((offset & 4) * 8)) as u32
-}
-
 /// Copies stack pointers from one map's value to another's.
 #[inline(always)]
 pub(super) fn copy(to: &mut [u64; MAX_FRAMES], from: &[u64; MAX_FRAMES + 1]) {

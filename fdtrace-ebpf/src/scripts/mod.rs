@@ -71,6 +71,11 @@ struct Walk {
     window_frames: u64,
     /// PHP: the name of the class that the function is a method of, or 0.
     class: u64,
+    /// PHP: the generator whose caller is `caller`, while those are gone through that it has yield in its place; or 0. What
+    /// `delegate` yields in place of was not gone through yet.
+    outermost: u64,
+    caller: u64,
+    delegate: u64,
     calls: u32,
     /// PHP: the line of the call that was read last.
     line: i32,
@@ -89,6 +94,9 @@ impl Walk {
         window: 0,
         window_frames: 0,
         class: 0,
+        outermost: 0,
+        caller: 0,
+        delegate: 0,
         calls: 0,
         line: 0,
     };
@@ -134,26 +142,55 @@ extern "C" fn scripts_step(taker: u32) -> i32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_php_step(taker: u32) -> i32 {
-    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
-    // SAFETY: as above, here and below.
-    match php::read_frame(unsafe { &mut *scripts }) {
-        Frame::End => return 0,
-        Frame::Between => {}
-        Frame::Call => {
-            let key = code::php_key(taker);
-            if key == 0 {
-                return 0;
-            }
-            // SAFETY: as above.
-            php::take_call(unsafe { &mut *scripts }, key);
-        }
+    let found = scripts_php_frame(taker);
+    if found != Frame::Call as i32 {
+        return i32::from(found == Frame::Between as i32);
     }
+    let key = code::php_key(taker);
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    if key == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    php::take_call(unsafe { &mut *scripts }, key);
     1
+}
+
+/// Reads the next frame of PHP: a [`Frame`]. Apart from what takes it, for the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_php_frame(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    php::read_frame(unsafe { &mut *scripts }) as i32
+}
+
+/// Finds the current thread's innermost frame; 0 where there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_begin(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    let (bias, space) = (scripts.walk.bias, scripts.walk.space);
+    let (frame, border) = if is_php(&scripts.interpreter) {
+        php::begin(&scripts.interpreter, bias)
+    } else {
+        cpython::begin(scripts, bias, Task::current(), space)
+    };
+    scripts.walk.frame = frame;
+    scripts.walk.border = border;
+    i32::from(frame != 0)
+}
+
+#[inline(always)]
+const fn is_php(interpreter: &Interpreter) -> bool {
+    interpreter.kind & 1 == kind::PHP
 }
 
 /// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
 #[inline(always)]
-pub(crate) fn walk(taker: u32, task: Task, met: Met, space: u64) -> u64 {
+pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
@@ -166,13 +203,11 @@ pub(crate) fn walk(taker: u32, task: Task, met: Met, space: u64) -> u64 {
         scripts.module = met.module;
     }
     let bias = met.start.wrapping_sub(scripts.interpreter.code_delta);
-    let is_php = scripts.interpreter.kind & 1 == kind::PHP;
-    let (frame, border) = if is_php {
-        php::begin(&scripts.interpreter, bias)
-    } else {
-        cpython::begin(scripts, bias, task, space)
-    };
-    scripts.walk = Walk { bias, frame, border, hash: hash::SEED, space, ..Walk::NONE };
+    scripts.walk = Walk { bias, hash: hash::SEED, space, ..Walk::NONE };
+    if scripts_begin(taker) == 0 {
+        return 0;
+    }
+    let is_php = is_php(&scripts.interpreter);
     let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.
     while steps < 2 * MAX_FRAMES {
@@ -187,9 +222,10 @@ pub(crate) fn walk(taker: u32, task: Task, met: Met, space: u64) -> u64 {
 
 /// What a frame is.
 #[derive(PartialEq, Eq)]
+#[repr(i32)]
 enum Frame {
     /// None: the walk is over.
-    End,
+    End = 0,
     /// One of no function of a script.
     Between,
     /// One of a code object, which has been read.

@@ -7,10 +7,10 @@ use fdtrace_common::{
 };
 
 use super::{
-    CODE_WORDS, Frame, Scripts, Walk,
+    CODE_WORDS, FRAME_WORDS, Frame, Scripts, Walk,
     code::{self, number, part},
     end_run,
-    memory::{block, half, read, word},
+    memory::{block, read, word},
     take,
 };
 use crate::task;
@@ -22,7 +22,16 @@ const OF_C: u64 = 1;
 const OF_SCRIPT: u64 = 2;
 const OF_EVAL: u64 = 4;
 /// What a frame says that was entered from C: `ZEND_CALL_TOP`.
-const TOP: u32 = 1 << 17;
+const TOP: u64 = 1 << 17;
+/// In which word of a frame that is: behind `This`, whose type comes first.
+const FLAGS: usize = 5;
+const THIS: usize = 4;
+const TYPES: u64 = 0xff;
+const OBJECT: u64 = 8;
+/// Where an object has its class.
+const CLASS: u32 = 16;
+/// So many generators that yield in each other's place are gone through.
+const MAX_DELEGATES: u32 = 16;
 
 /// An instruction: its size, its line, and behind that what it does.
 const INSTRUCTION_BYTES: u64 = 32;
@@ -55,14 +64,19 @@ pub(super) fn begin(has: &Interpreter, bias: u64) -> (u64, u64) {
 pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
     let has = &scripts.interpreter;
     let walk = &mut scripts.walk;
+    let delegates = walk.outermost != 0;
+    if delegates {
+        next_delegating(has, walk);
+    }
     walk.at = walk.frame;
     if walk.calls >= MAX_FRAMES as u32 || !read(&mut scripts.frame, has.frame_bytes, walk.at) {
         return Frame::End;
     }
-    let previous = block(&scripts.frame, has.previous);
+    let previous = if delegates { walk.caller } else { block(&scripts.frame, has.previous) };
     walk.frame = if previous == walk.at { 0 } else { previous };
     walk.code = block(&scripts.frame, has.code);
     if walk.code == 0 {
+        delegate(has, walk, &scripts.frame);
         return Frame::Between;
     }
     if !read(&mut scripts.code, CODE_BYTES, walk.code) {
@@ -78,15 +92,63 @@ pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
         return Frame::End;
     }
     walk.line = line;
+    // None of its own run is on the C stack.
+    scripts.frame[FLAGS] &= if delegates { !TOP } else { !0 };
     let class = part(&scripts.code, has.class);
     walk.class = if class == 0 { 0 } else { word(class, CLASS_NAME) };
     Frame::Call
 }
 
+/// Where generators yield in each other's place, only the last of them has been called by what has called the first: its
+/// caller is a frame of no function that has the first, and those in between are found from there.
+#[inline(always)]
+fn delegate(has: &Interpreter, walk: &mut Walk, frame: &[u64; FRAME_WORDS]) {
+    let generator = frame[THIS];
+    if has.code_type == 0
+        || frame[FLAGS] & TYPES != OBJECT
+        || word(generator, CLASS) != word(walk.bias.wrapping_add(has.code_type), 0)
+    {
+        return;
+    }
+    let last = climb(has, generator, 0);
+    if last != generator {
+        walk.outermost = generator;
+        walk.caller = walk.frame;
+        walk.delegate = last;
+    }
+}
+
+/// Goes to the frame of the next of them.
+#[inline(always)]
+fn next_delegating(has: &Interpreter, walk: &mut Walk) {
+    let generator = climb(has, walk.outermost, walk.delegate);
+    walk.frame = word(generator, has.generated);
+    walk.delegate = generator;
+    if generator == walk.outermost {
+        walk.outermost = 0;
+    }
+}
+
+/// The generator in whose place `until` yields, from the first one on; 0 is none, so that it is the last one.
+#[inline(always)]
+fn climb(has: &Interpreter, first: u64, until: u64) -> u64 {
+    let mut generator = first;
+    let mut climbed = 0;
+    while climbed < MAX_DELEGATES {
+        let delegate = word(generator, has.delegate);
+        if delegate == until || delegate == 0 {
+            break;
+        }
+        generator = delegate;
+        climbed += 1;
+    }
+    generator
+}
+
 /// Takes the call that was read last, whose function has this name.
 #[inline(always)]
 pub(super) fn take_call(scripts: &mut Scripts, key: u64) {
-    let ends_run = half(&scripts.frame, scripts.interpreter.entry_at) & TOP != 0;
+    let ends_run = scripts.frame[FLAGS] & TOP != 0;
     let line = scripts.walk.line;
     take(scripts, key, line);
     if ends_run {
@@ -133,11 +195,8 @@ fn mix_text(hash: u64, text: u64) -> u64 {
     if text == 0 || hash == 0 {
         return hash;
     }
-    let mut head = [0; 2];
-    if !read(&mut head, 16, text.wrapping_add(u64::from(HASH))) || head[0] == 0 {
-        return 0;
-    }
-    hash::mix(hash::mix(hash::mix(hash, text), head[0]), head[1]) | 1
+    let known = word(text, HASH);
+    if known == 0 { 0 } else { hash::mix(hash::mix(hash::mix(hash, text), known), word(text, LENGTH as u32 * 8)) | 1 }
 }
 
 /// Reads a string; no bytes where there is none.

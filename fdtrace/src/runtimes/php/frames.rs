@@ -3,7 +3,7 @@
 use super::{
     Interpreter,
     kernel_side::{characters, named},
-    versions::{CLASS, FUNCTION, INSTRUCTION, NAME, PREVIOUS},
+    versions::{CLASS, FLAGS, FUNCTION, INSTRUCTION, NAME, PREVIOUS},
 };
 use crate::runtimes::{Refusal, ScriptFrame, memory::Memory};
 
@@ -28,6 +28,13 @@ const CLASS_NAME: u64 = 8;
 /// What is read of one.
 const LONGEST: u64 = 4096;
 
+/// Where a frame has its object, what kind of value that is, and where it has its class.
+const THIS: u64 = 32;
+const OBJECT: u8 = 8;
+const OBJECT_CLASS: u64 = 16;
+/// So many generators that yield in each other's place are gone through.
+const MAX_DELEGATES: usize = 16;
+
 /// The most frames, those of functions of C too.
 const MAX_STEPS: usize = 1 << 16;
 
@@ -42,8 +49,29 @@ impl Interpreter {
         let previous =
             |frame: &u64| memory.pointer(*frame, PREVIOUS.into()).filter(|previous| previous != frame);
         let frames = std::iter::successors(Some(first).filter(|frame| *frame != 0), previous).take(MAX_STEPS);
-        let calls = frames.map(|frame| self.frame(memory, frame).ok_or(Refusal::Senseless));
+        let all = frames.flat_map(|frame| std::iter::once(frame).chain(self.delegating(memory, frame)));
+        let calls = all.map(|frame| self.frame(memory, frame).ok_or(Refusal::Senseless));
         calls.filter_map(Result::transpose).take(most).collect()
+    }
+
+    /// The frames that a frame of no function stands for: of generators that have others yield in their place, innermost first.
+    /// The last of these has been called by what has called the first.
+    fn delegating(&self, memory: &(impl Memory + ?Sized), frame: u64) -> Vec<u64> {
+        let found = || -> Option<Vec<u64>> {
+            let (generated, delegate) = self.layout.generator.filter(|_| self.generators != 0)?;
+            let is_object = memory.array::<1>(frame, FLAGS.into())? == [OBJECT];
+            let generator = memory.word(frame, THIS)?;
+            let is_one = is_object
+                && memory.word(frame, FUNCTION.into())? == 0
+                && memory.word(generator, OBJECT_CLASS)? == memory.word(self.generators, 0)?;
+            let delegate = |generator: &u64| memory.pointer(*generator, delegate.into());
+            let mut all: Vec<u64> =
+                std::iter::successors(Some(generator).filter(|_| is_one), delegate).take(MAX_DELEGATES).collect();
+            // The last one has a frame that was gone through.
+            all.pop();
+            all.iter().rev().map(|generator| memory.pointer(*generator, generated.into())).collect()
+        };
+        found().unwrap_or_default()
     }
 
     /// `Some(None)` for a frame that is no script's, `None` for what is none at all.

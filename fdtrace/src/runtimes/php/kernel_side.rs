@@ -15,6 +15,9 @@ impl Interpreter {
         scripts::Interpreter {
             kind: kind::PHP,
             runtime: self.globals,
+            code_type: layout.generator.map_or(0, |_| self.generators),
+            generated: layout.generator.map_or(0, |(frame, _)| frame),
+            delegate: layout.generator.map_or(0, |(_, delegate)| delegate),
             frame: layout.frame,
             thrown: layout.thrown.unwrap_or(ABSENT),
             frame_bytes: FRAME_BYTES,

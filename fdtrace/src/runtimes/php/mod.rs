@@ -17,8 +17,11 @@ const GLOBALS: &str = "executor_globals";
 /// Where a thread has them in builds with threads.
 const THREADED: &str = "executor_globals_offset";
 
+/// The class of generators.
+const GENERATORS: &str = "zend_ce_generator";
+
 /// What a file has to say where it has.
-pub(super) const SYMBOLS: [&str; 3] = [LOOP, GLOBALS, THREADED];
+pub(super) const SYMBOLS: [&str; 4] = [LOOP, GLOBALS, THREADED, GENERATORS];
 /// What the version follows in a file.
 pub(super) const MARKER: &[u8] = b"X-Powered-By: PHP/";
 /// How the kernel side sends functions: an instruction is a line.
@@ -28,6 +31,8 @@ pub(super) const FORMAT: u32 = 0x100;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Interpreter {
     globals: u64,
+    /// Where the class of generators is; 0 where that is not known.
+    generators: u64,
     layout: Layout,
 }
 
@@ -66,7 +71,7 @@ fn version(image: &Image) -> Option<Version> {
 fn locate(image: &Image) -> Result<Interpreter, Refusal> {
     let Some(globals) = image.symbol(GLOBALS) else { return Err(Refusal::ThreadSafe) };
     let layout = version(image).and_then(table).ok_or(Refusal::UnknownVersion)?;
-    Ok(Interpreter { globals, layout })
+    Ok(Interpreter { globals, generators: image.symbol(GENERATORS).unwrap_or(0), layout })
 }
 
 /// Frames that are looked at to see whether they make sense, and how often.

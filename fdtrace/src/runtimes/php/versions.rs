@@ -39,6 +39,8 @@ pub(super) struct Layout {
     pub(super) file: u32,
     /// `line_start`
     pub(super) first_line: u32,
+    /// In a generator: `execute_data`, and `node.parent`; where they are known.
+    pub(super) generator: Option<(u32, u32)>,
 }
 
 /// In a frame (`zend_execute_data`), of which so many bytes are read: the instruction, the function, `This.u1.type_info`, the
@@ -55,9 +57,10 @@ pub(super) const CLASS: u32 = 16;
 /// `None` for versions that nobody has looked at.
 pub(super) const fn table(version: Version) -> Option<Layout> {
     Some(match (version.major, version.minor) {
-        (7, 3) => Layout { thrown: None, file: 128, first_line: 136, ..LAYOUT_7 },
+        (7, 3) => Layout { thrown: None, file: 128, first_line: 136, generator: None, ..LAYOUT_7 },
         (7, 4) => LAYOUT_7,
-        (8, 0 | 1) => LAYOUT_8,
+        (8, 0) => Layout { generator: None, ..LAYOUT_8 },
+        (8, 1) => LAYOUT_8,
         (8, 2) => Layout { instructions: 88, count: 80, file: 152, first_line: 160, ..LAYOUT_8 },
         (8, 3) => Layout { instructions: 80, count: 76, ..LAYOUT_8 },
         (8, 4) => LAYOUT_8_4,
@@ -67,11 +70,12 @@ pub(super) const fn table(version: Version) -> Option<Layout> {
 }
 
 const LAYOUT_7: Layout =
-    Layout { frame: 488, thrown: Some(880), instructions: 64, count: 60, file: 136, first_line: 144 };
+    Layout { frame: 488, thrown: Some(880), instructions: 64, count: 60, file: 136, first_line: 144, generator: Some((64, 160)) };
 const LAYOUT_8: Layout =
-    Layout { frame: 488, thrown: Some(880), instructions: 72, count: 68, file: 144, first_line: 152 };
+    Layout { frame: 488, thrown: Some(880), instructions: 72, count: 68, file: 144, first_line: 152, generator: GENERATOR };
 const LAYOUT_8_4: Layout =
-    Layout { frame: 488, thrown: Some(952), instructions: 104, count: 96, file: 168, first_line: 176 };
+    Layout { frame: 488, thrown: Some(952), instructions: 104, count: 96, file: 168, first_line: 176, generator: GENERATOR };
+const GENERATOR: Option<(u32, u32)> = Some((56, 152));
 
 #[cfg(test)]
 mod tests {
