@@ -65,6 +65,12 @@ fn owner(frame: &UserFrame) -> Owner {
         || folders().zip(folders().skip(1)).any(|(outer, inner)| is_library_folder(outer, inner));
     let in_archive = || folders().any(|name| name.strip_suffix(".zip").is_some_and(is_versioned));
     match () {
+        // Composer's, and Debian's packages of PHP.
+        () if frame.runtime == Some(Runtime::Php)
+            && (folders().any(|name| name == "vendor") || file.starts_with("/usr/share/php/")) =>
+        {
+            Owner::Package
+        }
         () if folders().any(|name| matches!(name, "site-packages" | "dist-packages")) => Owner::Package,
         () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
         () => Owner::Program,
@@ -134,6 +140,8 @@ mod tests {
         ] {
             assert_eq!(owner(file), Owner::Program, "{file}");
         }
+        let php = |file: &str| UserFrame { runtime: Some(Runtime::Php), ..script("f", file, 1) };
+        assert!(is_package(&php("/srv/app/vendor/monolog/src/Logger.php")) && !is_package(&php("/srv/vendors/a.php")));
         assert!(is_library(&frame("f", "/usr/lib/python3.11/lib-dynload/x.so", 1)), "its extension modules");
         assert!(is_package(&frame("f", "/v/lib/python3.11/site-packages/x.so", 1)));
     }
