@@ -2,6 +2,7 @@
 
 mod hostile;
 mod hunt;
+mod php;
 mod traceback;
 
 use anyhow::Result;
