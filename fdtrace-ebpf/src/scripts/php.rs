@@ -196,7 +196,11 @@ fn mix_text(hash: u64, text: u64) -> u64 {
         return hash;
     }
     let known = word(text, HASH);
-    if known == 0 { 0 } else { hash::mix(hash::mix(hash::mix(hash, text), known), word(text, LENGTH as u32 * 8)) | 1 }
+    if known == 0 {
+        0
+    } else {
+        hash::mix(hash::mix(hash::mix(hash, text), known), word(text, LENGTH as u32 * 8)) | 1
+    }
 }
 
 /// Reads a string; no bytes where there is none.

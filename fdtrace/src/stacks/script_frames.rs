@@ -141,7 +141,10 @@ mod tests {
             assert_eq!(owner(file), Owner::Program, "{file}");
         }
         let php = |file: &str| UserFrame { runtime: Some(Runtime::Php), ..script("f", file, 1) };
-        assert!(is_package(&php("/srv/app/vendor/monolog/src/Logger.php")) && !is_package(&php("/srv/vendors/a.php")));
+        assert!(
+            is_package(&php("/srv/app/vendor/monolog/src/Logger.php"))
+                && !is_package(&php("/srv/vendors/a.php"))
+        );
         assert!(is_library(&frame("f", "/usr/lib/python3.11/lib-dynload/x.so", 1)), "its extension modules");
         assert!(is_package(&frame("f", "/v/lib/python3.11/site-packages/x.so", 1)));
     }

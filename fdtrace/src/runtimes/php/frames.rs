@@ -65,8 +65,9 @@ impl Interpreter {
                 && memory.word(frame, FUNCTION.into())? == 0
                 && memory.word(generator, OBJECT_CLASS)? == memory.word(self.generators, 0)?;
             let delegate = |generator: &u64| memory.pointer(*generator, delegate.into());
-            let mut all: Vec<u64> =
-                std::iter::successors(Some(generator).filter(|_| is_one), delegate).take(MAX_DELEGATES).collect();
+            let mut all: Vec<u64> = std::iter::successors(Some(generator).filter(|_| is_one), delegate)
+                .take(MAX_DELEGATES)
+                .collect();
             // The last one has a frame that was gone through.
             all.pop();
             all.iter().rev().map(|generator| memory.pointer(*generator, generated.into())).collect()

@@ -69,12 +69,33 @@ pub(super) const fn table(version: Version) -> Option<Layout> {
     })
 }
 
-const LAYOUT_7: Layout =
-    Layout { frame: 488, thrown: Some(880), instructions: 64, count: 60, file: 136, first_line: 144, generator: Some((64, 160)) };
-const LAYOUT_8: Layout =
-    Layout { frame: 488, thrown: Some(880), instructions: 72, count: 68, file: 144, first_line: 152, generator: GENERATOR };
-const LAYOUT_8_4: Layout =
-    Layout { frame: 488, thrown: Some(952), instructions: 104, count: 96, file: 168, first_line: 176, generator: GENERATOR };
+const LAYOUT_7: Layout = Layout {
+    frame: 488,
+    thrown: Some(880),
+    instructions: 64,
+    count: 60,
+    file: 136,
+    first_line: 144,
+    generator: Some((64, 160)),
+};
+const LAYOUT_8: Layout = Layout {
+    frame: 488,
+    thrown: Some(880),
+    instructions: 72,
+    count: 68,
+    file: 144,
+    first_line: 152,
+    generator: GENERATOR,
+};
+const LAYOUT_8_4: Layout = Layout {
+    frame: 488,
+    thrown: Some(952),
+    instructions: 104,
+    count: 96,
+    file: 168,
+    first_line: 176,
+    generator: GENERATOR,
+};
 const GENERATOR: Option<(u32, u32)> = Some((56, 152));
 
 #[cfg(test)]

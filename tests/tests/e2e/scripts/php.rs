@@ -10,7 +10,8 @@ const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.p
 /// PHP as distributions install it; says so where there is none.
 fn phps() -> BTreeSet<PathBuf> {
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let names = || (70..=85).map(|number| format!("php{}.{}", number / 10, number % 10)).chain(["php".to_owned()]);
+    let names =
+        || (70..=85).map(|number| format!("php{}.{}", number / 10, number % 10)).chain(["php".to_owned()]);
     let all = folders.iter().flat_map(|folder| names().map(move |name| folder.join(name)));
     let found: BTreeSet<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
     if found.is_empty() {

@@ -23,7 +23,8 @@ const TOLD: usize = 100;
 fn is_the_languages_own() -> Result<()> {
     let _turn = turn();
     for python in pythons() {
-        let (right, all) = compare(&python, "cases.py", CASES).with_context(|| python.display().to_string())?;
+        let (right, all) =
+            compare(&python, "cases.py", CASES).with_context(|| python.display().to_string())?;
         say(&format!("{}: {right} of {all} stacks as the script has them", python.display()));
         ensure!(all >= 30, "{} stopped early", python.display());
     }
