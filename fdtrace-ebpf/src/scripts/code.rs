@@ -1,7 +1,6 @@
 //! Code objects: named by what is in them, which is sent once for each name.
 
 use aya_ebpf::{
-    helpers::generated::bpf_probe_read_user,
     macros::map,
     maps::{Array, LruHashMap, PerCpuArray},
 };
@@ -12,7 +11,11 @@ use fdtrace_common::{
     wire::Tag,
 };
 
-use super::{CODE_WORDS, SCRIPTS, memory::read, php};
+use super::{
+    SCRIPTS,
+    memory::{copy_text, number, part, read},
+    php,
+};
 use crate::{counters::count, events};
 
 /// Names that user space has been sent.
@@ -101,17 +104,6 @@ fn known(check: u64) -> u64 {
 #[inline(always)]
 const fn index(check: u64) -> u32 {
     (check >> 52) as u32 & (SLOTS - 1)
-}
-
-#[inline(always)]
-pub(super) fn part(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
-    object[(offset >> 3) as usize & (CODE_WORDS - 1)]
-}
-
-/// A number of four bytes, with what may lie behind it.
-#[inline(always)]
-pub(super) fn number(object: &[u64; CODE_WORDS], offset: u32) -> u64 {
-    part(object, offset) >> ((offset & 4) * 8)
 }
 
 /// Reads what is in a code object that was not met, and sends it unless user space has it.
@@ -205,29 +197,14 @@ fn text<const WORDS: usize>(
     }
     let skipped = if state & ASCII == 0 { has.other } else { has.ascii };
     into.width = width as u16;
-    copy(into, from.wrapping_add(skipped.into()), head[LENGTH].wrapping_mul(width))
+    copy_text(into, from.wrapping_add(skipped.into()), head[LENGTH].wrapping_mul(width))
 }
 
 /// Reads a line table.
 #[inline(always)]
 fn table<const WORDS: usize>(into: &mut Text<WORDS>, head: &mut [u64; 5], from: u64) -> bool {
     into.width = 1;
-    read(head, 24, from) && copy(into, from.wrapping_add(BYTES), head[LENGTH])
-}
-
-/// As much of it as there is room for; behind its end are zeros up to the next word.
-#[inline(always)]
-pub(super) fn copy<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, wanted: u64) -> bool {
-    let room = (WORDS as u64 - 1) * 8;
-    into.cut = u16::from(wanted > room);
-    let bytes = (if wanted > room { room } else { wanted }) as usize & (WORDS * 8 - 1);
-    into.bytes = bytes as u32;
-    into.words[(bytes >> 3) & (WORDS - 1)] = 0;
-    if bytes == 0 {
-        return true;
-    }
-    // SAFETY: less than the words' bytes; any address may be given, the helper checks it.
-    unsafe { bpf_probe_read_user(into.words.as_mut_ptr().cast(), bytes as u32, from as *const _) == 0 }
+    read(head, 24, from) && copy_text(into, from.wrapping_add(BYTES), head[LENGTH])
 }
 
 #[inline(always)]

@@ -25,8 +25,6 @@ pub(super) const PART_WORDS: usize = 16;
 /// How the line table of a code object begins: its length, a hash that is made when somebody asks for it, and its first bytes.
 pub(super) const TABLE_WORDS: usize = 5;
 const TABLE_HEAD: u64 = 16;
-/// Odd, with well-mixed bits; its odd multiples are as good.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
 /// What marks references of 3.14 in their lowest bits.
 const MARKS: u64 = 7;
 
@@ -99,19 +97,20 @@ fn byte(scripts: &Scripts, offset: u32) -> u8 {
 fn check(scripts: &mut Scripts) -> bool {
     let has = &scripts.interpreter;
     let code = scripts.walk.code;
+    scripts.part[(has.part_bytes >> 3) as usize & (PART_WORDS - 1)] = 0;
     if !read(&mut scripts.part, has.part_bytes, code.wrapping_add(u64::from(has.part_at))) {
         return false;
     }
-    let mut hash = hash::mix(scripts.walk.space, code);
+    // Two of them, so that one need not wait for the other.
+    let (mut hash, mut other) = (hash::mix(scripts.walk.space, code), 0);
     let mut index = 0;
     while index < PART_WORDS {
         if index as u32 * 8 >= has.part_bytes {
             break;
         }
-        // Nothing waits for anything here, other than in `mix`.
-        let factor = MULTIPLIER.wrapping_mul(2 * index as u64 + 1);
-        hash = hash.wrapping_add(scripts.part[index].wrapping_mul(factor));
-        index += 1;
+        hash = hash::mix(hash, scripts.part[index]);
+        other = hash::mix(other, scripts.part[index + 1]);
+        index += 2;
     }
     if has.version == ABSENT || number(scripts, has.version) == 0 {
         let lines = if has.version == ABSENT { part(scripts, has.lines) } else { word(code, has.lines) };
@@ -119,12 +118,10 @@ fn check(scripts: &mut Scripts) -> bool {
             return false;
         }
         let [length, _, first, second, third] = scripts.table;
-        let words = [(length, 33), (first, 35), (second, 37), (third, 39)];
-        for (word, factor) in words {
-            hash = hash.wrapping_add(word.wrapping_mul(MULTIPLIER.wrapping_mul(factor)));
-        }
+        hash = hash::mix(hash::mix(hash, length), first);
+        other = hash::mix(hash::mix(other, second), third);
     }
-    scripts.walk.check = hash::mix(hash, 0);
+    scripts.walk.check = hash::mix(hash, other);
     true
 }
 

@@ -1,7 +1,7 @@
 //! Memory of a process, of which nothing is believed.
 
 use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
-use fdtrace_common::wire::MAX_FRAMES;
+use fdtrace_common::{scripts::Text, wire::MAX_FRAMES};
 
 /// The word at so many bytes behind an address; 0 where it cannot be read.
 #[inline(always)]
@@ -26,6 +26,33 @@ pub(super) fn read<const WORDS: usize>(block: &mut [u64; WORDS], bytes: u32, fro
 #[inline(always)]
 pub(super) fn block(block: &[u64; 16], offset: u32) -> u64 {
     block[(offset >> 3) as usize & 15]
+}
+
+/// The same of a block of 32 words, which a code object is.
+#[inline(always)]
+pub(super) fn part(object: &[u64; 32], offset: u32) -> u64 {
+    object[(offset >> 3) as usize & 31]
+}
+
+/// A number of four bytes in one, with what may lie behind it.
+#[inline(always)]
+pub(super) fn number(object: &[u64; 32], offset: u32) -> u64 {
+    part(object, offset) >> ((offset & 4) * 8)
+}
+
+/// As much of a text as there is room for; behind its end are zeros up to the next word.
+#[inline(always)]
+pub(super) fn copy_text<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, wanted: u64) -> bool {
+    let room = (WORDS as u64 - 1) * 8;
+    into.cut = u16::from(wanted > room);
+    let bytes = (if wanted > room { room } else { wanted }) as usize & (WORDS * 8 - 1);
+    into.bytes = bytes as u32;
+    into.words[(bytes >> 3) & (WORDS - 1)] = 0;
+    if bytes == 0 {
+        return true;
+    }
+    // SAFETY: less than the words' bytes; any address may be given, the helper checks it.
+    unsafe { bpf_probe_read_user(into.words.as_mut_ptr().cast(), bytes as u32, from as *const _) == 0 }
 }
 
 /// Copies stack pointers from one map's value to another's.

@@ -195,6 +195,9 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
     scripts.walk.calls = 0;
+    if met.module == 0 {
+        return 0;
+    }
     // What a file is does not change.
     if scripts.module != met.module {
         let Some(interpreter) = INTERPRETERS.get_ptr(met.module) else { return 0 };

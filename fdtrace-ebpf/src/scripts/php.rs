@@ -7,10 +7,8 @@ use fdtrace_common::{
 };
 
 use super::{
-    CODE_WORDS, FRAME_WORDS, Frame, Scripts, Walk,
-    code::{self, number, part},
-    end_run,
-    memory::{block, read, word},
+    CODE_WORDS, FRAME_WORDS, Frame, Scripts, Walk, end_run,
+    memory::{block, copy_text, number, part, read, word},
     take,
 };
 use crate::task;
@@ -176,7 +174,7 @@ fn line(has: &Interpreter, object: &[u64; CODE_WORDS], instruction: u64, globals
 fn is_of(has: &Interpreter, object: &[u64; CODE_WORDS], instruction: u64) -> bool {
     let behind = instruction.wrapping_sub(part(object, has.instructions));
     let count = number(object, has.count) & 0xffff_ffff;
-    behind % INSTRUCTION_BYTES == 0 && behind / INSTRUCTION_BYTES < count
+    behind.is_multiple_of(INSTRUCTION_BYTES) && behind / INSTRUCTION_BYTES < count
 }
 
 /// What is looked at each time. The next request may have another script at the same places, so what its strings are is
@@ -208,10 +206,10 @@ fn mix_text(hash: u64, text: u64) -> u64 {
 pub(super) fn text<const WORDS: usize>(into: &mut Text<WORDS>, head: &mut [u64; 5], from: u64) -> bool {
     into.width = 1;
     if from == 0 {
-        return code::copy(into, 0, 0);
+        return copy_text(into, 0, 0);
     }
     if !read(head, 24, from) || (head[0] >> TYPE) & TYPE_BITS != STRING {
         return false;
     }
-    code::copy(into, from.wrapping_add(BYTES), head[LENGTH])
+    copy_text(into, from.wrapping_add(BYTES), head[LENGTH])
 }

@@ -13,10 +13,10 @@ use std::{
 
 use tokio::sync::oneshot;
 
-use super::interpreters::{Installed, Recognition};
+use super::interpreters::Recognition;
 use crate::{
     kernel::{self, Capabilities, Interpreters, RuleBook},
-    stacks::{Completed, Completer, Modules, Readers, merge},
+    stacks::{Completed, Completer, Modules, Readers, Recogniser, merge},
     stream::{CodeObject, Event, ScriptCalls, Stack, StackDump},
 };
 
@@ -60,18 +60,18 @@ impl PendingStacks {
         rules: RuleBook,
         modules: Arc<Modules>,
         readers: &Readers,
+        recogniser: Recogniser,
         kept: Capabilities,
     ) -> kernel::Result<Self> {
         let (work, waiting) = sync_channel(MAX_WAITING);
         let (finished, done) = channel();
         let completer = Completer::new(Arc::clone(&modules), readers);
-        let (recognition, installed) =
-            Recognition::start(rules.interpreters(), Arc::clone(&modules), readers, kept)?;
+        let recognition = Recognition::start(rules.interpreters(), recogniser, kept)?;
         std::thread::Builder::new()
             .name("fdtrace-unwind".to_owned())
             .spawn(move || {
                 let _ = kept.keep_only();
-                complete(&waiting, &finished, rules, completer, &installed);
+                complete(&waiting, &finished, rules, completer);
             })
             .map_err(kernel::system("a thread cannot be started"))?;
         let (partial, calls) = (HashMap::new(), HashMap::new());
@@ -167,7 +167,6 @@ fn complete(
     finished: &Sender<Stack>,
     mut rules: RuleBook,
     mut completer: Completer,
-    installed: &Installed,
 ) {
     let interpreters = rules.interpreters();
     while let Some(work) = next(waiting, &mut completer, &interpreters) {
@@ -184,7 +183,6 @@ fn complete(
                 }
                 while completer.read_ahead() {}
                 interpreters.learn(&completer.take_interpreters());
-                installed.wait();
                 // Whoever asked may have gone.
                 let _ = reply.send(());
                 continue;

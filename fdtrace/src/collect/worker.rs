@@ -28,7 +28,7 @@ use super::{
 use crate::{
     handles::{Fold, FreshGroup, Handle, Snapshot},
     kernel::{self, Capabilities, FileNr, Symbols, Tracer},
-    stacks::{Modules, Readers},
+    stacks::{Modules, Readers, Recogniser},
     stream::{Event, Fact, Record, Stats, decode},
 };
 
@@ -78,6 +78,8 @@ pub struct Setup {
     pub modules: Arc<Modules>,
     /// Who reads those files.
     pub readers: Readers,
+    /// Who knows which of them are interpreters.
+    pub recogniser: Recogniser,
     /// Kernel functions, which tell what a handle is.
     pub symbols: Arc<Symbols>,
     /// The trace file, if there is one.
@@ -119,7 +121,13 @@ impl Worker {
         Ok(Self {
             resync: Resync::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),
             preexisting: Preexisting::start(setup.tracer.existing(), setup.kept),
-            stacks: PendingStacks::start(setup.tracer.rules()?, setup.modules, &setup.readers, setup.kept)?,
+            stacks: PendingStacks::start(
+                setup.tracer.rules()?,
+                setup.modules,
+                &setup.readers,
+                setup.recogniser,
+                setup.kept,
+            )?,
             symbols: setup.symbols,
             sweep,
             alloc_errors: AllocErrors::default(),

@@ -5,13 +5,17 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use aya::maps::{HashMap, IterableMap as _, MapData};
+use aya::maps::{HashMap, IterableMap as _, Map, MapData};
 use fdtrace_common::{
     scripts::Interpreter,
     unwind::{Code, Rule},
 };
 
-use super::{bpf, tracer::Plain};
+use super::{
+    bpf,
+    error::Result,
+    tracer::{Plain, object},
+};
 
 /// The maps in which the kernel side looks up how frames lead to their callers.
 pub struct RuleBook {
@@ -22,12 +26,17 @@ pub struct RuleBook {
 
 /// The map in which the kernel side looks up how calls of scripts are read.
 #[derive(Clone)]
-pub struct Interpreters(pub(super) Arc<Mutex<HashMap<MapData, u64, Plain<Interpreter>>>>);
+pub struct Interpreters(Arc<Mutex<HashMap<MapData, u64, Plain<Interpreter>>>>);
 
 // SAFETY: `Interpreter` is `repr(C)`, made of integers, and its layout is asserted to have no padding.
 unsafe impl aya::Pod for Plain<Interpreter> {}
 
 impl Interpreters {
+    pub(super) fn of(map: Map) -> Result<Self> {
+        let map = HashMap::try_from(map).map_err(object)?;
+        Ok(Self(Arc::new(Mutex::new(map))))
+    }
+
     /// Takes in files that are interpreters.
     pub fn learn(&self, interpreters: &[(u64, Interpreter)]) {
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,7 +3,6 @@
 use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
-    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -18,6 +17,7 @@ use fdtrace_common::{
     counters::{Counters, ShortLivedCount},
     descriptor::Acquired,
     fields::{self as table, Fields},
+    scripts::Interpreter,
     unwind::{Code, Rule},
     wire::Entry,
 };
@@ -77,6 +77,7 @@ pub struct ProgramCost {
 /// A running trace. Dropping it takes everything out of the kernel; so does the end of the process, however it ends.
 pub struct Tracer {
     ebpf: Ebpf,
+    interpreters: Interpreters,
     ring: RingBuf<MapData>,
     progress: Progress,
     handles: HashMap<MapData, u64, Plain<Entry>>,
@@ -93,13 +94,17 @@ impl Tracer {
     ///
     /// # Errors
     /// A missing capability, BTF without a field that is needed, a filter that names nothing, or no backend that works.
-    pub fn start(kernel: &mut Kernel, settings: &Settings) -> Result<Self> {
+    pub fn start(
+        kernel: &mut Kernel,
+        settings: &Settings,
+        interpreters: &[(u64, Interpreter)],
+    ) -> Result<Self> {
         if let Some(missing) = kernel.capabilities.missing_for_tracing().first() {
             return Err(Error::Capability { missing: missing.to_string() });
         }
         let btf = btf::for_loader()?;
         if let Some(backend) = settings.backend {
-            return Self::attach(kernel, settings, backend, &btf)?
+            return Self::attach(kernel, settings, interpreters, backend, &btf)?
                 .map_err(|reason| Error::Backend { backend: backend.name(), reason });
         }
         let mut reasons = Vec::new();
@@ -108,7 +113,7 @@ impl Tracer {
                 reasons.push(format!("  {backend}: {reason}"));
                 continue;
             }
-            match Self::attach(kernel, settings, backend, &btf)? {
+            match Self::attach(kernel, settings, interpreters, backend, &btf)? {
                 Ok(tracer) => return Ok(tracer),
                 Err(reason) => reasons.push(format!("  {backend}: {reason}")),
             }
@@ -119,6 +124,7 @@ impl Tracer {
     fn attach(
         kernel: &mut Kernel,
         settings: &Settings,
+        interpreters: &[(u64, Interpreter)],
         backend: Backend,
         btf: &Btf,
     ) -> Result<std::result::Result<Self, String>> {
@@ -131,6 +137,8 @@ impl Tracer {
         let found = fields::find(&mut kernel.types)?;
         let mut ebpf = load(kernel, &found.fields, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
+        let recognised = Interpreters::of(take_map(&mut ebpf, "INTERPRETERS")?)?;
+        recognised.learn(interpreters);
         let hooks = hooks::attach(&mut ebpf, btf, kernel, backend, settings);
         let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend, found.remarks) };
         if let Some(reason) = report.failure() {
@@ -145,6 +153,7 @@ impl Tracer {
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
             handles: HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?,
             ebpf,
+            interpreters: recognised,
             report,
             statistics: None,
             ring_bytes: settings.ring_bytes as usize,
@@ -233,9 +242,7 @@ impl Tracer {
         Ok(RuleBook {
             rules: HashMap::try_from(take_map(&mut self.ebpf, "UNWIND_RULES")?).map_err(object)?,
             code: HashMap::try_from(take_map(&mut self.ebpf, "PC_CACHE")?).map_err(object)?,
-            interpreters: Interpreters(Arc::new(Mutex::new(
-                HashMap::try_from(take_map(&mut self.ebpf, "INTERPRETERS")?).map_err(object)?,
-            ))),
+            interpreters: self.interpreters.clone(),
         })
     }
 

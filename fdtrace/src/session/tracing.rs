@@ -13,10 +13,10 @@ use super::Failure;
 use crate::{
     collect::{Collector, Sample, Setup, Sink, monotonic_ns},
     enrich::{self, Enricher, Meter, Tables},
-    kernel::{Capabilities, FileIterators, HookReport, Kernel, Settings, State, Tracer},
+    kernel::{Capabilities, FileIterators, HookReport, Kernel, Settings, State, Tracer, Unwind},
     model::{Descriptors, Document, Kind, LIVE_SCHEMA, Own},
     process::{self, around},
-    stacks::{Modules, Readers},
+    stacks::{Readers, Recogniser},
     stream::Fact,
     text::fmt::escape_control,
     trace::{Header, HookState},
@@ -57,6 +57,7 @@ pub(crate) struct Attached {
     /// The processes that are traced, where there is a choice.
     pids: Vec<u32>,
     readers: Readers,
+    recogniser: Recogniser,
 }
 
 impl Attached {
@@ -65,8 +66,14 @@ impl Attached {
         // Before there are threads, and before anything follows what this process starts.
         let readers = Readers::start()?;
         let mut kernel = Kernel::inspect()?;
+        // Of what is opened right after attaching, the lines are wanted too.
+        let mut recogniser = Recogniser::new(Arc::default(), &readers);
+        if settings.unwind == Unwind::Tables {
+            recogniser.note_running();
+            recogniser.note_installed();
+        }
         let (start, start_ns) = (SystemTime::now(), monotonic_ns());
-        let tracer = Tracer::start(&mut kernel, settings)?;
+        let tracer = Tracer::start(&mut kernel, settings, &recogniser.take())?;
         let session = Session {
             start,
             start_ns,
@@ -74,7 +81,7 @@ impl Attached {
             kernel: kernel.release.clone(),
             min_age_ns: settings.emit.min_age_ns(),
         };
-        Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone(), readers })
+        Ok(Self { session, tracer, kernel, pids: settings.filters.pids.clone(), readers, recogniser })
     }
 
     /// What the backend does badly on this kernel.
@@ -118,7 +125,7 @@ impl Attached {
         let kept = Capabilities::after_attaching(sink.is_some(), !names_all);
         let iterators = self.tracer.iterators()?;
         let kernel_preempts = self.kernel.preemption.preempts();
-        let modules = Arc::<Modules>::default();
+        let modules = self.recogniser.modules();
         let symbols = Arc::new(self.kernel.into_symbols());
         let readers = self.readers;
         let enrich = Enricher::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, iterators);
@@ -129,6 +136,7 @@ impl Attached {
             min_age_ns,
             modules,
             readers: readers.clone(),
+            recogniser: self.recogniser,
             symbols,
             sink,
             kept,

@@ -6,6 +6,7 @@ use std::{
     env,
     ffi::OsStr,
     fs::{self, File},
+    mem,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -14,7 +15,6 @@ use fdtrace_common::scripts::Interpreter;
 
 use super::ScriptNames;
 use crate::{
-    kernel::Interpreters,
     process::{self, Mapping},
     stacks::{
         interpreters,
@@ -34,15 +34,26 @@ const MAX_LOOKED_AT: usize = 1 << 16;
 pub struct Recogniser {
     modules: Arc<Modules>,
     reader: Reader,
-    interpreters: Interpreters,
     looked_at: HashSet<u64>,
+    found: Vec<(u64, Interpreter)>,
 }
 
 impl Recogniser {
-    /// One that tells `modules` and the kernel side what it recognised, and has files read by one of `readers`.
+    /// One that says in `modules` what it recognised, and has files read by one of `readers`.
     #[must_use]
-    pub fn new(modules: Arc<Modules>, readers: &Readers, interpreters: Interpreters) -> Self {
-        Self { modules, reader: readers.reader(), interpreters, looked_at: HashSet::new() }
+    pub fn new(modules: Arc<Modules>, readers: &Readers) -> Self {
+        Self { modules, reader: readers.reader(), looked_at: HashSet::new(), found: Vec::new() }
+    }
+
+    /// Where it says it.
+    #[must_use]
+    pub fn modules(&self) -> Arc<Modules> {
+        Arc::clone(&self.modules)
+    }
+
+    /// What was recognised since this was asked last, by module.
+    pub fn take(&mut self) -> Vec<(u64, Interpreter)> {
+        mem::take(&mut self.found)
     }
 
     /// Those that run already.
@@ -92,7 +103,7 @@ impl Recogniser {
 
     fn file(&mut self, module: u64, file: &File, path: &Path) {
         let found = recognise(&self.modules.scripts, &mut self.reader, module, file, path);
-        self.interpreters.learn(found.as_slice());
+        self.found.extend(found);
     }
 }
 
