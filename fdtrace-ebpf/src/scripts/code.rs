@@ -46,10 +46,9 @@ struct Scratch {
     hash: u64,
 }
 
-/// One for each CPU: while it is used, no other program runs there that uses it; one that interrupts spoils a name, which is
-/// then one more name of the same object.
+/// By who takes the stack: what interrupts a program must not write into the name that it makes.
 #[map]
-static CODE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
+static CODE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(5, 0);
 
 /// What is read of a code object of CPython; its second word is its type.
 const CODE_BYTES: u32 = 144;
@@ -110,7 +109,7 @@ const fn index(check: u64) -> u32 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_code(taker: u32) -> u64 {
-    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(0)) else {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
     // SAFETY: as above.
@@ -119,7 +118,7 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
     if !read(&mut scripts.code, CODE_BYTES, scripts.walk.code) || scripts.code[1] != of_code {
         return 0;
     }
-    // SAFETY: the map's value is one `Scratch` of this CPU.
+    // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let Scratch { code, head, hash } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
@@ -137,7 +136,7 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_php_code(taker: u32) -> u64 {
-    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(0)) else {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
     // SAFETY: as above.
