@@ -31,7 +31,7 @@ fn code_that_takes_the_place_of_other_code() -> Result<()> {
             (0..90).filter(|line| lines.get(&(line + 1)).copied().unwrap_or(0) > expected(*line)).collect();
         // A few may have no line, as in `traceback`; none another.
         ensure!(
-            all >= 990 && all <= 1000 && wrong.is_empty(),
+            (990..=1000).contains(&all) && wrong.is_empty(),
             "{}: {all}, {wrong:?}: {lines:?}",
             python.display()
         );
