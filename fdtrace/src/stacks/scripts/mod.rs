@@ -7,7 +7,7 @@ mod recognise;
 use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
 pub use self::recognise::Recogniser;
-pub(super) use self::recognise::{is_called_like_one, recognise};
+pub(super) use self::recognise::recognise;
 pub(crate) use self::{merge::merge, names::ScriptNames};
 use super::{modules, reader::Readers};
 use crate::{

@@ -146,7 +146,7 @@ pub(in crate::stacks) fn recognise(
 }
 
 /// Whether a file's name is that of an interpreter. Others are recognised too, when their tables are read.
-pub(in crate::stacks) fn is_called_like_one(path: &Path) -> bool {
+fn is_called_like_one(path: &Path) -> bool {
     let name = path.file_name().and_then(OsStr::to_str);
     name.and_then(interpreters::named).is_some_and(script_frames::is_readable)
 }

@@ -21,7 +21,7 @@ use crate::{
     stacks::{
         modules::{self, Modules},
         reader::{NotRead, Reader, Tables, guess, tables_of_vdso},
-        scripts::{is_called_like_one, recognise},
+        scripts::recognise,
     },
 };
 
@@ -177,20 +177,12 @@ impl Programs {
         let program = libraries::interpreter(path).unwrap_or_else(|| path.to_owned());
         let files = libraries::of(&program, &mut self.reader);
         for path in std::iter::once(program).chain(files) {
-            let Some(key) = self.see(&path) else { continue };
-            self.recognise_ahead(key, &path);
-            if !self.has_tables(key) && self.ahead.len() < MAX_AHEAD {
+            if let Some(key) = self.see(&path)
+                && !self.has_tables(key)
+                && self.ahead.len() < MAX_AHEAD
+            {
                 self.ahead.push_back(key);
             }
-        }
-    }
-
-    /// A script may open its first file before any table is read.
-    fn recognise_ahead(&mut self, module: u64, path: &Path) {
-        if is_called_like_one(path)
-            && let Some(file) = modules::open_regular(path)
-        {
-            self.recognise(module, &file);
         }
     }
 
