@@ -2,8 +2,9 @@
 
 use crate::stream::Stats;
 
-/// The version of the format that this build writes, and the newest that it reads.
-pub const VERSION: u32 = 1;
+/// The version of the format that this build writes, and the newest that it reads. From 2 on a frame has the runtime whose script
+/// it is of, and a site's id is made of script frames; a reader of version 1 would take them for native ones.
+pub const VERSION: u32 = 2;
 
 /// The first bytes of a file. The line ends and the byte 0x1a show what a transfer as text has broken.
 pub(super) const MAGIC: [u8; 8] = *b"\x89FDT\r\n\x1a\n";

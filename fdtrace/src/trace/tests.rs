@@ -696,7 +696,7 @@ fn other_files_are_told_from_traces() {
     let mut newer = written(&[], ORDINARY);
     newer[PREAMBLE - 4] = 3;
     let Err(error) = Reader::new(newer.as_slice()) else { panic!("read") };
-    assert_eq!(error.to_string(), "a trace of format version 3; this fdtrace reads versions up to 1");
+    assert_eq!(error.to_string(), "a trace of format version 3; this fdtrace reads versions up to 2");
 }
 
 #[test]
