@@ -119,6 +119,10 @@ pub struct Interpreter {
     pub generated: u32,
     /// The generator that it has yield in its place.
     pub delegate: u32,
+    /// CPython, in a thread's state: its interpreter.
+    pub interpreter: u32,
+    /// In an interpreter: the `version` that the next code object gets, or [`ABSENT`].
+    pub next_version: u32,
 }
 
 /// One call.
@@ -232,7 +236,7 @@ pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Interpreter>() == 160 && offset_of!(Interpreter, format) == 132);
+    assert!(size_of::<Interpreter>() == 168 && offset_of!(Interpreter, format) == 132);
     assert!(size_of::<Call>() == 24);
     assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);

@@ -12,7 +12,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    SCRIPTS,
+    SCRIPTS, cpython,
     memory::{copy_text, number, part, read},
     php,
 };
@@ -55,6 +55,9 @@ const CODE_BYTES: u32 = 144;
 
 const BPF_ANY: u64 = 0;
 
+/// No name of a code object: those are even.
+const UNKNOWN: u64 = 1;
+
 /// The length of a string or of an object of bytes is its third word; the state of a string the fifth, where its hash is that
 /// of an object of bytes, whose bytes follow the fourth.
 const LENGTH: usize = 2;
@@ -65,11 +68,44 @@ const WIDTH: u64 = 2;
 const COMPACT: u64 = 1 << 5;
 const ASCII: u64 = 1 << 6;
 
-/// The name of the code object that was read last; 0 when it is none, or user space could not be told.
+/// The name of the code object of the frame that was read last; 0 when it is none, or user space could not be told.
 #[inline(always)]
-pub(super) fn key(taker: u32, check: u64) -> u64 {
-    let known = known(check);
-    if known == 0 { scripts_code(taker) } else { known }
+pub(super) fn key(taker: u32) -> u64 {
+    let brief = scripts_brief(taker);
+    if brief != 0 {
+        return brief;
+    }
+    let known = scripts_known(taker);
+    let key = if known == UNKNOWN { scripts_code(taker) } else { known };
+    scripts_keep(taker, key);
+    key
+}
+
+/// The name of a code object since whose last reading no other was made; 0 for any other.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_brief(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let walk = unsafe { &mut (*scripts).walk };
+    walk.brief = cpython::brief(walk);
+    if walk.brief == 0 { 0 } else { known(walk.brief) }
+}
+
+/// The name of a code object that was read before; [`UNKNOWN`] where it has to be read, 0 where it cannot be.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_known(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    if !cpython::check(scripts) {
+        return 0;
+    }
+    match known(scripts.walk.check) {
+        0 => UNKNOWN,
+        key => key,
+    }
 }
 
 /// The same of PHP.
@@ -169,13 +205,32 @@ fn name(code: &mut Code, hash: &mut u64, check: u64) -> u64 {
         return 0;
     }
     let key = code.key;
+    keep(check, key);
+    key
+}
+
+/// Remembers the name of the code object that was read last by what it is known by while no other is made.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_keep(taker: u32, key: u64) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr(taker) else { return 0 };
+    // SAFETY: as above.
+    let brief = unsafe { (*scripts).walk.brief };
+    if key != 0 {
+        keep(brief, key);
+    }
+    0
+}
+
+/// Remembers a name by what is looked at, which is 0 where it must not be.
+#[inline(always)]
+fn keep(check: u64, key: u64) {
     if check != 0
         && let Some(slot) = CODE_CACHE.get_ptr_mut(index(check))
     {
         // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
         unsafe { *slot = Slot { key, check: check ^ key } };
     }
-    key
 }
 
 /// Reads a string.

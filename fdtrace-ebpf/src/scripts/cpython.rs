@@ -10,7 +10,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    Frame, Scripts, end_run,
+    Frame, Scripts, Walk, end_run,
     memory::{read, word},
     take, thread,
 };
@@ -35,13 +35,35 @@ pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task, space: u64) ->
     if !thread::find(&scripts.interpreter, &mut scripts.state, bias, own, space) {
         return (0, 0);
     }
+    find_generation(scripts);
     let has = &scripts.interpreter;
     let first = thread::part(&scripts.state, has.frame);
     let frame = if has.behind == ABSENT { first } else { word(first, has.behind) };
     (frame, if has.border == ABSENT { 0 } else { thread::part(&scripts.state, has.border) })
 }
 
-/// Reads the next frame, and what tells its code object from others.
+/// Finds what changes whenever the thread's interpreter makes a code object. One that runs was made before, so that while this
+/// stays, no other can be at its place.
+#[inline(always)]
+fn find_generation(scripts: &mut Scripts) {
+    let has = &scripts.interpreter;
+    if has.next_version == ABSENT {
+        return;
+    }
+    let interpreter = thread::part(&scripts.state, has.interpreter);
+    let next = word(interpreter, has.next_version) & u64::from(u32::MAX);
+    scripts.walk.next_version = next;
+    scripts.walk.generation = hash::mix(hash::mix(scripts.walk.space, interpreter), next);
+}
+
+/// What a code object is known by while no other is made, or 0.
+#[inline(always)]
+pub(super) fn brief(walk: &Walk) -> u64 {
+    // From 0 on, which comes after 2^32 of them, it stays.
+    if walk.next_version == 0 { 0 } else { hash::mix(walk.generation, walk.code) }
+}
+
+/// Reads the next frame.
 #[inline(always)]
 pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
     let walk = &mut scripts.walk;
@@ -59,7 +81,7 @@ pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
     if is_between {
         return Frame::Between;
     }
-    if check(scripts) { Frame::Call } else { Frame::End }
+    Frame::Call
 }
 
 /// Makes the frame one of those that are in memory.
@@ -94,7 +116,7 @@ fn byte(scripts: &Scripts, offset: u32) -> u8 {
 /// Finds out what a code object is known by: its own number where it has one, else where its parts are and how its line table
 /// begins, so that no object is taken for the one that was at its place before.
 #[inline(always)]
-fn check(scripts: &mut Scripts) -> bool {
+pub(super) fn check(scripts: &mut Scripts) -> bool {
     let has = &scripts.interpreter;
     let code = scripts.walk.code;
     scripts.part[(has.part_bytes >> 3) as usize & (PART_WORDS - 1)] = 0;
@@ -112,7 +134,12 @@ fn check(scripts: &mut Scripts) -> bool {
         other = hash::mix(other, scripts.part[index + 1]);
         index += 2;
     }
-    if has.version == ABSENT || number(scripts, has.version) == 0 {
+    let version = if has.version == ABSENT { 0 } else { number(scripts, has.version) };
+    // One that has no version, or one that nobody gave it, is not counted.
+    if version == 0 || u64::from(version) >= scripts.walk.next_version {
+        scripts.walk.brief = 0;
+    }
+    if version == 0 {
         let lines = if has.version == ABSENT { part(scripts, has.lines) } else { word(code, has.lines) };
         if !read(&mut scripts.table, (TABLE_WORDS * 8) as u32, lines.wrapping_add(TABLE_HEAD)) {
             return false;

@@ -66,6 +66,11 @@ struct Walk {
     /// The code object of the frame that was taken last, and what it is known by.
     code: u64,
     check: u64,
+    /// CPython: the version that the next code object gets, or 0; a hash of it; and what the code object is known by while it
+    /// stays, or 0.
+    next_version: u64,
+    generation: u64,
+    brief: u64,
     /// CPython: which memory frames were read in, and in how many bytes of it one may begin.
     window: u64,
     window_frames: u64,
@@ -91,6 +96,9 @@ impl Walk {
         space: 0,
         code: 0,
         check: 0,
+        next_version: 0,
+        generation: 0,
+        brief: 0,
         window: 0,
         window_frames: 0,
         class: 0,
@@ -126,8 +134,7 @@ extern "C" fn scripts_step(taker: u32) -> i32 {
             end_run(scripts, scripts.walk.at);
         }
         Frame::Call => {
-            // SAFETY: as above.
-            let key = code::key(taker, unsafe { (*scripts).walk.check });
+            let key = code::key(taker);
             if key == 0 {
                 return 0;
             }

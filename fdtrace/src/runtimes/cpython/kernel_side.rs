@@ -60,6 +60,8 @@ impl Interpreter {
             other: small(layout.text.other),
             format: code.format as u32,
             kind: kind::CPYTHON,
+            interpreter: small(thread.interpreter),
+            next_version: optional(layout.next_version),
             part_at: small(part.start),
             part_bytes: small(part.end - part.start),
             ..scripts::Interpreter::default()

@@ -28,6 +28,9 @@ struct Places {
     instructions: usize,
     /// In the runtime, which says nothing of it: the pthread key (`autoTSSkey`), in bytes.
     thread_key: u64,
+    /// In an interpreter, of which it says nothing either: `func_state.next_version`, in bytes. The same in 3.13.0, 3.13.5,
+    /// 3.13.15 and 3.13.18, and in 3.14.8 and 3.14.10.
+    next_version: u64,
 }
 
 const PLACES_3_13: Places = Places {
@@ -37,6 +40,7 @@ const PLACES_3_13: Places = Places {
     code: 34,
     instructions: 43,
     thread_key: 2164,
+    next_version: 17_000,
 };
 /// With three words more of an interpreter, and two of a frame.
 const PLACES_3_14: Places = Places {
@@ -46,6 +50,7 @@ const PLACES_3_14: Places = Places {
     code: 39,
     instructions: 48,
     thread_key: 2340,
+    next_version: 14_256,
 };
 
 /// Reads the table of a running program.
@@ -74,8 +79,10 @@ fn of(words: &[u64], places: &Places) -> Option<Layout> {
         next_interpreter: at(places.next_interpreter)?,
         threads: at(places.next_interpreter + 1)?,
         thread_key: Some(places.thread_key),
+        next_version: Some(places.next_version),
         thread: Thread {
             next: at(places.next_thread)?,
+            interpreter: at(places.next_thread + 1)?,
             frame: at(places.next_thread + 2)?,
             pthread: at(places.next_thread + 3)?,
             native: Some(at(places.next_thread + 4)?),

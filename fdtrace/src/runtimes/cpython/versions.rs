@@ -53,6 +53,9 @@ pub(super) struct Layout {
     pub(super) threads: u64,
     /// In the runtime: the number of the pthread key by which a thread has its state (`autoTSSkey`); from 3.7 on.
     pub(super) thread_key: Option<u64>,
+    /// In an interpreter: the version that its next code object gets (`func_state.next_version`); from 3.12 on. While it stays,
+    /// no code object has come to the place of another.
+    pub(super) next_version: Option<u64>,
     pub(super) thread: Thread,
     pub(super) frame: Frame,
     pub(super) code: Code,
@@ -63,6 +66,7 @@ pub(super) struct Layout {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Thread {
     pub(super) next: u64,
+    pub(super) interpreter: u64,
     /// What `pthread_self` returns in it.
     pub(super) pthread: u64,
     /// Its number to the kernel; from 3.11 on.
@@ -173,6 +177,7 @@ pub(super) fn table(version: Version) -> Option<Layout> {
             thread_key: Some(596),
             thread: Thread {
                 next: 8,
+                interpreter: 16,
                 pthread: 152,
                 native: Some(160),
                 frame: 56,
@@ -187,8 +192,10 @@ pub(super) fn table(version: Version) -> Option<Layout> {
             interpreters: 40,
             threads: 72,
             thread_key: Some(1548),
+            next_version: Some(269_816),
             thread: Thread {
                 next: 8,
+                interpreter: 16,
                 pthread: 136,
                 native: Some(144),
                 frame: 56,
@@ -210,12 +217,14 @@ const LAYOUT: Layout = Layout {
     next_interpreter: 0,
     threads: 8,
     thread_key: None,
+    next_version: None,
     thread: THREAD,
     frame: FRAME,
     code: CODE,
     text: TextLayout { ascii: 48, other: 72 },
 };
-const THREAD: Thread = Thread { next: 8, pthread: 176, native: None, frame: 24, behind: None, border: None };
+const THREAD: Thread =
+    Thread { next: 8, interpreter: 16, pthread: 176, native: None, frame: 24, behind: None, border: None };
 const FRAME: Frame =
     Frame { code: 32, previous: 24, instruction: 104, units: Units::Bytes, entry: Entry::Each };
 const CODE: Code = Code {
