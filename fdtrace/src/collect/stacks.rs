@@ -179,7 +179,7 @@ fn complete(
             Work::Prepare(path, reply) => {
                 // Before it runs its program, a new process is a copy of this one, and its stacks come first.
                 for path in [Path::new("/proc/self/exe"), &path] {
-                    completer.note_program(std::process::id(), path);
+                    completer.prepare(path);
                 }
                 while completer.read_ahead() {}
                 interpreters.learn(&completer.take_interpreters());

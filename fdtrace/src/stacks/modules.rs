@@ -10,7 +10,7 @@ use std::{
 
 use fdtrace_common::unwind::module_key;
 
-pub(super) use super::symbols::open_regular;
+pub(super) use super::symbols::{open_regular, path_of};
 use super::{
     reader::Reader,
     scripts::ScriptNames,

@@ -21,7 +21,7 @@ use crate::{
         modules::{self, Modules},
         reader::{Reader, Readers},
         script_frames,
-        unwind::{interpreter_of, libraries_of},
+        unwind::Program,
     },
 };
 
@@ -74,29 +74,28 @@ impl Recogniser {
         for folder in folders() {
             let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path());
             for path in files.filter(|path| is_called_like_one(path)) {
-                self.note_program(std::process::id(), &path);
+                self.program(Program::at(&path));
             }
         }
     }
 
     /// Those that a program is, or uses, which a process began to run.
     pub fn note_program(&mut self, pid: u32, path: &Path) {
-        let inside = Path::new("/proc").join(pid.to_string()).join("cwd").join(path);
-        let Some((path, key)) = [&*inside, path].into_iter().find_map(real_program) else {
-            return;
-        };
+        self.program(Program::of(pid, path));
+    }
+
+    fn program(&mut self, program: Option<Program>) {
+        let Some(program) = program else { return };
         if self.looked_at.len() >= MAX_LOOKED_AT {
             self.looked_at.clear();
         }
-        if !self.looked_at.insert(key) {
+        if !self.looked_at.insert(program.itself.key) {
             return;
         }
-        let libraries = libraries_of(&path, &mut self.reader);
-        for path in std::iter::once(path).chain(libraries).filter(|path| is_called_like_one(path)) {
-            if let Some(file) = modules::open_regular(&path)
-                && let Some(key) = modules::file_key(&file)
-            {
-                self.file(key, &file, &path);
+        let libraries = program.libraries(&mut self.reader);
+        for found in std::iter::once(program.itself).chain(libraries) {
+            if is_called_like_one(&found.path) {
+                self.file(found.key, &found.file, &found.path);
             }
         }
     }
@@ -116,17 +115,6 @@ fn folders() -> Vec<PathBuf> {
         root.and_then(|root| fs::read_dir(root.join("versions")).ok()).into_iter().flatten().flatten();
     let versions = versions.map(|version| version.path().join("bin"));
     env::split_paths(&path).chain(versions).take(MAX_FOLDERS).collect()
-}
-
-/// Where a program really is, or the one that runs a script, and the key of its file.
-fn real_program(path: &Path) -> Option<(PathBuf, u64)> {
-    let path = path.canonicalize().ok()?;
-    let path = match interpreter_of(&path) {
-        Some(interpreter) => interpreter.canonicalize().ok()?,
-        None => path,
-    };
-    let key = modules::file_key(&modules::open_regular(&path)?)?;
-    Some((path, key))
 }
 
 /// The interpreter that a file is, if nobody has recognised it before.

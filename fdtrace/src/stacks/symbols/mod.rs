@@ -11,8 +11,8 @@ mod process;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
-pub(super) use self::module::open_regular;
 pub use self::module::{FileId, Module, Reach};
+pub(super) use self::module::{open_regular, path_of};
 use self::{files::Files, module::Identity};
 use super::reader::{Name, Reader, Readers};
 use crate::model::UserFrame;

@@ -149,7 +149,7 @@ fn open_if_regular(path: &Path, flags: i32) -> Option<File> {
 }
 
 /// A path that leads to an open file for as long as it is open.
-fn path_of(file: &File) -> PathBuf {
+pub(in crate::stacks) fn path_of(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

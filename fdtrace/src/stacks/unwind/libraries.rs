@@ -10,10 +10,12 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::stacks::{
-    modules::open_regular,
-    reader::{Needed, Reader},
+use nix::{
+    fcntl::{OFlag, OpenHow, ResolveFlag, openat2},
+    sys::stat::Mode,
 };
+
+use crate::stacks::{modules, reader::Reader};
 
 /// The files of one program.
 const MAX_FILES: usize = 256;
@@ -33,47 +35,135 @@ const CACHE_ENTRY: usize = 24;
 /// `FLAG_ELF_LIBC6 | FLAG_X8664_LIB64`
 const CACHE_FLAGS: u32 = 0x0303;
 
-/// A program's loader and libraries, and theirs, as far as they are found where loaders look.
-pub(in crate::stacks) fn of(program: &Path, reader: &mut Reader) -> Vec<PathBuf> {
-    let mut found: Vec<PathBuf> = Vec::new();
-    let mut met: HashSet<Vec<u8>> = HashSet::new();
-    let mut cache = None;
-    let mut next = Some(program.to_owned());
-    let mut sampled = 0;
-    while let Some(path) = next {
-        let needed = needed(&path, reader);
-        found.extend(needed.loader.map(path_of));
-        for name in needed.libraries {
-            if found.len() >= MAX_FILES || !met.insert(name.clone()) {
-                continue;
-            }
-            let cache = cache.get_or_insert_with(|| Cache::read(Path::new(CACHE)).unwrap_or_default());
-            let folders = needed.folders.iter().map(|folder| beside(folder, &path));
-            found.extend(locate(&name, folders, cache));
-        }
-        next = found.get(sampled).cloned();
-        sampled += 1;
+/// A program, by the file that is run.
+pub(in crate::stacks) struct Program {
+    pub(in crate::stacks) itself: Found,
+    /// The path in its root.
+    path: PathBuf,
+    root: Root,
+}
+
+/// A file, and where it can be opened again.
+pub(in crate::stacks) struct Found {
+    pub(in crate::stacks) key: u64,
+    pub(in crate::stacks) file: File,
+    pub(in crate::stacks) path: PathBuf,
+}
+
+impl Program {
+    /// What a process runs that began with this path, or would if it were not gone.
+    pub(in crate::stacks) fn of(pid: u32, path: &Path) -> Option<Self> {
+        Self::running(pid).or_else(|| Self::at(path))
     }
-    found
+
+    fn running(pid: u32) -> Option<Self> {
+        let root = Root::of(pid)?;
+        let file = modules::open_regular(Path::new(&format!("/proc/{pid}/exe")))?;
+        let seen = modules::path_of(&file).read_link().ok()?;
+        let inside = seen.strip_prefix(&root.seen).map(|inside| Path::new("/").join(inside));
+        Some(Self { itself: root.found(file)?, path: inside.unwrap_or(seen), root })
+    }
+
+    /// The program at a path of ours, or the one that runs the script there.
+    pub(in crate::stacks) fn at(path: &Path) -> Option<Self> {
+        let root = Root::own()?;
+        let path = path.canonicalize().ok()?;
+        let path = interpreter(&root, &path).unwrap_or(path);
+        Some(Self { itself: root.found(root.open(&path)?)?, path, root })
+    }
+
+    /// Its loader and libraries, and theirs, as far as they are found where loaders look.
+    pub(in crate::stacks) fn libraries(&self, reader: &mut Reader) -> Vec<Found> {
+        let mut found: Vec<Found> = Vec::new();
+        let mut places: Vec<PathBuf> = Vec::new();
+        let mut met: HashSet<Vec<u8>> = HashSet::new();
+        let mut cache = None;
+        let (mut next, mut sampled) = (Some((&self.itself.file, &*self.path)), 0);
+        while let Some((file, path)) = next {
+            let needed = reader.needed(file);
+            let folders: Vec<PathBuf> = needed.folders.iter().map(|folder| beside(folder, path)).collect();
+            let mut all: Vec<PathBuf> = needed.loader.map(path_of).into_iter().collect();
+            for name in needed.libraries {
+                if found.len() + all.len() < MAX_FILES && met.insert(name.clone()) {
+                    let cache = cache.get_or_insert_with(|| Cache::read(&self.root).unwrap_or_default());
+                    all.extend(locate(&name, &folders, cache, &self.root));
+                }
+            }
+            for path in all {
+                let file = self.root.open(&path).and_then(|file| self.root.found(file));
+                if let Some(file) = file {
+                    found.push(file);
+                    places.push(path);
+                }
+            }
+            next = found.get(sampled).map(|found| (&found.file, &*places[sampled]));
+            sampled += 1;
+        }
+        found
+    }
 }
 
 /// The program that runs a script.
-pub(in crate::stacks) fn interpreter(script: &Path) -> Option<PathBuf> {
+fn interpreter(root: &Root, script: &Path) -> Option<PathBuf> {
     let mut line = [0; 256];
-    let read = open_regular(script)?.read(&mut line).ok()?;
+    let read = root.open(script)?.read(&mut line).ok()?;
     let line = line[..read].split(|byte| *byte == b'\n').next()?.strip_prefix(b"#!")?;
     let path = line.trim_ascii().split(u8::is_ascii_whitespace).next()?;
     (path.first() == Some(&b'/')).then(|| PathBuf::from(OsStr::from_bytes(path)))
 }
 
-fn locate(name: &[u8], folders: impl Iterator<Item = PathBuf>, cache: &Cache) -> Option<PathBuf> {
+fn locate(name: &[u8], folders: &[PathBuf], cache: &Cache, root: &Root) -> Option<PathBuf> {
     let relative = Path::new(OsStr::from_bytes(name));
+    let is_there = |path: &PathBuf| root.open(path).is_some();
     if name.contains(&b'/') {
-        return relative.is_file().then(|| relative.to_owned());
+        return Some(relative.to_owned()).filter(is_there);
     }
-    let near = folders.map(|folder| folder.join(relative)).find(|path| path.is_file());
+    let near = folders.iter().map(|folder| folder.join(relative)).find(is_there);
     near.or_else(|| cache.0.get(name).cloned())
-        .or_else(|| FOLDERS.iter().map(|folder| Path::new(folder).join(relative)).find(|path| path.is_file()))
+        .or_else(|| FOLDERS.iter().map(|folder| Path::new(folder).join(relative)).find(is_there))
+}
+
+/// The folder that a process's paths begin at, also when the process is gone.
+struct Root {
+    folder: File,
+    /// As it is seen from here; `/` in another mount namespace.
+    seen: PathBuf,
+    pid: u32,
+}
+
+impl Root {
+    fn of(pid: u32) -> Option<Self> {
+        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let path = format!("/proc/{pid}/root");
+        let folder = nix::fcntl::open(path.as_str(), flags, Mode::empty()).ok()?.into();
+        let seen = modules::path_of(&folder).read_link().ok()?;
+        Some(Self { folder, seen, pid })
+    }
+
+    fn own() -> Option<Self> {
+        Self::of(std::process::id())
+    }
+
+    /// A regular file of it. No link leads out.
+    fn open(&self, path: &Path) -> Option<File> {
+        let how =
+            OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
+        let place = openat2(&self.folder, path, how).ok()?;
+        modules::open_regular(&modules::path_of(&place.into()))
+    }
+
+    /// A file of it by its key, if it can be opened again: it is seen from here, or from the process.
+    fn found(&self, file: File) -> Option<Found> {
+        let key = modules::file_key(&file)?;
+        let seen = modules::path_of(&file).read_link().ok()?;
+        let mut inside = PathBuf::from(format!("/proc/{}/root", self.pid));
+        inside.extend(seen.components().skip(1));
+        let is_it = |path: &PathBuf| {
+            modules::open_regular(path).and_then(|file| modules::file_key(&file)) == Some(key)
+        };
+        let path = [seen, inside].into_iter().find(is_it)?;
+        Some(Found { key, file, path })
+    }
 }
 
 /// A folder of a run path, where `$ORIGIN` is the folder of the file that has it.
@@ -82,10 +172,6 @@ fn beside(folder: &[u8], file: &Path) -> PathBuf {
     let Some(rest) = origin else { return PathBuf::from(OsStr::from_bytes(folder)) };
     let rest = rest.strip_prefix(b"/").unwrap_or(rest);
     file.parent().unwrap_or(Path::new("/")).join(OsStr::from_bytes(rest))
-}
-
-fn needed(program: &Path, reader: &mut Reader) -> Needed {
-    open_regular(program).map(|file| reader.needed(&file)).unwrap_or_default()
 }
 
 fn path_of(bytes: Vec<u8>) -> PathBuf {
@@ -97,9 +183,9 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
 struct Cache(HashMap<Vec<u8>, PathBuf>);
 
 impl Cache {
-    fn read(path: &Path) -> Option<Self> {
+    fn read(root: &Root) -> Option<Self> {
         let mut bytes = Vec::new();
-        File::open(path).ok()?.take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
+        root.open(Path::new(CACHE))?.take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
         Self::parse(&bytes)
     }
 
@@ -130,12 +216,17 @@ mod tests {
 
     #[test]
     fn a_program_leads_to_its_loader_and_its_libraries() {
-        let program = std::env::current_exe().unwrap();
+        let path = std::env::current_exe().unwrap();
         let mut reader = crate::stacks::Readers::of_test().reader();
-        let needed = needed(&program, &mut reader);
-        let found = of(&program, &mut reader);
+        let (program, running) =
+            (Program::at(&path).unwrap(), Program::of(std::process::id(), &path).unwrap());
+        assert_eq!((program.itself.key, &program.itself.path), (running.itself.key, &running.itself.path));
+        let needed = reader.needed(&program.itself.file);
+        let found: Vec<PathBuf> =
+            program.libraries(&mut reader).into_iter().map(|found| found.path).collect();
         // A static program has neither.
-        assert!(needed.loader.is_none_or(|loader| found.contains(&path_of(loader))), "{found:?}");
+        let loader = needed.loader.map(|loader| path_of(loader).canonicalize().unwrap());
+        assert!(loader.is_none_or(|loader| found.contains(&loader)), "{found:?}");
         assert!(found.len() >= needed.libraries.len(), "{found:?}");
         assert!(found.iter().all(|path| path.is_file()), "{found:?}");
     }

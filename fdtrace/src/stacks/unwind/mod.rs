@@ -12,7 +12,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Side},
 };
 
-pub(super) use self::libraries::{interpreter as interpreter_of, of as libraries_of};
+pub(super) use self::libraries::Program;
 use self::{programs::Programs, spaces::Spaces};
 use super::{modules::Modules, reader::Readers, scripts::merge};
 use crate::{
@@ -66,7 +66,12 @@ impl Completer {
     /// A process began to run a program, which may be gone when its first stack comes.
     pub fn note_program(&mut self, pid: u32, path: &Path) {
         self.spaces.forget(pid);
-        self.programs.note(pid, path);
+        self.programs.note(Program::of(pid, path));
+    }
+
+    /// A program will be run that is at this path.
+    pub fn prepare(&mut self, path: &Path) {
+        self.programs.note(Program::at(path));
     }
 
     /// Reads tables of one file that a program will lead through soon, if it does at all; `false` when there is none left.

@@ -5,7 +5,7 @@ use std::{
     fs::File,
     mem,
     ops::Range,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -15,7 +15,7 @@ use fdtrace_common::{
     unwind::{Rule, VDSO, note},
 };
 
-use super::libraries;
+use super::libraries::{Found, Program};
 use crate::{
     process::Mapping,
     stacks::{
@@ -159,41 +159,29 @@ impl Programs {
         }
     }
 
-    /// Remembers where the files of a program are.
-    pub(super) fn note(&mut self, pid: u32, path: &Path) {
-        let inside = Path::new("/proc").join(pid.to_string()).join("cwd").join(path);
-        for path in [inside, path.to_owned()] {
-            let path = path.canonicalize().unwrap_or(path);
-            let Some(key) = self.see(&path) else { continue };
-            if self.noted.insert(key) {
-                self.note_all_of(&path);
-            }
+    /// Remembers where the files of a program are: its own, and those that its loader will map.
+    pub(super) fn note(&mut self, program: Option<Program>) {
+        let Some(program) = program else { return };
+        let key = program.itself.key;
+        self.see(key, program.itself.path.clone());
+        if !self.noted.insert(key) {
             return;
         }
-    }
-
-    /// The same of what the loader will map, or of the program that runs a script.
-    fn note_all_of(&mut self, path: &Path) {
-        let program = libraries::interpreter(path).unwrap_or_else(|| path.to_owned());
-        let files = libraries::of(&program, &mut self.reader);
-        for path in std::iter::once(program).chain(files) {
-            if let Some(key) = self.see(&path)
-                && !self.has_tables(key)
-                && self.ahead.len() < MAX_AHEAD
-            {
+        let libraries = program.libraries(&mut self.reader);
+        for Found { key, path, .. } in std::iter::once(program.itself).chain(libraries) {
+            self.see(key, path);
+            if !self.has_tables(key) && self.ahead.len() < MAX_AHEAD {
                 self.ahead.push_back(key);
             }
         }
     }
 
-    fn see(&mut self, path: &Path) -> Option<u64> {
-        let key = modules::file_key(&modules::open_regular(path)?)?;
+    fn see(&mut self, key: u64, path: PathBuf) {
         if self.seen.len() >= MAX_SEEN {
             self.seen.clear();
             self.noted.clear();
         }
-        self.seen.insert(key, path.canonicalize().unwrap_or_else(|_| path.to_owned()));
-        Some(key)
+        self.seen.insert(key, path);
     }
 
     /// Reads the tables of one file that is likely to be met; `false` when there is none left.
