@@ -39,6 +39,8 @@ enum Verb {
     Bench(bench::Args),
     /// Compiles the programs that the end-to-end tests are tried on
     Programs(programs::Args),
+    /// Fetches interpreters of Debian's other releases, each release into a root folder of its own in the cache
+    Interpreters,
     /// Runs the programs of which everybody knows whether they leak under `fdtrace check`, many times (root)
     Corpus(checks::Args),
     /// Runs programs that nobody here wrote under `fdtrace check`, which has to be silent about them (root)
@@ -81,6 +83,10 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::Vm(args)) => vm::run(&args),
         Some(Verb::Bench(args)) => bench::run(&args),
         Some(Verb::Programs(args)) => programs::run(&args),
+        Some(Verb::Interpreters) => {
+            println!("INTERPRETERS_DIR={}", install::interpreters::roots()?.display());
+            Ok(ExitCode::SUCCESS)
+        }
         Some(Verb::Corpus(args)) => checks::run(Which::Corpus, &args),
         Some(Verb::ThirdParty(args)) => checks::run(Which::ThirdParty, &args),
         Some(Verb::KnownLeaks(args)) => checks::run(Which::KnownLeaks, &args),

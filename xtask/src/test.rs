@@ -4,7 +4,7 @@
 use crate::{
     build::{self, Build, Suite},
     ebpf,
-    install::{self, kernels},
+    install::{self, interpreters, kernels},
     libtest, lint,
     programs::Programs,
     run, vm,
@@ -111,6 +111,9 @@ fn prepare(args: &Args, install: bool, installed: &Sender<()>) -> Vec<Verdict> {
     if !args.no_vm {
         verdicts.push(part("kernels", || kernels::select(&[], None, false).map(drop)));
     }
+    if install && !args.no_e2e {
+        verdicts.push(part("interpreters", || interpreters::roots().map(drop)));
+    }
     verdicts
 }
 
@@ -149,7 +152,8 @@ fn end_to_end_tests(Programs { callsites, corpus }: &Programs, filter: Option<&s
             .env("FDTRACE_BIN", fdtrace)
             .env("WORKLOAD_BIN", workload)
             .env("CALLSITES_DIR", callsites)
-            .env("CORPUS_DIR", corpus),
+            .env("CORPUS_DIR", corpus)
+            .envs(interpreters::fetched()?.map(|roots| ("INTERPRETERS_DIR", roots))),
     )
 }
 

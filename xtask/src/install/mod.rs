@@ -1,6 +1,8 @@
-//! Installing what the project's chores need and this machine lacks: packages of Debian, the toolchain for BPF programs, and
-//! kernels for virtual machines. All of it comes from where this machine's own configuration says.
+//! Installing what the project's chores need and this machine lacks: packages of Debian, the toolchain for BPF programs,
+//! kernels for virtual machines, and interpreters of other releases. All of it comes from where this machine's own configuration says.
 
+mod archive;
+pub(crate) mod interpreters;
 pub(crate) mod kernels;
 
 use crate::run;

@@ -1,6 +1,6 @@
 //! Scripts that make it hard: code that comes and goes, names that are made up, versions beside each other, short lives.
 
-use super::{pythons, traced};
+use super::{interpreters::pythons, traced};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{Finished, Scratch, TIMEOUT, finish, say, turn};
 use serde_json::Value;
@@ -29,10 +29,12 @@ fn code_that_takes_the_place_of_other_code() -> Result<()> {
         let all: u64 = lines.values().sum();
         let wrong: Vec<_> =
             (0..90).filter(|line| lines.get(&(line + 1)).copied().unwrap_or(0) > expected(*line)).collect();
-        // A few may have no line, as in `traceback`; none another.
+        // A few may have no line, as in `traceback`, and those of lost stacks; none another. On a busy machine the tables of what
+        // they led through are read late.
+        let lost = document["trace"]["lost"]["stacks"].as_u64().unwrap_or(0);
         ensure!(
-            (990..=1000).contains(&all) && wrong.is_empty(),
-            "{}: {all}, {wrong:?}: {lines:?}",
+            all <= 1000 && all + lost >= 990 && wrong.is_empty(),
+            "{}: {all}, {lost} lost, {wrong:?}: {lines:?}",
             python.display()
         );
     }

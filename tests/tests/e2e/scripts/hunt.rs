@@ -1,6 +1,6 @@
 //! A leak is found in a script that nobody has written for fdtrace: live, in a trace, and by the gate.
 
-use super::{python, traced};
+use super::{interpreters::python, traced};
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{
     Document, Killed, Recorder, Scratch, TIMEOUT, Tracer, fdtrace, finish, finish_with, lines, turn,

@@ -1,0 +1,111 @@
+//! Where interpreters are: those of this machine, and those of other releases, each release in a root folder of its own
+//! (`INTERPRETERS_DIR`, which `cargo xtask interpreters` fills).
+
+use anyhow::{Context as _, Result};
+use fdtrace_tests::harness::{Scratch, say};
+use std::{
+    collections::BTreeSet,
+    env, fmt, fs,
+    ops::RangeInclusive,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+/// Where what a script is given is mounted in another root.
+const MOUNTED: &str = "/mnt";
+/// Mounts the first argument in the root that is the second, and runs the rest there, in a mount namespace of its own.
+const IN_ROOT: &str =
+    r#"from=$1 root=$2; shift 2; mount --bind "$from" "$root/mnt" && exec chroot "$root" "$@""#;
+
+/// An interpreter, and the root that it has its files in.
+pub(super) struct Interpreter {
+    root: Option<PathBuf>,
+    program: PathBuf,
+}
+
+impl Interpreter {
+    /// All of a language: these, and those of other releases that have such a name.
+    pub(super) fn all(here: BTreeSet<PathBuf>, names: impl Iterator<Item = String> + Clone) -> Vec<Self> {
+        let here = here.into_iter().map(|program| Self { root: None, program });
+        let roots = env::var_os("INTERPRETERS_DIR").and_then(|roots| fs::read_dir(roots).ok());
+        if roots.is_none() {
+            say("no interpreters of other releases: INTERPRETERS_DIR");
+        }
+        let roots = roots.into_iter().flatten().flatten().map(|entry| entry.path());
+        let others = roots.filter(|root| root.extension().is_none()).flat_map(move |root| {
+            let programs = names.clone().map(|name| Path::new("/usr/bin").join(name));
+            let is_there =
+                |program: &PathBuf| root.join(program.strip_prefix("/").unwrap_or(program)).is_file();
+            let programs: Vec<_> = programs.filter(is_there).collect();
+            programs.into_iter().map(move |program| Self { root: Some(root.clone()), program })
+        });
+        here.chain(others).collect()
+    }
+
+    /// Runs a script of the folder, with the folder `files` beside it as its argument.
+    pub(super) fn run(&self, scratch: &Scratch, script: &str) -> Result<Command> {
+        let Some(root) = &self.root else {
+            let mut command = Command::new(&self.program);
+            command.arg(scratch.path().join(script)).arg(scratch.path().join("files"));
+            return Ok(command);
+        };
+        fs::create_dir_all(root.join("mnt")).with_context(|| root.display().to_string())?;
+        let inside = Path::new(MOUNTED);
+        let mut command = Command::new("unshare");
+        command.args(["--mount", "sh", "-c", IN_ROOT, "sh"]).arg(scratch.path()).arg(root);
+        command.arg(&self.program).arg(inside.join(script)).arg(inside.join("files"));
+        Ok(command)
+    }
+}
+
+impl fmt::Display for Interpreter {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let root = self.root.as_ref().and_then(|root| root.file_name()).unwrap_or_default();
+        write!(out, "{}{}", root.display(), self.program.display())
+    }
+}
+
+/// `php8.2`, for a range of minor numbers.
+pub(super) fn numbered(
+    name: &'static str,
+    major: u32,
+    minors: RangeInclusive<u32>,
+) -> impl Iterator<Item = String> + Clone {
+    minors.map(move |minor| format!("{name}{major}.{minor}"))
+}
+
+/// CPython 3, as pyenv and distributions install it; says so where there is none.
+pub(super) fn pythons() -> BTreeSet<PathBuf> {
+    let root = env::var_os("PYENV_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(Path::new(&env::var_os("HOME")?).join(".pyenv")));
+    let versions = root.and_then(|root| fs::read_dir(root.join("versions")).ok());
+    let versions = versions.into_iter().flatten().flatten().map(|entry| entry.path().join("bin/python3"));
+    let packaged = numbered("python", 3, 6..=20).map(|name| Path::new("/usr/bin").join(name));
+    let found: BTreeSet<PathBuf> =
+        versions.chain(packaged).filter_map(|path| path.canonicalize().ok()).collect();
+    if found.is_empty() {
+        say("no CPython 3 here");
+    }
+    found
+}
+
+/// The newest of them.
+pub(super) fn python() -> Option<PathBuf> {
+    let minor = |path: &PathBuf| -> u32 {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        name.rsplit('.').next().and_then(|minor| minor.parse().ok()).unwrap_or(0)
+    };
+    pythons().into_iter().max_by_key(minor)
+}
+
+/// PHP as distributions install it; says so where there is none.
+pub(super) fn phps() -> BTreeSet<PathBuf> {
+    let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    let names = || numbered("php", 7, 0..=9).chain(numbered("php", 8, 0..=9)).chain(["php".to_owned()]);
+    let all = folders.iter().flat_map(|folder| names().map(move |name| folder.join(name)));
+    let found: BTreeSet<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
+    if found.is_empty() {
+        say("no PHP here");
+    }
+    found
+}

@@ -1,0 +1,47 @@
+//! Interpreters of Debian's other releases, each release in a root folder of its own: more versions than this machine has, and
+//! programs whose files are not where the tracer's are.
+
+use super::archive::{Apt, Archive, cache};
+use anyhow::{Context as _, Result};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+/// In the cache.
+const NAME: &str = "interpreters";
+
+const RELEASES: [&str; 3] = ["bullseye", "trixie", "forky"];
+/// What is wanted of each; the first has the folders that later releases make links.
+const PACKAGES: [&str; 5] = ["base-files", "python3", "perl", "ruby", "php-cli"];
+
+/// The folder of all roots; what is missing of them is fetched from the mirror of this machine's apt configuration.
+pub(crate) fn roots() -> Result<PathBuf> {
+    let roots = cache(NAME)?;
+    for release in RELEASES {
+        fetch(release, &roots).with_context(|| format!("interpreters of {release}"))?;
+    }
+    Ok(roots)
+}
+
+/// The folder, as far as it was fetched.
+pub(crate) fn fetched() -> Result<Option<PathBuf>> {
+    Ok(Some(cache(NAME)?).filter(|roots| roots.is_dir()))
+}
+
+fn fetch(release: &str, roots: &Path) -> Result<()> {
+    let root = roots.join(release);
+    if root.exists() {
+        return Ok(());
+    }
+    println!("fetching interpreters of {release}");
+    // In one step, so that an interruption leaves no half of it.
+    let partial = roots.join(format!("{release}.partial"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(&partial)?;
+    let apt = Apt::for_suite(&Archive::of_this_machine(None)?, release)?;
+    apt.unpack_all(&PACKAGES, &partial)?;
+    fs::rename(partial, root).context("cannot write to the cache")
+}
