@@ -38,16 +38,20 @@ pub mod kind {
     pub const CPYTHON: u32 = 0;
     /// As PHP has them: the frame is `zend_execute_data`, the code object `zend_op_array`.
     pub const PHP: u32 = 1;
+    /// As Perl has them: the frame is `PERL_CONTEXT`, the code object what is named of a `CV` and of a `COP`.
+    pub const PERL: u32 = 3;
 }
 
 /// Where a build of an interpreter has what: addresses as its file has them, and offsets in bytes. Value of the INTERPRETERS
-/// map, by the module's key. PHP has fewer of them: its globals are at `runtime`, and `frame` is in these.
+/// map, by the module's key. PHP has fewer of them: its globals are at `runtime`, and `frame` is in these. Of Perl, `frame` is the
+/// innermost `PERL_SI`, `instruction` is in the interpreter, and `code` and `entry_at` are in a `PERL_CONTEXT`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interpreter {
     /// From an offset in the file's code to the address.
     pub code_delta: u64,
-    /// What `interpreters` and `thread_key` are offsets in.
+    /// What `interpreters` and `thread_key` are offsets in; of Perl where the number of its pthread key is, or without threads
+    /// the interpreter.
     pub runtime: u64,
     /// The type of code objects; of PHP where the class of generators is, or 0.
     pub code_type: u64,
@@ -123,6 +127,18 @@ pub struct Interpreter {
     pub interpreter: u32,
     /// In an interpreter: the `version` that the next code object gets, or [`ABSENT`].
     pub next_version: u32,
+    /// Perl, in the interpreter: the statement that runs (`PL_curcop`).
+    pub statement: u32,
+    /// In a `PERL_SI`: its kind.
+    pub stack_kind: u32,
+    /// The number of the operation that a statement begins with (`OP_NEXTSTATE`).
+    pub next_state: u32,
+    /// 1 where a statement has its file as a `GV`, 0 where as a string.
+    pub file_is_glob: u32,
+    /// In the body of a package: its name; [`ABSENT`] where that lies behind its buckets.
+    pub package_name: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// One call.
@@ -134,7 +150,7 @@ pub struct Call {
     /// An address in the native frame that runs this call and those before it, up to the next one that has such a border; 0 for
     /// none.
     pub border: u64,
-    /// The instruction: so many bytes behind the first one, negative before it. Of PHP the line, negative for none.
+    /// The instruction: so many bytes behind the first one, negative before it. Of PHP and Perl the line, negative for none.
     pub instruction: i32,
     /// 1 for the last call of a run of the evaluation loop.
     pub ends_run: u32,
@@ -184,7 +200,7 @@ pub const FILE_WORDS: usize = 64;
 pub const LINES_WORDS: usize = 512;
 
 /// What is in a code object; `lines.bytes` bytes of its line table follow `file`. PHP has a line in each instruction and no
-/// table: in its place is the name of the class.
+/// table: in its place is the name of the class. So it is with Perl and the name of the package.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Code {
@@ -236,7 +252,7 @@ pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Interpreter>() == 168 && offset_of!(Interpreter, format) == 132);
+    assert!(size_of::<Interpreter>() == 192 && offset_of!(Interpreter, format) == 132);
     assert!(size_of::<Call>() == 24);
     assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);

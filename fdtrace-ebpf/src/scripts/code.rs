@@ -14,7 +14,7 @@ use fdtrace_common::{
 use super::{
     SCRIPTS, cpython,
     memory::{copy_text, number, part, read},
-    php,
+    perl, php,
 };
 use crate::{counters::count, events};
 
@@ -115,6 +115,12 @@ pub(super) fn php_key(taker: u32) -> u64 {
     if known == 0 { scripts_php_code(taker) } else { known }
 }
 
+/// The same of Perl, of a call that was not met before.
+#[inline(always)]
+pub(super) fn perl_key(taker: u32) -> u64 {
+    scripts_perl_code(taker)
+}
+
 /// Global, as all that follow, so that the verifier checks it once; and apart from what takes a frame, for all callers of a
 /// function share 512 bytes of stack.
 #[unsafe(no_mangle)]
@@ -191,6 +197,27 @@ extern "C" fn scripts_php_code(taker: u32) -> u64 {
         return 0;
     }
     name(code, hash, scripts.walk.check)
+}
+
+/// The same of Perl.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_perl_code(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let scripts = unsafe { &*scripts };
+    // SAFETY: as above.
+    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    let (has, perl) = (&scripts.interpreter, &scripts.perl);
+    code.first_line = perl.of;
+    code.format = has.format;
+    if !perl::names(has, perl, &mut code.function, &mut code.lines) || !perl::file(has, perl, &mut code.file)
+    {
+        return 0;
+    }
+    name(code, hash, 0)
 }
 
 /// Names the code object that was read, and sends it unless user space has it.

@@ -1,6 +1,6 @@
 //! Memory of a process, of which nothing is believed.
 
-use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::{bpf_probe_read_kernel, bpf_probe_read_user, bpf_probe_read_user_str};
 use fdtrace_common::{scripts::Text, wire::MAX_FRAMES};
 
 /// The word at so many bytes behind an address; 0 where it cannot be read.
@@ -53,6 +53,24 @@ pub(super) fn copy_text<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, w
     }
     // SAFETY: less than the words' bytes; any address may be given, the helper checks it.
     unsafe { bpf_probe_read_user(into.words.as_mut_ptr().cast(), bytes as u32, from as *const _) == 0 }
+}
+
+/// The same of a text that ends with a zero.
+#[inline(always)]
+pub(super) fn copy_string<const WORDS: usize>(into: &mut Text<WORDS>, from: u64) -> bool {
+    let room = (WORDS - 1) * 8;
+    // SAFETY: no more than the words' bytes; any address may be given, the helper checks it.
+    let taken =
+        unsafe { bpf_probe_read_user_str(into.words.as_mut_ptr().cast(), room as u32 + 1, from as *const _) };
+    if taken <= 0 {
+        return false;
+    }
+    let bytes = (taken as usize - 1) & (WORDS * 8 - 1);
+    into.cut = u16::from(bytes == room);
+    into.bytes = bytes as u32;
+    // Behind the zero is what was there before.
+    into.words[(bytes >> 3) & (WORDS - 1)] &= (1 << ((bytes & 7) * 8)) - 1;
+    true
 }
 
 /// Copies stack pointers from one map's value to another's.

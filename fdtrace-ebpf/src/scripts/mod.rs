@@ -7,6 +7,7 @@
 mod code;
 mod cpython;
 mod memory;
+mod perl;
 mod php;
 mod thread;
 
@@ -40,7 +41,7 @@ pub(crate) struct Scripts {
     interpreter: Interpreter,
     module: u64,
     walk: Walk,
-    /// CPython: the thread's state, frames, a part of a code object, and the beginning of its line table.
+    /// CPython: the thread's state, frames (of Perl too), a part of a code object, and the beginning of its line table.
     state: [u64; thread::STATE_WORDS],
     window: [u64; cpython::WINDOW_WORDS],
     part: [u64; cpython::PART_WORDS],
@@ -49,6 +50,7 @@ pub(crate) struct Scripts {
     frame: [u64; FRAME_WORDS],
     /// A code object that was not met before; of PHP, each.
     code: [u64; CODE_WORDS],
+    perl: perl::State,
 }
 
 /// How far a walk is; in memory, as a native one.
@@ -172,6 +174,52 @@ extern "C" fn scripts_php_frame(taker: u32) -> i32 {
     php::read_frame(unsafe { &mut *scripts }) as i32
 }
 
+/// The same of Perl.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_perl_step(taker: u32) -> i32 {
+    let found = scripts_perl_frame(taker);
+    if found != Frame::Call as i32 {
+        return i32::from(found == Frame::Between as i32);
+    }
+    if scripts_perl_look(taker) == 0 {
+        return 0;
+    }
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let check = unsafe { (*scripts).perl.check };
+    let (mut key, mut line) = perl::known(check);
+    if key == 0 {
+        key = code::perl_key(taker);
+        if key == 0 {
+            return 0;
+        }
+        line = perl::line(taker);
+        perl::remember(check, key, line);
+    }
+    // SAFETY: as above.
+    perl::take_call(unsafe { &mut *scripts }, key, line);
+    1
+}
+
+/// Goes to the next frame of Perl: a [`Frame`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_perl_frame(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    perl::read_frame(unsafe { &mut *scripts }) as i32
+}
+
+/// Reads what tells it from others; 0 where it is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_perl_look(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    i32::from(perl::look(unsafe { &mut *scripts }))
+}
+
 /// Finds the current thread's innermost frame; 0 where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -180,19 +228,14 @@ extern "C" fn scripts_begin(taker: u32) -> i32 {
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
     let (bias, space) = (scripts.walk.bias, scripts.walk.space);
-    let (frame, border) = if is_php(&scripts.interpreter) {
-        php::begin(&scripts.interpreter, bias)
-    } else {
-        cpython::begin(scripts, bias, Task::current(), space)
+    let (frame, border) = match scripts.interpreter.kind {
+        kind::PHP => php::begin(&scripts.interpreter, bias),
+        kind::PERL => (perl::begin(scripts, bias, Task::current()), 0),
+        _ => cpython::begin(scripts, bias, Task::current(), space),
     };
     scripts.walk.frame = frame;
     scripts.walk.border = border;
     i32::from(frame != 0)
-}
-
-#[inline(always)]
-const fn is_php(interpreter: &Interpreter) -> bool {
-    interpreter.kind & 1 == kind::PHP
 }
 
 /// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
@@ -217,11 +260,15 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
     if scripts_begin(taker) == 0 {
         return 0;
     }
-    let is_php = is_php(&scripts.interpreter);
+    let kind = scripts.interpreter.kind;
     let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.
     while steps < 2 * MAX_FRAMES {
-        let goes_on = if is_php { scripts_php_step(taker) } else { scripts_step(taker) };
+        let goes_on = match kind {
+            kind::PHP => scripts_php_step(taker),
+            kind::PERL => scripts_perl_step(taker),
+            _ => scripts_step(taker),
+        };
         if goes_on == 0 {
             break;
         }

@@ -54,16 +54,19 @@ pub(super) fn part(state: &[u64; STATE_WORDS], offset: u32) -> u64 {
     state[(offset >> 3) as usize & (STATE_WORDS - 1)]
 }
 
+/// What a thread has under a key of `pthread_getspecific`; 0 where that is not known.
+#[inline(always)]
+pub(super) fn value(own: u64, key: u32) -> u64 {
+    if key < KEYS { word(own, FIRST_KEYS + key * KEY_BYTES + KEY_VALUE) } else { 0 }
+}
+
 #[inline(always)]
 fn look_for(has: &Interpreter, bias: u64, own: u64) -> u64 {
     let runtime = bias.wrapping_add(has.runtime);
     if has.thread_key != ABSENT {
-        let key = word(runtime, has.thread_key) as u32;
-        if key < KEYS {
-            let state = word(own, FIRST_KEYS + key * KEY_BYTES + KEY_VALUE);
-            if state != 0 && word(state, has.pthread) == own {
-                return state;
-            }
+        let state = value(own, word(runtime, has.thread_key) as u32);
+        if state != 0 && word(state, has.pthread) == own {
+            return state;
         }
     }
     let mut state = word(word(runtime, has.interpreters), has.threads);

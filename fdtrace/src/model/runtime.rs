@@ -9,5 +9,7 @@ words! {
         Cpython = "cpython",
         /// PHP, as php.net makes it.
         Php = "php",
+        /// Perl 5, as perl.org makes it.
+        Perl = "perl",
     }
 }

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::HashMap};
 
-use super::{Image, Memory, recognise, symbols};
+use super::{Image, Memory, perl, recognise, symbols};
 
 /// Files that have the name of each version that is read in another way.
 const NAMES: [&str; 7] =
@@ -18,6 +18,10 @@ pub fn memory(bytes: &[u8]) {
         let image = Image { path: path.to_owned(), symbols: places.clone(), said: said.clone() };
         let found = recognise(&image, &wild).and_then(|sighting| sighting.found.ok());
         std::hint::black_box(found.map(|found| found.threads(&wild, 8)));
+    }
+    for perl in perl::Interpreter::all() {
+        let wild = Wild { bytes, left: Cell::new(READS) };
+        std::hint::black_box(perl.scripts(&wild, 8));
     }
 }
 

@@ -9,6 +9,7 @@ mod cpython;
 #[doc(hidden)]
 pub mod fuzz;
 mod memory;
+mod perl;
 mod php;
 mod program;
 
@@ -77,6 +78,7 @@ pub(crate) enum Refusal {
 pub(crate) enum Interpreter {
     Cpython(cpython::Interpreter),
     Php(php::Interpreter),
+    Perl(perl::Interpreter),
 }
 
 /// A thread, and the calls of scripts that are in progress in it.
@@ -102,7 +104,7 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS)
+    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS)
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.
@@ -112,7 +114,8 @@ pub(crate) fn marker(image: &Image) -> Option<&'static [u8]> {
 
 /// The runtime that an image is; `None` for all other files.
 pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Sighting> {
-    cpython::recognise(image, memory).or_else(|| php::recognise(image, memory))
+    let php = || php::recognise(image, memory);
+    cpython::recognise(image, memory).or_else(php).or_else(|| perl::recognise(image, memory))
 }
 
 impl Interpreter {
@@ -121,6 +124,7 @@ impl Interpreter {
         match self {
             Self::Cpython(interpreter) => interpreter.scripts(memory, most),
             Self::Php(interpreter) => interpreter.scripts(memory, most),
+            Self::Perl(interpreter) => interpreter.scripts(memory, most),
         }
     }
 }

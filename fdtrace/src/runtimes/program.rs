@@ -5,7 +5,7 @@ use std::ops::Range;
 use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
-use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, php};
+use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php};
 
 /// An interpreter that can be read in every process that has this file mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +24,7 @@ impl Program {
         let layout = match &self.interpreter {
             Interpreter::Cpython(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Php(interpreter) => interpreter.layout_for_kernel(),
+            Interpreter::Perl(interpreter) => interpreter.layout_for_kernel(),
         };
         scripts::Interpreter { code_delta: self.code_delta, ..layout }
     }
@@ -32,18 +33,20 @@ impl Program {
 /// The interpreter that a file is, by its own bytes; `None` for all other files, and for those that cannot be read.
 pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Option<Interpreter> {
     let php = || php::recognise_file(image).map(Interpreter::Php);
-    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php)
+    let perl = || perl::recognise_file(image, file).map(Interpreter::Perl);
+    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl)
 }
 
 /// Whether a function is the evaluation loop, or what a compiler made of a part of it.
 pub(crate) fn is_loop(symbol: &[u8]) -> bool {
-    cpython::is_loop(symbol) || php::is_loop(symbol)
+    cpython::is_loop(symbol) || php::is_loop(symbol) || perl::is_loop(symbol)
 }
 
 /// The call that stands at an instruction of a code object.
 pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFrame) {
     match code.format {
         php::FORMAT => (Runtime::Php, php::frame_of(code, instruction)),
+        perl::FORMAT => (Runtime::Perl, perl::frame_of(code, instruction)),
         _ => (Runtime::Cpython, cpython::frame_of(code, instruction)),
     }
 }

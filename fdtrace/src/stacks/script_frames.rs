@@ -30,6 +30,7 @@ pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
     match runtime {
         Runtime::Cpython => &["python", "libpython"],
         Runtime::Php => &["php", "php-fpm", "php-cgi", "libphp"],
+        Runtime::Perl => &["perl", "libperl"],
     }
 }
 
@@ -63,6 +64,11 @@ fn owner(frame: &UserFrame) -> Owner {
     let folders = || file.split('/');
     let in_library =
         || folders().zip(folders().skip(1)).any(|(outer, inner)| is_library_folder(outer, inner));
+    let in_perl = || match frame.runtime {
+        Some(Runtime::Perl) => owner_in_perl(file, true),
+        None => owner_in_perl(file, false),
+        Some(_) => None,
+    };
     let in_archive = || folders().any(|name| name.strip_suffix(".zip").is_some_and(is_versioned));
     match () {
         // Composer's, and Debian's packages of PHP.
@@ -73,8 +79,28 @@ fn owner(frame: &UserFrame) -> Owner {
         }
         () if folders().any(|name| matches!(name, "site-packages" | "dist-packages")) => Owner::Package,
         () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
-        () => Owner::Program,
+        () => in_perl().unwrap_or(Owner::Program),
     }
+}
+
+/// Whose a module of Perl is: the innermost folder decides of those that distributions and installers have. Packages are in
+/// `site_perl`, `/usr/share/perl5`, Debian's `perl5/5.36`, and in `lib/perl5` of those who install for themselves; the library is
+/// in `perl/5.36`, `perl5/5.36.0`, or perlbrew's `lib/5.36.0`, where others have things too.
+fn owner_in_perl(file: &str, is_script: bool) -> Option<Owner> {
+    let pairs = file.split('/').zip(file.split('/').skip(1));
+    let owners = pairs.filter_map(|(outer, inner)| match (outer, parts_of_version(inner)) {
+        ("perl", Some(2 | 3)) | ("perl5", Some(3)) | ("perl-base" | "core_perl", _) => Some(Owner::Runtime),
+        ("lib", Some(3)) if is_script => Some(Owner::Runtime),
+        ("perl5" | "site_perl" | "vendor_perl", _) => Some(Owner::Package),
+        _ => None,
+    });
+    owners.last()
+}
+
+/// How many numbers a version has.
+fn parts_of_version(name: &str) -> Option<usize> {
+    let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    name.split('.').all(is_number).then(|| name.split('.').count())
 }
 
 /// `lib/python3.11`
@@ -145,6 +171,32 @@ mod tests {
             is_package(&php("/srv/app/vendor/monolog/src/Logger.php"))
                 && !is_package(&php("/srv/vendors/a.php"))
         );
+        let perl =
+            |file: &str| super::owner(&UserFrame { runtime: Some(Runtime::Perl), ..script("f", file, 1) });
+        for file in [
+            "/usr/share/perl/5.36.0/Carp.pm",
+            "/usr/lib/x86_64-linux-gnu/perl/5.36/IO/File.pm",
+            "/usr/lib/x86_64-linux-gnu/perl-base/POSIX.pm",
+            "/usr/local/lib/perl5/5.38.2/Carp.pm",
+            "/home/u/perl5/perlbrew/perls/perl-5.38.2/lib/5.38.2/Carp.pm",
+            "/usr/share/perl5/core_perl/Carp.pm",
+        ] {
+            assert_eq!(perl(file), Owner::Runtime, "{file}");
+        }
+        for file in [
+            "/usr/share/perl5/DBI.pm",
+            "/usr/lib/x86_64-linux-gnu/perl5/5.36/DBI.pm",
+            "/usr/local/lib/perl5/site_perl/5.38.2/DBI.pm",
+            "/usr/share/perl5/vendor_perl/DBI.pm",
+            "/srv/app/local/lib/perl5/Mojo.pm",
+        ] {
+            assert_eq!(perl(file), Owner::Package, "{file}");
+        }
+        for file in ["/srv/perl/app.pl", "/srv/lib/App/Db.pm", "(eval)", "-e", "app.pl"] {
+            assert_eq!(perl(file), Owner::Program, "{file}");
+        }
+        assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/perl/5.36/auto/List/Util/Util.so", 1)));
+        assert!(!is_library(&frame("f", "/opt/app/lib/5.36.0/app.so", 1)), "no module of Perl");
         assert!(is_library(&frame("f", "/usr/lib/python3.11/lib-dynload/x.so", 1)), "its extension modules");
         assert!(is_package(&frame("f", "/v/lib/python3.11/site-packages/x.so", 1)));
     }

@@ -170,6 +170,7 @@ const fn runtime_number(runtime: Runtime) -> u8 {
     match runtime {
         Runtime::Cpython => 1,
         Runtime::Php => 2,
+        Runtime::Perl => 4,
     }
 }
 
