@@ -195,7 +195,8 @@ extern "C" fn scripts_perl_step(taker: u32) -> i32 {
             return 0;
         }
         line = perl::line(taker);
-        perl::remember(check, key, line);
+        // SAFETY: as above.
+        perl::remember(unsafe { &(*scripts).perl }, key, line);
     }
     // SAFETY: as above.
     perl::take_call(unsafe { &mut *scripts }, key, line);

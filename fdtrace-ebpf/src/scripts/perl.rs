@@ -65,6 +65,8 @@ const REQUIRES: u32 = 147;
 const DOES_FILE: u32 = 148;
 /// Operations that are looked at for one line, and how deep they may lie in each other.
 const MAX_OPERATIONS: u32 = 1024;
+/// The same for all lines of a stack.
+const MAX_ALL: u32 = 8192;
 const MAX_DEPTH: usize = 32;
 
 /// The head of a value: its body, flags, and a pointer; and which type of it is what.
@@ -147,6 +149,8 @@ pub(super) struct State {
     at: u64,
     found: u32,
     line: u32,
+    /// How many operations may be looked at.
+    left_operations: u32,
     lines: [u32; MAX_DEPTH],
     seen: [u64; OPERATION_WORDS],
 }
@@ -180,8 +184,12 @@ pub(super) fn known(check: u64) -> (u64, i32) {
 }
 
 #[inline(always)]
-pub(super) fn remember(check: u64, key: u64, line: i32) {
-    if let Some(slot) = PERL_CALLS.get_ptr_mut(index(check)) {
+pub(super) fn remember(perl: &State, key: u64, line: i32) {
+    let check = perl.check;
+    // A line that was not found for want of time may be found the next time.
+    if perl.left_operations != 0
+        && let Some(slot) = PERL_CALLS.get_ptr_mut(index(check))
+    {
         let line = u64::from(line as u32);
         // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
         unsafe { *slot = Slot { key, check: check ^ key ^ line.rotate_left(32), line } };
@@ -221,6 +229,7 @@ pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task) -> u64 {
     perl.by_next = 0;
     perl.called = 0;
     perl.is_over = 0;
+    perl.left_operations = MAX_ALL;
     if statement != 0 && load_stack(&scripts.interpreter, perl, stack) { stack } else { 0 }
 }
 
@@ -456,6 +465,10 @@ extern "C" fn scripts_perl_operation(taker: u32) -> i32 {
 
 #[inline(always)]
 fn search(has: &Interpreter, perl: &mut State) -> Search {
+    if perl.left_operations == 0 {
+        return Search::Lost;
+    }
+    perl.left_operations -= 1;
     if perl.at == 0 || !read(&mut perl.seen, (OPERATION_WORDS * 8) as u32, perl.at) {
         return Search::Lost;
     }
