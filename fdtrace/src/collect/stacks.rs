@@ -157,8 +157,13 @@ impl PendingStacks {
         stacks.into_iter().map(Event::Stack).collect()
     }
 
-    pub(super) const fn are_under_way(&self) -> bool {
-        self.under_way > 0
+    pub(super) const fn under_way(&self) -> usize {
+        self.under_way
+    }
+
+    /// Nobody waits any longer for those that are under way.
+    pub(super) const fn give_up_all(&mut self) {
+        self.lost += self.under_way as u64;
     }
 }
 

@@ -42,8 +42,13 @@ const POLL_INTERVAL: Duration = Duration::from_millis(5);
 /// Until a record is looked for again that is being written.
 const BLINK: Duration = Duration::from_millis(1);
 
-/// The longest that the end of a trace waits for stacks: the tables of a large program are read in less.
+/// The longest that the end of a trace waits for records that are being written.
 const SETTLE_TIMEOUT: Duration = Duration::from_secs(3);
+
+/// The longest that it waits for the next stack to be completed, and for all of them: the tables of a large program are read in
+/// a second, where other programs do not need the processors.
+const NEXT_STACK: Duration = Duration::from_secs(10);
+const ALL_STACKS: Duration = Duration::from_secs(30);
 
 /// The longest that the end of a trace waits for what skipped releases have left: a suspect is proven in a second.
 const CONCLUDING: Duration = Duration::from_secs(3);
@@ -235,17 +240,24 @@ impl Worker {
 
     /// Waits until no stack is under way that somebody completes.
     fn settle(&mut self) {
-        let deadline = Instant::now() + SETTLE_TIMEOUT;
-        self.drain();
-        while self.stacks.are_under_way() && Instant::now() < deadline {
-            self.tracer.wait(POLL_INTERVAL, Some(self.waker.as_fd()));
+        let began = Instant::now();
+        let (mut left, mut changed) = (0, began);
+        loop {
             self.drain();
+            if left != self.stacks.under_way() {
+                (left, changed) = (self.stacks.under_way(), Instant::now());
+            }
+            if left == 0 || changed.elapsed() > NEXT_STACK || began.elapsed() > ALL_STACKS {
+                return;
+            }
+            self.tracer.wait(POLL_INTERVAL, Some(self.waker.as_fd()));
         }
     }
 
     /// Before the last sample: stacks are complete, and what skipped releases may have left has been looked for.
     fn conclude(&mut self) {
         self.settle();
+        self.stacks.give_up_all();
         let deadline = Instant::now() + CONCLUDING;
         self.find_phantoms();
         let until = self.resync.skips.seen();
