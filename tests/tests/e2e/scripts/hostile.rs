@@ -42,7 +42,7 @@ fn code_that_takes_the_place_of_other_code() -> Result<()> {
 }
 
 /// How many numbers below a thousand have this remainder.
-const fn expected(line: u64) -> u64 {
+pub(super) const fn expected(line: u64) -> u64 {
     (1000 - line).div_ceil(90)
 }
 
@@ -88,7 +88,7 @@ fn versions_in_one_tree() -> Result<()> {
 }
 
 /// A check of a command, and its document.
-fn checked(scratch: &Scratch, command: &Command) -> Result<(Finished, Value)> {
+pub(super) fn checked(scratch: &Scratch, command: &Command) -> Result<(Finished, Value)> {
     let file = scratch.path().join("json");
     let mut check = traced("check")?;
     check.arg("-v").arg("--json-out").arg(&file).arg("--").arg(command.get_program());
@@ -98,7 +98,7 @@ fn checked(scratch: &Scratch, command: &Command) -> Result<(Finished, Value)> {
 }
 
 /// How many calls sites have whose innermost script frame is of a file that begins so, by its line.
-fn lines_of(document: &Value, file: &str) -> BTreeMap<u64, u64> {
+pub(super) fn lines_of(document: &Value, file: &str) -> BTreeMap<u64, u64> {
     let mut lines = BTreeMap::new();
     add(document, file, &mut lines);
     lines
@@ -106,7 +106,7 @@ fn lines_of(document: &Value, file: &str) -> BTreeMap<u64, u64> {
 
 fn add(document: &Value, file: &str, lines: &mut BTreeMap<u64, u64>) {
     let frames = document["user_stack"].as_array().into_iter().flatten();
-    let innermost = frames.clone().find(|frame| frame["runtime"] == "cpython");
+    let innermost = frames.clone().find(|frame| frame["runtime"].is_string());
     if let Some(frame) =
         innermost.filter(|frame| frame["file"].as_str().unwrap_or_default().starts_with(file))
     {

@@ -38,7 +38,7 @@ for line in sys.stdin:
 "#;
 /// Where the leak is, counted by hand.
 const LINE: u32 = 7;
-const TIMES: u64 = 30;
+pub(super) const TIMES: u64 = 30;
 
 /// The service's file, while the folder is there.
 fn service(scratch: &Scratch) -> Result<PathBuf> {
@@ -55,8 +55,8 @@ fn is_named(document: &Document) -> bool {
     })
 }
 
-/// The service, before its first request.
-struct Service {
+/// A service, before its first request.
+pub(super) struct Service {
     process: Killed,
     says: Receiver<String>,
     input: ChildStdin,
@@ -64,8 +64,13 @@ struct Service {
 
 impl Service {
     fn start(python: &Path, scratch: &Scratch) -> Result<Self> {
-        let mut command = Command::new(python);
-        command.arg(service(scratch)?).stdin(Stdio::piped()).stdout(Stdio::piped());
+        Self::of(python, &service(scratch)?)
+    }
+
+    /// One of any language.
+    pub(super) fn of(program: &Path, script: &Path) -> Result<Self> {
+        let mut command = Command::new(program);
+        command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Killed(command.spawn()?);
         let says = lines(process.0.stdout.take().context("no output")?);
         let input = process.0.stdin.take().context("no input")?;
@@ -80,12 +85,12 @@ impl Service {
         Ok(())
     }
 
-    fn leak(&mut self) -> Result<()> {
+    pub(super) fn leak(&mut self) -> Result<()> {
         writeln!(self.input, "{TIMES}")?;
         self.answers("done")
     }
 
-    fn pid(&self) -> String {
+    pub(super) fn pid(&self) -> String {
         self.process.0.id().to_string()
     }
 }
@@ -124,12 +129,12 @@ fn recorded() -> Result<()> {
 }
 
 /// The last part of the scratch's path, as shortened paths have it.
-fn folder(scratch: &Scratch) -> String {
+pub(super) fn folder(scratch: &Scratch) -> String {
     let name = scratch.path().file_name();
     name.map(|name| name.to_string_lossy().into_owned()).unwrap_or_default()
 }
 
-fn report_text(trace: &Path) -> Result<String> {
+pub(super) fn report_text(trace: &Path) -> Result<String> {
     let mut command = Command::new(fdtrace()?);
     let finished = finish(command.arg("report").arg(trace), TIMEOUT)?;
     ensure!(finished.status.success(), "{}", finished.stderr);

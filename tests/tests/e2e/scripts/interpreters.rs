@@ -109,3 +109,18 @@ pub(super) fn phps() -> BTreeSet<PathBuf> {
     }
     found
 }
+
+/// Perl as distributions and perlbrew install it; says so where there is none.
+pub(super) fn perls() -> BTreeSet<PathBuf> {
+    let root = env::var_os("PERLBREW_ROOT").map(PathBuf::from);
+    let root = root.or_else(|| Some(Path::new(&env::var_os("HOME")?).join("perl5/perlbrew")));
+    let brewed = root.and_then(|root| fs::read_dir(root.join("perls")).ok());
+    let brewed = brewed.into_iter().flatten().flatten().map(|entry| entry.path().join("bin/perl"));
+    let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
+    let all = folders.iter().map(|folder| folder.join("perl")).chain(brewed);
+    let found: BTreeSet<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
+    if found.is_empty() {
+        say("no Perl here");
+    }
+    found
+}

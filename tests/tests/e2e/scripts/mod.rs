@@ -3,6 +3,7 @@
 mod hostile;
 mod hunt;
 mod interpreters;
+mod perl;
 mod php;
 mod traceback;
 
