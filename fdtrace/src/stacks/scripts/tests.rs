@@ -116,6 +116,36 @@ fn frames_of(found: &Runtimes, pthread: u64) -> Vec<ScriptFrame> {
     thread.expect("the thread").frames.clone()
 }
 
+/// The third line waits, in a block of one statement.
+const WAITS: &str = "sub waits {
+    if (1) {
+        <STDIN>;
+    }
+}
+sub calls { eval { waits() } }
+$| = 1; print qq({}\\n); calls();";
+
+#[test]
+fn frames_of_perl_are_those_of_its_script() {
+    let perl = Path::new("/usr/bin/perl");
+    if !perl.exists() {
+        eprintln!("skipped: no Perl is installed");
+        return;
+    }
+    let mut script = Script::of(Command::new(perl).args(["-e", WAITS]));
+    script.line();
+    let wanted = [("main::waits", 3), ("main::calls", 6), ("{main}", 7)];
+    let wanted = wanted.map(|(function, line)| frame((function.to_owned(), "-e".to_owned(), line)));
+    // It has said so before it waits.
+    let frames = (0..100).map(|_| {
+        std::thread::sleep(std::time::Duration::from_millis(10));
+        let found = runtimes(script.0.id(), &Readers::of_test(), MAX_CALLS).expect("its memory");
+        frames_of(&found, 0)
+    });
+    let found: Vec<_> = frames.take_while(|frames| frames != &wanted).collect();
+    assert!(found.len() < 100, "{:?}", found.last());
+}
+
 #[test]
 fn a_process_without_a_runtime_has_none() {
     let found = runtimes(std::process::id(), &Readers::of_test(), 1).expect("own memory");
