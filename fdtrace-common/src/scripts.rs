@@ -40,11 +40,19 @@ pub mod kind {
     pub const PHP: u32 = 1;
     /// As Perl has them: the frame is `PERL_CONTEXT`, the code object what is named of a `CV` and of a `COP`.
     pub const PERL: u32 = 3;
+    /// As Ruby has them: the frame is `rb_control_frame_t`, the code object `rb_iseq_t`.
+    pub const RUBY: u32 = 2;
 }
 
 /// Where a build of an interpreter has what: addresses as its file has them, and offsets in bytes. Value of the INTERPRETERS
-/// map, by the module's key. PHP has fewer of them: its globals are at `runtime`, and `frame` is in these. Of Perl, `frame` is the
-/// innermost `PERL_SI`, `instruction` is in the interpreter, and `code` and `entry_at` are in a `PERL_CONTEXT`.
+/// map, by the module's key. Others than CPython have fewer of them:
+///
+/// - PHP: its globals are at `runtime`, and `frame` is in these.
+/// - Perl: `frame` is the innermost `PERL_SI`, `instruction` is in the interpreter, `code` and `entry_at` are in a `PERL_CONTEXT`.
+/// - Ruby: from 3.0 on a thread's context is in a thread-local variable, of which `runtime` says module and offset, or where
+///   `runtime` is 0, `code_type` is the offset from the thread's own memory. Before that, when `thread_key` is [`ABSENT`], the
+///   context that runs is at `runtime`, and what has the list of threads at `code_type`; a context has its thread at `frame`, a
+///   thread its context at `behind`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interpreter {
@@ -137,6 +145,10 @@ pub struct Interpreter {
     pub file_is_glob: u32,
     /// In the body of a package: its name; [`ABSENT`] where that lies behind its buckets.
     pub package_name: u32,
+    /// Ruby, in a code object: the index of its line table, of which an entry has so many bytes.
+    pub positions: u32,
+    /// See `positions`.
+    pub entry_bytes: u32,
     /// Zero.
     pub reserved: u32,
 }
@@ -150,7 +162,7 @@ pub struct Call {
     /// An address in the native frame that runs this call and those before it, up to the next one that has such a border; 0 for
     /// none.
     pub border: u64,
-    /// The instruction: so many bytes behind the first one, negative before it. Of PHP and Perl the line, negative for none.
+    /// The instruction: so many bytes behind the first one, negative before it. Of PHP, Perl and Ruby the line, negative for none.
     pub instruction: i32,
     /// 1 for the last call of a run of the evaluation loop.
     pub ends_run: u32,
@@ -252,7 +264,7 @@ pub const fn mix(hash: u64, code: u64, instruction: i32) -> u64 {
 }
 
 const _: () = {
-    assert!(size_of::<Interpreter>() == 192 && offset_of!(Interpreter, format) == 132);
+    assert!(size_of::<Interpreter>() == 200 && offset_of!(Interpreter, format) == 132);
     assert!(size_of::<Call>() == 24);
     assert!(size_of::<Calls>() == 24 + MAX_FRAMES * 8 + 8 && size_of::<Calls>().is_multiple_of(8));
     assert!(offset_of!(Code, lines) == 24 + 8 + FUNCTION_WORDS * 8 + 8 + FILE_WORDS * 8);

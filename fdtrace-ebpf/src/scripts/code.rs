@@ -14,7 +14,7 @@ use fdtrace_common::{
 use super::{
     SCRIPTS, cpython,
     memory::{copy_text, number, part, read},
-    perl, php,
+    perl, php, ruby,
 };
 use crate::{counters::count, events};
 
@@ -121,6 +121,13 @@ pub(super) fn perl_key(taker: u32) -> u64 {
     scripts_perl_code(taker)
 }
 
+/// The same of Ruby.
+#[inline(always)]
+pub(super) fn ruby_key(taker: u32) -> u64 {
+    let known = scripts_ruby_known(taker);
+    if known == 0 { scripts_ruby_code(taker) } else { known }
+}
+
 /// Global, as all that follow, so that the verifier checks it once; and apart from what takes a frame, for all callers of a
 /// function share 512 bytes of stack.
 #[unsafe(no_mangle)]
@@ -131,6 +138,33 @@ extern "C" fn scripts_php_known(taker: u32) -> u64 {
     let scripts = unsafe { &mut *scripts };
     scripts.walk.check = php::check(&scripts.interpreter, &scripts.code, &scripts.walk);
     if scripts.walk.check == 0 { 0 } else { known(scripts.walk.check) }
+}
+
+/// The same of Ruby.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_ruby_known(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    scripts.walk.check = ruby::check(&scripts.interpreter, &scripts.code, &scripts.walk);
+    let (function, file) = (part(&scripts.code, scripts.interpreter.function), part(&scripts.code, scripts.interpreter.file));
+    scripts.walk.file = ruby::path(&mut scripts.table, file);
+    let file = scripts.walk.file;
+    if scripts_ruby_text(taker, function) == 0 || scripts_ruby_text(taker, file) == 0 {
+        scripts.walk.file = 0;
+        return 0;
+    }
+    known(scripts.walk.check)
+}
+
+/// Folds a string into what is looked at each time; 0 where there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_ruby_text(taker: u32, object: u64) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    i32::from(ruby::mix_text(unsafe { &mut *scripts }, object))
 }
 
 /// A name by what is looked at each time; 0 where that was not met.
@@ -218,6 +252,33 @@ extern "C" fn scripts_perl_code(taker: u32) -> u64 {
         return 0;
     }
     name(code, hash, 0)
+}
+
+/// The same of Ruby.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_ruby_code(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let scripts = unsafe { &*scripts };
+    // SAFETY: as above.
+    let Scratch { code, head, hash } = unsafe { &mut *scratch };
+    let (has, object) = (&scripts.interpreter, &scripts.code);
+    code.first_line = number(object, has.first_line) as u32;
+    code.format = has.format;
+    if scripts.walk.file == 0
+        || !ruby::text(has, &mut code.function, head, part(object, has.function))
+        || !ruby::text(has, &mut code.file, head, scripts.walk.file)
+    {
+        return 0;
+    }
+    // A call has its line already.
+    code.lines.width = 1;
+    code.lines.bytes = 0;
+    code.lines.cut = 0;
+    name(code, hash, scripts.walk.check)
 }
 
 /// Names the code object that was read, and sends it unless user space has it.

@@ -10,15 +10,12 @@ use fdtrace_common::{
 };
 
 use super::{
-    Frame, Scripts, Walk, end_run,
+    Frame, Scripts, WINDOW_BYTES, WINDOW_WORDS, Walk, end_run,
     memory::{read, word},
     take, thread,
 };
 use crate::task::Task;
 
-/// Memory that frames are read in; a power of two.
-pub(super) const WINDOW_WORDS: usize = 128;
-const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 const PAGE_BYTES: u64 = 4096;
 /// The part of a code object that tells it from others.
 pub(super) const PART_WORDS: usize = 16;

@@ -9,6 +9,7 @@ mod cpython;
 mod memory;
 mod perl;
 mod php;
+mod ruby;
 mod thread;
 
 use aya_ebpf::{
@@ -31,6 +32,9 @@ static INTERPRETERS: HashMap<u64, Interpreter> = HashMap::with_max_entries(256, 
 /// Room for a frame and for a code object. Powers of two, so that an index is seen to fit.
 const FRAME_WORDS: usize = 16;
 const CODE_WORDS: usize = 32;
+/// Memory that frames which lie side by side are read in; a power of two.
+const WINDOW_WORDS: usize = 128;
+const WINDOW_BYTES: u64 = WINDOW_WORDS as u64 * 8;
 
 /// A record as it goes through the ring, and what it is made with.
 #[repr(C)]
@@ -41,14 +45,15 @@ pub(crate) struct Scripts {
     interpreter: Interpreter,
     module: u64,
     walk: Walk,
-    /// CPython: the thread's state, frames (of Perl too), a part of a code object, and the beginning of its line table.
+    /// CPython: the thread's state, frames (of Perl too), a part of a code object, and the beginning of its line table. Ruby has the
+    /// characters of a string in the first, and the head of an object in the last.
     state: [u64; thread::STATE_WORDS],
-    window: [u64; cpython::WINDOW_WORDS],
+    window: [u64; WINDOW_WORDS],
     part: [u64; cpython::PART_WORDS],
     table: [u64; cpython::TABLE_WORDS],
     /// PHP: a frame.
     frame: [u64; FRAME_WORDS],
-    /// A code object that was not met before; of PHP, each.
+    /// A code object that was not met before; of PHP and Ruby, each.
     code: [u64; CODE_WORDS],
     perl: perl::State,
 }
@@ -61,7 +66,7 @@ struct Walk {
     /// The next frame, and the one that was read last.
     frame: u64,
     at: u64,
-    /// What the innermost run of the evaluation loop has on the C stack.
+    /// What the innermost run of the evaluation loop has on the C stack; of Ruby the end of the stack that its frames are on.
     border: u64,
     hash: u64,
     space: u64,
@@ -73,7 +78,7 @@ struct Walk {
     next_version: u64,
     generation: u64,
     brief: u64,
-    /// CPython: which memory frames were read in, and in how many bytes of it one may begin.
+    /// CPython and Ruby: which memory frames were read in, and in how many bytes of it one may begin.
     window: u64,
     window_frames: u64,
     /// PHP: the name of the class that the function is a method of, or 0.
@@ -83,8 +88,11 @@ struct Walk {
     outermost: u64,
     caller: u64,
     delegate: u64,
+    /// Ruby: what the frame that was read last says of itself, and the string that its file is.
+    flags: u64,
+    file: u64,
     calls: u32,
-    /// PHP: the line of the call that was read last.
+    /// PHP and Ruby: the line of the call that was read last.
     line: i32,
 }
 
@@ -107,6 +115,8 @@ impl Walk {
         outermost: 0,
         caller: 0,
         delegate: 0,
+        flags: 0,
+        file: 0,
         calls: 0,
         line: 0,
     };
@@ -221,6 +231,33 @@ extern "C" fn scripts_perl_look(taker: u32) -> i32 {
     i32::from(perl::look(unsafe { &mut *scripts }))
 }
 
+/// The same of Ruby.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_ruby_step(taker: u32) -> i32 {
+    let found = scripts_ruby_frame(taker);
+    if found != Frame::Call as i32 {
+        return i32::from(found == Frame::Between as i32);
+    }
+    let key = code::ruby_key(taker);
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    if key == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    ruby::take_call(unsafe { &mut *scripts }, key);
+    1
+}
+
+/// As [`scripts_php_frame`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_ruby_frame(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    ruby::read_frame(unsafe { &mut *scripts }) as i32
+}
+
 /// Finds the current thread's innermost frame; 0 where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -229,14 +266,20 @@ extern "C" fn scripts_begin(taker: u32) -> i32 {
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
     let (bias, space) = (scripts.walk.bias, scripts.walk.space);
-    let (frame, border) = match scripts.interpreter.kind {
+    let (frame, border) = match kind_of(&scripts.interpreter) {
         kind::PHP => php::begin(&scripts.interpreter, bias),
         kind::PERL => (perl::begin(scripts, bias, Task::current()), 0),
+        kind::RUBY => ruby::begin(scripts, bias, Task::current()),
         _ => cpython::begin(scripts, bias, Task::current(), space),
     };
     scripts.walk.frame = frame;
     scripts.walk.border = border;
     i32::from(frame != 0)
+}
+
+#[inline(always)]
+const fn kind_of(interpreter: &Interpreter) -> u32 {
+    interpreter.kind & 3
 }
 
 /// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
@@ -261,13 +304,14 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
     if scripts_begin(taker) == 0 {
         return 0;
     }
-    let kind = scripts.interpreter.kind;
+    let kind = kind_of(&scripts.interpreter);
     let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.
     while steps < 2 * MAX_FRAMES {
         let goes_on = match kind {
             kind::PHP => scripts_php_step(taker),
             kind::PERL => scripts_perl_step(taker),
+            kind::RUBY => scripts_ruby_step(taker),
             _ => scripts_step(taker),
         };
         if goes_on == 0 {

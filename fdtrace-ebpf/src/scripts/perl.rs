@@ -320,7 +320,7 @@ fn is_call(scripts: &mut Scripts, at: u32) -> bool {
 
 #[inline(always)]
 fn context(scripts: &Scripts, at: u32) -> u64 {
-    scripts.window[(at >> 3) as usize & (super::cpython::WINDOW_WORDS - 1)]
+    scripts.window[(at >> 3) as usize & (super::WINDOW_WORDS - 1)]
 }
 
 /// Reads what tells the call from others; false for what is none.

@@ -11,5 +11,7 @@ words! {
         Php = "php",
         /// Perl 5, as perl.org makes it.
         Perl = "perl",
+        /// Ruby, as ruby-lang.org makes it.
+        Ruby = "ruby",
     }
 }

@@ -12,6 +12,7 @@ mod memory;
 mod perl;
 mod php;
 mod program;
+mod ruby;
 
 use std::collections::HashMap;
 
@@ -20,7 +21,7 @@ use serde::{Deserialize, Serialize};
 pub use self::code_object::{CodeObject, RawText};
 pub(crate) use self::{
     memory::Memory,
-    program::{Program, frame, is_loop, recognise_file},
+    program::{Program, frame, is_loop, recognise_file, unnamed_loop},
 };
 pub(crate) use crate::model::Runtime;
 
@@ -79,6 +80,7 @@ pub(crate) enum Interpreter {
     Cpython(cpython::Interpreter),
     Php(php::Interpreter),
     Perl(perl::Interpreter),
+    Ruby(ruby::Interpreter),
 }
 
 /// A thread, and the calls of scripts that are in progress in it.
@@ -104,7 +106,7 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS)
+    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS)
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.
@@ -114,8 +116,10 @@ pub(crate) fn marker(image: &Image) -> Option<&'static [u8]> {
 
 /// The runtime that an image is; `None` for all other files.
 pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Sighting> {
-    let php = || php::recognise(image, memory);
-    cpython::recognise(image, memory).or_else(php).or_else(|| perl::recognise(image, memory))
+    cpython::recognise(image, memory)
+        .or_else(|| php::recognise(image, memory))
+        .or_else(|| perl::recognise(image, memory))
+        .or_else(|| ruby::recognise(image, memory))
 }
 
 impl Interpreter {
@@ -125,6 +129,7 @@ impl Interpreter {
             Self::Cpython(interpreter) => interpreter.scripts(memory, most),
             Self::Php(interpreter) => interpreter.scripts(memory, most),
             Self::Perl(interpreter) => interpreter.scripts(memory, most),
+            Self::Ruby(interpreter) => interpreter.scripts(),
         }
     }
 }

@@ -5,7 +5,9 @@ use std::ops::Range;
 use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
-use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php};
+use super::{
+    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby,
+};
 
 /// An interpreter that can be read in every process that has this file mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -25,6 +27,7 @@ impl Program {
             Interpreter::Cpython(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Php(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Perl(interpreter) => interpreter.layout_for_kernel(),
+            Interpreter::Ruby(interpreter) => interpreter.layout_for_kernel(),
         };
         scripts::Interpreter { code_delta: self.code_delta, ..layout }
     }
@@ -34,12 +37,21 @@ impl Program {
 pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Option<Interpreter> {
     let php = || php::recognise_file(image).map(Interpreter::Php);
     let perl = || perl::recognise_file(image, file).map(Interpreter::Perl);
-    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl)
+    let ruby = || ruby::recognise_file(image, file).map(Interpreter::Ruby);
+    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl).or_else(ruby)
 }
 
 /// Whether a function is the evaluation loop, or what a compiler made of a part of it.
 pub(crate) fn is_loop(symbol: &[u8]) -> bool {
-    cpython::is_loop(symbol) || php::is_loop(symbol) || perl::is_loop(symbol)
+    cpython::is_loop(symbol) || php::is_loop(symbol) || perl::is_loop(symbol) || ruby::is_loop(symbol)
+}
+
+/// Where the evaluation loop begins that has no symbol.
+pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
+    match interpreter {
+        Interpreter::Ruby(interpreter) => interpreter.unnamed_loop(),
+        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) => None,
+    }
 }
 
 /// The call that stands at an instruction of a code object.
@@ -47,6 +59,7 @@ pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFram
     match code.format {
         php::FORMAT => (Runtime::Php, php::frame_of(code, instruction)),
         perl::FORMAT => (Runtime::Perl, perl::frame_of(code, instruction)),
+        ruby::FORMAT => (Runtime::Ruby, ruby::frame_of(code, instruction)),
         _ => (Runtime::Cpython, cpython::frame_of(code, instruction)),
     }
 }

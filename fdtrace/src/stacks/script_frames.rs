@@ -31,6 +31,7 @@ pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
         Runtime::Cpython => &["python", "libpython"],
         Runtime::Php => &["php", "php-fpm", "php-cgi", "libphp"],
         Runtime::Perl => &["perl", "libperl"],
+        Runtime::Ruby => &["ruby", "libruby"],
     }
 }
 
@@ -78,6 +79,13 @@ fn owner(frame: &UserFrame) -> Owner {
             Owner::Package
         }
         () if folders().any(|name| matches!(name, "site-packages" | "dist-packages")) => Owner::Package,
+        // RubyGems, Bundler's, and Debian's packages of Ruby.
+        () if folders().any(|name| matches!(name, "vendor_ruby" | "site_ruby" | "rubygems-integration"))
+            || folders().zip(folders().skip(1)).any(|(outer, inner)| outer == "gems" && is_gem(inner)) =>
+        {
+            Owner::Package
+        }
+        () if frame.runtime == Some(Runtime::Ruby) && file.starts_with("<internal:") => Owner::Runtime,
         () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
         () => in_perl().unwrap_or(Owner::Program),
     }
@@ -103,15 +111,26 @@ fn parts_of_version(name: &str) -> Option<usize> {
     name.split('.').all(is_number).then(|| name.split('.').count())
 }
 
-/// `lib/python3.11`
+/// `lib/python3.11`, `ruby/3.1.0`
 fn is_library_folder(outer: &str, inner: &str) -> bool {
-    matches!(outer, "lib" | "lib64") && is_versioned(inner)
+    let is_of_ruby = || outer == "ruby" && inner.split('.').count() == 3 && is_number(inner);
+    (matches!(outer, "lib" | "lib64") && is_versioned(inner)) || is_of_ruby()
+}
+
+/// `rack-3.0.8`, or a commit of one: `rack-1f2e3d4c5b6a`
+fn is_gem(name: &str) -> bool {
+    let (name, version) = name.rsplit_once('-').unwrap_or_default();
+    let is_commit = version.len() >= 7 && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+    !name.is_empty() && (version.starts_with(|first: char| first.is_ascii_digit()) || is_commit)
+}
+
+fn is_number(text: &str) -> bool {
+    text.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit())
 }
 
 /// `python3`, `python3.13t`, `python311`
 fn is_versioned(name: &str) -> bool {
     let version = name.strip_prefix("python").map(|version| version.trim_end_matches(['d', 't']));
-    let is_number = |text: &str| text.bytes().all(|byte| byte == b'.' || byte.is_ascii_digit());
     version.is_some_and(|version| !version.is_empty() && is_number(version))
 }
 
@@ -197,6 +216,22 @@ mod tests {
         }
         assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/perl/5.36/auto/List/Util/Util.so", 1)));
         assert!(!is_library(&frame("f", "/opt/app/lib/5.36.0/app.so", 1)), "no module of Perl");
+        let ruby = |file: &str| UserFrame { runtime: Some(Runtime::Ruby), ..script("f", file, 1) };
+        for file in ["<internal:kernel>", "/usr/lib/ruby/3.1.0/set.rb", "/usr/local/lib/ruby/3.3.0/x86_64-linux/a.rb"] {
+            assert!(is_library(&ruby(file)), "{file}");
+        }
+        for file in [
+            "/var/lib/gems/3.1.0/gems/rack-3.0.8/lib/rack.rb",
+            "/usr/lib/ruby/vendor_ruby/rubygems.rb",
+            "/srv/app/vendor/bundle/ruby/3.1.0/bundler/gems/rails-1f2e3d4c5b6a/a.rb",
+            "/usr/share/rubygems-integration/all/a.rb",
+        ] {
+            assert!(is_package(&ruby(file)), "{file}");
+        }
+        for file in ["/srv/gems/main.rb", "/srv/ruby/main.rb", "(eval)", "/srv/ruby/3/a.rb", "/srv/gems/a-cache/b.rb"] {
+            assert!(!is_package(&ruby(file)) && !is_library(&ruby(file)), "{file}");
+        }
+        assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/ruby/3.1.0/socket.so", 1)));
         assert!(is_library(&frame("f", "/usr/lib/python3.11/lib-dynload/x.so", 1)), "its extension modules");
         assert!(is_package(&frame("f", "/v/lib/python3.11/site-packages/x.so", 1)));
     }

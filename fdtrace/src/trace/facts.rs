@@ -171,6 +171,7 @@ const fn runtime_number(runtime: Runtime) -> u8 {
         Runtime::Cpython => 1,
         Runtime::Php => 2,
         Runtime::Perl => 4,
+        Runtime::Ruby => 3,
     }
 }
 

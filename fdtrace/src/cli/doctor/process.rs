@@ -102,7 +102,7 @@ pub(super) fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()
     let out = &mut Terminal::new(out, false);
     writeln!(out, "{} ({})", escape_control(&report.comm), report.pid)?;
     if report.runtimes.is_empty() {
-        writeln!(out, "  no runtime whose scripts can be read (CPython 3.6 to 3.14)")?;
+        writeln!(out, "  no runtime whose scripts can be read (CPython 3.6 to 3.14, PHP 7.3 to 8.5, Ruby 2.6 to 3.4)")?;
     }
     for runtime in &report.runtimes {
         write_runtime(out, runtime)?;
@@ -118,6 +118,9 @@ fn write_runtime(out: &mut impl Write, runtime: &RuntimeLine) -> io::Result<()> 
     writeln!(out, "  {} {version} in {}", runtime.runtime.name(), escape_control(&runtime.file))?;
     if let Some(reason) = &runtime.reason {
         return writeln!(out, "    its scripts cannot be read: {reason}");
+    }
+    if runtime.threads.is_empty() {
+        return writeln!(out, "    its scripts can be read");
     }
     writeln!(out, "    its scripts can be read; {} now:", counted(runtime.threads.len() as u64, "thread"))?;
     for thread in runtime.threads.iter().take(SHOWN_THREADS) {

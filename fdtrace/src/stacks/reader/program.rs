@@ -5,15 +5,21 @@ use object::elf;
 use super::{
     anchors,
     object::{Object, Segment},
+    tables::Tables,
 };
 use crate::runtimes::{self, Image, Memory, Program};
 
 /// `None` for all files but those of interpreters that can be read.
-pub(super) fn of(object: &Object, path: String) -> Option<Program> {
-    let interpreter = runtimes::recognise_file(&image(object, path), &Loaded(object))?;
-    let addresses = anchors::ranges(object, runtimes::is_loop);
-    let code = addresses.first().and_then(|range| loaded(object, range.start))?;
+pub(super) fn of(object: Object, path: String) -> Option<Program> {
+    let interpreter = runtimes::recognise_file(&image(&object, path), &Loaded(&object))?;
+    let mut addresses = anchors::ranges(&object, runtimes::is_loop);
+    let unnamed = runtimes::unnamed_loop(&interpreter);
+    let first = addresses.first().map(|range| range.start).or(unnamed)?;
+    let code = loaded(&object, first)?;
     let code_delta = code.address.wrapping_sub(code.file.start);
+    if let Some(unnamed) = unnamed {
+        addresses.push(Tables::of(object)?.function(unnamed)?);
+    }
     let offset = |address: u64| address.wrapping_sub(code_delta);
     let loops = addresses.iter().map(|range| offset(range.start)..offset(range.end)).collect();
     Some(Program { interpreter, code_delta, loops })

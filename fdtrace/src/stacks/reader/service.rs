@@ -61,7 +61,7 @@ impl Service {
                 encode(&runtime(file, memory, path, (start, offset)))
             }
             Request::Program { path } => {
-                encode(&object(files.first()?).and_then(|object| program::of(&object, path)))
+                encode(&object(files.first()?).and_then(|object| program::of(object, path)))
             }
             Request::Scripts { interpreter, most } => encode(&interpreter.threads(files.first()?, most)),
             Request::Rule { module, offset, exact } => {

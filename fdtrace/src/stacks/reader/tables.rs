@@ -1,5 +1,7 @@
 //! The unwind tables of a file: .eh_frame, which nearly all programs have, and .debug_frame.
 
+use std::ops::Range;
+
 use fdtrace_common::unwind::{Rule, note};
 use gimli::{
     BaseAddresses, CieOrFde, DebugFrame, EhFrame, EhFrameHdr, EndianSlice, FrameDescriptionEntry,
@@ -107,8 +109,24 @@ impl Tables {
         section
     }
 
+    /// The addresses of the function that begins at one.
+    pub(super) fn function(&self, address: u64) -> Option<Range<u64>> {
+        let entry = self.eh_entry(&self.eh_frame(), address)?;
+        let start = entry.initial_address();
+        (start == address).then(|| start..start.saturating_add(entry.len()))
+    }
+
     fn eh_rule(&self, address: u64) -> Option<Rule> {
         let section = self.eh_frame();
+        let entry = self.eh_entry(&section, address)?;
+        rule_of(&section, &self.bases, &entry, address)
+    }
+
+    fn eh_entry<'a>(
+        &'a self,
+        section: &EhFrame<Slice<'a>>,
+        address: u64,
+    ) -> Option<FrameDescriptionEntry<Slice<'a>>> {
         let offset = if self.eh_frame_hdr.is_empty() {
             find(&self.eh_index, address)?
         } else {
@@ -116,8 +134,7 @@ impl Tables {
             let table = header.table()?;
             table.pointer_to_offset(table.lookup(address, &self.bases).ok()?).ok()?.0
         };
-        let entry = section.fde_from_offset(&self.bases, offset.into(), EhFrame::cie_from_offset).ok()?;
-        rule_of(&section, &self.bases, &entry, address)
+        section.fde_from_offset(&self.bases, offset.into(), EhFrame::cie_from_offset).ok()
     }
 
     fn debug_rule(&self, address: u64) -> Option<Rule> {
