@@ -5,6 +5,7 @@ mod hunt;
 mod interpreters;
 mod perl;
 mod php;
+mod ruby;
 mod traceback;
 
 use anyhow::Result;
