@@ -148,7 +148,8 @@ extern "C" fn scripts_ruby_known(taker: u32) -> u64 {
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
     scripts.walk.check = ruby::check(&scripts.interpreter, &scripts.code, &scripts.walk);
-    let (function, file) = (part(&scripts.code, scripts.interpreter.function), part(&scripts.code, scripts.interpreter.file));
+    let (function, file) =
+        (part(&scripts.code, scripts.interpreter.function), part(&scripts.code, scripts.interpreter.file));
     scripts.walk.file = ruby::path(&mut scripts.table, file);
     let file = scripts.walk.file;
     if scripts_ruby_text(taker, function) == 0 || scripts_ruby_text(taker, file) == 0 {

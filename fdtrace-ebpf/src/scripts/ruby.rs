@@ -71,7 +71,8 @@ pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task) -> (u64, u64) 
     }
     let [stack, words, frame, ..] = scripts.table;
     // The outermost frame is there so that there is one.
-    let end = stack.wrapping_add(words.wrapping_mul(8)).wrapping_sub(u64::from(scripts.interpreter.frame_bytes));
+    let end =
+        stack.wrapping_add(words.wrapping_mul(8)).wrapping_sub(u64::from(scripts.interpreter.frame_bytes));
     if frame & 7 != 0 || frame < stack || frame >= end { (0, 0) } else { (frame, end) }
 }
 

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::HashMap};
 
-use super::{Image, Memory, perl, recognise, symbols};
+use super::{Image, Memory, perl, recognise, ruby, symbols};
 
 /// Files that have the name of each version that is read in another way.
 const NAMES: [&str; 7] =
@@ -23,6 +23,11 @@ pub fn memory(bytes: &[u8]) {
         let wild = Wild { bytes, left: Cell::new(READS) };
         std::hint::black_box(perl.scripts(&wild, 8));
     }
+    // A file that has the symbols of all is not taken for one of Ruby.
+    let wild = Wild { bytes, left: Cell::new(READS) };
+    let symbols = ruby::SYMBOLS.into_iter().filter_map(|name| Some((name, *places.get(name)?)));
+    let image = Image { path: "ruby".to_owned(), symbols: symbols.collect(), said: None };
+    std::hint::black_box(recognise(&image, &wild));
 }
 
 /// So many reads, then there is no memory any more.

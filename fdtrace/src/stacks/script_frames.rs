@@ -217,7 +217,9 @@ mod tests {
         assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/perl/5.36/auto/List/Util/Util.so", 1)));
         assert!(!is_library(&frame("f", "/opt/app/lib/5.36.0/app.so", 1)), "no module of Perl");
         let ruby = |file: &str| UserFrame { runtime: Some(Runtime::Ruby), ..script("f", file, 1) };
-        for file in ["<internal:kernel>", "/usr/lib/ruby/3.1.0/set.rb", "/usr/local/lib/ruby/3.3.0/x86_64-linux/a.rb"] {
+        for file in
+            ["<internal:kernel>", "/usr/lib/ruby/3.1.0/set.rb", "/usr/local/lib/ruby/3.3.0/x86_64-linux/a.rb"]
+        {
             assert!(is_library(&ruby(file)), "{file}");
         }
         for file in [
@@ -228,7 +230,9 @@ mod tests {
         ] {
             assert!(is_package(&ruby(file)), "{file}");
         }
-        for file in ["/srv/gems/main.rb", "/srv/ruby/main.rb", "(eval)", "/srv/ruby/3/a.rb", "/srv/gems/a-cache/b.rb"] {
+        for file in
+            ["/srv/gems/main.rb", "/srv/ruby/main.rb", "(eval)", "/srv/ruby/3/a.rb", "/srv/gems/a-cache/b.rb"]
+        {
             assert!(!is_package(&ruby(file)) && !is_library(&ruby(file)), "{file}");
         }
         assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/ruby/3.1.0/socket.so", 1)));

@@ -102,7 +102,10 @@ pub(super) fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()
     let out = &mut Terminal::new(out, false);
     writeln!(out, "{} ({})", escape_control(&report.comm), report.pid)?;
     if report.runtimes.is_empty() {
-        writeln!(out, "  no runtime whose scripts can be read (CPython 3.6 to 3.14, PHP 7.3 to 8.5, Ruby 2.6 to 3.4)")?;
+        writeln!(
+            out,
+            "  no runtime whose scripts can be read (CPython 3.6 to 3.14, PHP 7.3 to 8.5, Ruby 2.6 to 3.4)"
+        )?;
     }
     for runtime in &report.runtimes {
         write_runtime(out, runtime)?;

@@ -5,9 +5,7 @@ use fdtrace_common::scripts::{self, ABSENT, kind};
 use super::{
     Context, FORMAT, Interpreter,
     stub::ThreadLocal,
-    versions::{
-        CONTEXT, COUNT, ENVIRONMENT, FILE, FIRST_LINE, FUNCTION, LIVING, POSITIONS, PTHREAD, THREAD,
-    },
+    versions::{CONTEXT, COUNT, ENVIRONMENT, FILE, FIRST_LINE, FUNCTION, LIVING, POSITIONS, PTHREAD, THREAD},
 };
 use crate::runtimes::{CodeObject, RawText, ScriptFrame};
 

@@ -119,7 +119,9 @@ impl Interpreter {
     fn checked(self, memory: &(impl Memory + ?Sized)) -> Result<Self, Refusal> {
         let (place, is_there): (u64, fn(u64) -> bool) = match self.context {
             Context::Listed { machine, .. } => (machine, |machine| machine != 0),
-            Context::Own(ThreadLocal::Dynamic(module)) => (module, |module| (1..MAX_MODULES).contains(&module)),
+            Context::Own(ThreadLocal::Dynamic(module)) => {
+                (module, |module| (1..MAX_MODULES).contains(&module))
+            }
             Context::Own(ThreadLocal::Static(_)) => return Ok(self),
         };
         let found = memory.word(place, 0).ok_or(Refusal::Unreadable)?;

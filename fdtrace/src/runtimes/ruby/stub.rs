@@ -46,7 +46,8 @@ const LOOKED_AT: usize = 256;
 /// The one function that both of two end with, by a jump.
 pub(super) fn both_end_with(memory: &(impl Memory + ?Sized), functions: [u64; 2]) -> Option<u64> {
     let [first, second] = functions.map(|function| jumps(memory, function));
-    let mut both = first?.into_iter().filter(|target| second.as_ref().is_some_and(|all| all.contains(target)));
+    let mut both =
+        first?.into_iter().filter(|target| second.as_ref().is_some_and(|all| all.contains(target)));
     both.next().filter(|found| both.all(|other| other == *found))
 }
 
@@ -54,10 +55,11 @@ pub(super) fn both_end_with(memory: &(impl Memory + ?Sized), functions: [u64; 2]
 fn jumps(memory: &(impl Memory + ?Sized), function: u64) -> Option<Vec<u64>> {
     const JUMP: u8 = 0xe9;
     let code = memory.array::<LOOKED_AT>(function, 0)?;
-    let found = code.windows(5).enumerate().filter(|(_, window)| window[0] == JUMP).filter_map(|(at, window)| {
-        let distance = i32::from_le_bytes([window[1], window[2], window[3], window[4]]);
-        function.checked_add(at as u64 + 5)?.checked_add_signed(distance.into())
-    });
+    let found =
+        code.windows(5).enumerate().filter(|(_, window)| window[0] == JUMP).filter_map(|(at, window)| {
+            let distance = i32::from_le_bytes([window[1], window[2], window[3], window[4]]);
+            function.checked_add(at as u64 + 5)?.checked_add_signed(distance.into())
+        });
     Some(found.filter(|target| target.wrapping_sub(function) >= LOOKED_AT as u64).collect())
 }
 
@@ -75,8 +77,8 @@ mod tests {
     #[test]
     fn variables_of_a_thread() {
         let dynamic = [
-            0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x83, 0xec, 0x08, 0x66, 0x48, 0x8d, 0x3d, 0x10, 0, 0, 0, 0x66, 0x66, 0x48,
-            0xe8,
+            0xf3, 0x0f, 0x1e, 0xfa, 0x48, 0x83, 0xec, 0x08, 0x66, 0x48, 0x8d, 0x3d, 0x10, 0, 0, 0, 0x66,
+            0x66, 0x48, 0xe8,
         ];
         assert_eq!(variable(&dynamic), Some(ThreadLocal::Dynamic(0x1020)));
         assert_eq!(variable(&dynamic[8..]), Some(ThreadLocal::Dynamic(0x1018)));

@@ -95,9 +95,10 @@ mod tests {
     fn a_version_is_three_numbers() {
         assert_eq!(version("3.1.2\0x").as_deref(), Some("3.1.2"));
         assert_eq!(version("2.6.10\0x").as_deref(), Some("2.6.10"));
-        assert_eq!([version("3.1"), version(""), version("x.1.2"), version("3.99999999999.1")], [
-            None, None, None, None
-        ]);
+        assert_eq!(
+            [version("3.1"), version(""), version("x.1.2"), version("3.99999999999.1")],
+            [None, None, None, None]
+        );
     }
 
     #[test]

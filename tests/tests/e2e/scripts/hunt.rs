@@ -63,13 +63,8 @@ pub(super) struct Service {
 }
 
 impl Service {
-    fn start(python: &Path, scratch: &Scratch) -> Result<Self> {
-        Self::of(python, &service(scratch)?)
-    }
-
-    /// One of any language.
-    pub(super) fn of(program: &Path, script: &Path) -> Result<Self> {
-        let mut command = Command::new(program);
+    pub(super) fn start(interpreter: &Path, script: &Path) -> Result<Self> {
+        let mut command = Command::new(interpreter);
         command.arg(script).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut process = Killed(command.spawn()?);
         let says = lines(process.0.stdout.take().context("no output")?);
@@ -100,7 +95,7 @@ fn live() -> Result<()> {
     let _turn = turn();
     let Some(python) = python() else { return Ok(()) };
     let scratch = Scratch::new()?;
-    let mut service = Service::start(&python, &scratch)?;
+    let mut service = Service::start(&python, &service(&scratch)?)?;
     let tracer = Tracer::start(["-p", &service.pid()])?;
     service.leak()?;
     let document = tracer.wait_for(TIMEOUT, is_named)?;
@@ -115,7 +110,7 @@ fn recorded() -> Result<()> {
     let Some(python) = python() else { return Ok(()) };
     let scratch = Scratch::new()?;
     let trace = scratch.path().join("trace");
-    let mut service = Service::start(&python, &scratch)?;
+    let mut service = Service::start(&python, &service(&scratch)?)?;
     let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
     service.leak()?;
     recorder.wait_for(TIMEOUT, is_named)?;

@@ -84,7 +84,7 @@ fn a_leak_in_perl_is_found_live() -> Result<()> {
     let _turn = turn();
     for perl in perls() {
         let scratch = Scratch::new()?;
-        let mut service = Service::of(&perl, &service(&scratch)?)?;
+        let mut service = Service::start(&perl, &service(&scratch)?)?;
         let tracer = Tracer::start(["-p", &service.pid()])?;
         service.leak()?;
         let document = tracer.wait_for(TIMEOUT, is_named)?;
@@ -100,7 +100,7 @@ fn a_leak_in_perl_is_found_in_a_trace() -> Result<()> {
     for perl in perls() {
         let scratch = Scratch::new()?;
         let trace = scratch.path().join("trace");
-        let mut service = Service::of(&perl, &service(&scratch)?)?;
+        let mut service = Service::start(&perl, &service(&scratch)?)?;
         let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
         service.leak()?;
         recorder.wait_for(TIMEOUT, is_named)?;

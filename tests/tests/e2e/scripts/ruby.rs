@@ -1,14 +1,19 @@
 //! The same of Ruby.
 
-use super::traceback::compare;
+use super::{
+    hostile::{checked, expected, lines_of},
+    hunt::{Service, TIMES, report_text},
+    traceback::compare,
+    traced,
+};
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{say, turn};
-use std::{collections::BTreeSet, env, path::PathBuf};
+use fdtrace_tests::harness::{Document, Recorder, Scratch, TIMEOUT, Tracer, finish_with, say, turn};
+use std::{collections::BTreeSet, env, fs, path::PathBuf, process::Command};
 
 const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.rb");
 
 /// Ruby as distributions install it; says so where there is none.
-pub(super) fn rubies() -> BTreeSet<PathBuf> {
+fn rubies() -> BTreeSet<PathBuf> {
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
     let names =
         || (26..=34).map(|number| format!("ruby{}.{}", number / 10, number % 10)).chain(["ruby".to_owned()]);
@@ -27,6 +32,168 @@ fn stacks_of_ruby_are_its_own() -> Result<()> {
         let (right, all) = compare(&ruby, "cases.rb", CASES).with_context(|| ruby.display().to_string())?;
         say(&format!("{}: {right} of {all} stacks as the script has them", ruby.display()));
         ensure!(all >= 90, "{} stopped early", ruby.display());
+    }
+    Ok(())
+}
+
+/// Code that lies where other code was: of one name, one file and one first line, each with its own line of the call; and of
+/// one line, each with its own file or its own name.
+const REUSED: &str = r##"
+1000.times do |number|
+  path = "#{ARGV[0]}/#{number}"
+  File.write(path, "")
+  eval("\n" * (number % 90) + "IO.sysopen(path)", binding, "<made>", 1)
+  eval("IO.sysopen(path)", binding, "<file #{number % 90}>", 1)
+  eval("def made#{number % 90}(path); IO.sysopen(path); end; made#{number % 90}(path)", binding, "<name>", 1)
+end
+"##;
+
+#[test]
+fn code_of_ruby_that_takes_the_place_of_other_code() -> Result<()> {
+    let _turn = turn();
+    for ruby in rubies() {
+        let scratch = Scratch::new()?;
+        let script = scratch.path().join("script.rb");
+        fs::write(&script, REUSED)?;
+        let folder = scratch.path().join("files");
+        fs::create_dir(&folder)?;
+        let (_, document) = checked(&scratch, Command::new(&ruby).arg(script).arg(&folder))?;
+        let lines = lines_of(&document, "<made>");
+        let files = |number: u64| lines_of(&document, &format!("<file {number}>")).values().sum::<u64>();
+        let wrong: Vec<_> = (0..90)
+            .filter(|number| {
+                let most = expected(*number);
+                lines.get(&(number + 1)).copied().unwrap_or(0) > most || files(*number) > most
+            })
+            .collect();
+        let all = [lines.values().sum::<u64>(), (0..90).map(files).sum::<u64>()];
+        // As in `hostile`.
+        ensure!(
+            all.iter().all(|all| (990..=1000).contains(all)) && wrong.is_empty(),
+            "{}: {all:?}, {wrong:?}: {lines:?}",
+            ruby.display()
+        );
+        let names = lines_of(&document, "<name>");
+        ensure!(names.keys().all(|line| *line == 1), "{}: {names:?}", ruby.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn names_of_ruby_that_are_made_up() -> Result<()> {
+    let _turn = turn();
+    let source = "name = \"a\\e[2J\\n\\u202e\" + 'b' * 5000\n\
+        20.times { eval(\"IO.sysopen('/etc/passwd')\", binding, name, 1) }\n";
+    for ruby in rubies() {
+        let scratch = Scratch::new()?;
+        let script = scratch.path().join("script.rb");
+        fs::write(&script, source)?;
+        let (finished, document) = checked(&scratch, Command::new(&ruby).arg(script))?;
+        let shown = finished.stdout + &finished.stderr;
+        ensure!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{}: {shown}", ruby.display());
+        let found = lines_of(&document, "a\u{1b}[2J");
+        ensure!(found.values().sum::<u64>() >= 19, "{}: {found:?} {shown}", ruby.display());
+    }
+    Ok(())
+}
+
+/// Threads that wait for what they open while another one runs, and threads in place of others: none has another's lines.
+const THREADS: &str = r##"
+def reads(path)
+  IO.sysopen(path, IO::RDONLY)
+end
+
+def writes(path)
+  IO.sysopen(path, IO::WRONLY)
+end
+
+Thread.new { number = 0; number += 1 while true }
+20.times do |number|
+  path = "#{ARGV[0]}/#{number}"
+  File.mkfifo(path)
+  [Thread.new { reads(path) }, Thread.new { sleep 0.01; writes(path) }].each(&:join)
+end
+exit!(0)
+"##;
+
+#[test]
+fn threads_of_ruby_have_their_own_lines() -> Result<()> {
+    let _turn = turn();
+    for ruby in rubies() {
+        let scratch = Scratch::new()?;
+        let script = scratch.path().join("script.rb");
+        fs::write(&script, THREADS)?;
+        let folder = scratch.path().join("files");
+        fs::create_dir(&folder)?;
+        let (_, document) = checked(&scratch, Command::new(&ruby).arg(&script).arg(&folder))?;
+        let lines = lines_of(&document, &script.display().to_string());
+        let told = [3, 7].map(|line| lines.get(&line).copied().unwrap_or(0));
+        ensure!(told.iter().all(|told| (19..=20).contains(told)), "{}: {lines:?}", ruby.display());
+    }
+    Ok(())
+}
+
+/// A service that keeps a file in one of its requests, and closes it in all others.
+const SERVICE: &str = r##"
+$kept = []
+def load_config(name)
+  file = File.open(name)
+  name.end_with?("hosts") ? $kept << file : file.close
+end
+
+def handle(request)
+  load_config(request)
+end
+
+$stdout.sync = true
+puts "ready"
+while (line = $stdin.gets)
+  line.to_i.times { handle("/etc/passwd"); handle("/etc/hosts") }
+  puts "done"
+end
+exit!(0)
+"##;
+/// Where the leak is, counted by hand.
+const LINE: u32 = 4;
+
+fn is_named(document: &Document) -> bool {
+    let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
+    frames.any(|frame| {
+        frame.symbol.as_deref() == Some("load_config") && frame.line == Some(LINE) && frame.runtime.is_some()
+    })
+}
+
+#[test]
+fn a_leak_in_ruby_is_found() -> Result<()> {
+    let _turn = turn();
+    for ruby in rubies() {
+        let scratch = Scratch::new()?;
+        let (script, trace) = (scratch.path().join("service.rb"), scratch.path().join("trace"));
+        fs::write(&script, SERVICE)?;
+
+        let mut service = Service::start(&ruby, &script)?;
+        let tracer = Tracer::start(["-p", &service.pid()])?;
+        service.leak()?;
+        let document = tracer.wait_for(TIMEOUT, is_named)?;
+        ensure!(is_named(&document), "{:?}", document.sites);
+        tracer.interrupt()?;
+
+        let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
+        service.leak()?;
+        recorder.wait_for(TIMEOUT, is_named)?;
+        recorder.interrupt()?;
+        drop(service);
+        let text = report_text(&trace)?;
+        ensure!(text.contains("load_config at") && text.contains("service.rb:4"), "{text}");
+        ensure!(!text.contains("rb_vm_exec"), "the interpreter's own frames are shown: {text}");
+
+        let input = scratch.path().join("input");
+        fs::write(&input, format!("{TIMES}\n"))?;
+        let mut command = traced("check")?;
+        command.arg("--").arg(&ruby).arg(&script);
+        let leaks = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
+        ensure!(leaks.status.code() == Some(23), "{}: {}", leaks.status, leaks.stderr);
+        ensure!(leaks.stderr.contains("files opened by load_config"), "{}", leaks.stderr);
     }
     Ok(())
 }
