@@ -42,7 +42,7 @@ fn code_that_takes_the_place_of_other_code() -> Result<()> {
 }
 
 /// How many numbers below a thousand have this remainder.
-pub(super) const fn expected(line: u64) -> u64 {
+const fn expected(line: u64) -> u64 {
     (1000 - line).div_ceil(90)
 }
 
