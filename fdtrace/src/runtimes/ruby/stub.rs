@@ -32,8 +32,9 @@ pub(super) fn thread_local(memory: &(impl Memory + ?Sized), function: u64) -> Op
             let distance = i32::from_le_bytes([a, b, c, d]);
             next.checked_add(8)?.checked_add_signed(distance.into()).map(ThreadLocal::Dynamic)
         }
-        // `mov rax, fs:[offset]`
-        [0x64, 0x48, 0x8b, 0x04, 0x25, a, b, c, d, ..] => {
+        // `mov rax, fs:[offset]`; and `mov rax, offset; mov rax, fs:[rax]`, which linkers make of more.
+        [0x64, 0x48, 0x8b, 0x04, 0x25, a, b, c, d, ..]
+        | [0x48, 0xc7, 0xc0, a, b, c, d, 0x64, 0x48, 0x8b, 0x00, ..] => {
             Some(ThreadLocal::Static(i32::from_le_bytes([a, b, c, d])))
         }
         _ => None,
@@ -83,7 +84,8 @@ mod tests {
         assert_eq!(variable(&dynamic), Some(ThreadLocal::Dynamic(0x1020)));
         assert_eq!(variable(&dynamic[8..]), Some(ThreadLocal::Dynamic(0x1018)));
         let fixed = [0x64, 0x48, 0x8b, 0x04, 0x25, 0xf8, 0xff, 0xff, 0xff];
-        assert_eq!(variable(&fixed), Some(ThreadLocal::Static(-8)));
+        let relaxed = [0x48, 0xc7, 0xc0, 0xf8, 0xff, 0xff, 0xff, 0x64, 0x48, 0x8b, 0x00];
+        assert_eq!([variable(&fixed), variable(&relaxed)], [Some(ThreadLocal::Static(-8)); 2]);
         assert_eq!([variable(&dynamic[..16]), variable(&[]), variable(&[0x48, 0x8b])], [None; 3]);
         assert_eq!(thread_local(&Made(0x1000, vec![0x64; 8]), 0x1000), None);
     }
