@@ -37,9 +37,10 @@ fn stacks_of_ruby_are_its_own() -> Result<()> {
 }
 
 /// Code that lies where other code was: of one name, one file and one first line, each with its own line of the call; and of
-/// one line, each with its own file or its own name.
+/// one line, each with its own file or its own name. It waits now and then: what is new is sent, and there is room for so much.
 const REUSED: &str = r##"
 300.times do |number|
+  sleep 0.05 if number % 30 == 0
   path = "#{ARGV[0]}/#{number}"
   File.write(path, "")
   eval("\n" * (number % 90) + "IO.sysopen(path)", binding, "<made>", 1)
