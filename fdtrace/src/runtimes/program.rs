@@ -5,9 +5,7 @@ use std::ops::Range;
 use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
-use super::{
-    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby,
-};
+use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby};
 
 /// An interpreter that can be read in every process that has this file mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

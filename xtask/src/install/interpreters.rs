@@ -12,8 +12,8 @@ use std::{
 const NAME: &str = "interpreters";
 
 const RELEASES: [&str; 3] = ["bullseye", "trixie", "forky"];
-/// What is wanted of each; the first has the folders that later releases make links.
-const PACKAGES: [&str; 5] = ["base-files", "python3", "perl", "ruby", "php-cli"];
+/// What is wanted of each; the first has the folders that later releases make links, the second is what PHP runs commands with.
+const PACKAGES: [&str; 6] = ["base-files", "dash", "python3", "perl", "ruby", "php-cli"];
 
 /// The folder of all roots; what is missing of them is fetched from the mirror of this machine's apt configuration.
 pub(crate) fn roots() -> Result<PathBuf> {

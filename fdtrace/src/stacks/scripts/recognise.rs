@@ -21,7 +21,7 @@ use crate::{
         modules::{self, Modules},
         reader::{Reader, Readers},
         script_frames,
-        unwind::Program,
+        unwind::{Found, Program},
     },
 };
 
@@ -92,11 +92,19 @@ impl Recogniser {
         if !self.looked_at.insert(program.itself.key) {
             return;
         }
-        let libraries = program.libraries(&mut self.reader);
-        for found in std::iter::once(program.itself).chain(libraries) {
-            if is_called_like_one(&found.path) {
-                self.file(found.key, &found.file, &found.path);
-            }
+        // Its script may run before its libraries are found.
+        self.found(&program.itself);
+        if self.modules.scripts.is_interpreter(program.itself.key) {
+            return;
+        }
+        for library in program.libraries(&mut self.reader) {
+            self.found(&library);
+        }
+    }
+
+    fn found(&mut self, found: &Found) {
+        if is_called_like_one(&found.path) {
+            self.file(found.key, &found.file, &found.path);
         }
     }
 

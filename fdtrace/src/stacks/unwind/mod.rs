@@ -12,7 +12,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Side},
 };
 
-pub(super) use self::libraries::Program;
+pub(super) use self::libraries::{Found, Program};
 use self::{programs::Programs, spaces::Spaces};
 use super::{modules::Modules, reader::Readers, scripts::merge};
 use crate::{

@@ -31,7 +31,7 @@ fn code_that_takes_the_place_of_other_code() -> Result<()> {
             (0..90).filter(|line| lines.get(&(line + 1)).copied().unwrap_or(0) > expected(*line)).collect();
         // A few may have no line, as in `traceback`, and those of lost stacks; none another. On a busy machine the tables of what
         // they led through are read late.
-        let lost = document["trace"]["lost"]["stacks"].as_u64().unwrap_or(0);
+        let lost = lost_stacks(&document);
         ensure!(
             all <= 1000 && all + lost >= 990 && wrong.is_empty(),
             "{}: {all}, {lost} lost, {wrong:?}: {lines:?}",
@@ -42,7 +42,7 @@ fn code_that_takes_the_place_of_other_code() -> Result<()> {
 }
 
 /// How many numbers below a thousand have this remainder.
-const fn expected(line: u64) -> u64 {
+pub(super) const fn expected(line: u64) -> u64 {
     (1000 - line).div_ceil(90)
 }
 
@@ -85,6 +85,11 @@ fn versions_in_one_tree() -> Result<()> {
     say(&format!("{calls} of {} scripts that end at once have their line", pythons.len()));
     ensure!(found.keys().all(|line| *line == 2) && calls + 1 >= pythons.len() as u64, "{found:?}");
     Ok(())
+}
+
+/// Stacks that could not be had, by the trace's own count.
+pub(super) fn lost_stacks(document: &Value) -> u64 {
+    document["trace"]["lost"]["stacks"].as_u64().unwrap_or(0)
 }
 
 /// A check of a command, and its document.

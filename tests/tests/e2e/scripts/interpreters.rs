@@ -100,12 +100,23 @@ pub(super) fn python() -> Option<PathBuf> {
 
 /// PHP as distributions install it; says so where there is none.
 pub(super) fn phps() -> BTreeSet<PathBuf> {
+    let names = numbered("php", 7, 0..=9).chain(numbered("php", 8, 0..=9));
+    installed("PHP", names.chain(["php".to_owned()]))
+}
+
+/// Ruby, in the same way.
+pub(super) fn rubies() -> BTreeSet<PathBuf> {
+    let names = numbered("ruby", 2, 6..=7).chain(numbered("ruby", 3, 0..=9));
+    installed("Ruby", names.chain(["ruby".to_owned()]))
+}
+
+/// Programs of these names, wherever programs are looked for.
+fn installed(language: &str, names: impl Iterator<Item = String> + Clone) -> BTreeSet<PathBuf> {
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let names = || numbered("php", 7, 0..=9).chain(numbered("php", 8, 0..=9)).chain(["php".to_owned()]);
-    let all = folders.iter().flat_map(|folder| names().map(move |name| folder.join(name)));
+    let all = folders.iter().flat_map(|folder| names.clone().map(move |name| folder.join(name)));
     let found: BTreeSet<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
     if found.is_empty() {
-        say("no PHP here");
+        say(&format!("no {language} here"));
     }
     found
 }

@@ -7,14 +7,9 @@ use super::{
     traceback::compare,
     traced,
 };
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use fdtrace_tests::harness::{Document, Recorder, Scratch, TIMEOUT, Tracer, finish_with, say, turn};
-use std::{
-    collections::BTreeSet,
-    env, fs,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::{fs, iter, path::PathBuf, process::Command};
 
 const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.pl");
 

@@ -12,8 +12,8 @@ const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.p
 #[test]
 fn stacks_of_php_are_its_own() -> Result<()> {
     let _turn = turn();
-    let names = numbered("php", 7, 0..=4).chain(numbered("php", 8, 0..=5));
-    for php in Interpreter::all(phps(), names) {
+    // Debian's 7 has in other packages what the script needs.
+    for php in Interpreter::all(phps(), numbered("php", 8, 0..=5)) {
         compare(&php, "cases.php", CASES, 50)?;
     }
     Ok(())
