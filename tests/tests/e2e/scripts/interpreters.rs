@@ -111,9 +111,9 @@ pub(super) fn rubies() -> BTreeSet<PathBuf> {
 }
 
 /// Programs of these names, wherever programs are looked for.
-fn installed(language: &str, names: impl Iterator<Item = String> + Clone) -> BTreeSet<PathBuf> {
+fn installed(language: &str, names: impl Iterator<Item = String>) -> BTreeSet<PathBuf> {
     let folders: Vec<_> = env::split_paths(&env::var_os("PATH").unwrap_or_default()).collect();
-    let all = folders.iter().flat_map(|folder| names.clone().map(move |name| folder.join(name)));
+    let all = names.flat_map(|name| folders.iter().map(move |folder| folder.join(&name)));
     let found: BTreeSet<PathBuf> = all.filter_map(|path| path.canonicalize().ok()).collect();
     if found.is_empty() {
         say(&format!("no {language} here"));
