@@ -53,8 +53,8 @@ pub(super) struct Layout {
     pub(super) threads: u64,
     /// In the runtime: the number of the pthread key by which a thread has its state (`autoTSSkey`); from 3.7 on.
     pub(super) thread_key: Option<u64>,
-    /// In an interpreter: the version that its next code object gets (`func_state.next_version`); from 3.12 on. While it stays,
-    /// no code object has come to the place of another.
+    /// In an interpreter: the version that its next code object gets (`func_state.next_version`); from 3.13 on, for 3.12 has it
+    /// in a variable without a symbol. While it stays, no code object has come to the place of another.
     pub(super) next_version: Option<u64>,
     pub(super) thread: Thread,
     pub(super) frame: Frame,
@@ -192,7 +192,6 @@ pub(super) fn table(version: Version) -> Option<Layout> {
             interpreters: 40,
             threads: 72,
             thread_key: Some(1548),
-            next_version: Some(269_816),
             thread: Thread {
                 next: 8,
                 interpreter: 16,
