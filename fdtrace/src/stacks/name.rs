@@ -2,7 +2,7 @@
 
 use fdtrace_common::hash;
 
-use super::{FrameRef, Lasting, lasting, libraries::file_name, telling};
+use super::{FrameRef, Lasting, lasting, libraries::file_name, script_frames::GONE, telling};
 use crate::model::{KernelFrame, Origin, UserFrame};
 
 /// What compilers put behind the name of a function that they changed or took apart.
@@ -69,9 +69,6 @@ pub(crate) fn begin_alike(one: &[String], other: &[String]) -> bool {
     // The first frame is of libc, mostly.
     one.len().min(other.len()) > 1 && one.iter().zip(other).all(|(one, other)| alike(one, other))
 }
-
-/// What a file is called whose process was gone when somebody looked.
-const GONE: &str = "[gone]";
 
 /// Whether code that a program made has a name depends on when somebody looked: only files' functions count.
 fn place(frame: &UserFrame) -> FrameRef<'_> {

@@ -3,12 +3,16 @@
 use super::{interpreters, libraries::file_name};
 use crate::model::{Runtime, UserFrame};
 
+/// What a file is called whose process was gone when somebody looked.
+pub(super) const GONE: &str = "[gone]";
+
 pub(crate) const fn is_script(frame: &UserFrame) -> bool {
     frame.runtime.is_some()
 }
 
 /// The frames of a stack that say something: all, but where a script's frames are there, not those of the interpreter that
-/// runs it. CPython specialises itself as it goes, so one line of a script comes by several native ways.
+/// runs it, and not those of files that were gone when somebody looked. CPython specialises itself as it goes, so one line of a
+/// script comes by several native ways; and of two calls of a line, one may have been followed before a module was gone.
 pub(crate) fn telling<'a, S>(stack: S) -> impl DoubleEndedIterator<Item = &'a UserFrame> + Clone
 where
     S: IntoIterator<Item = &'a UserFrame, IntoIter: DoubleEndedIterator + Clone>,
@@ -21,8 +25,8 @@ where
 /// Whether a native frame is of an interpreter that runs scripts of this stack. Modules that it loads are not.
 fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
     let name = || interpreters::named(file_name(frame.module.as_deref()?));
-    !runtimes.is_empty()
-        && name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)))
+    let runs_it = || name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)));
+    !runtimes.is_empty() && (frame.module.as_deref() == Some(GONE) || runs_it())
 }
 
 /// What the program and the library of a runtime are called.
@@ -150,6 +154,7 @@ mod tests {
             frame("sqlite3_open", "/usr/lib/libsqlite3.so.0", 1),
             frame("connect", "/usr/lib/python3.11/lib-dynload/_sqlite3.cpython-311-x86_64-linux-gnu.so", 1),
             frame("_PyEval_EvalFrameDefault", "/usr/lib/libpython3.11.so.1.0", 1),
+            frame("close", GONE, 1),
             script("load", "/app/db.py", 12),
             frame("Py_RunMain", "/usr/bin/python3.11", 1),
             frame("perl_run", "/usr/bin/perl", 1),

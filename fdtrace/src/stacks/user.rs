@@ -10,6 +10,7 @@ use fdtrace_common::{
 use super::{
     modules::{self, Modules},
     reader::Readers,
+    script_frames::GONE,
     symbols::{CodeNames, Frames, Module, Reach},
 };
 use crate::{
@@ -96,7 +97,7 @@ impl UserStacks {
         match self.modules.get(module) {
             Some(module) => self.names.frames(&module, offset).to_vec(),
             None => vec![Arc::new(UserFrame {
-                module: Some("[gone]".to_owned()),
+                module: Some(GONE.to_owned()),
                 offset,
                 ..UserFrame::default()
             })],

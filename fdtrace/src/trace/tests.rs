@@ -625,6 +625,25 @@ fn frames_without_a_known_runtime_are_native() {
     assert_eq!([runtime(&[]), runtime(&[1]), runtime(&[200])], [None, Some(Runtime::Cpython), None]);
 }
 
+/// Five files of one line, recorded by the last build of version 1.
+#[test]
+fn a_file_of_version_1_is_read() {
+    let (events, end) = read(include_bytes!("version-1.fdt"));
+    assert_eq!(end, End::Complete);
+    let opened = events.iter().filter(|event| matches!(event, Event::Alloc(_))).count();
+    let site = events.iter().find_map(|event| match event {
+        Event::Fact(fact) => match &**fact {
+            Fact::Site(site) => Some(site),
+            _ => None,
+        },
+        _ => None,
+    });
+    let frames = &site.expect("a site").user.frames;
+    let is_loop = |frame: &Arc<UserFrame>| frame.symbol.as_deref() == Some("_PyEval_EvalFrameDefault");
+    assert_eq!(opened, 5);
+    assert!(frames.iter().any(is_loop) && frames.iter().all(|frame| frame.runtime.is_none()), "{frames:?}");
+}
+
 #[test]
 fn wrong_bytes_under_right_checksums_do_no_harm() {
     let events = Wild::list(123, 150);
