@@ -628,7 +628,7 @@ fn frames_without_a_known_runtime_are_native() {
 /// Five files of one line, recorded by the last build of version 1.
 #[test]
 fn a_file_of_version_1_is_read() {
-    let (events, end) = read(include_bytes!("version-1.fdt"));
+    let (events, end) = read(include_bytes!("version-1.trace"));
     assert_eq!(end, End::Complete);
     let opened = events.iter().filter(|event| matches!(event, Event::Alloc(_))).count();
     let site = events.iter().find_map(|event| match event {
