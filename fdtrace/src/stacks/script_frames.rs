@@ -25,7 +25,8 @@ where
 /// Whether a native frame is of an interpreter that runs scripts of this stack. Modules that it loads are not.
 fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
     let name = || interpreters::named(file_name(frame.module.as_deref()?));
-    let runs_it = || name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)));
+    let runs_it =
+        || name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)));
     !runtimes.is_empty() && (frame.module.as_deref() == Some(GONE) || runs_it())
 }
 

@@ -96,11 +96,9 @@ impl UserStacks {
         }
         match self.modules.get(module) {
             Some(module) => self.names.frames(&module, offset).to_vec(),
-            None => vec![Arc::new(UserFrame {
-                module: Some(GONE.to_owned()),
-                offset,
-                ..UserFrame::default()
-            })],
+            None => {
+                vec![Arc::new(UserFrame { module: Some(GONE.to_owned()), offset, ..UserFrame::default() })]
+            }
         }
     }
 }
