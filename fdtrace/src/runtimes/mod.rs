@@ -13,12 +13,14 @@ mod perl;
 mod php;
 mod program;
 mod ruby;
+mod version;
 
 use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
 pub use self::code_object::{CodeObject, RawText};
+use self::version::Version;
 pub(crate) use self::{
     memory::Memory,
     program::{Program, frame, is_loop, recognise_file, unnamed_loop},

@@ -7,8 +7,8 @@ mod versions;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::kernel_side::frame_of;
-use self::versions::{Layout, Version, table};
-use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
+use self::versions::{Layout, table};
+use super::{Image, Refusal, ScriptThread, Sighting, Version, memory::Memory};
 
 /// The evaluation loop.
 const LOOP: &str = "execute_ex";

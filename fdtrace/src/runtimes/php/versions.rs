@@ -2,28 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A version, as a program says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Version {
-    major: u32,
-    minor: u32,
-    micro: u32,
-}
-
-impl Version {
-    /// `8.2.32`, with anything behind.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let mut numbers = text.split(|byte| !byte.is_ascii_digit());
-        let mut number = || std::str::from_utf8(numbers.next()?).ok()?.parse().ok();
-        Some(Self { major: number()?, minor: number()?, micro: number()? })
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}.{}.{}", self.major, self.minor, self.micro)
-    }
-}
+use crate::runtimes::Version;
 
 /// What differs between versions: offsets in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -101,20 +80,6 @@ const GENERATOR: Option<(u32, u32)> = Some((56, 152));
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn version(text: &str) -> Option<String> {
-        Version::parse(text.as_bytes()).map(|version| version.to_string())
-    }
-
-    #[test]
-    fn a_version_is_three_numbers() {
-        assert_eq!(version("8.2.32\0Expires").as_deref(), Some("8.2.32"));
-        assert_eq!(version("8.5.0RC1").as_deref(), Some("8.5.0"));
-        assert_eq!(
-            [version("8.2"), version(""), version("x.1.2"), version("8.99999999999.1")],
-            [None, None, None, None]
-        );
-    }
 
     #[test]
     fn tables_are_of_7_3_to_8_5() {

@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 pub(super) use self::kernel_side::frame_of;
 use self::{
     stub::ThreadLocal,
-    versions::{Layout, Threads, Version, table},
+    versions::{Layout, Threads, table},
 };
-use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
+use super::{Image, Refusal, ScriptThread, Sighting, Version, memory::Memory};
 
 /// The evaluation loop. Where it has no symbol, it is what both of two others end with.
 const LOOP: &str = "rb_vm_exec";

@@ -2,28 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-/// A version, as a program says it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Version {
-    pub(super) major: u32,
-    pub(super) minor: u32,
-    micro: u32,
-}
-
-impl Version {
-    /// `3.1.2`, with anything behind.
-    pub(super) fn parse(text: &[u8]) -> Option<Self> {
-        let mut numbers = text.split(|byte| !byte.is_ascii_digit());
-        let mut number = || std::str::from_utf8(numbers.next()?).ok()?.parse().ok();
-        Some(Self { major: number()?, minor: number()?, micro: number()? })
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(out, "{}.{}.{}", self.major, self.minor, self.micro)
-    }
-}
+use crate::runtimes::Version;
 
 /// What differs between versions: offsets and sizes in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,20 +65,6 @@ const THREE_3: Layout =
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn version(text: &str) -> Option<String> {
-        Version::parse(text.as_bytes()).map(|version| version.to_string())
-    }
-
-    #[test]
-    fn a_version_is_three_numbers() {
-        assert_eq!(version("3.1.2\0x").as_deref(), Some("3.1.2"));
-        assert_eq!(version("2.6.10\0x").as_deref(), Some("2.6.10"));
-        assert_eq!(
-            [version("3.1"), version(""), version("x.1.2"), version("3.99999999999.1")],
-            [None, None, None, None]
-        );
-    }
 
     #[test]
     fn tables_are_of_2_6_to_3_4() {
