@@ -42,6 +42,10 @@ pub mod kind {
     pub const PERL: u32 = 3;
     /// As Ruby has them: the frame is `rb_control_frame_t`, the code object `rb_iseq_t`.
     pub const RUBY: u32 = 2;
+    /// As V8 has them: the frame is one of the machine's, the code object a `SharedFunctionInfo`.
+    pub const V8: u32 = 4;
+    /// As HotSpot has them: the frame is one of the machine's, the code object a `Method`.
+    pub const HOTSPOT: u32 = 5;
 }
 
 /// Where a build of an interpreter has what: addresses as its file has them, and offsets in bytes. Value of the INTERPRETERS

@@ -279,7 +279,7 @@ extern "C" fn scripts_begin(taker: u32) -> i32 {
 
 #[inline(always)]
 const fn kind_of(interpreter: &Interpreter) -> u32 {
-    interpreter.kind & 3
+    interpreter.kind & 7
 }
 
 /// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.

@@ -13,5 +13,9 @@ words! {
         Perl = "perl",
         /// Ruby, as ruby-lang.org makes it.
         Ruby = "ruby",
+        /// JavaScript, as V8 runs it in Node.js.
+        V8 = "v8",
+        /// Java, as HotSpot runs it.
+        Hotspot = "hotspot",
     }
 }

@@ -37,6 +37,8 @@ pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
         Runtime::Php => &["php", "php-fpm", "php-cgi", "libphp"],
         Runtime::Perl => &["perl", "libperl"],
         Runtime::Ruby => &["ruby", "libruby"],
+        Runtime::V8 => &["node", "nodejs", "libnode"],
+        Runtime::Hotspot => &["java", "libjvm", "libjava", "libnio", "libnet"],
     }
 }
 

@@ -172,6 +172,8 @@ const fn runtime_number(runtime: Runtime) -> u8 {
         Runtime::Php => 2,
         Runtime::Perl => 4,
         Runtime::Ruby => 3,
+        Runtime::V8 => 5,
+        Runtime::Hotspot => 6,
     }
 }
 
