@@ -32,6 +32,37 @@ pub mod entry {
     pub const BETWEEN: u32 = 2;
 }
 
+/// Where a thread-local variable is; `Interpreter::thread_key` of V8.
+pub mod local {
+    /// `pthread_getspecific` has it under a key whose number is at `runtime`.
+    pub const KEY: u32 = 0;
+    /// At `runtime` the loader has put its offset from the thread's own memory.
+    pub const LOADED: u32 = 1;
+    /// That offset is `code_type`.
+    pub const FIXED: u32 = 2;
+    /// At `runtime` the loader has put the module's number and the offset in its thread-local memory.
+    pub const DYNAMIC: u32 = 3;
+}
+
+/// The line table of a function of V8 ([`Code`]): words that say where it is in its script, then what runs.
+pub mod v8 {
+    /// What there may be behind the variables of a scope: names, positions.
+    pub const SCOPE_WORDS: usize = 8;
+    /// The length of the script in characters; the words of the scope, and where it begins and ends, with 1 for what is no small
+    /// integer; one of [`payload`], and in the upper half how many bytes it has.
+    pub const HEAD_WORDS: usize = 1 + SCOPE_WORDS + 2 + 1;
+
+    /// What follows.
+    pub mod payload {
+        /// Nothing: the code is compiled.
+        pub const NONE: u64 = 0;
+        /// A source position table: each offset has its position.
+        pub const POSITIONS: u64 = 1;
+        /// The bytecodes: V8 makes the table when somebody asks for it.
+        pub const BYTECODES: u64 = 2;
+    }
+}
+
 /// How frames are followed; `Interpreter::kind`.
 pub mod kind {
     /// As CPython has them.
@@ -57,6 +88,11 @@ pub mod kind {
 ///   `runtime` is 0, `code_type` is the offset from the thread's own memory. Before that, when `thread_key` is [`ABSENT`], the
 ///   context that runs is at `runtime`, and what has the list of threads at `code_type`; a context has its thread at `frame`, a
 ///   thread its context at `behind`.
+/// - V8: `thread_key` is one of [`local`], by which a thread has its isolate, and `frame` is in that. `code` is in a `JSFunction`,
+///   `function`, `file` and `count` (`function_literal_id`) in a `SharedFunctionInfo`, `lines` and `instructions` in a `BytecodeArray`. A
+///   `ScopeInfo` begins at `generated`, has its variables from word `first_line` on, and its positions at `positions`, or where that
+///   is 0 behind them. Kinds of objects are `owner` (`ScopeInfo`), `entry` (`Script`), `entry_at` (`BytecodeArray`), `entry_bytes`
+///   (`ByteArray`); those of strings are below `units`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interpreter {

@@ -7,14 +7,14 @@ use aya_ebpf::{
 use fdtrace_common::{
     counters::Counter,
     hash,
-    scripts::{Code, FILE_WORDS, FUNCTION_WORDS, Interpreter, LINES_WORDS, Text, code_key},
+    scripts::{Code, FILE_WORDS, FUNCTION_WORDS, Interpreter, LINES_WORDS, Text, code_key, v8::SCOPE_WORDS},
     wire::Tag,
 };
 
 use super::{
     SCRIPTS, cpython,
     memory::{copy_text, number, part, read},
-    perl, php, ruby,
+    perl, php, ruby, v8,
 };
 use crate::{counters::count, events};
 
@@ -128,6 +128,15 @@ pub(super) fn ruby_key(taker: u32) -> u64 {
     if known == 0 { scripts_ruby_code(taker) } else { known }
 }
 
+/// The same of V8.
+#[inline(always)]
+pub(super) fn v8_key(taker: u32) -> u64 {
+    match scripts_v8_known(taker) {
+        UNKNOWN => scripts_v8_code(taker),
+        known => known,
+    }
+}
+
 /// Global, as all that follow, so that the verifier checks it once; and apart from what takes a frame, for all callers of a
 /// function share 512 bytes of stack.
 #[unsafe(no_mangle)]
@@ -166,6 +175,75 @@ extern "C" fn scripts_ruby_text(taker: u32, object: u64) -> i32 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     i32::from(ruby::mix_text(unsafe { &mut *scripts }, object))
+}
+
+/// The same of V8; [`UNKNOWN`] where it has to be read.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_known(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    let mut bytecodes = v8::bytecodes(scripts);
+    scripts.walk.check = v8::check(scripts, bytecodes);
+    let mut key = known(scripts.walk.check);
+    if key == 0 && bytecodes != 0 && !v8::are_bytecodes(&scripts.interpreter, bytecodes) {
+        bytecodes = 0;
+        scripts.walk.check = v8::check(scripts, 0);
+        key = known(scripts.walk.check);
+    }
+    scripts.walk.file = bytecodes;
+    scripts.walk.line = if bytecodes == 0 { -1 } else { v8::offset(scripts) };
+    if key == 0 { UNKNOWN } else { key }
+}
+
+/// Reads a string into the function's name, or with 1 into the file's; how many bytes it has, negative where it is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_text(taker: u32, into: u32, string: u64) -> i32 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return -1;
+    };
+    // SAFETY: as above.
+    let has = unsafe { &(*scripts).interpreter };
+    // SAFETY: as above.
+    let Scratch { code, head, .. } = unsafe { &mut *scratch };
+    let (found, bytes) = if into == 0 {
+        (v8::text(has, &mut code.function, head, string), code.function.bytes)
+    } else {
+        (v8::text(has, &mut code.file, head, string), code.file.bytes)
+    };
+    if found { (bytes & 0xffff) as i32 } else { -1 }
+}
+
+/// Reads the function's name, and what there is to find its lines by.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_name(taker: u32) -> i32 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    // SAFETY: as above.
+    let code = unsafe { &mut (*scratch).code };
+    code.function.width = 1;
+    code.function.bytes = 0;
+    code.function.cut = 0;
+    let scope = v8::scope(scripts);
+    v8::head(scripts, scope, &mut code.lines);
+    if scope == 0 {
+        scripts_v8_text(taker, 0, part(&scripts.code, scripts.interpreter.function));
+        return 0;
+    }
+    let mut index = 0;
+    while index < SCOPE_WORDS {
+        if scripts_v8_text(taker, 0, scripts.window[index]) > 0 {
+            break;
+        }
+        index += 1;
+    }
+    0
 }
 
 /// A name by what is looked at each time; 0 where that was not met.
@@ -279,6 +357,34 @@ extern "C" fn scripts_ruby_code(taker: u32) -> u64 {
     code.lines.width = 1;
     code.lines.bytes = 0;
     code.lines.cut = 0;
+    name(code, hash, scripts.walk.check)
+}
+
+/// The same of V8.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_code(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    if !v8::is_script(scripts) {
+        return 0;
+    }
+    scripts_v8_name(taker);
+    let found = scripts_v8_text(taker, 1, v8::file(scripts));
+    // SAFETY: as above.
+    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    if found < 0 {
+        code.file.width = 1;
+        code.file.bytes = 0;
+        code.file.cut = 0;
+    }
+    code.first_line = 0;
+    code.format = scripts.interpreter.format;
+    let bytecodes = scripts.walk.file;
+    v8::payload(scripts, bytecodes, &mut code.lines);
     name(code, hash, scripts.walk.check)
 }
 

@@ -73,6 +73,14 @@ pub(super) fn copy_string<const WORDS: usize>(into: &mut Text<WORDS>, from: u64)
     true
 }
 
+/// Fills so many bytes, of which there is `room` for that many.
+#[inline(always)]
+pub(super) fn fill(into: *mut u64, bytes: u32, room: u32, from: u64) -> bool {
+    let bytes = if bytes > room { room } else { bytes };
+    // SAFETY: the caller has room; any address may be given, the helper checks it.
+    bytes == 0 || unsafe { bpf_probe_read_user(into.cast(), bytes, from as *const _) == 0 }
+}
+
 /// Copies stack pointers from one map's value to another's.
 #[inline(always)]
 pub(super) fn copy(to: &mut [u64; MAX_FRAMES], from: &[u64; MAX_FRAMES + 1]) {

@@ -11,6 +11,7 @@ mod perl;
 mod php;
 mod ruby;
 mod thread;
+mod v8;
 
 use aya_ebpf::{
     macros::map,
@@ -258,6 +259,32 @@ extern "C" fn scripts_ruby_frame(taker: u32) -> i32 {
     ruby::read_frame(unsafe { &mut *scripts }) as i32
 }
 
+/// The same of V8.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_step(taker: u32) -> i32 {
+    let found = scripts_v8_frame(taker);
+    if found != Frame::Call as i32 {
+        return i32::from(found == Frame::Between as i32);
+    }
+    let key = code::v8_key(taker);
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    if key != 0 {
+        // SAFETY: as above.
+        v8::take_call(unsafe { &mut *scripts }, key);
+    }
+    1
+}
+
+/// As [`scripts_php_frame`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_frame(taker: u32) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    v8::read_frame(unsafe { &mut *scripts }) as i32
+}
+
 /// Finds the current thread's innermost frame; 0 where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -270,6 +297,7 @@ extern "C" fn scripts_begin(taker: u32) -> i32 {
         kind::PHP => php::begin(&scripts.interpreter, bias),
         kind::PERL => (perl::begin(scripts, bias, Task::current()), 0),
         kind::RUBY => ruby::begin(scripts, bias, Task::current()),
+        kind::V8 => (v8::begin(scripts, bias, Task::current()), 0),
         _ => cpython::begin(scripts, bias, Task::current(), space),
     };
     scripts.walk.frame = frame;
@@ -312,6 +340,7 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
             kind::PHP => scripts_php_step(taker),
             kind::PERL => scripts_perl_step(taker),
             kind::RUBY => scripts_ruby_step(taker),
+            kind::V8 => scripts_v8_step(taker),
             _ => scripts_step(taker),
         };
         if goes_on == 0 {

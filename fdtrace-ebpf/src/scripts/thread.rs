@@ -1,7 +1,7 @@
 //! The state that an interpreter keeps of the current thread.
 
 use aya_ebpf::{macros::map, maps::Array};
-use fdtrace_common::scripts::{ABSENT, Interpreter};
+use fdtrace_common::scripts::{ABSENT, Interpreter, local};
 
 use super::memory::{read, word};
 
@@ -58,6 +58,33 @@ pub(super) fn part(state: &[u64; STATE_WORDS], offset: u32) -> u64 {
 #[inline(always)]
 pub(super) fn value(own: u64, key: u32) -> u64 {
     if key < KEYS { word(own, FIRST_KEYS + key * KEY_BYTES + KEY_VALUE) } else { 0 }
+}
+
+/// The vector of thread-local memory that a thread has in the GNU C library, and what an entry of it has.
+const VECTOR: u32 = 8;
+const ENTRY_BYTES: u32 = 16;
+const MAX_ENTRIES: u64 = 1024;
+
+/// What a thread-local variable has, which the interpreter says where to find.
+#[inline(always)]
+pub(super) fn local<const WORDS: usize>(has: &Interpreter, block: &mut [u64; WORDS], bias: u64, own: u64) -> u64 {
+    let place = bias.wrapping_add(has.runtime);
+    match has.thread_key {
+        local::KEY => value(own, word(place, 0) as u32),
+        local::LOADED => word(own.wrapping_add(word(place, 0)), 0),
+        local::FIXED => word(own.wrapping_add(has.code_type), 0),
+        _ => {
+            if !read(block, 16, place) {
+                return 0;
+            }
+            let (module, offset) = (block[0], block[1]);
+            if module == 0 || module >= MAX_ENTRIES {
+                return 0;
+            }
+            let own = word(word(own, VECTOR), module as u32 * ENTRY_BYTES);
+            if own == 0 { 0 } else { word(own.wrapping_add(offset), 0) }
+        }
+    }
 }
 
 #[inline(always)]

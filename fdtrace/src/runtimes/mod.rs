@@ -13,6 +13,7 @@ mod perl;
 mod php;
 mod program;
 mod ruby;
+mod v8;
 mod version;
 
 use std::collections::HashMap;
@@ -23,7 +24,7 @@ pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
     memory::Memory,
-    program::{Program, frame, is_loop, recognise_file, unnamed_loop},
+    program::{Program, frame, is_loop, keeps_frame_pointers, recognise_file, unnamed_loop},
 };
 pub(crate) use crate::model::Runtime;
 
@@ -83,6 +84,7 @@ pub(crate) enum Interpreter {
     Php(php::Interpreter),
     Perl(perl::Interpreter),
     Ruby(ruby::Interpreter),
+    V8(v8::Interpreter),
 }
 
 /// A thread, and the calls of scripts that are in progress in it.
@@ -108,12 +110,14 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS)
+    let fixed = cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS);
+    fixed.chain(v8::symbols())
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.
 pub(crate) fn marker(image: &Image) -> Option<&'static [u8]> {
-    php::is_one(image).then_some(php::MARKER)
+    let php = php::is_one(image).then_some(php::MARKER);
+    php.or_else(|| v8::is_one(image).then_some(v8::MARKER))
 }
 
 /// The runtime that an image is; `None` for all other files.
@@ -122,6 +126,7 @@ pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Optio
         .or_else(|| php::recognise(image, memory))
         .or_else(|| perl::recognise(image, memory))
         .or_else(|| ruby::recognise(image, memory))
+        .or_else(|| v8::recognise(image, memory))
 }
 
 impl Interpreter {
@@ -132,6 +137,7 @@ impl Interpreter {
             Self::Php(interpreter) => interpreter.scripts(memory, most),
             Self::Perl(interpreter) => interpreter.scripts(memory, most),
             Self::Ruby(interpreter) => interpreter.scripts(),
+            Self::V8(interpreter) => interpreter.scripts(),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
-use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby};
+use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby, v8};
 
 /// An interpreter that can be read in every process that has this file mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +26,7 @@ impl Program {
             Interpreter::Php(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Perl(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Ruby(interpreter) => interpreter.layout_for_kernel(),
+            Interpreter::V8(interpreter) => interpreter.layout_for_kernel(),
         };
         scripts::Interpreter { code_delta: self.code_delta, ..layout }
     }
@@ -36,19 +37,25 @@ pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Op
     let php = || php::recognise_file(image).map(Interpreter::Php);
     let perl = || perl::recognise_file(image, file).map(Interpreter::Perl);
     let ruby = || ruby::recognise_file(image, file).map(Interpreter::Ruby);
-    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl).or_else(ruby)
+    let v8 = || v8::recognise_file(image, file).map(Interpreter::V8);
+    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl).or_else(ruby).or_else(v8)
 }
 
 /// Whether a function is the evaluation loop, or what a compiler made of a part of it.
 pub(crate) fn is_loop(symbol: &[u8]) -> bool {
-    cpython::is_loop(symbol) || php::is_loop(symbol) || perl::is_loop(symbol) || ruby::is_loop(symbol)
+    cpython::is_loop(symbol) || php::is_loop(symbol) || perl::is_loop(symbol) || ruby::is_loop(symbol) || v8::is_loop(symbol)
+}
+
+/// Whether code without tables keeps frame pointers in a file that has any of some symbols.
+pub(crate) fn keeps_frame_pointers(has_any: impl Fn(&[&'static str]) -> bool) -> bool {
+    has_any(&[v8::CURRENT])
 }
 
 /// Where the evaluation loop begins that has no symbol.
 pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
     match interpreter {
         Interpreter::Ruby(interpreter) => interpreter.unnamed_loop(),
-        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) => None,
+        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) | Interpreter::V8(_) => None,
     }
 }
 
@@ -58,6 +65,7 @@ pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFram
         php::FORMAT => (Runtime::Php, php::frame_of(code, instruction)),
         perl::FORMAT => (Runtime::Perl, perl::frame_of(code, instruction)),
         ruby::FORMAT => (Runtime::Ruby, ruby::frame_of(code, instruction)),
+        v8::FORMAT => (Runtime::V8, v8::frame_of(code, instruction)),
         _ => (Runtime::Cpython, cpython::frame_of(code, instruction)),
     }
 }

@@ -8,7 +8,8 @@ use gimli::{
     LittleEndian, UnwindContext, UnwindSection,
 };
 
-use super::{bytes::Bytes, object::Object, rule};
+use super::{anchors, bytes::Bytes, object::Object, rule};
+use crate::runtimes;
 
 type Slice<'a> = EndianSlice<'a, LittleEndian>;
 
@@ -41,6 +42,8 @@ pub(in crate::stacks) struct Tables {
     debug_index: Index,
     /// Go's functions keep frame pointers, always, and have no other tables once they are stripped.
     is_go: bool,
+    /// So do the functions that V8 has compiled beforehand, which have no tables.
+    has_v8: bool,
     /// Where code returns from signals.
     sigreturns: Vec<u64>,
 }
@@ -66,6 +69,7 @@ impl Tables {
             eh_index: Index::new(),
             debug_frame: object.contents(".debug_frame"),
             debug_index: Index::new(),
+            has_v8: runtimes::keeps_frame_pointers(|names| !anchors::find(&object, names).is_empty()),
             is_go: object.has(".gopclntab") || object.has(".go.buildinfo"),
             sigreturns: sigreturns(&object.contents(".text"), object.address_of(".text")),
             object,
@@ -94,6 +98,7 @@ impl Tables {
         }
         match (self.is_go, exact) {
             (true, false) => Rule::FRAME_POINTER,
+            (false, false) if self.has_v8 => Rule::FRAME_POINTER,
             (true, true) => self.debug_rule(address).unwrap_or(Rule::LEAF),
             (false, _) => self.debug_rule(address).unwrap_or(guess(exact)),
         }

@@ -1,0 +1,309 @@
+//! Frames of V8, which lie on the stack of the machine and have frame pointers, always (`src/execution/frame-constants.h`).
+//!
+//! An isolate has the frame from which its thread left JavaScript last, and each frame by which a thread came in has the one
+//! before. Nothing moves while it is read: the thread whose heap it is waits in a system call.
+
+use fdtrace_common::{
+    hash,
+    scripts::{
+        Interpreter, Text,
+        v8::{HEAD_WORDS, SCOPE_WORDS, payload},
+    },
+    wire::MAX_FRAMES,
+};
+
+use super::{
+    Frame, Scripts, Walk, end_run,
+    memory::{copy_text, number, part, read, word},
+    take, thread,
+};
+use crate::task::Task;
+
+/// What is read of a frame, and where its frame pointer points to in that: to the caller's frame pointer, and the return address.
+const FRAME_BYTES: u32 = 80;
+const POINTER: u64 = 64;
+const CALLER: usize = 8;
+const RETURN: usize = 9;
+/// A context, or what kind of frame it is of those that have none.
+const MARKER: usize = 7;
+const FUNCTION: usize = 6;
+const BYTECODES: usize = 4;
+/// An offset in these, or of compiled code something else.
+const OFFSET: usize = 3;
+/// In an entry frame: the exit frame before (the first that `JSEntry` pushes behind the registers of its caller).
+const EXIT_BEFORE: usize = 0;
+/// Markers of entry frames: `ENTRY` and `CONSTRUCT_ENTRY`, as small integers.
+const ENTRY: u64 = 1 << 1;
+const CONSTRUCT_ENTRY: u64 = 2 << 1;
+
+/// What is read of a `SharedFunctionInfo`, and of a `Script`, which has its number last in that.
+const SHARED_BYTES: u32 = 64;
+const SCRIPT_BYTES: u32 = 72;
+const SCRIPT_SOURCE: usize = 1;
+const SCRIPT_NAME: usize = 2;
+const SCRIPT_NUMBER: usize = 8;
+/// What is read of a `BytecodeArray`, and its length in that.
+const BYTECODES_BYTES: u32 = 64;
+const LENGTH: usize = 1;
+
+/// Half a word in all that begins with a map: what kind of object that is of.
+const KIND: u32 = 12;
+/// Kinds of strings: how they are made, and whether a character has one byte.
+const MADE: u64 = 7;
+const SEQUENTIAL: u64 = 0;
+const JOINED: u64 = 1;
+const EXTERNAL: u64 = 2;
+const THIN: u64 = 5;
+const ONE_BYTE: u64 = 8;
+/// A string may lead to another one.
+const MAX_STRINGS: u32 = 4;
+const CHARACTERS: u64 = 16;
+
+/// In a `ScopeInfo`: how many variables lie in the context; from so many on their names are in a table.
+const VARIABLES: u32 = 16;
+const MAX_NAMES: u64 = 75;
+
+/// Whether a value is a pointer to an object that is not weak.
+#[inline(always)]
+const fn is_object(value: u64) -> bool {
+    value & 3 == 1
+}
+
+#[inline(always)]
+const fn is_small_integer(value: u64) -> bool {
+    value & 0xffff_ffff == 0
+}
+
+/// The innermost frame of the current thread's scripts; 0 for none.
+#[inline(always)]
+pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task) -> u64 {
+    let isolate = thread::local(&scripts.interpreter, &mut scripts.table, bias, task.plain().fsbase());
+    if isolate == 0 {
+        return 0;
+    }
+    let exit = word(isolate, scripts.interpreter.frame);
+    if came_from(scripts, exit) { scripts.walk.frame } else { 0 }
+}
+
+/// Goes to the frame that left JavaScript by an exit frame.
+#[inline(always)]
+fn came_from(scripts: &mut Scripts, exit: u64) -> bool {
+    if exit <= scripts.walk.at || !read(&mut scripts.table, 16, exit) {
+        return false;
+    }
+    let [caller, ..] = scripts.table;
+    scripts.walk.frame = caller;
+    caller > exit
+}
+
+/// Reads the next frame, and what its function is.
+#[inline(always)]
+pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
+    let at = scripts.walk.frame;
+    if scripts.walk.calls >= MAX_FRAMES as u32
+        || at <= scripts.walk.at
+        || at & 7 != 0
+        || !read(&mut scripts.frame, FRAME_BYTES, at.wrapping_sub(POINTER))
+    {
+        return Frame::End;
+    }
+    scripts.walk.at = at;
+    scripts.walk.frame = scripts.frame[CALLER];
+    let marker = scripts.frame[MARKER];
+    if marker == ENTRY || marker == CONSTRUCT_ENTRY {
+        let exit = scripts.frame[EXIT_BEFORE];
+        return if came_from(scripts, exit) { Frame::Between } else { Frame::End };
+    }
+    if is_object(marker) && read_function(scripts) { Frame::Call } else { Frame::Between }
+}
+
+/// Functions of V8 itself have no script.
+#[inline(always)]
+fn read_function(scripts: &mut Scripts) -> bool {
+    let function = scripts.frame[FUNCTION];
+    if !is_object(function) {
+        return false;
+    }
+    let shared = word(function - 1, scripts.interpreter.code);
+    if !is_object(shared) || !read(&mut scripts.code, SHARED_BYTES, shared - 1) {
+        return false;
+    }
+    scripts.walk.code = shared;
+    let script = part(&scripts.code, scripts.interpreter.file);
+    is_object(script) && read(&mut scripts.part, SCRIPT_BYTES, script - 1)
+}
+
+/// What is looked at each time: a script has a number of its own in its isolate, and a function one in its script. `with` is what
+/// the frame runs.
+#[inline(always)]
+pub(super) fn check(scripts: &Scripts, with: u64) -> u64 {
+    let walk = &scripts.walk;
+    let function = number(&scripts.code, scripts.interpreter.count) & 0xffff_ffff;
+    let hash = hash::mix(hash::mix(walk.space, walk.code), scripts.part[0]);
+    hash::mix(hash::mix(hash, scripts.part[SCRIPT_NUMBER] | function), with)
+}
+
+/// The bytecodes that the frame interprets, if it looks as if it did; else 0.
+#[inline(always)]
+pub(super) fn bytecodes(scripts: &Scripts) -> u64 {
+    let (bytecodes, offset) = (scripts.frame[BYTECODES], scripts.frame[OFFSET]);
+    if is_object(bytecodes) && is_small_integer(offset) && offset != 0 { bytecodes } else { 0 }
+}
+
+/// Whether they are that.
+#[inline(always)]
+pub(super) fn are_bytecodes(has: &Interpreter, object: u64) -> bool {
+    kind_of(object) == u64::from(has.entry_at)
+}
+
+/// The offset of the instruction that is being interpreted.
+#[inline(always)]
+pub(super) fn offset(scripts: &Scripts) -> i32 {
+    // Counted from the pointer to the object, which has a tag.
+    let offset = (scripts.frame[OFFSET] >> 32) as i32;
+    offset.wrapping_sub(scripts.interpreter.instructions as i32).wrapping_add(1)
+}
+
+/// Takes the call that was read last, whose function has this name.
+#[inline(always)]
+pub(super) fn take_call(scripts: &mut Scripts, key: u64) {
+    let Walk { line, at, .. } = scripts.walk;
+    take(scripts, key, line);
+    end_run(scripts, at);
+}
+
+#[inline(always)]
+pub(super) fn kind_of(object: u64) -> u64 {
+    if is_object(object) { map_kind(word(object - 1, 0)) } else { 0 }
+}
+
+#[inline(always)]
+fn map_kind(map: u64) -> u64 {
+    if is_object(map) { word(map - 1, KIND) & 0xffff } else { 0 }
+}
+
+/// Whether what was read as a script is one.
+#[inline(always)]
+pub(super) fn is_script(scripts: &Scripts) -> bool {
+    map_kind(scripts.part[0]) == u64::from(scripts.interpreter.entry)
+}
+
+/// The name of the script's file.
+#[inline(always)]
+pub(super) const fn file(scripts: &Scripts) -> u64 {
+    scripts.part[SCRIPT_NAME]
+}
+
+/// Reads a string.
+#[inline(always)]
+pub(super) fn text<const WORDS: usize>(
+    has: &Interpreter,
+    into: &mut Text<WORDS>,
+    head: &mut [u64; 5],
+    from: u64,
+) -> bool {
+    let mut string = from;
+    let mut looked = 0;
+    while looked < MAX_STRINGS {
+        if !is_object(string) || !read(head, 32, string - 1) {
+            return false;
+        }
+        let kind = map_kind(head[0]);
+        if kind == 0 || kind >= u64::from(has.units) {
+            return false;
+        }
+        let made = kind & MADE;
+        if made == THIN || made == JOINED {
+            // Of one that is joined and was not flattened, the end is missing.
+            string = head[2];
+            looked += 1;
+            continue;
+        }
+        let characters = if made == EXTERNAL { head[3] } else { string - 1 + CHARACTERS };
+        if made != SEQUENTIAL && made != EXTERNAL {
+            return false;
+        }
+        into.width = if kind & ONE_BYTE == 0 { 2 } else { 1 };
+        return copy_text(into, characters, (head[1] >> 32) * u64::from(into.width));
+    }
+    false
+}
+
+/// Reads what a `ScopeInfo` has behind its variables: names of the function, and where it begins and ends in its script. 0 where
+/// the name is elsewhere.
+#[inline(always)]
+pub(super) fn scope(scripts: &mut Scripts) -> u64 {
+    let has = &scripts.interpreter;
+    let scope = part(&scripts.code, has.function);
+    if kind_of(scope) != u64::from(has.owner) {
+        return 0;
+    }
+    let first = (scope - 1).wrapping_add(u64::from(has.generated));
+    let variables = word(first, VARIABLES) >> 32;
+    // Names and what they are, or a table and what they are.
+    let passed = if variables < MAX_NAMES { 2 * variables } else { 1 + variables };
+    let behind = first.wrapping_add((u64::from(has.first_line) + passed) * 8);
+    let positions = if has.positions == 0 { 0 } else { first.wrapping_add(u64::from(has.positions)) };
+    if !read(&mut scripts.window, (SCOPE_WORDS * 8) as u32, behind) {
+        return 0;
+    }
+    if positions != 0 {
+        scripts.window[SCOPE_WORDS] = word(positions, 0);
+        scripts.window[SCOPE_WORDS + 1] = word(positions, 8);
+    }
+    scope
+}
+
+/// Fills in what lines are found by: where the function is in its script, how long that is, and what runs.
+#[inline(always)]
+pub(super) fn head<const WORDS: usize>(scripts: &Scripts, scope: u64, lines: &mut Text<WORDS>) {
+    let source = scripts.part[SCRIPT_SOURCE];
+    lines.words[0] = if is_object(source) { word(source - 1, KIND) & 0xffff_ffff } else { 0 };
+    let mut index = 0;
+    while index < SCOPE_WORDS + 2 {
+        let value = scripts.window[index];
+        let is_there = scope != 0 && (index < SCOPE_WORDS || scripts.interpreter.positions != 0);
+        // Where objects are says nothing to others.
+        lines.words[1 + index] = if !is_there || value & 1 != 0 { 1 } else { value };
+        index += 1;
+    }
+}
+
+/// Fills in the bytecodes' positions, or where there are none, the bytecodes.
+#[inline(always)]
+pub(super) fn payload<const WORDS: usize>(scripts: &mut Scripts, bytecodes: u64, lines: &mut Text<WORDS>) {
+    lines.width = 1;
+    lines.cut = 0;
+    lines.bytes = (HEAD_WORDS * 8) as u32;
+    lines.words[HEAD_WORDS - 1] = payload::NONE;
+    if bytecodes == 0 || !read(&mut scripts.window, BYTECODES_BYTES, bytecodes - 1) {
+        return;
+    }
+    let has = &scripts.interpreter;
+    let table = scripts.window[(has.lines >> 3) as usize & 7];
+    let has_table = kind_of(table) == u64::from(has.entry_bytes);
+    let (kind, from, length) = if has_table {
+        (payload::POSITIONS, table - 1 + CHARACTERS, word(table - 1, 8) >> 32)
+    } else {
+        let first = bytecodes - 1 + u64::from(has.instructions);
+        (payload::BYTECODES, first, scripts.window[LENGTH] >> 32)
+    };
+    lines.words[HEAD_WORDS - 1] = kind | length << 32;
+    copy_behind(lines, from, length);
+}
+
+/// Copies as much as there is room for behind the head.
+#[inline(always)]
+fn copy_behind<const WORDS: usize>(lines: &mut Text<WORDS>, from: u64, wanted: u64) {
+    let room = ((WORDS - HEAD_WORDS - 1) * 8) as u64;
+    let bytes = if wanted > room { room } else { wanted };
+    lines.cut = u16::from(wanted > room);
+    let at = lines.words.as_mut_ptr().wrapping_add(HEAD_WORDS);
+    if super::memory::fill(at, bytes as u32, room as u32, from) {
+        let last = HEAD_WORDS + (bytes >> 3) as usize;
+        lines.words[last & (WORDS - 1)] &= (1 << ((bytes & 7) * 8)) - 1;
+        lines.bytes += bytes as u32;
+    } else {
+        lines.words[HEAD_WORDS - 1] = payload::NONE;
+    }
+}

@@ -1,0 +1,93 @@
+//! V8, as Node.js has it from version 14 on: JavaScript that is interpreted and compiled.
+//!
+//! V8 says itself where its objects have what (`v8dbg_*`, which its `tools/gen-postmortem-metadata.py` makes of its sources), so
+//! that there is no table of versions.
+
+mod kernel_side;
+mod layout;
+mod stub;
+
+use serde::{Deserialize, Serialize};
+
+pub(super) use self::kernel_side::frame_of;
+use self::{
+    layout::{Layout, Version},
+    stub::Isolate,
+};
+use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
+
+/// A function that every build exports, and that loads the thread's isolate.
+pub(super) const CURRENT: &str = "_ZN2v87Isolate10GetCurrentEv";
+
+/// What a file has to say where it has, besides what it says of its objects.
+pub(super) const SYMBOLS: [&str; 4] = [
+    CURRENT,
+    "_ZN2v88internal7Version6major_E",
+    "_ZN2v88internal7Version6minor_E",
+    "_ZN2v88internal7Version6build_E",
+];
+/// How C++ enters JavaScript (`JSEntry`): the registers of the caller are saved, then the frame that left it last, whose offset
+/// from the root register follows.
+pub(super) const MARKER: &[u8] = &[
+    0x55, 0x48, 0x89, 0xe5, 0x6a, 0x02, 0x48, 0x83, 0xec, 0x08, 0x41, 0x54, 0x41, 0x55, 0x41, 0x56, 0x41,
+    0x57, 0x53, 0x4c, 0x8b, 0xef, 0x41, 0xff, 0xb5,
+];
+/// From an isolate to what the root register points to (`kIsolateRootBias`).
+const ROOT: u32 = 128;
+/// How the kernel side sends functions.
+pub(super) const FORMAT: u32 = 0x400;
+
+/// A V8 in a process, and how to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Interpreter {
+    isolate: Isolate,
+    /// In an isolate: the frame from which its thread left JavaScript last.
+    exit_frame: u32,
+    layout: Layout,
+}
+
+/// All symbols that are asked for.
+pub(super) fn symbols() -> impl Iterator<Item = &'static str> {
+    SYMBOLS.into_iter().chain(layout::symbols())
+}
+
+/// Whether the symbols of a file are those of a V8.
+pub(super) fn is_one(image: &Image) -> bool {
+    image.symbol(CURRENT).is_some()
+}
+
+/// Whether an image is a V8, and which.
+pub(super) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Sighting> {
+    is_one(image).then(|| Sighting {
+        runtime: super::Runtime::V8,
+        version: Version::of(image, memory).map(|version| version.to_string()),
+        found: locate(image, memory).map(super::Interpreter::V8),
+    })
+}
+
+/// The same by the file alone, with addresses as the file has them.
+pub(super) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Option<Interpreter> {
+    if is_one(image) { locate(image, file).ok() } else { None }
+}
+
+/// What shows where the file's code is; its frames need no evaluation loop.
+pub(super) fn is_loop(symbol: &[u8]) -> bool {
+    symbol == CURRENT.as_bytes()
+}
+
+fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter, Refusal> {
+    let version = Version::of(image, memory).ok_or(Refusal::UnknownVersion)?;
+    let layout = Layout::of(image, memory, version).ok_or(Refusal::UnknownVersion)?;
+    let entry = image.said.as_deref().and_then(|said| said.first_chunk()).ok_or(Refusal::NoSymbols)?;
+    let exit_frame = ROOT.checked_add(u32::from_le_bytes(*entry)).ok_or(Refusal::Senseless)?;
+    let isolate = image.symbol(CURRENT).and_then(|current| stub::isolate(memory, current));
+    Ok(Interpreter { isolate: isolate.ok_or(Refusal::NoSymbols)?, exit_frame, layout })
+}
+
+impl Interpreter {
+    /// Its threads: none, for what leads to them is in registers.
+    #[expect(clippy::unused_self, reason = "as the others")]
+    pub(super) const fn scripts(&self) -> Vec<ScriptThread> {
+        Vec::new()
+    }
+}
