@@ -24,7 +24,10 @@ pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
     memory::Memory,
-    program::{Program, frame, is_loop, keeps_frame_pointers, recognise_file, unnamed_loop},
+    program::{
+        Program, Unplaced, frame, is_loop, keeps_frame_pointers, recognise_file, unnamed_loop, unplaced,
+    },
+    v8::{Bytecodes, Place},
 };
 pub(crate) use crate::model::Runtime;
 

@@ -59,13 +59,47 @@ pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
     }
 }
 
+/// Where to look for the line of a call that its code object does not have.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Unplaced {
+    /// What is known of the function.
+    pub(crate) lines: Box<[u8]>,
+    /// Which of the bytecodes that were met.
+    pub(crate) bytecodes: Option<v8::Bytecodes>,
+    pub(crate) instruction: i32,
+}
+
+impl Unplaced {
+    /// Where it is in its script's text; `None` where that is not certain, or where this is another text.
+    pub(crate) fn place(&self, text: &[u8]) -> Option<v8::Place> {
+        v8::place(&self.lines, self.instruction, self.bytecodes.as_ref(), text)
+    }
+}
+
+/// What is known of a call whose line only the script's own text tells, by the bytecodes that were met.
+pub(crate) fn unplaced(code: &CodeObject, instruction: i32, met: &[v8::Bytecodes]) -> Option<Unplaced> {
+    let number = code.format.checked_sub(v8::FORMAT).filter(|_| code.format <= v8::LAST_FORMAT)?;
+    let bytecodes = usize::try_from(number).ok().and_then(|number| met.get(number)).cloned();
+    Some(Unplaced { lines: code.lines.bytes.clone(), bytecodes, instruction })
+}
+
+impl Program {
+    /// Its bytecodes, where they are needed to find lines.
+    pub(crate) const fn bytecodes(&self) -> Option<&v8::Bytecodes> {
+        match &self.interpreter {
+            Interpreter::V8(interpreter) => interpreter.bytecodes.as_ref(),
+            _ => None,
+        }
+    }
+}
+
 /// The call that stands at an instruction of a code object.
 pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFrame) {
     match code.format {
         php::FORMAT => (Runtime::Php, php::frame_of(code, instruction)),
         perl::FORMAT => (Runtime::Perl, perl::frame_of(code, instruction)),
         ruby::FORMAT => (Runtime::Ruby, ruby::frame_of(code, instruction)),
-        v8::FORMAT => (Runtime::V8, v8::frame_of(code, instruction)),
+        v8::FORMAT..=v8::LAST_FORMAT => (Runtime::V8, v8::frame_of(code, instruction)),
         _ => (Runtime::Cpython, cpython::frame_of(code, instruction)),
     }
 }

@@ -16,6 +16,7 @@ use super::{
 use crate::{
     model::UserFrame,
     process::{self, Mapping},
+    runtimes::Unplaced,
     stream::{Side, Stack, UserStack},
 };
 
@@ -58,7 +59,7 @@ impl UserStacks {
         let made = self.made(tgid, stacks);
         for (resolved, stack) in by_address.iter_mut().zip(stacks) {
             if let Some(stack) = stack.filter(|stack| stack.side == Side::Code) {
-                *resolved = self.stack_of_places(&made, stack);
+                *resolved = self.stack_of_places(tgid, &made, stack);
             }
         }
         by_address
@@ -79,17 +80,18 @@ impl UserStacks {
         addresses.into_iter().zip(frames).collect()
     }
 
-    fn stack_of_places(&mut self, made: &HashMap<u64, Arc<UserFrame>>, stack: &Stack) -> UserStack {
+    fn stack_of_places(&mut self, tgid: u32, made: &HashMap<u64, Arc<UserFrame>>, stack: &Stack) -> UserStack {
         let frames = places(stack).flat_map(|(module, offset)| match made.get(&offset) {
             Some(frame) if module == ANONYMOUS => vec![Arc::clone(frame)],
-            _ => self.frames_at(module, offset),
+            _ => self.frames_at(tgid, module, offset),
         });
         UserStack { frames: frames.collect(), complete: stack.complete }
     }
 
-    fn frames_at(&mut self, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
+    fn frames_at(&mut self, tgid: u32, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
         if is_code(module) {
-            return vec![self.modules.scripts.frame(module, instruction(offset))];
+            let place = |file: &str, unplaced: &Unplaced| self.names.place(tgid, file, unplaced);
+            return vec![self.modules.scripts.frame(module, instruction(offset), place)];
         }
         if module == VDSO {
             return vec![CodeNames::vdso(offset)];

@@ -3,15 +3,24 @@
 //! V8 says itself where its objects have what (`v8dbg_*`, which its `tools/gen-postmortem-metadata.py` makes of its sources), so
 //! that there is no table of versions.
 
+mod align;
+mod bytecodes;
+mod calls;
+mod function;
 mod kernel_side;
 mod layout;
+mod positions;
+mod source;
 mod stub;
 
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::kernel_side::frame_of;
+pub(crate) use self::{bytecodes::Bytecodes, source::Place};
 use self::{
+    function::{Function, Runs},
     layout::{Layout, Version},
+    source::Source,
     stub::Isolate,
 };
 use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
@@ -34,8 +43,9 @@ pub(super) const MARKER: &[u8] = &[
 ];
 /// From an isolate to what the root register points to (`kIsolateRootBias`).
 const ROOT: u32 = 128;
-/// How the kernel side sends functions.
+/// How the kernel side sends functions; those of other bytecodes have other numbers from there on.
 pub(super) const FORMAT: u32 = 0x400;
+pub(super) const LAST_FORMAT: u32 = FORMAT + 0xff;
 
 /// A V8 in a process, and how to read it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,11 +54,13 @@ pub(crate) struct Interpreter {
     /// In an isolate: the frame from which its thread left JavaScript last.
     exit_frame: u32,
     layout: Layout,
+    /// Where the file has tables of them.
+    pub(super) bytecodes: Option<Bytecodes>,
 }
 
 /// All symbols that are asked for.
 pub(super) fn symbols() -> impl Iterator<Item = &'static str> {
-    SYMBOLS.into_iter().chain(layout::symbols())
+    SYMBOLS.into_iter().chain(layout::symbols()).chain(bytecodes::SYMBOLS)
 }
 
 /// Whether the symbols of a file are those of a V8.
@@ -81,7 +93,36 @@ fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter,
     let entry = image.said.as_deref().and_then(|said| said.first_chunk()).ok_or(Refusal::NoSymbols)?;
     let exit_frame = ROOT.checked_add(u32::from_le_bytes(*entry)).ok_or(Refusal::Senseless)?;
     let isolate = image.symbol(CURRENT).and_then(|current| stub::isolate(memory, current));
-    Ok(Interpreter { isolate: isolate.ok_or(Refusal::NoSymbols)?, exit_frame, layout })
+    let bytecodes = Bytecodes::of(image, memory);
+    Ok(Interpreter { isolate: isolate.ok_or(Refusal::NoSymbols)?, exit_frame, layout, bytecodes })
+}
+
+/// Where in a script's text the call stands at an instruction of a function, of which the kernel side has sent `lines`; `None`
+/// where that is not certain, or where this is another text.
+pub(crate) fn place(
+    lines: &[u8],
+    instruction: i32,
+    bytecodes: Option<&Bytecodes>,
+    text: &[u8],
+) -> Option<Place> {
+    let function = Function::parse(lines)?;
+    let source = Source::of(text, function.script_length)?;
+    match function.runs {
+        Runs::Positions(table) => {
+            let position = positions::position(table, instruction)?;
+            source.byte(position).and_then(|byte| source.place(byte))
+        }
+        Runs::Bytecodes(code) => {
+            let range = function.range?;
+            let (start, text) = source.part(&range)?;
+            let all = calls::of(text, range == (0..function.script_length));
+            let line = |call: &calls::Call| source.place(start + call.at).map(|place| place.line);
+            let calls = bytecodes?.calls(code);
+            let call = align::find(&calls, &all, instruction, |one, other| line(one) == line(other))?;
+            source.place(start + call.at)
+        }
+        Runs::Nothing => None,
+    }
 }
 
 impl Interpreter {

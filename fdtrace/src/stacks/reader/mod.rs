@@ -47,7 +47,7 @@ use crate::{
         procfs::Text,
         usage::{Usage, children},
     },
-    runtimes::{Interpreter, Program, ScriptThread, Sighting},
+    runtimes::{Interpreter, Place, Program, ScriptThread, Sighting, Unplaced},
     sandbox::{Child, Limits, Spawner, Unanswered},
 };
 
@@ -213,6 +213,11 @@ impl Reader {
     pub(super) fn program(&mut self, file: &File, path: &Path) -> Option<Program> {
         let path = path.to_string_lossy().into_owned();
         self.ask(&Request::Program { path }, &[file]).ok().flatten()
+    }
+
+    /// Where a call of a script is whose text the file is.
+    pub(super) fn place(&mut self, file: &File, unplaced: &Unplaced) -> Read<Option<Place>> {
+        self.ask(&Request::Place { unplaced: unplaced.clone().into() }, &[file])
     }
 
     /// The threads of a runtime, with at most so many calls of each.

@@ -64,6 +64,9 @@ impl Service {
                 encode(&object(files.first()?).and_then(|object| program::of(object, path)))
             }
             Request::Scripts { interpreter, most } => encode(&interpreter.threads(files.first()?, most)),
+            Request::Place { unplaced } => {
+                encode(&Bytes::map(files.first()?).ok().and_then(|text| unplaced.place(&text)))
+            }
             Request::Rule { module, offset, exact } => {
                 let tables = self.tables.get(&module);
                 let rule = |tables: &Option<Tables>| match tables {

@@ -6,9 +6,11 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use fdtrace_common::scripts::Interpreter;
+
 use crate::{
     model::{Runtime, UserFrame},
-    runtimes,
+    runtimes::{self, Bytecodes, Place, Program, Unplaced},
     stream::CodeObject,
 };
 
@@ -25,10 +27,28 @@ struct Known {
     bytes: usize,
     frames: HashMap<(u64, i32), Arc<UserFrame>>,
     loops: HashMap<u64, Arc<[Range<u64>]>>,
+    bytecodes: Vec<Bytecodes>,
 }
+
+/// The most builds whose bytecodes are remembered.
+const MAX_BUILDS: usize = 64;
 
 /// Frames that are remembered; then they are made anew.
 const MAX_FRAMES: usize = 1 << 16;
+
+impl Known {
+    /// Which of those that were met these are.
+    fn number(&mut self, bytecodes: &Bytecodes) -> u32 {
+        let known = self.bytecodes.iter().position(|known| known == bytecodes);
+        let number = known.unwrap_or_else(|| {
+            if self.bytecodes.len() < MAX_BUILDS {
+                self.bytecodes.push(bytecodes.clone());
+            }
+            self.bytecodes.len() - 1
+        });
+        u32::try_from(number).unwrap_or(0)
+    }
+}
 
 impl ScriptNames {
     /// What is in a code object.
@@ -41,9 +61,13 @@ impl ScriptNames {
         }
     }
 
-    /// A file is an interpreter's, which has its evaluation loop there.
-    pub(super) fn note_interpreter(&self, module: u64, loops: &[Range<u64>]) {
-        self.known().loops.insert(module, loops.into());
+    /// A file is an interpreter's. What the kernel side is told of it.
+    pub(super) fn note_interpreter(&self, module: u64, program: &Program) -> Interpreter {
+        let mut known = self.known();
+        known.loops.insert(module, program.loops.as_slice().into());
+        let layout = program.layout();
+        let number = program.bytecodes().map_or(0, |bytecodes| known.number(bytecodes));
+        Interpreter { format: layout.format + number, ..layout }
     }
 
     /// Whether a file is an interpreter's.
@@ -57,8 +81,15 @@ impl ScriptNames {
     }
 
     /// The call at an instruction of a code object.
-    pub(in crate::stacks) fn frame(&self, code: u64, instruction: i32) -> Arc<UserFrame> {
-        let mut known = self.known();
+    ///
+    /// `place` looks for its line in the file that it is given, where the code object has none.
+    pub(in crate::stacks) fn frame(
+        &self,
+        code: u64,
+        instruction: i32,
+        place: impl FnOnce(&str, &Unplaced) -> Option<Place>,
+    ) -> Arc<UserFrame> {
+        let known = self.known();
         if let Some(frame) = known.frames.get(&(code, instruction)) {
             return Arc::clone(frame);
         }
@@ -70,7 +101,12 @@ impl ScriptNames {
                 ..UserFrame::default()
             });
         };
-        let (runtime, found) = runtimes::frame(found, instruction);
+        let unplaced = runtimes::unplaced(found, instruction, &known.bytecodes);
+        let (runtime, mut found) = runtimes::frame(found, instruction);
+        drop(known);
+        if let Some(unplaced) = unplaced {
+            found.line = place(&found.file, &unplaced).map(|place| place.line);
+        }
         let frame = Arc::new(UserFrame {
             runtime: Some(runtime),
             symbol: Some(found.function),
@@ -78,6 +114,7 @@ impl ScriptNames {
             line: found.line,
             ..UserFrame::default()
         });
+        let mut known = self.known();
         if known.frames.len() >= MAX_FRAMES {
             known.frames.clear();
         }

@@ -137,8 +137,7 @@ pub(in crate::stacks) fn recognise(
         return None;
     }
     let program = reader.program(file, path)?;
-    scripts.note_interpreter(module, &program.loops);
-    Some((module, program.layout()))
+    Some((module, scripts.note_interpreter(module, &program)))
 }
 
 /// Whether a file's name is that of an interpreter. Others are recognised too, when their tables are read.

@@ -8,6 +8,7 @@ mod files;
 mod module;
 mod perf_map;
 mod process;
+mod script;
 
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
@@ -15,7 +16,10 @@ pub use self::module::{FileId, Module, Reach};
 pub(super) use self::module::{open_regular, path_of};
 use self::{files::Files, module::Identity};
 use super::reader::{Name, Reader, Readers};
-use crate::model::UserFrame;
+use crate::{
+    model::UserFrame,
+    runtimes::{Place, Unplaced},
+};
 
 /// What one address stands for: the innermost inlined function first, the function that has the code last.
 pub type Frames = Arc<[Arc<UserFrame>]>;
@@ -82,6 +86,19 @@ impl CodeNames {
     /// perf maps name. They are not remembered: such code is replaced. Each call asks for the map: ask for all at once.
     pub fn without_file(&mut self, pid: u32, addresses: &[u64]) -> Vec<Arc<UserFrame>> {
         process::frames(pid, addresses, &mut self.reader)
+    }
+
+    /// Where a call of a script is, by the text of its file as the process sees it.
+    pub(super) fn place(&mut self, pid: u32, file: &str, unplaced: &Unplaced) -> Option<Place> {
+        let path = script::path(file)?;
+        let file = script::open(pid, &path)?;
+        match self.reader.place(&file, unplaced) {
+            Ok(place) => place,
+            Err(why) => {
+                self.reader.remark(&path, why, "its calls have no lines");
+                None
+            }
+        }
     }
 
     /// The frame of an offset in the vDSO.

@@ -124,7 +124,7 @@ fn locate(name: &[u8], folders: &[PathBuf], cache: &Cache, root: &Root) -> Optio
 }
 
 /// The folder that a process's paths begin at, also when the process is gone.
-struct Root {
+pub(in crate::stacks) struct Root {
     folder: File,
     /// As it is seen from here; `/` in another mount namespace.
     seen: PathBuf,
@@ -132,7 +132,7 @@ struct Root {
 }
 
 impl Root {
-    fn of(pid: u32) -> Option<Self> {
+    pub(in crate::stacks) fn of(pid: u32) -> Option<Self> {
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let path = format!("/proc/{pid}/root");
         let folder = nix::fcntl::open(path.as_str(), flags, Mode::empty()).ok()?.into();
@@ -140,12 +140,12 @@ impl Root {
         Some(Self { folder, seen, pid })
     }
 
-    fn own() -> Option<Self> {
+    pub(in crate::stacks) fn own() -> Option<Self> {
         Self::of(std::process::id())
     }
 
     /// A regular file of it. No link leads out.
-    fn open(&self, path: &Path) -> Option<File> {
+    pub(in crate::stacks) fn open(&self, path: &Path) -> Option<File> {
         let how =
             OpenHow::new().flags(OFlag::O_PATH | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
         let place = openat2(&self.folder, path, how).ok()?;
