@@ -13,7 +13,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    Frame, Scripts, Walk, end_run,
+    FRAME_WORDS, Frame, Scripts, Walk, end_run,
     memory::{copy_text, number, part, read, word},
     take, thread,
 };
@@ -23,13 +23,9 @@ use crate::task::Task;
 const FRAME_BYTES: u32 = 80;
 const POINTER: u64 = 64;
 const CALLER: usize = 8;
-const RETURN: usize = 9;
 /// A context, or what kind of frame it is of those that have none.
 const MARKER: usize = 7;
 const FUNCTION: usize = 6;
-const BYTECODES: usize = 4;
-/// An offset in these, or of compiled code something else.
-const OFFSET: usize = 3;
 /// In an entry frame: the exit frame before (the first that `JSEntry` pushes behind the registers of its caller).
 const EXIT_BEFORE: usize = 0;
 /// Markers of entry frames: `ENTRY` and `CONSTRUCT_ENTRY`, as small integers.
@@ -146,8 +142,15 @@ pub(super) fn check(scripts: &Scripts, with: u64) -> u64 {
 /// The bytecodes that the frame interprets, if it looks as if it did; else 0.
 #[inline(always)]
 pub(super) fn bytecodes(scripts: &Scripts) -> u64 {
-    let (bytecodes, offset) = (scripts.frame[BYTECODES], scripts.frame[OFFSET]);
+    let (bytecodes, offset) = (below(scripts, 0), below(scripts, 8));
     if is_object(bytecodes) && is_small_integer(offset) && offset != 0 { bytecodes } else { 0 }
+}
+
+/// A word of the frame, so far below the bytecodes.
+#[inline(always)]
+fn below(scripts: &Scripts, more: u64) -> u64 {
+    let at = POINTER.wrapping_sub(u64::from(scripts.interpreter.instruction)).wrapping_sub(more);
+    scripts.frame[(at >> 3) as usize & (FRAME_WORDS - 1)]
 }
 
 /// Whether they are that.
@@ -160,7 +163,7 @@ pub(super) fn are_bytecodes(has: &Interpreter, object: u64) -> bool {
 #[inline(always)]
 pub(super) fn offset(scripts: &Scripts) -> i32 {
     // Counted from the pointer to the object, which has a tag.
-    let offset = (scripts.frame[OFFSET] >> 32) as i32;
+    let offset = (below(scripts, 8) >> 32) as i32;
     offset.wrapping_sub(scripts.interpreter.instructions as i32).wrapping_add(1)
 }
 

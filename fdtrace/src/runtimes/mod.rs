@@ -27,7 +27,7 @@ pub(crate) use self::{
     program::{
         Program, Unplaced, frame, is_loop, keeps_frame_pointers, recognise_file, unnamed_loop, unplaced,
     },
-    v8::{Bytecodes, Place},
+    v8::{Build, Place},
 };
 pub(crate) use crate::model::Runtime;
 

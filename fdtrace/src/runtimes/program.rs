@@ -64,30 +64,30 @@ pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
 pub(crate) struct Unplaced {
     /// What is known of the function.
     pub(crate) lines: Box<[u8]>,
-    /// Which of the bytecodes that were met.
-    pub(crate) bytecodes: Option<v8::Bytecodes>,
+    /// Which of the builds that were met.
+    pub(crate) build: Option<v8::Build>,
     pub(crate) instruction: i32,
 }
 
 impl Unplaced {
     /// Where it is in its script's text; `None` where that is not certain, or where this is another text.
     pub(crate) fn place(&self, text: &[u8]) -> Option<v8::Place> {
-        v8::place(&self.lines, self.instruction, self.bytecodes.as_ref(), text)
+        v8::place(&self.lines, self.instruction, self.build.as_ref()?, text)
     }
 }
 
-/// What is known of a call whose line only the script's own text tells, by the bytecodes that were met.
-pub(crate) fn unplaced(code: &CodeObject, instruction: i32, met: &[v8::Bytecodes]) -> Option<Unplaced> {
+/// What is known of a call whose line only the script's own text tells, by the builds that were met.
+pub(crate) fn unplaced(code: &CodeObject, instruction: i32, met: &[v8::Build]) -> Option<Unplaced> {
     let number = code.format.checked_sub(v8::FORMAT).filter(|_| code.format <= v8::LAST_FORMAT)?;
-    let bytecodes = usize::try_from(number).ok().and_then(|number| met.get(number)).cloned();
-    Some(Unplaced { lines: code.lines.bytes.clone(), bytecodes, instruction })
+    let build = usize::try_from(number).ok().and_then(|number| met.get(number)).cloned();
+    Some(Unplaced { lines: code.lines.bytes.clone(), build, instruction })
 }
 
 impl Program {
-    /// Its bytecodes, where they are needed to find lines.
-    pub(crate) const fn bytecodes(&self) -> Option<&v8::Bytecodes> {
+    /// What lines are found by, where code objects do not have them.
+    pub(crate) const fn build(&self) -> Option<&v8::Build> {
         match &self.interpreter {
-            Interpreter::V8(interpreter) => interpreter.bytecodes.as_ref(),
+            Interpreter::V8(interpreter) => Some(&interpreter.build),
             _ => None,
         }
     }

@@ -219,7 +219,7 @@ mod tests {
         }
         assert_eq!(called("const a = f(1); function g() { h(); } class A { b = c(); [d()]() { e(); } }", true).len(), 2);
         assert_eq!(called("() { super(1); }", false), [("super", Kind::New, Some(1))]);
-        assert_eq!(called("a`x${b}y${c}`", true), [("", Kind::Plain, Some(3))]);
+        assert_eq!(called("a`x${b}y${c}`", true), [("a", Kind::Plain, Some(3))]);
     }
 
     #[test]

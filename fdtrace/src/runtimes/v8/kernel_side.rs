@@ -21,6 +21,7 @@ impl Interpreter {
             code_type: fixed,
             thread_key,
             frame: self.exit_frame,
+            instruction: layout.frame,
             code: layout.shared,
             function: layout.name,
             file: layout.script,

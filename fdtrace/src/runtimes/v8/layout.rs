@@ -15,7 +15,17 @@ const SCOPES_ARE_OBJECTS: Version = Version(9, 1, 71);
 /// From this one on positions come before the variables of a scope; what is said of the first variable tells too.
 const WORD: u32 = 8;
 
+/// Before this one frames do not have the number of their arguments.
+const FRAMES_HAVE_ARGUMENTS: Version = Version(8, 7, 198);
+/// From this one on a source position table says of each position whether a debugger may stop there.
+const POSITIONS_ARE_MARKED: Version = Version(14, 0, 0);
+
 impl Version {
+    /// How many bits an offset has below it in a source position table.
+    pub(super) fn position_flags(self) -> u32 {
+        if self < POSITIONS_ARE_MARKED { 1 } else { 2 }
+    }
+
     pub(super) fn of(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Self> {
         let [_, numbers @ ..] = super::SYMBOLS;
         let [major, minor, build] = numbers.map(|name| memory.half(image.symbol(name)?, 0));
@@ -32,6 +42,8 @@ impl fmt::Display for Version {
 /// Offsets in bytes, and kinds of objects (`InstanceType`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Layout {
+    /// In a frame, below its frame pointer: the bytecodes; the offset in them follows.
+    pub(super) frame: u32,
     /// `JSFunction`
     pub(super) shared: u32,
     /// `SharedFunctionInfo`: its name or its scope, its script, its number in that.
@@ -121,6 +133,7 @@ impl Layout {
         let positions = said(POSITIONS).or_else(|| Some(said(WRAPPER)? + WORD)).unwrap_or(FOURTH);
         let variables = said(VARIABLES)?;
         Some(Self {
+            frame: if version < FRAMES_HAVE_ARGUMENTS { 3 * WORD } else { 4 * WORD },
             shared: said(SHARED)?,
             name: said(NAME)?,
             script: said(SCRIPT)?,

@@ -16,8 +16,9 @@ mod stub;
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::kernel_side::frame_of;
-pub(crate) use self::{bytecodes::Bytecodes, source::Place};
+pub(crate) use self::source::Place;
 use self::{
+    bytecodes::Bytecodes,
     function::{Function, Runs},
     layout::{Layout, Version},
     source::Source,
@@ -54,8 +55,16 @@ pub(crate) struct Interpreter {
     /// In an isolate: the frame from which its thread left JavaScript last.
     exit_frame: u32,
     layout: Layout,
+    pub(super) build: Build,
+}
+
+/// What the lines of a function are found by.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Build {
+    /// How many bits an offset has below it in a source position table.
+    position_flags: u32,
     /// Where the file has tables of them.
-    pub(super) bytecodes: Option<Bytecodes>,
+    bytecodes: Option<Bytecodes>,
 }
 
 /// All symbols that are asked for.
@@ -93,8 +102,9 @@ fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter,
     let entry = image.said.as_deref().and_then(|said| said.first_chunk()).ok_or(Refusal::NoSymbols)?;
     let exit_frame = ROOT.checked_add(u32::from_le_bytes(*entry)).ok_or(Refusal::Senseless)?;
     let isolate = image.symbol(CURRENT).and_then(|current| stub::isolate(memory, current));
-    let bytecodes = Bytecodes::of(image, memory);
-    Ok(Interpreter { isolate: isolate.ok_or(Refusal::NoSymbols)?, exit_frame, layout, bytecodes })
+    let position_flags = version.position_flags();
+    let build = Build { position_flags, bytecodes: Bytecodes::of(image, memory) };
+    Ok(Interpreter { isolate: isolate.ok_or(Refusal::NoSymbols)?, exit_frame, layout, build })
 }
 
 /// Where in a script's text the call stands at an instruction of a function, of which the kernel side has sent `lines`; `None`
@@ -102,14 +112,14 @@ fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter,
 pub(crate) fn place(
     lines: &[u8],
     instruction: i32,
-    bytecodes: Option<&Bytecodes>,
+    build: &Build,
     text: &[u8],
 ) -> Option<Place> {
     let function = Function::parse(lines)?;
     let source = Source::of(text, function.script_length)?;
     match function.runs {
         Runs::Positions(table) => {
-            let position = positions::position(table, instruction)?;
+            let position = positions::position(table, instruction, build.position_flags)?;
             source.byte(position).and_then(|byte| source.place(byte))
         }
         Runs::Bytecodes(code) => {
@@ -117,7 +127,7 @@ pub(crate) fn place(
             let (start, text) = source.part(&range)?;
             let all = calls::of(text, range == (0..function.script_length));
             let line = |call: &calls::Call| source.place(start + call.at).map(|place| place.line);
-            let calls = bytecodes?.calls(code);
+            let calls = build.bytecodes.as_ref()?.calls(code);
             let call = align::find(&calls, &all, instruction, |one, other| line(one) == line(other))?;
             source.place(start + call.at)
         }

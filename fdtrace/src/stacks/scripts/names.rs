@@ -10,7 +10,7 @@ use fdtrace_common::scripts::Interpreter;
 
 use crate::{
     model::{Runtime, UserFrame},
-    runtimes::{self, Bytecodes, Place, Program, Unplaced},
+    runtimes::{self, Build, Place, Program, Unplaced},
     stream::CodeObject,
 };
 
@@ -27,10 +27,10 @@ struct Known {
     bytes: usize,
     frames: HashMap<(u64, i32), Arc<UserFrame>>,
     loops: HashMap<u64, Arc<[Range<u64>]>>,
-    bytecodes: Vec<Bytecodes>,
+    builds: Vec<Build>,
 }
 
-/// The most builds whose bytecodes are remembered.
+/// The most builds whose builds are remembered.
 const MAX_BUILDS: usize = 64;
 
 /// Frames that are remembered; then they are made anew.
@@ -38,13 +38,13 @@ const MAX_FRAMES: usize = 1 << 16;
 
 impl Known {
     /// Which of those that were met these are.
-    fn number(&mut self, bytecodes: &Bytecodes) -> u32 {
-        let known = self.bytecodes.iter().position(|known| known == bytecodes);
+    fn number(&mut self, builds: &Build) -> u32 {
+        let known = self.builds.iter().position(|known| known == builds);
         let number = known.unwrap_or_else(|| {
-            if self.bytecodes.len() < MAX_BUILDS {
-                self.bytecodes.push(bytecodes.clone());
+            if self.builds.len() < MAX_BUILDS {
+                self.builds.push(builds.clone());
             }
-            self.bytecodes.len() - 1
+            self.builds.len() - 1
         });
         u32::try_from(number).unwrap_or(0)
     }
@@ -66,7 +66,7 @@ impl ScriptNames {
         let mut known = self.known();
         known.loops.insert(module, program.loops.as_slice().into());
         let layout = program.layout();
-        let number = program.bytecodes().map_or(0, |bytecodes| known.number(bytecodes));
+        let number = program.build().map_or(0, |builds| known.number(builds));
         Interpreter { format: layout.format + number, ..layout }
     }
 
@@ -101,7 +101,7 @@ impl ScriptNames {
                 ..UserFrame::default()
             });
         };
-        let unplaced = runtimes::unplaced(found, instruction, &known.bytecodes);
+        let unplaced = runtimes::unplaced(found, instruction, &known.builds);
         let (runtime, mut found) = runtimes::frame(found, instruction);
         drop(known);
         if let Some(unplaced) = unplaced {
