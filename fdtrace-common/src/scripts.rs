@@ -49,18 +49,14 @@ pub mod v8 {
     /// What there may be behind the variables of a scope: names, positions.
     pub const SCOPE_WORDS: usize = 8;
     /// The length of the script in characters; the words of the scope, and where it begins and ends, with 1 for what is no small
-    /// integer; one of [`payload`], and in the upper half how many bytes it has.
-    pub const HEAD_WORDS: usize = 1 + SCOPE_WORDS + 2 + 1;
-
-    /// What follows.
-    pub mod payload {
-        /// Nothing: the code is compiled.
-        pub const NONE: u64 = 0;
-        /// A source position table: each offset has its position.
-        pub const POSITIONS: u64 = 1;
-        /// The bytecodes: V8 makes the table when somebody asks for it.
-        pub const BYTECODES: u64 = 2;
-    }
+    /// integer; and how many bytes each of the [`PARTS`] has, of which the first comes behind these words, and the others each
+    /// begin at a word.
+    pub const HEAD_WORDS: usize = 1 + SCOPE_WORDS + 2 + PARTS;
+    /// What runs: of code that the baseline compiler made, how long each bytecode's is; the bytecodes; their source positions,
+    /// which V8 makes when somebody asks for them.
+    pub const PARTS: usize = 3;
+    /// The most bytes of each that are sent.
+    pub const PART_BYTES: [u32; PARTS] = [2040, 3064, 2552];
 }
 
 /// How frames are followed; `Interpreter::kind`.
@@ -91,7 +87,10 @@ pub mod kind {
 /// - V8: `thread_key` is one of [`local`], by which a thread has its isolate, and `frame` is in that. `code` is in a `JSFunction`,
 ///   `function`, `file` and `count` (`function_literal_id`) in a `SharedFunctionInfo`, `lines` and `instructions` in a `BytecodeArray`. A
 ///   `ScopeInfo` begins at `generated`, has its variables from word `first_line` on, and its positions at `positions`, or where that
-///   is 0 behind them. Kinds of objects are `owner` (`ScopeInfo`), `entry` (`Script`), `entry_at` (`BytecodeArray`), `entry_bytes`
+///   is 0 behind them. `delegate` (`function_data`) is in a `SharedFunctionInfo`; of `Code`, `thrown` is where its instructions'
+///   address is, or where that is [`ABSENT`], `part_at` where they are themselves, `part_bytes` how many bytes they have, `version`
+///   the table of its bytecodes. A frame has its bytecodes at `instruction` below its frame pointer. Kinds of objects are
+///   `stack_kind` (`Code`), `owner` (`ScopeInfo`), `entry` (`Script`), `entry_at` (`BytecodeArray`), `entry_bytes`
 ///   (`ByteArray`); those of strings are below `units`.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -249,7 +248,7 @@ pub const FUNCTION_WORDS: usize = 32;
 /// Words of a file's.
 pub const FILE_WORDS: usize = 64;
 /// Words of a line table.
-pub const LINES_WORDS: usize = 512;
+pub const LINES_WORDS: usize = 2048;
 
 /// What is in a code object; `lines.bytes` bytes of its line table follow `file`. PHP has a line in each instruction and no
 /// table: in its place is the name of the class. So it is with Perl and the name of the package.

@@ -185,15 +185,22 @@ extern "C" fn scripts_v8_known(taker: u32) -> u64 {
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
     let mut bytecodes = v8::bytecodes(scripts);
-    scripts.walk.check = v8::check(scripts, bytecodes);
-    let mut key = known(scripts.walk.check);
-    if key == 0 && bytecodes != 0 && !v8::are_bytecodes(&scripts.interpreter, bytecodes) {
+    scripts.walk.class = 0;
+    if bytecodes == 0 || !v8::are_bytecodes(&scripts.interpreter, bytecodes) {
         bytecodes = 0;
-        scripts.walk.check = v8::check(scripts, 0);
-        key = known(scripts.walk.check);
     }
+    let pc = scripts.walk.outermost;
+    let is_interpreted = bytecodes != 0 && v8::interprets(scripts);
+    scripts.walk.line = match (bytecodes, is_interpreted) {
+        (0, _) => -1,
+        (_, true) => v8::offset(scripts),
+        (_, false) => v8::find_baseline(scripts, pc),
+    };
+    // Code that was made of other code is not what it was made of.
+    let with = if is_interpreted { bytecodes } else { hash::mix(bytecodes, scripts.walk.class) };
     scripts.walk.file = bytecodes;
-    scripts.walk.line = if bytecodes == 0 { -1 } else { v8::offset(scripts) };
+    scripts.walk.check = v8::check(scripts, with);
+    let key = known(scripts.walk.check);
     if key == 0 { UNKNOWN } else { key }
 }
 
@@ -383,8 +390,7 @@ extern "C" fn scripts_v8_code(taker: u32) -> u64 {
     }
     code.first_line = 0;
     code.format = scripts.interpreter.format;
-    let bytecodes = scripts.walk.file;
-    v8::payload(scripts, bytecodes, &mut code.lines);
+    v8::parts(scripts, &mut code.lines);
     name(code, hash, scripts.walk.check)
 }
 

@@ -6,15 +6,15 @@
 use fdtrace_common::{
     hash,
     scripts::{
-        Interpreter, Text,
-        v8::{HEAD_WORDS, SCOPE_WORDS, payload},
+        ABSENT, Interpreter, Text,
+        v8::{HEAD_WORDS, PART_BYTES, PARTS, SCOPE_WORDS},
     },
     wire::MAX_FRAMES,
 };
 
 use super::{
     FRAME_WORDS, Frame, Scripts, Walk, end_run,
-    memory::{copy_text, number, part, read, word},
+    memory::{copy_text, fill, number, part, read, word},
     take, thread,
 };
 use crate::task::Task;
@@ -24,6 +24,7 @@ const FRAME_BYTES: u32 = 80;
 const POINTER: u64 = 64;
 const CALLER: usize = 8;
 /// A context, or what kind of frame it is of those that have none.
+const RETURN: usize = 9;
 const MARKER: usize = 7;
 const FUNCTION: usize = 6;
 /// In an entry frame: the exit frame before (the first that `JSEntry` pushes behind the registers of its caller).
@@ -87,8 +88,9 @@ fn came_from(scripts: &mut Scripts, exit: u64) -> bool {
     if exit <= scripts.walk.at || !read(&mut scripts.table, 16, exit) {
         return false;
     }
-    let [caller, ..] = scripts.table;
+    let [caller, address, ..] = scripts.table;
     scripts.walk.frame = caller;
+    scripts.walk.border = address;
     caller > exit
 }
 
@@ -105,6 +107,9 @@ pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
     }
     scripts.walk.at = at;
     scripts.walk.frame = scripts.frame[CALLER];
+    // Where this one goes on, and where its caller will.
+    scripts.walk.outermost = scripts.walk.border;
+    scripts.walk.border = scripts.frame[RETURN];
     let marker = scripts.frame[MARKER];
     if marker == ENTRY || marker == CONSTRUCT_ENTRY {
         let exit = scripts.frame[EXIT_BEFORE];
@@ -139,11 +144,19 @@ pub(super) fn check(scripts: &Scripts, with: u64) -> u64 {
     hash::mix(hash::mix(hash, scripts.part[SCRIPT_NUMBER] | function), with)
 }
 
-/// The bytecodes that the frame interprets, if it looks as if it did; else 0.
+/// The bytecodes that the frame runs, by themselves or by what the baseline compiler made of them, if it looks as if it did;
+/// else 0.
 #[inline(always)]
 pub(super) fn bytecodes(scripts: &Scripts) -> u64 {
-    let (bytecodes, offset) = (below(scripts, 0), below(scripts, 8));
-    if is_object(bytecodes) && is_small_integer(offset) && offset != 0 { bytecodes } else { 0 }
+    let bytecodes = below(scripts, 0);
+    if is_object(bytecodes) { bytecodes } else { 0 }
+}
+
+/// Whether they are interpreted: compiled code has something else in the place of the offset.
+#[inline(always)]
+pub(super) fn interprets(scripts: &Scripts) -> bool {
+    let offset = below(scripts, 8);
+    is_small_integer(offset) && offset != 0
 }
 
 /// A word of the frame, so far below the bytecodes.
@@ -272,41 +285,78 @@ pub(super) fn head<const WORDS: usize>(scripts: &Scripts, scope: u64, lines: &mu
     }
 }
 
-/// Fills in the bytecodes' positions, or where there are none, the bytecodes.
+/// Fills in what runs: the bytecodes, and what tells their offsets and positions.
 #[inline(always)]
-pub(super) fn payload<const WORDS: usize>(scripts: &mut Scripts, bytecodes: u64, lines: &mut Text<WORDS>) {
+pub(super) fn parts<const WORDS: usize>(scripts: &mut Scripts, lines: &mut Text<WORDS>) {
     lines.width = 1;
     lines.cut = 0;
     lines.bytes = (HEAD_WORDS * 8) as u32;
-    lines.words[HEAD_WORDS - 1] = payload::NONE;
+    let (bytecodes, table) = (scripts.walk.file, scripts.walk.class);
     if bytecodes == 0 || !read(&mut scripts.window, BYTECODES_BYTES, bytecodes - 1) {
-        return;
+        scripts.window[LENGTH] = 0;
     }
     let has = &scripts.interpreter;
-    let table = scripts.window[(has.lines >> 3) as usize & 7];
-    let has_table = kind_of(table) == u64::from(has.entry_bytes);
-    let (kind, from, length) = if has_table {
-        (payload::POSITIONS, table - 1 + CHARACTERS, word(table - 1, 8) >> 32)
-    } else {
-        let first = bytecodes - 1 + u64::from(has.instructions);
-        (payload::BYTECODES, first, scripts.window[LENGTH] >> 32)
-    };
-    lines.words[HEAD_WORDS - 1] = kind | length << 32;
-    copy_behind(lines, from, length);
+    let positions = scripts.window[(has.lines >> 3) as usize & 7];
+    let (code, length) = (bytecodes.wrapping_add(u64::from(has.instructions)), scripts.window[LENGTH] >> 32);
+    let positions = if length == 0 || kind_of(positions) != u64::from(has.entry_bytes) { 0 } else { positions };
+    part_of(lines, 0, table.wrapping_add(CHARACTERS), array_length(table));
+    part_of(lines, 1, code, length);
+    part_of(lines, 2, positions.wrapping_add(CHARACTERS), array_length(positions));
 }
 
-/// Copies as much as there is room for behind the head.
+/// # Safety
+/// As [`core::ptr::read_volatile`].
 #[inline(always)]
-fn copy_behind<const WORDS: usize>(lines: &mut Text<WORDS>, from: u64, wanted: u64) {
-    let room = ((WORDS - HEAD_WORDS - 1) * 8) as u64;
-    let bytes = if wanted > room { room } else { wanted };
-    lines.cut = u16::from(wanted > room);
-    let at = lines.words.as_mut_ptr().wrapping_add(HEAD_WORDS);
-    if super::memory::fill(at, bytes as u32, room as u32, from) {
-        let last = HEAD_WORDS + (bytes >> 3) as usize;
-        lines.words[last & (WORDS - 1)] &= (1 << ((bytes & 7) * 8)) - 1;
-        lines.bytes += bytes as u32;
+unsafe fn volatile<T>(from: *const T) -> T {
+    // SAFETY: as the caller says.
+    unsafe { core::ptr::read_volatile(from) }
+}
+
+#[inline(always)]
+fn array_length(array: u64) -> u64 {
+    if array == 0 { 0 } else { word(array - 1, 8) >> 32 }
+}
+
+/// Copies one of the parts, as much as there is room for, behind what is there; `from` has a tag.
+#[inline(always)]
+fn part_of<const WORDS: usize>(lines: &mut Text<WORDS>, number: usize, from: u64, wanted: u64) {
+    let room = u64::from(PART_BYTES[number]);
+    lines.cut |= u16::from(wanted > room);
+    let said = HEAD_WORDS - PARTS + number;
+    lines.words[said] = if wanted > room { room } else { wanted };
+    // The compiler knows that these are small, and old verifiers do not: the bounds have to be in the code.
+    // SAFETY: both are of the text.
+    let (bytes, before) = unsafe { (volatile(&raw const lines.words[said]), volatile(&raw const lines.bytes)) };
+    let bytes = bytes & (u64::from(PART_BYTES[number]).next_power_of_two() - 1);
+    let first = (before >> 3) as usize & (WORDS / 2 - 1);
+    // Behind the end are zeros up to the next word.
+    let last = first.wrapping_add((bytes >> 3) as usize);
+    lines.words[last & (WORDS - 1)] = 0;
+    let at = lines.words.as_mut_ptr().wrapping_add(first);
+    if fill(at, bytes as u32, PART_BYTES[number], from.wrapping_sub(1)) {
+        lines.bytes += (bytes as u32).wrapping_add(7) & !7;
     } else {
-        lines.words[HEAD_WORDS - 1] = payload::NONE;
+        lines.words[said] = 0;
     }
+}
+
+/// Where in code of the baseline compiler the frame is, and that code's table; -1 where it is in none.
+#[inline(always)]
+pub(super) fn find_baseline(scripts: &mut Scripts, pc: u64) -> i32 {
+    let has = &scripts.interpreter;
+    let data = part(&scripts.code, has.delegate);
+    let is_code = kind_of(data) == u64::from(has.stack_kind);
+    // To 9.x what has both the code and the bytecodes comes between.
+    let code = if is_code || !is_object(data) { data } else { word(data - 1, 8) };
+    if kind_of(code) != u64::from(has.stack_kind) {
+        return -1;
+    }
+    let inside = code - 1 + u64::from(has.part_at);
+    let first = if has.thrown == ABSENT { inside } else { word(code - 1, has.thrown) };
+    let offset = pc.wrapping_sub(first);
+    if offset >= word(code - 1, has.part_bytes) & 0xffff_ffff {
+        return -1;
+    }
+    scripts.walk.class = word(code - 1, has.version);
+    offset as i32
 }

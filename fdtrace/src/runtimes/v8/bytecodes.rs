@@ -52,6 +52,16 @@ pub(super) enum Kind {
     New,
 }
 
+/// A bytecode.
+struct One {
+    offset: usize,
+    bytecode: u8,
+    /// Its operands have 1 << `scale` bytes.
+    scale: usize,
+    operands: usize,
+    end: usize,
+}
+
 impl Bytecodes {
     /// `None` where the file has no such tables, or others.
     pub(super) fn of(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Self> {
@@ -67,28 +77,63 @@ impl Bytecodes {
 
     /// The calls of a function, in the order of its bytecodes.
     pub(super) fn calls(&self, code: &[u8]) -> Vec<Call> {
-        let (mut found, mut at, mut scale) = (Vec::new(), 0, 0);
-        while let Some(&bytecode) = code.get(at) {
-            let Some(&size) = self.sizes[scale].get(usize::from(bytecode)) else { break };
-            let operands = code.get(at + 1..at + usize::from(size)).unwrap_or_default();
-            // Prefixes, by which the next one has longer operands; an offset is that of the prefix.
-            if scale == 0 && bytecode < PREFIXES {
-                scale = usize::from(bytecode) + 1;
-                at += 1;
-                continue;
+        let calls = self.all(code).filter_map(|one| {
+            let operands = code.get(one.operands..one.end).unwrap_or_default();
+            let shape = self.shape(one.bytecode, operands, one.scale)?;
+            Some(Call { offset: i32::try_from(one.offset).ok()?, shape })
+        });
+        calls.collect()
+    }
+
+    /// The bytecode whose compiled code goes so far: a return address is behind its call. `lengths` has how long the code of each
+    /// is, first of what comes before them all, seven bits in a byte.
+    pub(super) fn offset(&self, code: &[u8], lengths: &[u8], address: i32) -> Option<i32> {
+        let (mut end, address) = (0_u32, u32::try_from(address).ok()?);
+        let mut lengths = lengths.iter();
+        let mut length = || {
+            let mut bits = 0;
+            for shift in (0..32).step_by(7) {
+                let byte = lengths.next()?;
+                bits |= u32::from(byte & 0x7f) << shift;
+                if byte & 0x80 == 0 {
+                    return Some(bits);
+                }
             }
-            if let Some(shape) = self.shape(bytecode, operands, scale) {
-                let offset = i32::try_from(at - usize::from(scale != 0)).unwrap_or(i32::MAX);
-                found.push(Call { offset, shape });
-            }
-            at += usize::from(size);
-            scale = 0;
+            None
+        };
+        end = end.checked_add(length()?)?;
+        if end >= address {
+            return None;
         }
-        found
+        for one in self.all(code) {
+            end = end.checked_add(length()?)?;
+            if end >= address {
+                return i32::try_from(one.offset).ok();
+            }
+        }
+        None
+    }
+
+    /// All of them, one after the other; a prefix is of the next one.
+    fn all(&self, code: &[u8]) -> impl Iterator<Item = One> {
+        let mut at = 0;
+        std::iter::from_fn(move || {
+            let offset = at;
+            let scale = match *code.get(at)? {
+                prefix if prefix < PREFIXES => usize::from(prefix) + 1,
+                _ => 0,
+            };
+            at += usize::from(scale != 0);
+            let bytecode = *code.get(at)?;
+            let size = *self.sizes[scale].get(usize::from(bytecode))?;
+            let operands = at + 1;
+            at += usize::from(size);
+            Some(One { offset, bytecode, scale, operands, end: at })
+        })
     }
 
     fn shape(&self, bytecode: u8, operands: &[u8], scale: usize) -> Option<Shape> {
-        // Registers have no small operand: the third is the number of them, of as many bytes as the first.
+        // The third operand is the number of registers, of as many bytes as all.
         let count = |less: u32| {
             let width = 1 << scale;
             let bytes = operands.get(2 * width..3 * width)?;
@@ -127,4 +172,49 @@ fn are_sizes(sizes: &[u8], operands: &[i32], count: usize) -> bool {
         let operands = operands[bytecode];
         fits && (operands == 0) == (one == 1) && (operands == 0) == (four == 1) && operands < i32::from(LONGEST)
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two prefixes, and calls from 2 on.
+    fn made() -> Bytecodes {
+        let sizes = |width: u8| [1, 1].into_iter().chain(CALLS.iter().map(move |count| 1 + count.to_le_bytes()[0] * width));
+        Bytecodes { sizes: [1, 2, 4].map(|width| sizes(width).collect()), first_call: 2 }
+    }
+
+    #[test]
+    fn calls_have_their_arguments() {
+        // `CallProperty` of four registers, the same with a prefix, `CallUndefinedReceiver0`, `Construct`.
+        let code = [3, 0, 0, 4, 0, 0, 3, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 16, 0, 0, 3, 0];
+        let found: Vec<_> =
+            made().calls(&code).iter().map(|call| (call.offset, call.shape.kind, call.shape.arguments)).collect();
+        let expected = [
+            (0, Kind::Member, Some(3)),
+            (5, Kind::Member, Some(1)),
+            (15, Kind::Plain, Some(0)),
+            (18, Kind::New, Some(3)),
+        ];
+        assert_eq!(found, expected);
+        for length in 0..code.len() {
+            made().calls(&code[..length]);
+        }
+    }
+
+    #[test]
+    fn compiled_code_leads_to_its_bytecode() {
+        let code = [8, 0, 0, 8, 0, 0];
+        let lengths = [0x80, 1, 10, 20];
+        let found = [128, 129, 138, 139, 158, 159, -1].map(|address| made().offset(&code, &lengths, address));
+        assert_eq!(found, [None, Some(0), Some(0), Some(3), Some(3), None, None]);
+        assert_eq!(made().offset(&code, &[0xff; 9], 1), None);
+    }
+
+    #[test]
+    fn sizes_that_make_no_sense() {
+        let (sizes, operands) = ([1, 2, 1, 3, 1, 5], [0, 1]);
+        assert!(are_sizes(&sizes, &operands, 2));
+        assert!(!are_sizes(&sizes, &[1, 1], 2) && !are_sizes(&[0; 6], &operands, 2));
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use fdtrace_common::scripts::v8::{HEAD_WORDS, SCOPE_WORDS, payload};
+use fdtrace_common::scripts::v8::{HEAD_WORDS, SCOPE_WORDS};
 
 /// What there is to find the line of a call by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -11,32 +11,28 @@ pub(super) struct Function<'a> {
     pub(super) script_length: usize,
     /// Where it is in that, from its parameters on. Positions are in UTF-16.
     pub(super) range: Option<Range<usize>>,
-    pub(super) runs: Runs<'a>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Runs<'a> {
-    /// A source position table.
-    Positions(&'a [u8]),
-    /// Bytecodes, perhaps not all.
-    Bytecodes(&'a [u8]),
-    Nothing,
+    /// How long the code of each bytecode is, where the baseline compiler made it; else empty. What is long is cut.
+    pub(super) offsets: &'a [u8],
+    pub(super) bytecodes: &'a [u8],
+    /// Their source positions; empty where V8 has not made them.
+    pub(super) positions: &'a [u8],
 }
 
 impl<'a> Function<'a> {
     /// `None` where the bytes are none.
     pub(super) fn parse(lines: &'a [u8]) -> Option<Self> {
-        let (head, rest) = lines.split_at_checked(HEAD_WORDS * 8)?;
+        let (head, mut rest) = lines.split_at_checked(HEAD_WORDS * 8)?;
         let mut words = head.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         let script_length = usize::try_from(words.next()?).ok()?;
         let scope: Vec<Option<usize>> = words.by_ref().take(SCOPE_WORDS + 2).map(small_integer).collect();
-        let kind = words.next()? & u64::from(u32::MAX);
-        let runs = match kind {
-            payload::POSITIONS => Runs::Positions(rest),
-            payload::BYTECODES => Runs::Bytecodes(rest),
-            _ => Runs::Nothing,
+        let mut part = || {
+            let length = usize::try_from(words.next()?).ok()?;
+            let part = rest.get(..length)?;
+            rest = rest.get(length.next_multiple_of(8)..).unwrap_or_default();
+            Some(part)
         };
-        Some(Self { script_length, range: range(&scope), runs })
+        let (offsets, bytecodes, positions) = (part()?, part()?, part()?);
+        Some(Self { script_length, range: range(&scope), offsets, bytecodes, positions })
     }
 }
 
@@ -66,9 +62,14 @@ mod tests {
 
     const NONE: u64 = 1;
 
-    fn lines(scope: [u64; SCOPE_WORDS + 2], kind: u64, rest: &[u8]) -> Vec<u8> {
-        let words = std::iter::once(500).chain(scope).chain([kind | (rest.len() as u64) << 32]);
-        words.flat_map(u64::to_le_bytes).chain(rest.iter().copied()).collect()
+    fn lines(scope: [u64; SCOPE_WORDS + 2], parts: [&[u8]; 3]) -> Vec<u8> {
+        let words = std::iter::once(500).chain(scope).chain(parts.map(|part| part.len() as u64));
+        let mut lines: Vec<u8> = words.flat_map(u64::to_le_bytes).collect();
+        for part in parts {
+            lines.extend(part);
+            lines.resize(lines.len().next_multiple_of(8), 0);
+        }
+        lines
     }
 
     fn integer(value: u64) -> u64 {
@@ -79,21 +80,28 @@ mod tests {
     fn positions_before_the_variables_or_behind_them() {
         let mut scope = [NONE; SCOPE_WORDS + 2];
         scope[1..4].copy_from_slice(&[integer(0), integer(10), integer(90)]);
-        let known = |scope, kind| {
-            let lines = lines(scope, kind, b"ab");
-            let found = Function::parse(&lines).expect("a function");
-            (found.script_length, found.range.clone(), found.runs == Runs::Positions(b"ab"))
-        };
-        assert_eq!(known(scope, payload::POSITIONS), (500, Some(10..90), true));
+        let known = |scope| Function::parse(&lines(scope, [&[]; 3])).map(|found| (found.script_length, found.range));
+        assert_eq!(known(scope), Some((500, Some(10..90))));
         scope[SCOPE_WORDS..].copy_from_slice(&[integer(20), integer(30)]);
-        assert_eq!(known(scope, payload::BYTECODES), (500, Some(20..30), false));
-        assert_eq!(known([NONE; SCOPE_WORDS + 2], payload::NONE), (500, None, false));
+        assert_eq!(known(scope), Some((500, Some(20..30))));
+        assert_eq!(known([NONE; SCOPE_WORDS + 2]), Some((500, None)));
+    }
+
+    #[test]
+    fn each_part_is_its_own() {
+        let lines = lines([NONE; SCOPE_WORDS + 2], [b"abc", b"", b"0123456789"]);
+        let found = Function::parse(&lines).expect("a function");
+        assert_eq!((found.offsets, found.bytecodes, found.positions), (&b"abc"[..], &b""[..], &b"0123456789"[..]));
+        // The end of the last one is all that may be missing: what fills its word.
+        assert!(Function::parse(&lines[..lines.len() - 6]).is_some());
+        assert_eq!(Function::parse(&lines[..lines.len() - 7]), None);
     }
 
     #[test]
     fn bytes_that_are_no_function() {
         assert_eq!(Function::parse(&[]), None);
         assert_eq!(Function::parse(&[0; HEAD_WORDS * 8 - 1]), None);
+        assert_eq!(Function::parse(&[0xff; HEAD_WORDS * 8]), None);
         let zeros = [0; HEAD_WORDS * 8];
         assert_eq!(Function::parse(&zeros).map(|found| found.range), Some(None));
     }

@@ -1,6 +1,6 @@
 //! What the kernel side is told of a V8, and what is made of the functions that it sends.
 
-use fdtrace_common::scripts::{self, kind, local};
+use fdtrace_common::scripts::{self, ABSENT, kind, local};
 
 use super::{FORMAT, Interpreter, stub::Isolate};
 use crate::runtimes::{CodeObject, RawText, ScriptFrame};
@@ -26,6 +26,12 @@ impl Interpreter {
             function: layout.name,
             file: layout.script,
             count: layout.number,
+            delegate: layout.function_data,
+            thrown: layout.instructions.unwrap_or(ABSENT),
+            part_at: layout.code_header,
+            part_bytes: layout.instructions_size,
+            version: layout.offsets,
+            stack_kind: layout.code_kind,
             lines: layout.positions,
             instructions: layout.bytecodes,
             generated: layout.scope,

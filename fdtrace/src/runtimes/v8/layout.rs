@@ -50,6 +50,13 @@ pub(super) struct Layout {
     pub(super) name: u32,
     pub(super) script: u32,
     pub(super) number: u32,
+    pub(super) function_data: u32,
+    /// `Code`: the address of its instructions, or where it has none, where they are themselves; how many bytes they have; the
+    /// table of bytecodes that the baseline compiler makes.
+    pub(super) instructions: Option<u32>,
+    pub(super) code_header: u32,
+    pub(super) instructions_size: u32,
+    pub(super) offsets: u32,
     /// `BytecodeArray`: its source positions, its bytes.
     pub(super) positions: u32,
     pub(super) bytecodes: u32,
@@ -63,6 +70,7 @@ pub(super) struct Layout {
     pub(super) script_kind: u32,
     pub(super) bytecodes_kind: u32,
     pub(super) positions_kind: u32,
+    pub(super) code_kind: u32,
 }
 
 /// What is said under one of these names.
@@ -93,7 +101,23 @@ const BYTECODES_KIND: Names = &["v8dbg_type_BytecodeArray__BYTECODE_ARRAY_TYPE"]
 const POSITIONS_KIND: Names =
     &["v8dbg_type_TrustedByteArray__TRUSTED_BYTE_ARRAY_TYPE", "v8dbg_type_ByteArray__BYTE_ARRAY_TYPE"];
 
-const ALL: [Names; 13] = [
+const CODE_KIND: Names = &["v8dbg_type_Code__CODE_TYPE"];
+/// Where the address of the instructions is.
+const INSTRUCTIONS: Names = &["v8dbg_class_Code__instruction_start__Address"];
+/// Where they are themselves: behind the object's head.
+const HEADER: Names = &["v8dbg_class_Code__instruction_start__uintptr_t"];
+const INSTRUCTIONS_SIZE: Names = &["v8dbg_class_Code__instruction_size__int"];
+const OFFSETS: Names = &["v8dbg_class_Code__bytecode_offset_table__ByteArray"];
+/// What comes before the instructions' address where the table comes before that.
+const CODE_WRAPPER: Names = &["v8dbg_class_Code__wrapper__Tagged_CodeWrapper_"];
+
+const ALL: [Names; 19] = [
+    CODE_KIND,
+    INSTRUCTIONS,
+    HEADER,
+    INSTRUCTIONS_SIZE,
+    OFFSETS,
+    CODE_WRAPPER,
     SHARED,
     NAME,
     SCRIPT,
@@ -119,6 +143,8 @@ const FEW: u32 = 3;
 const BEFORE_POSITIONS: u32 = 3 * WORD;
 /// To 11.3, where nobody says it: behind the map, the length, the constants and the handlers.
 const FOURTH: u32 = 4 * WORD;
+/// Where it is not said, behind the map, the relocations and the deoptimizations.
+const THIRD: u32 = 3 * WORD;
 /// From there: so many bytes of small fields and then the bytecodes.
 const TO_BYTECODES: u32 = WORD + 14;
 
@@ -132,7 +158,17 @@ impl Layout {
         };
         let positions = said(POSITIONS).or_else(|| Some(said(WRAPPER)? + WORD)).unwrap_or(FOURTH);
         let variables = said(VARIABLES)?;
+        let header = said(HEADER);
+        let offsets = said(OFFSETS).or_else(|| Some(said(CODE_WRAPPER)? - WORD)).unwrap_or(THIRD);
+        // In 11.x nobody says it.
+        let instructions = said(INSTRUCTIONS).or_else(|| header.is_none().then_some(offsets + 2 * WORD));
         Some(Self {
+            function_data: WORD,
+            instructions,
+            code_header: header.unwrap_or(0),
+            instructions_size: said(INSTRUCTIONS_SIZE).or_else(|| Some(instructions? + 2 * WORD))?,
+            offsets,
+            code_kind: said(CODE_KIND)?,
             frame: if version < FRAMES_HAVE_ARGUMENTS { 3 * WORD } else { 4 * WORD },
             shared: said(SHARED)?,
             name: said(NAME)?,

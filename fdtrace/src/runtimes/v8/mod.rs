@@ -19,7 +19,7 @@ pub(super) use self::kernel_side::frame_of;
 pub(crate) use self::source::Place;
 use self::{
     bytecodes::Bytecodes,
-    function::{Function, Runs},
+    function::Function,
     layout::{Layout, Version},
     source::Source,
     stub::Isolate,
@@ -117,22 +117,24 @@ pub(crate) fn place(
 ) -> Option<Place> {
     let function = Function::parse(lines)?;
     let source = Source::of(text, function.script_length)?;
-    match function.runs {
-        Runs::Positions(table) => {
-            let position = positions::position(table, instruction, build.position_flags)?;
-            source.byte(position).and_then(|byte| source.place(byte))
-        }
-        Runs::Bytecodes(code) => {
-            let range = function.range?;
-            let (start, text) = source.part(&range)?;
-            let all = calls::of(text, range == (0..function.script_length));
-            let line = |call: &calls::Call| source.place(start + call.at).map(|place| place.line);
-            let calls = build.bytecodes.as_ref()?.calls(code);
-            let call = align::find(&calls, &all, instruction, |one, other| line(one) == line(other))?;
-            source.place(start + call.at)
-        }
-        Runs::Nothing => None,
+    let bytecodes = build.bytecodes.as_ref();
+    let offset = match function.offsets {
+        // Code that was compiled has no bytecode.
+        [] if instruction < 0 => return None,
+        [] => instruction,
+        offsets => bytecodes?.offset(function.bytecodes, offsets, instruction)?,
+    };
+    if !function.positions.is_empty() {
+        let position = positions::position(function.positions, offset, build.position_flags)?;
+        return source.place(source.byte(position)?);
     }
+    let range = function.range?;
+    let (start, text) = source.part(&range)?;
+    let all = calls::of(text, range == (0..function.script_length));
+    let line = |call: &calls::Call| source.place(start + call.at).map(|place| place.line);
+    let calls = bytecodes?.calls(function.bytecodes);
+    let call = align::find(&calls, &all, offset, |one, other| line(one) == line(other))?;
+    source.place(start + call.at)
 }
 
 impl Interpreter {

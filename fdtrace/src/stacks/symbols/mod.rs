@@ -93,7 +93,7 @@ impl CodeNames {
         let path = script::path(file)?;
         let file = script::open(pid, &path)?;
         match self.reader.place(&file, unplaced) {
-            Ok(place) => { eprintln!("PLACE {path:?} {} {:?} {place:?}", unplaced.instruction, &unplaced.lines[96..]); place }
+            Ok(place) => place,
             Err(why) => {
                 self.reader.remark(&path, why, "its calls have no lines");
                 None
