@@ -84,7 +84,7 @@ pub mod kind {
 ///   `runtime` is 0, `code_type` is the offset from the thread's own memory. Before that, when `thread_key` is [`ABSENT`], the
 ///   context that runs is at `runtime`, and what has the list of threads at `code_type`; a context has its thread at `frame`, a
 ///   thread its context at `behind`.
-/// - V8: `thread_key` is one of [`local`], by which a thread has its isolate, and `frame` is in that. `code` is in a `JSFunction`,
+/// - V8: `thread_key` is one of [`local`], by which a thread has its isolate (`runtime` is a place in the file in any case), and `frame` is in that. `code` is in a `JSFunction`,
 ///   `function`, `file` and `count` (`function_literal_id`) in a `SharedFunctionInfo`, `lines` and `instructions` in a `BytecodeArray`. A
 ///   `ScopeInfo` begins at `generated`, has its variables from word `first_line` on, and its positions at `positions`, or where that
 ///   is 0 behind them. `delegate` (`function_data`) is in a `SharedFunctionInfo`; of `Code`, `thrown` is where its instructions'

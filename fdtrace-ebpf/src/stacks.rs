@@ -64,7 +64,7 @@ extern "C" fn stacks_locate(taker: u32, slot: u32) -> i32 {
     let scratch = unsafe { &mut *scratch };
     let found = stack_dump::locate(&mut scratch.dump, &mut scratch.work, slot as usize);
     if let Some(met) = found
-        && scripts::is_interpreter(met.module)
+        && scripts::is_interpreter(met)
     {
         scratch.work.met = met;
     }

@@ -13,6 +13,12 @@ pub(super) fn word(base: u64, offset: u32) -> u64 {
     word
 }
 
+/// Whether there is a word.
+#[inline(always)]
+pub(super) fn is_there(at: u64) -> bool {
+    read(&mut [0_u64; 1], size_of::<u64>() as u32, at)
+}
+
 /// Fills so many bytes of a block, at most all of it.
 #[inline(always)]
 pub(super) fn read<const WORDS: usize>(block: &mut [u64; WORDS], bytes: u32, from: u64) -> bool {

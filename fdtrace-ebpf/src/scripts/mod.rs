@@ -127,10 +127,15 @@ impl Walk {
 #[map]
 static SCRIPTS: PerCpuArray<Scripts> = PerCpuArray::with_max_entries(5, 0);
 
-/// Whether a file is an interpreter's.
+/// Whether a file is an interpreter's, and where it is mapped leads to all of it: V8 maps a part of its code once more, near
+/// what it compiles.
 #[inline(always)]
-pub(crate) fn is_interpreter(module: u64) -> bool {
-    INTERPRETERS.get_ptr(module).is_some()
+pub(crate) fn is_interpreter(met: Met) -> bool {
+    let Some(interpreter) = INTERPRETERS.get_ptr(met.module) else { return false };
+    // SAFETY: the pointer is to a value of the map, not null.
+    let has = unsafe { &*interpreter };
+    kind_of(has) != kind::V8
+        || memory::is_there(met.start.wrapping_sub(has.code_delta).wrapping_add(has.runtime))
 }
 
 /// Takes one frame, and goes to its caller; 0 at the end of the walk. Global, so that the verifier checks it once.

@@ -67,7 +67,12 @@ const MAX_ENTRIES: u64 = 1024;
 
 /// What a thread-local variable has, which the interpreter says where to find.
 #[inline(always)]
-pub(super) fn local<const WORDS: usize>(has: &Interpreter, block: &mut [u64; WORDS], bias: u64, own: u64) -> u64 {
+pub(super) fn local<const WORDS: usize>(
+    has: &Interpreter,
+    block: &mut [u64; WORDS],
+    bias: u64,
+    own: u64,
+) -> u64 {
     let place = bias.wrapping_add(has.runtime);
     match has.thread_key {
         local::KEY => value(own, word(place, 0) as u32),

@@ -298,7 +298,8 @@ pub(super) fn parts<const WORDS: usize>(scripts: &mut Scripts, lines: &mut Text<
     let has = &scripts.interpreter;
     let positions = scripts.window[(has.lines >> 3) as usize & 7];
     let (code, length) = (bytecodes.wrapping_add(u64::from(has.instructions)), scripts.window[LENGTH] >> 32);
-    let positions = if length == 0 || kind_of(positions) != u64::from(has.entry_bytes) { 0 } else { positions };
+    let positions =
+        if length == 0 || kind_of(positions) != u64::from(has.entry_bytes) { 0 } else { positions };
     part_of(lines, 0, table.wrapping_add(CHARACTERS), array_length(table));
     part_of(lines, 1, code, length);
     part_of(lines, 2, positions.wrapping_add(CHARACTERS), array_length(positions));
@@ -326,7 +327,8 @@ fn part_of<const WORDS: usize>(lines: &mut Text<WORDS>, number: usize, from: u64
     lines.words[said] = if wanted > room { room } else { wanted };
     // The compiler knows that these are small, and old verifiers do not: the bounds have to be in the code.
     // SAFETY: both are of the text.
-    let (bytes, before) = unsafe { (volatile(&raw const lines.words[said]), volatile(&raw const lines.bytes)) };
+    let (bytes, before) =
+        unsafe { (volatile(&raw const lines.words[said]), volatile(&raw const lines.bytes)) };
     let bytes = bytes & (u64::from(PART_BYTES[number]).next_power_of_two() - 1);
     let first = (before >> 3) as usize & (WORDS / 2 - 1);
     // Behind the end are zeros up to the next word.

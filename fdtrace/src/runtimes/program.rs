@@ -5,7 +5,9 @@ use std::ops::Range;
 use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
-use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby, v8};
+use super::{
+    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby, v8,
+};
 
 /// An interpreter that can be read in every process that has this file mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,12 +40,21 @@ pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Op
     let perl = || perl::recognise_file(image, file).map(Interpreter::Perl);
     let ruby = || ruby::recognise_file(image, file).map(Interpreter::Ruby);
     let v8 = || v8::recognise_file(image, file).map(Interpreter::V8);
-    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl).or_else(ruby).or_else(v8)
+    cpython::recognise_file(image, file)
+        .map(Interpreter::Cpython)
+        .or_else(php)
+        .or_else(perl)
+        .or_else(ruby)
+        .or_else(v8)
 }
 
 /// Whether a function is the evaluation loop, or what a compiler made of a part of it.
 pub(crate) fn is_loop(symbol: &[u8]) -> bool {
-    cpython::is_loop(symbol) || php::is_loop(symbol) || perl::is_loop(symbol) || ruby::is_loop(symbol) || v8::is_loop(symbol)
+    cpython::is_loop(symbol)
+        || php::is_loop(symbol)
+        || perl::is_loop(symbol)
+        || ruby::is_loop(symbol)
+        || v8::is_loop(symbol)
 }
 
 /// Whether code without tables keeps frame pointers in a file that has any of some symbols.

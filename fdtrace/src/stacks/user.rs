@@ -80,7 +80,12 @@ impl UserStacks {
         addresses.into_iter().zip(frames).collect()
     }
 
-    fn stack_of_places(&mut self, tgid: u32, made: &HashMap<u64, Arc<UserFrame>>, stack: &Stack) -> UserStack {
+    fn stack_of_places(
+        &mut self,
+        tgid: u32,
+        made: &HashMap<u64, Arc<UserFrame>>,
+        stack: &Stack,
+    ) -> UserStack {
         let frames = places(stack).flat_map(|(module, offset)| match made.get(&offset) {
             Some(frame) if module == ANONYMOUS => vec![Arc::clone(frame)],
             _ => self.frames_at(tgid, module, offset),

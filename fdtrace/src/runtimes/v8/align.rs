@@ -33,14 +33,16 @@ pub(super) fn find<'a>(
         pair(&code[wanted], &text[at]).saturating_add(before[wanted][at]).saturating_add(*rest)
     };
     let least = before[code.len()][text.len()];
-    let mut found = (0..text.len()).filter(|at| through(*at) == least && least < IMPOSSIBLE).map(|at| &text[at]);
+    let mut found =
+        (0..text.len()).filter(|at| through(*at) == least && least < IMPOSSIBLE).map(|at| &text[at]);
     let first = found.next()?;
     found.all(|other| same(first, other)).then_some(first)
 }
 
 /// What it costs to align so many of both.
 fn costs(code: &[bytecodes::Call], text: &[calls::Call]) -> Vec<Vec<u32>> {
-    let first: Vec<u32> = (0..=text.len()).map(|at| UNREACHED.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX))).collect();
+    let first: Vec<u32> =
+        (0..=text.len()).map(|at| UNREACHED.saturating_mul(u32::try_from(at).unwrap_or(u32::MAX))).collect();
     let mut all = vec![first];
     for call in code {
         let above = &all[all.len() - 1];
@@ -82,7 +84,8 @@ mod tests {
     }
 
     fn found(code: &[(Kind, u32)], text: &[(Kind, u32)], wanted: i32) -> Option<usize> {
-        let code: Vec<_> = (0..).zip(code).map(|(offset, of)| bytecodes::Call { offset, shape: shape(*of) }).collect();
+        let code: Vec<_> =
+            (0..).zip(code).map(|(offset, of)| bytecodes::Call { offset, shape: shape(*of) }).collect();
         let text: Vec<_> = (0..).zip(text).map(|(at, of)| calls::Call { at, shape: shape(*of) }).collect();
         find(&code, &text, wanted, |one, other| one == other).map(|call| call.at)
     }

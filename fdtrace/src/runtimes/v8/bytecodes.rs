@@ -67,8 +67,10 @@ impl Bytecodes {
     pub(super) fn of(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Self> {
         let sizes = memory.bytes(image.symbol(SIZES)?, 3 * MOST)?;
         let operands = memory.bytes(image.symbol(OPERANDS)?, 4 * MOST)?;
-        let operands: Vec<i32> =
-            operands.chunks_exact(4).map(|four| i32::from_le_bytes([four[0], four[1], four[2], four[3]])).collect();
+        let operands: Vec<i32> = operands
+            .chunks_exact(4)
+            .map(|four| i32::from_le_bytes([four[0], four[1], four[2], four[3]]))
+            .collect();
         let count = (FEWEST..=MOST).rev().find(|count| are_sizes(&sizes, &operands, *count))?;
         let first_call = operands[..count].windows(CALLS.len()).position(|window| window == CALLS)?;
         let rows = |row: usize| sizes[row * count..(row + 1) * count].to_vec();
@@ -170,7 +172,9 @@ fn are_sizes(sizes: &[u8], operands: &[i32], count: usize) -> bool {
         let [one, two, four] = rows;
         let fits = rows.iter().all(|size| (1..=LONGEST).contains(size)) && one <= two && two <= four;
         let operands = operands[bytecode];
-        fits && (operands == 0) == (one == 1) && (operands == 0) == (four == 1) && operands < i32::from(LONGEST)
+        fits && (operands == 0) == (one == 1)
+            && (operands == 0) == (four == 1)
+            && operands < i32::from(LONGEST)
     })
 }
 
@@ -180,7 +184,9 @@ mod tests {
 
     /// Two prefixes, and calls from 2 on.
     fn made() -> Bytecodes {
-        let sizes = |width: u8| [1, 1].into_iter().chain(CALLS.iter().map(move |count| 1 + count.to_le_bytes()[0] * width));
+        let sizes = |width: u8| {
+            [1, 1].into_iter().chain(CALLS.iter().map(move |count| 1 + count.to_le_bytes()[0] * width))
+        };
         Bytecodes { sizes: [1, 2, 4].map(|width| sizes(width).collect()), first_call: 2 }
     }
 
@@ -188,8 +194,11 @@ mod tests {
     fn calls_have_their_arguments() {
         // `CallProperty` of four registers, the same with a prefix, `CallUndefinedReceiver0`, `Construct`.
         let code = [3, 0, 0, 4, 0, 0, 3, 0, 0, 0, 0, 2, 0, 0, 0, 8, 0, 0, 16, 0, 0, 3, 0];
-        let found: Vec<_> =
-            made().calls(&code).iter().map(|call| (call.offset, call.shape.kind, call.shape.arguments)).collect();
+        let found: Vec<_> = made()
+            .calls(&code)
+            .iter()
+            .map(|call| (call.offset, call.shape.kind, call.shape.arguments))
+            .collect();
         let expected = [
             (0, Kind::Member, Some(3)),
             (5, Kind::Member, Some(1)),

@@ -66,7 +66,8 @@ fn first_function(node: Node<'_>, depth: usize) -> Option<Node<'_>> {
         return Some(node);
     }
     let mut cursor = node.walk();
-    let children: Vec<_> = if depth < MAX_DEPTH { node.named_children(&mut cursor).collect() } else { Vec::new() };
+    let children: Vec<_> =
+        if depth < MAX_DEPTH { node.named_children(&mut cursor).collect() } else { Vec::new() };
     children.into_iter().find_map(|child| first_function(child, depth + 1))
 }
 
@@ -194,7 +195,10 @@ mod tests {
 
     fn called(text: &str, is_script: bool) -> Vec<(&str, Kind, Option<u32>)> {
         let name = |at: usize| text[at..].split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-        of(text, is_script).into_iter().map(|call| (name(call.at), call.shape.kind, call.shape.arguments)).collect()
+        of(text, is_script)
+            .into_iter()
+            .map(|call| (name(call.at), call.shape.kind, call.shape.arguments))
+            .collect()
     }
 
     #[test]
@@ -214,10 +218,15 @@ mod tests {
 
     #[test]
     fn each_kind_of_function_has_its_calls() {
-        for text in ["(x) => f(x)", "(a = f(1)) { }", "() { return super.f(1); }", "() { if (await f(1)) yield 2 }"] {
+        for text in
+            ["(x) => f(x)", "(a = f(1)) { }", "() { return super.f(1); }", "() { if (await f(1)) yield 2 }"]
+        {
             assert_eq!(called(text, false).len(), 1, "{text}");
         }
-        assert_eq!(called("const a = f(1); function g() { h(); } class A { b = c(); [d()]() { e(); } }", true).len(), 2);
+        assert_eq!(
+            called("const a = f(1); function g() { h(); } class A { b = c(); [d()]() { e(); } }", true).len(),
+            2
+        );
         assert_eq!(called("() { super(1); }", false), [("super", Kind::New, Some(1))]);
         assert_eq!(called("a`x${b}y${c}`", true), [("a", Kind::Plain, Some(3))]);
     }

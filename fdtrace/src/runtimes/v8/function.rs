@@ -22,7 +22,8 @@ impl<'a> Function<'a> {
     /// `None` where the bytes are none.
     pub(super) fn parse(lines: &'a [u8]) -> Option<Self> {
         let (head, mut rest) = lines.split_at_checked(HEAD_WORDS * 8)?;
-        let mut words = head.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
+        let mut words =
+            head.chunks_exact(8).map(|word| u64::from_le_bytes(word.try_into().unwrap_or_default()));
         let script_length = usize::try_from(words.next()?).ok()?;
         let scope: Vec<Option<usize>> = words.by_ref().take(SCOPE_WORDS + 2).map(small_integer).collect();
         let mut part = || {
@@ -80,7 +81,8 @@ mod tests {
     fn positions_before_the_variables_or_behind_them() {
         let mut scope = [NONE; SCOPE_WORDS + 2];
         scope[1..4].copy_from_slice(&[integer(0), integer(10), integer(90)]);
-        let known = |scope| Function::parse(&lines(scope, [&[]; 3])).map(|found| (found.script_length, found.range));
+        let known =
+            |scope| Function::parse(&lines(scope, [&[]; 3])).map(|found| (found.script_length, found.range));
         assert_eq!(known(scope), Some((500, Some(10..90))));
         scope[SCOPE_WORDS..].copy_from_slice(&[integer(20), integer(30)]);
         assert_eq!(known(scope), Some((500, Some(20..30))));
@@ -91,7 +93,10 @@ mod tests {
     fn each_part_is_its_own() {
         let lines = lines([NONE; SCOPE_WORDS + 2], [b"abc", b"", b"0123456789"]);
         let found = Function::parse(&lines).expect("a function");
-        assert_eq!((found.offsets, found.bytecodes, found.positions), (&b"abc"[..], &b""[..], &b"0123456789"[..]));
+        assert_eq!(
+            (found.offsets, found.bytecodes, found.positions),
+            (&b"abc"[..], &b""[..], &b"0123456789"[..])
+        );
         // The end of the last one is all that may be missing: what fills its word.
         assert!(Function::parse(&lines[..lines.len() - 6]).is_some());
         assert_eq!(Function::parse(&lines[..lines.len() - 7]), None);

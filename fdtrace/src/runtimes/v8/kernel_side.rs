@@ -12,7 +12,7 @@ impl Interpreter {
         let (thread_key, runtime, fixed) = match self.isolate {
             Isolate::Key(at) => (local::KEY, at, 0),
             Isolate::Loaded(at) => (local::LOADED, at, 0),
-            Isolate::Fixed(offset) => (local::FIXED, 0, i64::from(offset).cast_unsigned()),
+            Isolate::Fixed(offset) => (local::FIXED, self.current, i64::from(offset).cast_unsigned()),
             Isolate::Dynamic(at) => (local::DYNAMIC, at, 0),
         };
         scripts::Interpreter {

@@ -52,6 +52,8 @@ pub(super) const LAST_FORMAT: u32 = FORMAT + 0xff;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Interpreter {
     isolate: Isolate,
+    /// The function that says so.
+    current: u64,
     /// In an isolate: the frame from which its thread left JavaScript last.
     exit_frame: u32,
     layout: Layout,
@@ -101,20 +103,16 @@ fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter,
     let layout = Layout::of(image, memory, version).ok_or(Refusal::UnknownVersion)?;
     let entry = image.said.as_deref().and_then(|said| said.first_chunk()).ok_or(Refusal::NoSymbols)?;
     let exit_frame = ROOT.checked_add(u32::from_le_bytes(*entry)).ok_or(Refusal::Senseless)?;
-    let isolate = image.symbol(CURRENT).and_then(|current| stub::isolate(memory, current));
+    let current = image.symbol(CURRENT).ok_or(Refusal::NoSymbols)?;
+    let isolate = stub::isolate(memory, current).ok_or(Refusal::NoSymbols)?;
     let position_flags = version.position_flags();
     let build = Build { position_flags, bytecodes: Bytecodes::of(image, memory) };
-    Ok(Interpreter { isolate: isolate.ok_or(Refusal::NoSymbols)?, exit_frame, layout, build })
+    Ok(Interpreter { isolate, current, exit_frame, layout, build })
 }
 
 /// Where in a script's text the call stands at an instruction of a function, of which the kernel side has sent `lines`; `None`
 /// where that is not certain, or where this is another text.
-pub(crate) fn place(
-    lines: &[u8],
-    instruction: i32,
-    build: &Build,
-    text: &[u8],
-) -> Option<Place> {
+pub(crate) fn place(lines: &[u8], instruction: i32, build: &Build, text: &[u8]) -> Option<Place> {
     let function = Function::parse(lines)?;
     let source = Source::of(text, function.script_length)?;
     let bytecodes = build.bytecodes.as_ref();

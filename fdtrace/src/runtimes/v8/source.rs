@@ -84,7 +84,10 @@ mod tests {
         let source = Source::of(text, 9).expect("so long it is");
         assert!(Source::of(text, text.len()).is_none(), "another one");
         let place = |position| source.place(source.byte(position)?).map(|place| (place.line, place.column));
-        assert_eq!([place(0), place(3), place(6), place(7)], [Some((1, 1)), Some((1, 4)), Some((2, 1)), Some((2, 2))]);
+        assert_eq!(
+            [place(0), place(3), place(6), place(7)],
+            [Some((1, 1)), Some((1, 4)), Some((2, 1)), Some((2, 2))]
+        );
         assert_eq!([place(9), place(10)], [Some((3, 1)), None]);
         assert_eq!(source.part(&(6..8)), Some((8, "c\u{e4}")));
     }

@@ -49,7 +49,16 @@ mod tests {
         let found = |name: &str| path(name).map(|path| path.to_string_lossy().into_owned());
         assert_eq!(found("/srv/a%20b.js").as_deref(), Some("/srv/a%20b.js"));
         assert_eq!(found("file:///srv/a%20b.mjs").as_deref(), Some("/srv/a b.mjs"));
-        let none = ["node:fs", "fs.js", "[eval]", "", "file://host/x.mjs", "file:///%", "file:///%zz", "file:///%\u{e4}"];
+        let none = [
+            "node:fs",
+            "fs.js",
+            "[eval]",
+            "",
+            "file://host/x.mjs",
+            "file:///%",
+            "file:///%zz",
+            "file:///%\u{e4}",
+        ];
         assert_eq!(none.map(found), [const { None }; 8]);
     }
 }
