@@ -29,6 +29,8 @@ pub mod kind {
 pub mod note {
     /// The tables say nothing, and this is how such code usually does it.
     pub const GUESSED: u8 = 1;
+    /// The code lies in no file: a compiler has made it as the process ran, which keeps frame pointers, or nobody can follow it.
+    pub const MADE: u8 = 4;
     /// The code is an interpreter's: calls of a script may be in progress in it.
     pub const INTERPRETER: u8 = 2;
 }

@@ -236,6 +236,9 @@ fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u6
             let calls = stacks_scripts(taker);
             if calls != 0 {
                 scratch.header.has_calls = 1;
+                if walked.completes && scripts::compiles(taker) {
+                    scratch.header.end = end::COMPLETE;
+                }
                 return fdtrace_common::scripts::stack_name(walked.name, calls);
             }
         }

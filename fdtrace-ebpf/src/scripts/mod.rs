@@ -138,6 +138,13 @@ pub(crate) fn is_interpreter(met: Met) -> bool {
         || memory::is_there(met.start.wrapping_sub(has.code_delta).wrapping_add(has.runtime))
 }
 
+/// Whether the interpreter of the last walk makes code that keeps frame pointers.
+#[inline(always)]
+pub(crate) fn compiles(taker: u32) -> bool {
+    // SAFETY: the map's value is one `Scripts`, which only this program uses on this CPU.
+    SCRIPTS.get_ptr(taker).is_some_and(|scripts| unsafe { (*scripts).interpreter.kind } == kind::V8)
+}
+
 /// Takes one frame, and goes to its caller; 0 at the end of the walk. Global, so that the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -140,6 +140,8 @@ pub(crate) type Frames = [u64; (MAX_FRAMES + 1) * Side::Code.words()];
 pub(crate) struct Walked {
     pub(crate) frames: u16,
     pub(crate) end: u8,
+    /// It is complete if what made code as the process ran keeps frame pointers.
+    pub(crate) completes: bool,
     pub(crate) name: u64,
 }
 
@@ -168,8 +170,10 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
         steps += 1;
     }
     let walk = &work.walk;
-    let how = if walk.how == end::COMPLETE && walk.notes & note::GUESSED != 0 { end::CUT } else { walk.how };
-    Walked { frames: walk.frames as u16, end: how, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
+    let completes = walk.how == end::COMPLETE && walk.notes & note::GUESSED == 0;
+    let is_sure = completes && walk.notes & note::MADE == 0;
+    let how = if walk.how == end::COMPLETE && !is_sure { end::CUT } else { walk.how };
+    Walked { frames: walk.frames as u16, end: how, completes, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
 }
 
 /// Takes one frame, and goes to its caller; false when the walk is over.
@@ -293,7 +297,7 @@ fn find(mm: Ptr<mm_struct>, address: u64, node: &mut Node) -> Place {
         let code = Code { module: VDSO, offset: address.wrapping_sub(vdso), rule: Rule::UNKNOWN };
         return Place { code, known: false };
     }
-    let rule = Rule { notes: note::GUESSED, ..Rule::FRAME_POINTER };
+    let rule = Rule { notes: note::MADE, ..Rule::FRAME_POINTER };
     Place { code: Code { rule, ..nowhere }, known: true }
 }
 

@@ -27,7 +27,13 @@ fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
     let name = || interpreters::named(file_name(frame.module.as_deref()?));
     let runs_it =
         || name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)));
-    !runtimes.is_empty() && (frame.module.as_deref() == Some(GONE) || runs_it())
+    // What these compile has no other name.
+    let is_made = || {
+        let compile = |runtime: &Runtime| matches!(runtime, Runtime::V8 | Runtime::Hotspot);
+        frame.module.is_none() && frame.symbol.is_none() && runtimes.iter().any(compile)
+    };
+    let is_gone = || frame.module.as_deref() == Some(GONE);
+    !runtimes.is_empty() && !is_script(frame) && (is_gone() || is_made() || runs_it())
 }
 
 /// What the program and the library of a runtime are called.
@@ -92,6 +98,10 @@ fn owner(frame: &UserFrame) -> Owner {
         {
             Owner::Package
         }
+        () if frame.runtime == Some(Runtime::V8) && is_of_node(file) => Owner::Runtime,
+        () if frame.runtime == Some(Runtime::V8) && folders().any(|name| name == "node_modules") => {
+            Owner::Package
+        }
         () if frame.runtime == Some(Runtime::Ruby) && file.starts_with("<internal:") => Owner::Runtime,
         () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
         () => in_perl().unwrap_or(Owner::Program),
@@ -110,6 +120,14 @@ fn owner_in_perl(file: &str, is_script: bool) -> Option<Owner> {
         _ => None,
     });
     owners.last()
+}
+
+/// Whether a script is one of those that Node.js has in its program: `node:fs`, to 14 `fs.js` and `internal/timers.js`. All others
+/// have a whole path, or a name that is none.
+fn is_of_node(file: &str) -> bool {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let old = || file.strip_suffix(".js").is_some_and(|path| path.split('/').all(is_name));
+    file.starts_with("node:") || old()
 }
 
 /// How many numbers a version has.
@@ -243,6 +261,14 @@ mod tests {
         {
             assert!(!is_package(&ruby(file)) && !is_library(&ruby(file)), "{file}");
         }
+        let v8 = |file: &str| UserFrame { runtime: Some(Runtime::V8), ..script("f", file, 1) };
+        for file in ["node:fs", "node:internal/timers", "fs.js", "internal/process/task_queues.js"] {
+            assert!(is_library(&v8(file)), "{file}");
+        }
+        for file in ["/srv/fs.js", "file:///srv/a.mjs", "[eval]", "evalmachine.<anonymous>", "", "/srv/modules/a.js"] {
+            assert!(!is_library(&v8(file)) && !is_package(&v8(file)), "{file}");
+        }
+        assert!(is_package(&v8("/srv/node_modules/express/lib/router/index.js")));
         assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/ruby/3.1.0/socket.so", 1)));
         assert!(is_library(&frame("f", "/usr/lib/python3.11/lib-dynload/x.so", 1)), "its extension modules");
         assert!(is_package(&frame("f", "/v/lib/python3.11/site-packages/x.so", 1)));

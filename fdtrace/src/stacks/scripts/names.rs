@@ -1,12 +1,12 @@
 //! Code objects by the names that the kernel side gave to them, and the interpreters that they are of.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use fdtrace_common::scripts::Interpreter;
+use fdtrace_common::scripts::{Interpreter, kind};
 
 use crate::{
     model::{Runtime, UserFrame},
@@ -28,6 +28,7 @@ struct Known {
     frames: HashMap<(u64, i32), Arc<UserFrame>>,
     loops: HashMap<u64, Arc<[Range<u64>]>>,
     builds: Vec<Build>,
+    compiling: HashSet<u64>,
 }
 
 /// The most builds whose builds are remembered.
@@ -66,6 +67,9 @@ impl ScriptNames {
         let mut known = self.known();
         known.loops.insert(module, program.loops.as_slice().into());
         let layout = program.layout();
+        if layout.kind == kind::V8 {
+            known.compiling.insert(module);
+        }
         let number = program.build().map_or(0, |builds| known.number(builds));
         Interpreter { format: layout.format + number, ..layout }
     }
@@ -73,6 +77,11 @@ impl ScriptNames {
     /// Whether a file is an interpreter's.
     pub(in crate::stacks) fn is_interpreter(&self, module: u64) -> bool {
         self.known().loops.contains_key(&module)
+    }
+
+    /// Whether it is one that makes code which keeps frame pointers.
+    pub(in crate::stacks) fn compiles(&self, module: u64) -> bool {
+        self.known().compiling.contains(&module)
     }
 
     /// Where its evaluation loop is.

@@ -99,6 +99,7 @@ impl Completer {
         let (mut rules, mut code) = (Vec::new(), Vec::new());
         let mut stacks = calls.map(|calls| calls.stacks.clone()).unwrap_or_default();
         let (mut complete, mut guessed) = (false, false);
+        let compiles = calls.is_some_and(|calls| self.programs.compiles(calls.module));
         while frames.len() < MAX_FRAMES * Side::Code.words() {
             let Some(frame) = walk.frame(&mut self.programs) else { break };
             frames.extend([frame.module, frame.offset]);
@@ -111,7 +112,7 @@ impl Completer {
                 let known = Code { module: frame.module, offset: frame.offset, rule };
                 code.push((place_key(dump.space, walk.address()), known));
             }
-            guessed |= rule.notes & note::GUESSED != 0;
+            guessed |= rule.notes & note::GUESSED != 0 || (rule.notes & note::MADE != 0 && !compiles);
             if !walk.goes_to_caller(rule) {
                 complete = !guessed && (rule.begins(walk.at) || walk.at.instruction == 0);
                 break;
@@ -150,7 +151,7 @@ impl Walk<'_> {
             return Some(Frame { module: VDSO, offset, rule: programs.rule(VDSO, offset, self.exact) });
         }
         if mapping.inode == 0 {
-            let rule = Some(Rule { notes: note::GUESSED, ..Rule::FRAME_POINTER });
+            let rule = Some(Rule { notes: note::MADE, ..Rule::FRAME_POINTER });
             return Some(Frame { module: ANONYMOUS, offset: address, rule });
         }
         let offset = mapping.offset_of(address);

@@ -114,6 +114,11 @@ impl Programs {
         self.modules.scripts.loops(module)
     }
 
+    /// Whether a file's code makes code that keeps frame pointers.
+    pub(super) fn compiles(&self, module: u64) -> bool {
+        self.modules.scripts.compiles(module)
+    }
+
     /// Whether the file is an interpreter's, before any rule of it is asked for.
     fn recognise(&mut self, module: u64, file: &File) {
         let path = self.modules.get(module).map(|module| module.path.to_path_buf());
