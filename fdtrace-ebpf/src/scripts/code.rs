@@ -44,6 +44,8 @@ struct Scratch {
     /// The head of a string, or of an object of bytes: reference count, type, length, hash, state.
     head: [u64; 5],
     hash: u64,
+    /// V8: parts of a string.
+    strings: [u64; v8::MAX_STRINGS],
 }
 
 /// By who takes the stack: what interrupts a program must not write into the name that it makes.
@@ -214,11 +216,11 @@ extern "C" fn scripts_v8_text(taker: u32, into: u32, string: u64) -> i32 {
     // SAFETY: as above.
     let has = unsafe { &(*scripts).interpreter };
     // SAFETY: as above.
-    let Scratch { code, head, .. } = unsafe { &mut *scratch };
+    let Scratch { code, head, strings, .. } = unsafe { &mut *scratch };
     let (found, bytes) = if into == 0 {
-        (v8::text(has, &mut code.function, head, string), code.function.bytes)
+        (v8::text(has, &mut code.function, head, strings, string), code.function.bytes)
     } else {
-        (v8::text(has, &mut code.file, head, string), code.file.bytes)
+        (v8::text(has, &mut code.file, head, strings, string), code.file.bytes)
     };
     if found { (bytes & 0xffff) as i32 } else { -1 }
 }
@@ -281,7 +283,7 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
         return 0;
     }
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
-    let Scratch { code, head, hash } = unsafe { &mut *scratch };
+    let Scratch { code, head, hash, .. } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
     code.format = has.format;
@@ -304,7 +306,7 @@ extern "C" fn scripts_php_code(taker: u32) -> u64 {
     // SAFETY: as above.
     let scripts = unsafe { &*scripts };
     // SAFETY: as above.
-    let Scratch { code, head, hash } = unsafe { &mut *scratch };
+    let Scratch { code, head, hash, .. } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
     code.format = has.format;
@@ -350,7 +352,7 @@ extern "C" fn scripts_ruby_code(taker: u32) -> u64 {
     // SAFETY: as above.
     let scripts = unsafe { &*scripts };
     // SAFETY: as above.
-    let Scratch { code, head, hash } = unsafe { &mut *scratch };
+    let Scratch { code, head, hash, .. } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
     code.format = has.format;

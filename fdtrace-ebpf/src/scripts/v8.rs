@@ -52,8 +52,8 @@ const JOINED: u64 = 1;
 const EXTERNAL: u64 = 2;
 const THIN: u64 = 5;
 const ONE_BYTE: u64 = 8;
-/// A string may lead to another one.
-const MAX_STRINGS: u32 = 4;
+/// A string may be joined of so many; a power of two.
+pub(super) const MAX_STRINGS: usize = 8;
 const CHARACTERS: u64 = 16;
 
 /// In a `ScopeInfo`: how many variables lie in the context; from so many on their names are in a table.
@@ -210,17 +210,23 @@ pub(super) const fn file(scripts: &Scripts) -> u64 {
     scripts.part[SCRIPT_NAME]
 }
 
-/// Reads a string.
+/// Reads a string, or the beginning of one that is joined of others.
 #[inline(always)]
 pub(super) fn text<const WORDS: usize>(
     has: &Interpreter,
     into: &mut Text<WORDS>,
     head: &mut [u64; 5],
+    rest: &mut [u64; MAX_STRINGS],
     from: u64,
 ) -> bool {
-    let mut string = from;
-    let mut looked = 0;
-    while looked < MAX_STRINGS {
+    into.width = 1;
+    into.bytes = 0;
+    into.cut = 0;
+    into.words[0] = 0;
+    // Of those that are joined, what comes behind the first one waits.
+    let (mut string, mut waiting, mut steps) = (from, 0, 0);
+    while steps < 2 * MAX_STRINGS {
+        steps += 1;
         if !is_object(string) || !read(head, 32, string - 1) {
             return false;
         }
@@ -229,20 +235,61 @@ pub(super) fn text<const WORDS: usize>(
             return false;
         }
         let made = kind & MADE;
-        if made == THIN || made == JOINED {
-            // Of one that is joined and was not flattened, the end is missing.
+        if made == THIN {
             string = head[2];
-            looked += 1;
             continue;
         }
-        let characters = if made == EXTERNAL { head[3] } else { string - 1 + CHARACTERS };
-        if made != SEQUENTIAL && made != EXTERNAL {
-            return false;
+        if made == JOINED && waiting < MAX_STRINGS {
+            rest[waiting & (MAX_STRINGS - 1)] = head[3];
+            waiting += 1;
+            string = head[2];
+            continue;
         }
-        into.width = if kind & ONE_BYTE == 0 { 2 } else { 1 };
-        return copy_text(into, characters, (head[1] >> 32) * u64::from(into.width));
+        if made != SEQUENTIAL && made != EXTERNAL {
+            into.cut = 1;
+            return into.bytes != 0;
+        }
+        let characters = if made == EXTERNAL { head[3] } else { string - 1 + CHARACTERS };
+        let width = if kind & ONE_BYTE == 0 { 2 } else { 1 };
+        let bytes = (head[1] >> 32) * width;
+        if into.bytes == 0 {
+            into.width = width as u16;
+            if !copy_text(into, characters, bytes) {
+                return false;
+            }
+        } else if width != u64::from(into.width) || !append(into, characters, bytes) {
+            into.cut = 1;
+            return true;
+        }
+        if waiting == 0 {
+            return true;
+        }
+        waiting -= 1;
+        string = rest[waiting & (MAX_STRINGS - 1)];
     }
-    false
+    into.cut = 1;
+    into.bytes != 0
+}
+
+/// Puts characters behind those that are there, where both fill no more than half of the room.
+#[inline(always)]
+fn append<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, bytes: u64) -> bool {
+    let half = (WORDS * 4) as u32;
+    // SAFETY: of the text.
+    let at = unsafe { volatile(&raw const into.bytes) };
+    if at >= half || bytes >= u64::from(half) {
+        return false;
+    }
+    let (at, bytes) = ((at & (half - 1)) as usize, bytes as u32 & (half - 1));
+    let place = into.words.as_mut_ptr().cast::<u8>().wrapping_add(at);
+    if !fill(place.cast(), bytes, half - 1, from) {
+        return false;
+    }
+    let end = at as u32 + bytes;
+    into.bytes = end;
+    // Behind the end are zeros up to the next word.
+    into.words[(end >> 3) as usize & (WORDS - 1)] &= (1 << ((end & 7) * 8)) - 1;
+    true
 }
 
 /// Reads what a `ScopeInfo` has behind its variables: names of the function, and where it begins and ends in its script. 0 where
