@@ -245,6 +245,9 @@ extern "C" fn scripts_v8_name(taker: u32) -> i32 {
         scripts_v8_text(taker, 0, part(&scripts.code, scripts.interpreter.function));
         return 0;
     }
+    if v8::is_nameless(&scripts.window) {
+        return 0;
+    }
     let mut index = 0;
     while index < SCOPE_WORDS {
         if scripts_v8_text(taker, 0, scripts.window[index]) > 0 {

@@ -13,7 +13,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    FRAME_WORDS, Frame, Scripts, Walk, end_run,
+    FRAME_WORDS, Frame, Scripts, WINDOW_WORDS, Walk, end_run,
     memory::{copy_text, fill, number, part, read, word},
     take, thread,
 };
@@ -315,6 +315,13 @@ pub(super) fn scope(scripts: &mut Scripts) -> u64 {
         scripts.window[SCOPE_WORDS + 1] = word(positions, 8);
     }
     scope
+}
+
+/// Whether a function gets its name as the script runs, which is not in its code: there are two numbers where a name and a number
+/// would be. What V8 would call it otherwise is another thing's name.
+#[inline(always)]
+pub(super) const fn is_nameless(scope: &[u64; WINDOW_WORDS]) -> bool {
+    scope[0] == 0 && is_small_integer(scope[1])
 }
 
 /// Fills in what lines are found by: where the function is in its script, how long that is, and what runs.
