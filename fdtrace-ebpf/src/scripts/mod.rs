@@ -6,6 +6,7 @@
 
 mod code;
 mod cpython;
+pub(crate) mod hotspot;
 mod memory;
 mod perl;
 mod php;
@@ -258,6 +259,23 @@ extern "C" fn scripts_ruby_frame(taker: u32) -> i32 {
     ruby::read_frame(unsafe { &mut *scripts }) as i32
 }
 
+/// The same of HotSpot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_java_step(taker: u32) -> i32 {
+    let found = hotspot::find_call(taker);
+    if found != Frame::Call as i32 {
+        return i32::from(found == Frame::Between as i32);
+    }
+    let mut name = hotspot::known_name(taker);
+    if name == 0 {
+        name = code::hotspot_key(taker);
+    }
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    i32::from(hotspot::take_call(unsafe { &mut *scripts }, taker, name))
+}
+
 /// Finds the current thread's innermost frame; 0 where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -282,9 +300,9 @@ const fn kind_of(interpreter: &Interpreter) -> u32 {
     interpreter.kind & 7
 }
 
-/// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
+/// Follows the calls of the current thread, whose native frames are all known if that is `is_complete`; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
 #[inline(always)]
-pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
+pub(crate) fn walk(taker: u32, met: Met, space: u64, is_complete: bool) -> u64 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
@@ -301,10 +319,14 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
     }
     let bias = met.start.wrapping_sub(scripts.interpreter.code_delta);
     scripts.walk = Walk { bias, hash: hash::SEED, space, ..Walk::NONE };
-    if scripts_begin(taker) == 0 {
+    let kind = kind_of(&scripts.interpreter);
+    let begins = match kind {
+        kind::HOTSPOT => hotspot::begin(taker, met, is_complete),
+        _ => scripts_begin(taker) != 0,
+    };
+    if !begins {
         return 0;
     }
-    let kind = kind_of(&scripts.interpreter);
     let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.
     while steps < 2 * MAX_FRAMES {
@@ -312,6 +334,7 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
             kind::PHP => scripts_php_step(taker),
             kind::PERL => scripts_perl_step(taker),
             kind::RUBY => scripts_ruby_step(taker),
+            kind::HOTSPOT => scripts_java_step(taker),
             _ => scripts_step(taker),
         };
         if goes_on == 0 {

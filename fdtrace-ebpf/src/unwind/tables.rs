@@ -26,6 +26,7 @@ use super::{
 use crate::{
     counters::count,
     kernel::{Ptr, file, mm_struct},
+    scripts::hotspot,
     task::{Task, now},
 };
 
@@ -174,7 +175,7 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
 
 /// Takes one frame, and goes to its caller; false when the walk is over.
 #[inline(always)]
-pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
+pub(crate) fn step(work: &mut Workspace, frames: &mut Frames, taker: u32) -> bool {
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
@@ -186,25 +187,30 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
             None => return false,
         },
     };
+    let rule = if code.module == ANONYMOUS {
+        hotspot::rule(taker, walk.mm, walk.at).unwrap_or(code.rule)
+    } else {
+        code.rule
+    };
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
     frames[slot] = code.module;
     frames[slot + 1] = code.offset;
     work.stacks[walk.frames as usize & MAX_FRAMES] = walk.at.stack;
     walk.frames += 1;
     walk.hash = hash::mix(hash::mix(walk.hash, code.module), code.offset);
-    walk.notes |= code.rule.notes;
-    if code.rule.notes & note::INTERPRETER != 0 {
+    walk.notes |= rule.notes;
+    if rule.notes & note::INTERPRETER != 0 {
         work.met = Met { module: code.module, start: address.wrapping_sub(code.offset) };
     }
     let (memory, block) = (&mut work.memory, &mut walk.block);
-    let Some(caller) = code.rule.caller(walk.at, |address| word(memory, block, address)) else {
-        if code.rule.begins(walk.at) {
+    let Some(caller) = rule.caller(walk.at, |address| word(memory, block, address)) else {
+        if rule.begins(walk.at) {
             walk.how = end::COMPLETE;
         }
         return false;
     };
     walk.at = caller;
-    walk.returns = u8::from(code.rule.kind != kind::SIGNAL);
+    walk.returns = u8::from(rule.kind != kind::SIGNAL);
     if caller.instruction == 0 {
         walk.how = end::COMPLETE;
         return false;

@@ -8,6 +8,7 @@ mod code_object;
 mod cpython;
 #[doc(hidden)]
 pub mod fuzz;
+mod hotspot;
 mod memory;
 mod perl;
 mod php;
@@ -23,7 +24,7 @@ pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
     memory::Memory,
-    program::{Program, frame, is_loop, recognise_file, unnamed_loop},
+    program::{Program, filled_table, frame, is_loop, recognise_file, unnamed_loop},
 };
 pub(crate) use crate::model::Runtime;
 
@@ -83,6 +84,7 @@ pub(crate) enum Interpreter {
     Php(php::Interpreter),
     Perl(perl::Interpreter),
     Ruby(ruby::Interpreter),
+    Hotspot(hotspot::Interpreter),
 }
 
 /// A thread, and the calls of scripts that are in progress in it.
@@ -108,7 +110,7 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS)
+    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS).chain(hotspot::SYMBOLS)
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.
@@ -122,6 +124,7 @@ pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Optio
         .or_else(|| php::recognise(image, memory))
         .or_else(|| perl::recognise(image, memory))
         .or_else(|| ruby::recognise(image, memory))
+        .or_else(|| hotspot::recognise(image, memory))
 }
 
 impl Interpreter {
@@ -132,6 +135,7 @@ impl Interpreter {
             Self::Php(interpreter) => interpreter.scripts(memory, most),
             Self::Perl(interpreter) => interpreter.scripts(memory, most),
             Self::Ruby(interpreter) => interpreter.scripts(),
+            Self::Hotspot(interpreter) => interpreter.scripts(),
         }
     }
 }

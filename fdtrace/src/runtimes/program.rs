@@ -5,7 +5,9 @@ use std::ops::Range;
 use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
-use super::{CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby};
+use super::{
+    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, hotspot, memory::Memory, perl, php, ruby,
+};
 
 /// An interpreter that can be read in every process that has this file mapped.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -26,6 +28,7 @@ impl Program {
             Interpreter::Php(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Perl(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Ruby(interpreter) => interpreter.layout_for_kernel(),
+            Interpreter::Hotspot(interpreter) => interpreter.layout_for_kernel(),
         };
         scripts::Interpreter { code_delta: self.code_delta, ..layout }
     }
@@ -36,7 +39,9 @@ pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Op
     let php = || php::recognise_file(image).map(Interpreter::Php);
     let perl = || perl::recognise_file(image, file).map(Interpreter::Perl);
     let ruby = || ruby::recognise_file(image, file).map(Interpreter::Ruby);
-    cpython::recognise_file(image, file).map(Interpreter::Cpython).or_else(php).or_else(perl).or_else(ruby)
+    let hotspot = || hotspot::recognise_file(image, file).map(Interpreter::Hotspot);
+    let cpython = cpython::recognise_file(image, file).map(Interpreter::Cpython);
+    cpython.or_else(php).or_else(perl).or_else(ruby).or_else(hotspot)
 }
 
 /// Whether a function is the evaluation loop, or what a compiler made of a part of it.
@@ -48,16 +53,22 @@ pub(crate) fn is_loop(symbol: &[u8]) -> bool {
 pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
     match interpreter {
         Interpreter::Ruby(interpreter) => interpreter.unnamed_loop(),
-        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) => None,
+        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) | Interpreter::Hotspot(_) => None,
     }
 }
 
-/// The call that stands at an instruction of a code object.
-pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFrame) {
-    match code.format {
+/// Where a file has the address of a table that is filled in when it is loaded.
+pub(crate) fn filled_table(image: &Image) -> Option<u64> {
+    hotspot::table(image)
+}
+
+/// The call that stands at an instruction of a code object; `None` where the runtime's own stack traces leave it out.
+pub(crate) fn frame(code: &CodeObject, instruction: i32) -> Option<(Runtime, ScriptFrame)> {
+    Some(match code.format {
+        hotspot::FORMAT..hotspot::FORMAT_END => (Runtime::Hotspot, hotspot::frame_of(code, instruction)?),
         php::FORMAT => (Runtime::Php, php::frame_of(code, instruction)),
         perl::FORMAT => (Runtime::Perl, perl::frame_of(code, instruction)),
         ruby::FORMAT => (Runtime::Ruby, ruby::frame_of(code, instruction)),
         _ => (Runtime::Cpython, cpython::frame_of(code, instruction)),
-    }
+    })
 }

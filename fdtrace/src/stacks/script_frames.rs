@@ -38,7 +38,7 @@ pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
         Runtime::Perl => &["perl", "libperl"],
         Runtime::Ruby => &["ruby", "libruby"],
         Runtime::V8 => &["node", "nodejs", "libnode"],
-        Runtime::Hotspot => &["java", "libjvm", "libjava", "libnio", "libnet"],
+        Runtime::Hotspot => &["java", "libjvm", "libjava", "libjli", "libnio", "libnet", "libzip"],
     }
 }
 

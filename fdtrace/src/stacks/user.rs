@@ -89,7 +89,7 @@ impl UserStacks {
 
     fn frames_at(&mut self, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
         if is_code(module) {
-            return vec![self.modules.scripts.frame(module, instruction(offset))];
+            return Vec::from_iter(self.modules.scripts.frame(module, instruction(offset)));
         }
         if module == VDSO {
             return vec![CodeNames::vdso(offset)];

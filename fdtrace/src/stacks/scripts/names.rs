@@ -23,7 +23,7 @@ pub(crate) struct ScriptNames(Mutex<Known>);
 struct Known {
     code: HashMap<u64, CodeObject>,
     bytes: usize,
-    frames: HashMap<(u64, i32), Arc<UserFrame>>,
+    frames: HashMap<(u64, i32), Option<Arc<UserFrame>>>,
     loops: HashMap<u64, Arc<[Range<u64>]>>,
 }
 
@@ -56,32 +56,33 @@ impl ScriptNames {
         self.known().loops.get(&module).cloned().unwrap_or_default()
     }
 
-    /// The call at an instruction of a code object.
-    pub(in crate::stacks) fn frame(&self, code: u64, instruction: i32) -> Arc<UserFrame> {
+    /// The call at an instruction of a code object; `None` for one that the runtime's own stack traces leave out.
+    pub(in crate::stacks) fn frame(&self, code: u64, instruction: i32) -> Option<Arc<UserFrame>> {
         let mut known = self.known();
         if let Some(frame) = known.frames.get(&(code, instruction)) {
-            return Arc::clone(frame);
+            return frame.clone();
         }
         let Some(found) = known.code.get(&code) else {
             // It found no room. Which frame this is matters all the same.
-            return Arc::new(UserFrame {
+            return Some(Arc::new(UserFrame {
                 runtime: Some(Runtime::Cpython),
                 offset: code,
                 ..UserFrame::default()
-            });
+            }));
         };
-        let (runtime, found) = runtimes::frame(found, instruction);
-        let frame = Arc::new(UserFrame {
-            runtime: Some(runtime),
-            symbol: Some(found.function),
-            file: Some(found.file),
-            line: found.line,
-            ..UserFrame::default()
+        let frame = runtimes::frame(found, instruction).map(|(runtime, found)| {
+            Arc::new(UserFrame {
+                runtime: Some(runtime),
+                symbol: Some(found.function),
+                file: Some(found.file),
+                line: found.line,
+                ..UserFrame::default()
+            })
         });
         if known.frames.len() >= MAX_FRAMES {
             known.frames.clear();
         }
-        known.frames.insert((code, instruction), Arc::clone(&frame));
+        known.frames.insert((code, instruction), frame.clone());
         frame
     }
 
