@@ -82,3 +82,32 @@ impl Memory for Loaded<'_> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{fs::File, path::PathBuf};
+
+    use super::*;
+    use crate::stacks::reader::bytes::Bytes;
+
+    /// The libraries of the machine's Java.
+    fn libraries() -> Vec<PathBuf> {
+        let homes = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
+        homes.map(|home| home.path().join("lib/server/libjvm.so")).filter(|path| path.is_file()).collect()
+    }
+
+    #[test]
+    fn a_hotspot_is_recognised_by_its_file() {
+        let libraries = libraries();
+        if libraries.is_empty() {
+            eprintln!("skipped: no Java is installed");
+        }
+        for path in libraries {
+            let file = File::open(&path).expect("a file");
+            let object = Object::parse(Bytes::map(&file).expect("bytes")).expect("a library");
+            let program = of(object, path.to_string_lossy().into_owned());
+            let layout = program.unwrap_or_else(|| panic!("{}", path.display())).layout();
+            assert_eq!(layout.kind, fdtrace_common::scripts::kind::HOTSPOT, "{}", path.display());
+        }
+    }
+}
