@@ -68,6 +68,9 @@ const MAX_BYTECODE: u64 = 1 << 16;
 /// Bytes of a class's name, and of a file's; all bits that a smaller number may have.
 const MAX_PART: u64 = 255;
 
+/// No stack is larger.
+const LARGEST_STACK: u64 = 1 << 32;
+
 /// Keys under which a thread may have its Java thread: the first ones that the C library gives away.
 const MAX_KEYS: u32 = 16;
 
@@ -260,7 +263,10 @@ extern "C" fn java_frame(taker: u32, at: u64, stack: u64, frame: u64) -> u64 {
         // SAFETY: as above.
         unsafe { *place = slot };
     }
-    remember(java, Physical { at, stack, frame, blob: slot.blob, check: slot.check, method: 0, kind: slot.kind })
+    remember(
+        java,
+        Physical { at, stack, frame, blob: slot.blob, check: slot.check, method: 0, kind: slot.kind },
+    )
 }
 
 #[inline(always)]
@@ -268,9 +274,8 @@ fn remember(java: &mut Java, mut found: Physical) -> u64 {
     let has = &java.has;
     found.method = part(&java.head, has.method);
     if found.kind == COMPILED {
-        let is_there = |handler: u32| {
-            handler != ABSENT && found.at == handler_at(has, &java.head, found.blob, handler)
-        };
+        let is_there =
+            |handler: u32| handler != ABSENT && found.at == handler_at(has, &java.head, found.blob, handler);
         if is_there(has.deoptimized) || is_there(has.deoptimized_handle) {
             found.at = word(found.stack.wrapping_add(signed(half(&java.head, has.original))), 0);
         }
@@ -307,7 +312,8 @@ fn read_blob(java: &mut Java, blob: u64) -> bool {
 fn check(java: &Java, blob: u64) -> u64 {
     let (has, head) = (&java.has, &java.head);
     let hash = hash::mix(hash::mix(java.space, blob), part(head, has.blob_name));
-    let hash = hash::mix(hash, u64::from(half(head, has.blob_size)) << 32 | u64::from(half(head, has.frame_words)));
+    let hash =
+        hash::mix(hash, u64::from(half(head, has.blob_size)) << 32 | u64::from(half(head, has.frame_words)));
     hash::mix(hash::mix(hash, part(head, has.method)), half(head, has.compilation).into())
 }
 
@@ -407,12 +413,16 @@ extern "C" fn java_anchor(taker: u32) -> i32 {
     let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let java = unsafe { &mut *java };
-    let own = Task::current().plain().fsbase();
+    let task = Task::current();
+    let own = task.plain().fsbase();
+    let Some(now) = task.user_stack() else { return 0 };
     let mut key = 0;
     while key < MAX_KEYS {
         let thread = thread::value(own, key);
         if thread != 0 && word(word(thread, java.has.system_thread), java.has.pthread) == own {
-            return i32::from(load_anchor(java, thread.wrapping_add(java.has.anchor.into())));
+            // A thread that runs no Java has something else there.
+            let is_one = load_anchor(java, thread.wrapping_add(java.has.anchor.into()));
+            return i32::from(is_one && java.at.stack.wrapping_sub(now.stack) < LARGEST_STACK);
         }
         key += 1;
     }
@@ -708,7 +718,10 @@ pub(super) fn check_method(java: &mut Java) -> u64 {
     let hash = hash::mix(hash::mix(hash, java.pool), java.class);
     let code = constant_half(java, java.has.code_bytes) & 0xffff;
     let name = constant_half(java, java.has.name) & 0xffff;
-    hash::mix(hash, u64::from(code) << 48 | u64::from(name) << 32 | u64::from(constant_half(java, java.has.words)))
+    hash::mix(
+        hash,
+        u64::from(code) << 48 | u64::from(name) << 32 | u64::from(constant_half(java, java.has.words)),
+    )
 }
 
 #[inline(always)]
@@ -731,7 +744,8 @@ fn symbol(has: &Hotspot, symbol: u64) -> (u64, u64) {
 /// The symbol that is one of a class's constants.
 #[inline(always)]
 fn constant_symbol(java: &Java, number: u32) -> (u64, u64) {
-    let at = java.pool.wrapping_add(java.has.first_constant.into()).wrapping_add(u64::from(number & 0xffff) * 8);
+    let at =
+        java.pool.wrapping_add(java.has.first_constant.into()).wrapping_add(u64::from(number & 0xffff) * 8);
     symbol(&java.has, word(at, 0))
 }
 

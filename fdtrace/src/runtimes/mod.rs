@@ -24,7 +24,7 @@ pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
     memory::Memory,
-    program::{Program, filled_table, frame, is_loop, recognise_file, unnamed_loop},
+    program::{Program, filled_table, frame, is_loop, loaded_later, recognise_file, unnamed_loop},
 };
 pub(crate) use crate::model::Runtime;
 
@@ -110,7 +110,12 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS).chain(hotspot::SYMBOLS)
+    cpython::SYMBOLS
+        .into_iter()
+        .chain(php::SYMBOLS)
+        .chain(perl::SYMBOLS)
+        .chain(ruby::SYMBOLS)
+        .chain(hotspot::SYMBOLS)
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.

@@ -34,6 +34,11 @@ impl Program {
     }
 }
 
+/// What a library of this name loads by itself, from its own folder on.
+pub(crate) fn loaded_later(library: &str) -> &'static [&'static str] {
+    if library == hotspot::LAUNCHER { &hotspot::LOADED } else { &[] }
+}
+
 /// The interpreter that a file is, by its own bytes; `None` for all other files, and for those that cannot be read.
 pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Option<Interpreter> {
     let php = || php::recognise_file(image).map(Interpreter::Php);
@@ -53,7 +58,9 @@ pub(crate) fn is_loop(symbol: &[u8]) -> bool {
 pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
     match interpreter {
         Interpreter::Ruby(interpreter) => interpreter.unnamed_loop(),
-        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) | Interpreter::Hotspot(_) => None,
+        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) | Interpreter::Hotspot(_) => {
+            None
+        }
     }
 }
 

@@ -22,12 +22,22 @@ where
     stack.filter(move |frame| !is_machinery(frame, &runtimes))
 }
 
-/// Whether a native frame is of an interpreter that runs scripts of this stack. Modules that it loads are not.
+/// Whether a native frame is of an interpreter that runs scripts of this stack, or code that it made of them. Modules that it loads
+/// are not.
 fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
+    let is_made = frame.module.is_none() && !is_script(frame);
+    if is_made && runtimes.iter().any(|runtime| compiles(*runtime)) {
+        return true;
+    }
     let name = || interpreters::named(file_name(frame.module.as_deref()?));
     let runs_it =
         || name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)));
     !runtimes.is_empty() && (frame.module.as_deref() == Some(GONE) || runs_it())
+}
+
+/// Whether a runtime makes code of scripts, whose frames are those that their calls have.
+const fn compiles(runtime: Runtime) -> bool {
+    matches!(runtime, Runtime::V8 | Runtime::Hotspot)
 }
 
 /// What the program and the library of a runtime are called.
@@ -38,7 +48,7 @@ pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
         Runtime::Perl => &["perl", "libperl"],
         Runtime::Ruby => &["ruby", "libruby"],
         Runtime::V8 => &["node", "nodejs", "libnode"],
-        Runtime::Hotspot => &["java", "libjvm", "libjava", "libjli", "libnio", "libnet", "libzip"],
+        Runtime::Hotspot => &["java", "libjvm", "libjava", "libjli", "libnio", "libnet"],
     }
 }
 
@@ -92,10 +102,16 @@ fn owner(frame: &UserFrame) -> Owner {
         {
             Owner::Package
         }
+        () if frame.runtime == Some(Runtime::Hotspot) && is_of_java(file) => Owner::Runtime,
         () if frame.runtime == Some(Runtime::Ruby) && file.starts_with("<internal:") => Owner::Runtime,
         () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
         () => in_perl().unwrap_or(Owner::Program),
     }
+}
+
+/// Whether a class, or a source file in the folder of its package, is of Java's own library.
+fn is_of_java(file: &str) -> bool {
+    ["java/", "javax/", "jdk/", "sun/", "com/sun/"].iter().any(|package| file.starts_with(package))
 }
 
 /// Whose a module of Perl is: the innermost folder decides of those that distributions and installers have. Packages are in
@@ -167,6 +183,14 @@ mod tests {
     }
 
     #[test]
+    fn code_that_is_made_says_nothing_beside_its_script() {
+        let made = UserFrame { module: None, ..frame("Interpreter", "", 1) };
+        let java = UserFrame { runtime: Some(Runtime::Hotspot), ..script("Main.main", "Main.java", 3) };
+        assert_eq!(symbols(&[made.clone(), java]), ["Main.main"]);
+        assert_eq!(symbols(&[made, script("load", "/app/db.py", 12)]).len(), 2, "CPython makes none");
+    }
+
+    #[test]
     fn whose_a_script_is() {
         let owner = |file: &str| owner(&script("f", file, 1));
         for file in [
@@ -224,6 +248,10 @@ mod tests {
         }
         assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/perl/5.36/auto/List/Util/Util.so", 1)));
         assert!(!is_library(&frame("f", "/opt/app/lib/5.36.0/app.so", 1)), "no module of Perl");
+        let java =
+            |file: &str| is_library(&UserFrame { runtime: Some(Runtime::Hotspot), ..script("f", file, 1) });
+        assert!(java("java/io/FileInputStream.java") && java("jdk/internal/misc/Unsafe.java"));
+        assert!(!java("com/acme/java/Db.java") && !java("javanese/Main.java") && !java("Main.java"));
         let ruby = |file: &str| UserFrame { runtime: Some(Runtime::Ruby), ..script("f", file, 1) };
         for file in
             ["<internal:kernel>", "/usr/lib/ruby/3.1.0/set.rb", "/usr/local/lib/ruby/3.3.0/x86_64-linux/a.rb"]

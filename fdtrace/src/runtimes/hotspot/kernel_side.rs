@@ -85,7 +85,10 @@ mod tests {
             ("com.acme.Db$Pool.open", "com/acme/Db.java", Some(3))
         );
         let native = frame_of(&code(b"Main\0Main.java"), -1).expect("a frame");
-        assert_eq!((native.function.as_str(), native.file.as_str(), native.line), ("Main.open", "Main.java", None));
+        assert_eq!(
+            (native.function.as_str(), native.file.as_str(), native.line),
+            ("Main.open", "Main.java", None)
+        );
         assert_eq!(frame_of(&code(b"a/B\0"), 0).expect("a frame").file, "a/B");
     }
 

@@ -25,7 +25,8 @@ const FIXED: [(&str, u64); 9] = [
     ("JavaFrameAnchor._last_Java_fp", anchor::FRAME as u64),
     ("frame::interpreter_frame_sender_sp_offset", (interpreted::SENDER / WORD).wrapping_neg()),
 ];
-const WRAPPER: (&str, u64) = ("frame::entry_frame_call_wrapper_offset", (ENTRY_WRAPPER / WORD).wrapping_neg());
+const WRAPPER: (&str, u64) =
+    ("frame::entry_frame_call_wrapper_offset", (ENTRY_WRAPPER / WORD).wrapping_neg());
 
 /// The version.
 const MAJOR: &str = "Abstract_VM_Version._vm_major_version";
@@ -78,8 +79,7 @@ pub(super) fn layout(structs: &Structs, major: u64) -> Option<Hotspot> {
     let flag = |name: &str| {
         any(&[&format!("ConstMethodFlags::_misc_has_{name}"), &format!("ConstMethod::_has_{name}")])
     };
-    let pointers =
-        ["method_annotations", "parameter_annotations", "default_annotations", "type_annotations"];
+    let pointers = ["method_annotations", "parameter_annotations", "default_annotations", "type_annotations"];
     Some(Hotspot {
         code_delta: 0,
         heaps: structs.get("CodeCache._heaps")?,
@@ -136,7 +136,10 @@ pub(super) fn layout(structs: &Structs, major: u64) -> Option<Hotspot> {
         holder: number("ConstantPool._pool_holder")?,
         first_constant: number("ConstantPool")?,
         source: number("ConstantPool._source_file_name_index").unwrap_or(ABSENT),
-        holder_source: any(&["ConstantPool._source_file_name_index", "InstanceKlass._source_file_name_index"])?,
+        holder_source: any(&[
+            "ConstantPool._source_file_name_index",
+            "InstanceKlass._source_file_name_index",
+        ])?,
         class_name: number("Klass._name")?,
         symbol_length: number("Symbol._length")?,
         symbol: number("Symbol._body")?,

@@ -13,6 +13,10 @@ pub(super) use self::kernel_side::frame_of;
 use self::structs::{FIELDS, Structs};
 use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
 
+/// What starts it, and where it is from there, with what opens files for it.
+pub(super) const LAUNCHER: &str = "libjli.so";
+pub(super) const LOADED: [&str; 5] =
+    ["server/libjvm.so", "libjava.so", "libnio.so", "libnet.so", "libzip.so"];
 /// What a file has to say where it has.
 pub(super) const SYMBOLS: [&str; 3] = structs::SYMBOLS;
 /// How the kernel side sends methods: an instruction is an offset in the bytecode. One more where compressed numbers have no zeros.
@@ -58,10 +62,7 @@ pub(super) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Optio
 }
 
 /// With its version.
-fn locate(
-    image: &Image,
-    memory: &(impl Memory + ?Sized),
-) -> Result<(Interpreter, Option<String>), Refusal> {
+fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<(Interpreter, Option<String>), Refusal> {
     let structs = Structs::read(image, memory, layout::is_wanted).ok_or(Refusal::NoSymbols)?;
     let places = layout::version(&structs).ok_or(Refusal::UnknownVersion)?;
     let [major, minor, micro] = places.map(|place| memory.half(place, 0).unwrap_or_default());

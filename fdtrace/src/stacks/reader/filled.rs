@@ -32,7 +32,9 @@ impl Filled {
         let words = words.filter(|word| word.r_type(NativeEndian, false) == elf::R_X86_64_RELATIVE);
         Self::sorted(
             words
-                .map(|word| (word.r_offset.get(NativeEndian), word.r_addend.get(NativeEndian).cast_unsigned()))
+                .map(|word| {
+                    (word.r_offset.get(NativeEndian), word.r_addend.get(NativeEndian).cast_unsigned())
+                })
                 .collect(),
         )
     }
@@ -42,9 +44,8 @@ impl Filled {
         let (code, start) = (object.contents(".text"), object.address_of(".text"));
         let moves = memchr::memmem::find_iter(&code, &MOVE).filter_map(|at| {
             let bytes = code.get(at + MOVE.len()..)?;
-            let number = |at: usize| {
-                bytes.get(at..at + 4)?.try_into().ok().map(i32::from_ne_bytes).map(i64::from)
-            };
+            let number =
+                |at: usize| bytes.get(at..at + 4)?.try_into().ok().map(i32::from_ne_bytes).map(i64::from);
             let (distance, value) = (number(0)?, number(4)?);
             let next = start.wrapping_add(at as u64).wrapping_add(MOVE_BYTES);
             Some((next.wrapping_add(distance.cast_unsigned()), value.cast_unsigned()))

@@ -113,6 +113,8 @@ impl Completer {
             }
             guessed |= rule.notes & note::GUESSED != 0;
             if !walk.goes_to_caller(rule) {
+                // Compiled code is followed rightly, or not to the end.
+                let guessed = guessed && !calls.is_some_and(|calls| self.programs.compiles(calls.module));
                 complete = !guessed && (rule.begins(walk.at) || walk.at.instruction == 0);
                 break;
             }

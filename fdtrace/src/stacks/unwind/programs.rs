@@ -109,6 +109,11 @@ impl Programs {
         mem::take(&mut self.recognised)
     }
 
+    /// Whether it is an interpreter without an evaluation loop: it makes code.
+    pub(super) fn compiles(&self, module: u64) -> bool {
+        self.modules.scripts.is_interpreter(module) && self.loops(module).is_empty()
+    }
+
     /// Offsets of an interpreter's evaluation loop.
     pub(super) fn loops(&self, module: u64) -> Arc<[Range<u64>]> {
         self.modules.scripts.loops(module)
