@@ -18,7 +18,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    Frame, INTERPRETERS, Scripts, end_run,
+    Frame, INTERPRETERS, SCRIPTS, Scripts, end_run,
     memory::{copy_text, read, word},
     take, thread,
 };
@@ -217,9 +217,8 @@ pub(crate) fn rule(taker: u32, mm: Ptr<mm_struct>, at: Registers) -> Option<Rule
     if java.runs == 0 {
         return None;
     }
-    let rule = java_frame(taker, at.instruction, at.stack, at.frame);
-    // SAFETY: as many bytes, of which any are a rule.
-    let rule = unsafe { core::mem::transmute::<u64, Rule>(rule) };
+    java.at = at;
+    let rule = frame_rule(taker);
     (rule.kind != rule_kind::UNKNOWN).then_some(rule)
 }
 
@@ -240,58 +239,68 @@ fn learn(java: &mut Java, met: Met) -> bool {
     true
 }
 
-/// Remembers a frame, and gives its [`Rule`]. Global, as all that follow, so that the verifier checks it once.
+/// The rule of the frame that was come to, which is remembered; one of no kind where it is none of Java's. None of these functions
+/// calls another one: all callers of a function share 512 bytes of stack.
+#[inline(always)]
+fn frame_rule(taker: u32) -> Rule {
+    let mut rule = java_frame(taker);
+    if rule == 0 && java_find(taker) != 0 {
+        rule = java_frame(taker);
+    }
+    // SAFETY: as many bytes, of which any are a rule.
+    unsafe { core::mem::transmute::<u64, Rule>(rule) }
+}
+
+/// Remembers the frame that was come to, and gives its [`Rule`]; 0 where its blob is not known. Global, as all that follow, so that
+/// the verifier checks it once.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn java_frame(taker: u32, at: u64, stack: u64, frame: u64) -> u64 {
+extern "C" fn java_frame(taker: u32) -> u64 {
     let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let java = unsafe { &mut *java };
-    let key = hash::mix(java.space, at);
-    let Some(place) = JAVA_BLOBS.get_ptr_mut(index(key)) else { return 0 };
+    let key = hash::mix(java.space, java.at.instruction);
+    let Some(slot) = JAVA_BLOBS.get_ptr(index(key)) else { return 0 };
     // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
-    let mut slot = unsafe { *place };
+    let slot = unsafe { *slot };
     if slot.mixed() != key || !read_blob(java, slot.blob) || check(java, slot.blob) != slot.check {
-        slot.blob = java_find(taker, at.wrapping_sub(1));
-        if slot.blob == 0 || !read_blob(java, slot.blob) {
-            return 0;
-        }
-        slot.kind = kind_of(java);
-        slot.check = check(java, slot.blob);
-        slot.key = 0;
-        slot.key = slot.mixed() ^ key;
-        // SAFETY: as above.
-        unsafe { *place = slot };
+        return 0;
     }
-    remember(
-        java,
-        Physical { at, stack, frame, blob: slot.blob, check: slot.check, method: 0, kind: slot.kind },
-    )
+    remember(java, &slot)
 }
 
 #[inline(always)]
-fn remember(java: &mut Java, mut found: Physical) -> u64 {
+fn remember(java: &mut Java, slot: &BlobSlot) -> u64 {
     let has = &java.has;
-    found.method = part(&java.head, has.method);
-    if found.kind == COMPILED {
-        let is_there =
-            |handler: u32| handler != ABSENT && found.at == handler_at(has, &java.head, found.blob, handler);
+    let Registers { mut instruction, stack, frame } = java.at;
+    if slot.kind == COMPILED {
+        let is_there = |handler: u32| {
+            handler != ABSENT && instruction == handler_at(has, &java.head, slot.blob, handler)
+        };
         if is_there(has.deoptimized) || is_there(has.deoptimized_handle) {
-            found.at = word(found.stack.wrapping_add(signed(half(&java.head, has.original))), 0);
+            instruction = word(stack.wrapping_add(signed(half(&java.head, has.original))), 0);
         }
     }
+    let method = part(&java.head, has.method);
+    let BlobSlot { blob, check, kind, .. } = *slot;
     let words = half(&java.head, has.frame_words);
-    java.frames[java.count as usize & MAX_FRAMES] = found;
+    java.frames[java.count as usize & MAX_FRAMES] =
+        Physical { at: instruction, stack, frame, blob, check, method, kind };
     if java.count < MAX_FRAMES as u32 {
         java.count += 1;
     }
-    let rule = if found.kind == INTERPRETER {
+    let rule = if kind == INTERPRETER {
         Rule::INTERPRETED
     } else if words != 0 && words < MAX_FRAME_WORDS {
         Rule { cfa: (words * 8) as i32, frame: -16, kind: rule_kind::STACK, notes: 0 }
     } else {
         Rule::FRAME_POINTER
     };
+    bits(rule)
+}
+
+#[inline(always)]
+const fn bits(rule: Rule) -> u64 {
     // SAFETY: as many bytes, all of them initialized: a rule has no padding.
     unsafe { core::mem::transmute::<Rule, u64>(rule) }
 }
@@ -328,14 +337,30 @@ fn kind_of(java: &Java) -> u64 {
     }
 }
 
-/// The blob that an address lies in; 0 where it lies in none.
+/// Finds the blob of the frame that was come to; 0 where it lies in none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn java_find(taker: u32, address: u64) -> u64 {
+extern "C" fn java_find(taker: u32) -> i32 {
     let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let java = unsafe { &mut *java };
+    let key = hash::mix(java.space, java.at.instruction);
+    let blob = find(java);
+    if blob == 0 || !read_blob(java, blob) {
+        return 0;
+    }
+    let slot = BlobSlot { key: 0, blob, check: check(java, blob), kind: kind_of(java) };
+    let Some(place) = JAVA_BLOBS.get_ptr_mut(index(key)) else { return 0 };
+    // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
+    unsafe { *place = BlobSlot { key: slot.mixed() ^ key, ..slot } };
+    1
+}
+
+/// The blob that a return address lies in, or rather the call before.
+#[inline(always)]
+fn find(java: &Java) -> u64 {
     let has = &java.has;
+    let address = java.at.instruction.wrapping_sub(1);
     let heaps = word(java.bias.wrapping_add(has.heaps), 0);
     let count = word(heaps, 0) as u32;
     let data = word(heaps, has.array_data);
@@ -377,33 +402,41 @@ fn block(has: &Hotspot, heap: u64, low: u64, address: u64) -> u64 {
 
 /// Finds the current thread's frames: those that the native walk came through, if it came to its end.
 #[inline(always)]
-pub(super) fn begin(taker: u32, met: Met, is_complete: bool) -> bool {
-    let Some(java) = JAVA.get_ptr_mut(taker) else { return false };
+pub(super) fn begin(taker: u32, is_complete: u32) -> bool {
+    let found = java_begin(taker, is_complete);
+    if found != 0 || java_anchor(taker) == 0 {
+        return found != 0;
+    }
+    let mut steps = 0;
+    while steps < MAX_FRAMES {
+        if java_entered(taker) == 0 || java_caller(taker, bits(frame_rule(taker))) == 0 {
+            break;
+        }
+        steps += 1;
+    }
+    steps != 0
+}
+
+/// Whether the frames are known already.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_begin(taker: u32, is_complete: u32) -> i32 {
+    let (Some(java), Some(scripts)) = (JAVA.get_ptr_mut(taker), SCRIPTS.get_ptr(taker)) else { return 0 };
     // SAFETY: as above.
-    let java = unsafe { &mut *java };
-    let space = space_of(Task::current().plain().mm());
+    let (java, scripts) = unsafe { (&mut *java, &*scripts) };
+    let start = scripts.walk.bias.wrapping_add(scripts.interpreter.code_delta);
+    let (space, met) = (space_of(Task::current().plain().mm()), Met { module: scripts.module, start });
     if JAVA_SPACES.get_ptr(space).is_none() {
         let _ = JAVA_SPACES.insert(space, met, 0);
     }
-    (java.next, java.scope) = (0, 0);
-    if is_complete && java.count != 0 {
-        return true;
+    (java.next, java.scope, java.taken) = (0, 0, 0);
+    if is_complete != 0 && java.count != 0 {
+        return 1;
     }
     java.space = space;
     java.count = 0;
-    if !learn(java, met) {
-        return false;
-    }
-    let mut goes_on = java_anchor(taker);
-    let mut steps = 0;
-    while steps < MAX_FRAMES {
-        if goes_on == 0 {
-            break;
-        }
-        goes_on = java_caller(taker);
-        steps += 1;
-    }
-    java.count != 0
+    java.runs = u64::from(learn(java, met));
+    0
 }
 
 /// Finds what the current thread knows of its last Java frame; 0 where that is none.
@@ -415,7 +448,7 @@ extern "C" fn java_anchor(taker: u32) -> i32 {
     let java = unsafe { &mut *java };
     let task = Task::current();
     let own = task.plain().fsbase();
-    let Some(now) = task.user_stack() else { return 0 };
+    let Some(now) = task.user_stack().filter(|_| java.runs != 0) else { return 0 };
     let mut key = 0;
     while key < MAX_KEYS {
         let thread = thread::value(own, key);
@@ -442,25 +475,34 @@ fn load_anchor(java: &mut Java, from: u64) -> bool {
     stack != 0
 }
 
-/// Remembers the frame that was come to, and goes to its caller, or to the last Java frame before the native code that called it; 0
-/// where there is none.
+/// Where a frame is come to that was called from native code, goes to the last Java frame before that; 0 where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn java_caller(taker: u32) -> i32 {
+extern "C" fn java_entered(taker: u32) -> i32 {
     let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let java = unsafe { &mut *java };
     let at = java.at;
-    if at.instruction == word(java.bias.wrapping_add(java.has.entry_return), 0) {
-        let wrapper = word(at.frame.wrapping_sub(ENTRY_WRAPPER), 0);
-        let entry_anchor = wrapper.wrapping_add(java.has.entry_anchor.into());
-        // Callers lie above.
-        return i32::from(load_anchor(java, entry_anchor) && java.at.stack > at.stack);
+    if at.instruction != word(java.bias.wrapping_add(java.has.entry_return), 0) {
+        return 1;
     }
-    let rule = java_frame(taker, at.instruction, at.stack, at.frame);
+    let wrapper = word(at.frame.wrapping_sub(ENTRY_WRAPPER), 0);
+    // Callers lie above.
+    i32::from(
+        load_anchor(java, wrapper.wrapping_add(java.has.entry_anchor.into())) && java.at.stack > at.stack,
+    )
+}
+
+/// Goes to the caller of the frame that was come to; 0 where there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_caller(taker: u32, rule: u64) -> i32 {
+    let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let java = unsafe { &mut *java };
     // SAFETY: as many bytes, of which any are a rule.
     let rule = unsafe { core::mem::transmute::<u64, Rule>(rule) };
-    match rule.caller(at, |address| Some(word(address, 0))) {
+    match rule.caller(java.at, |address| Some(word(address, 0))) {
         Some(caller) => {
             java.at = caller;
             i32::from(caller.instruction != 0)

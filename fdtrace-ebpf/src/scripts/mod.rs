@@ -259,18 +259,41 @@ extern "C" fn scripts_ruby_frame(taker: u32) -> i32 {
     ruby::read_frame(unsafe { &mut *scripts }) as i32
 }
 
-/// The same of HotSpot.
+/// All calls of HotSpot, whose frames are known if the native ones all are: apart from the others, for the stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_java_step(taker: u32) -> i32 {
+extern "C" fn scripts_java(taker: u32, is_complete: u32) -> i32 {
+    if !hotspot::begin(taker, is_complete) {
+        return 0;
+    }
+    let mut steps = 0;
+    // Frames of stubs come between.
+    while steps < 2 * MAX_FRAMES {
+        if !java_step(taker) {
+            break;
+        }
+        steps += 1;
+    }
+    0
+}
+
+#[inline(always)]
+fn java_step(taker: u32) -> bool {
     let found = hotspot::find_call(taker);
     if found != Frame::Call as i32 {
-        return i32::from(found == Frame::Between as i32);
+        return found == Frame::Between as i32;
     }
     let mut name = hotspot::known_name(taker);
     if name == 0 {
         name = code::hotspot_key(taker);
     }
+    java_take(taker, name) != 0
+}
+
+/// Takes the call that was found; 0 where there is room for no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_take(taker: u32, name: u64) -> i32 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     i32::from(hotspot::take_call(unsafe { &mut *scripts }, taker, name))
@@ -320,11 +343,11 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64, is_complete: bool) -> u64 {
     let bias = met.start.wrapping_sub(scripts.interpreter.code_delta);
     scripts.walk = Walk { bias, hash: hash::SEED, space, ..Walk::NONE };
     let kind = kind_of(&scripts.interpreter);
-    let begins = match kind {
-        kind::HOTSPOT => hotspot::begin(taker, met, is_complete),
-        _ => scripts_begin(taker) != 0,
-    };
-    if !begins {
+    if kind == kind::HOTSPOT {
+        scripts_java(taker, u32::from(is_complete));
+        return walked(scripts);
+    }
+    if scripts_begin(taker) == 0 {
         return 0;
     }
     let mut steps = 0;
@@ -334,7 +357,6 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64, is_complete: bool) -> u64 {
             kind::PHP => scripts_php_step(taker),
             kind::PERL => scripts_perl_step(taker),
             kind::RUBY => scripts_ruby_step(taker),
-            kind::HOTSPOT => scripts_java_step(taker),
             _ => scripts_step(taker),
         };
         if goes_on == 0 {
@@ -342,6 +364,11 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64, is_complete: bool) -> u64 {
         }
         steps += 1;
     }
+    walked(scripts)
+}
+
+#[inline(always)]
+fn walked(scripts: &Scripts) -> u64 {
     if scripts.walk.calls == 0 { 0 } else { scripts.walk.hash }
 }
 
