@@ -27,8 +27,8 @@ pub struct Hotspot {
     pub block_header: u32,
     /// In a blob: what kind of code it is, in words.
     pub blob_name: u32,
-    /// Its size.
-    pub blob_size: u32,
+    /// In a method: where the flag is that stack traces leave it out, or [`crate::scripts::ABSENT`]: then it is one of `flags`.
+    pub hidden_at: u32,
     /// Words of a frame of it; 0 or less where it keeps a frame pointer instead.
     pub frame_words: u32,
     /// Its code: where it begins, or with `immutable` a distance from the blob.
@@ -70,7 +70,7 @@ pub struct Hotspot {
     pub code_bytes: u32,
     /// The number of its name among the constants.
     pub name: u32,
-    /// As in [`Interpreter`].
+    /// As in [`Interpreter`]; it is odd where compressed numbers have no zeros.
     pub format: u32,
     /// [`kind::HOTSPOT`]
     pub kind: u32,
@@ -94,8 +94,8 @@ pub struct Hotspot {
     pub symbol_length: u32,
     /// Its characters.
     pub symbol: u32,
-    /// 1 where compressed numbers have no zeros.
-    pub excluded: u32,
+    /// That flag.
+    pub hidden: u32,
     /// In a thread: what the system knows of it.
     pub system_thread: u32,
     /// In that: what `pthread_self` returns in it.

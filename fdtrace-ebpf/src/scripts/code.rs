@@ -289,7 +289,7 @@ extern "C" fn java_code(taker: u32) -> u64 {
     let Some(java) = hotspot::state(taker) else { return 0 };
     // SAFETY: as above.
     let Scratch { code, hash, .. } = unsafe { &mut *scratch };
-    code.first_line = 0;
+    code.first_line = hotspot::is_hidden(java);
     code.format = java.has.format;
     if !hotspot::name(java, &mut code.function)
         || !hotspot::file(java, &mut code.file)

@@ -321,9 +321,8 @@ fn read_blob(java: &mut Java, blob: u64) -> bool {
 fn check(java: &Java, blob: u64) -> u64 {
     let (has, head) = (&java.has, &java.head);
     let hash = hash::mix(hash::mix(java.space, blob), part(head, has.blob_name));
-    let hash =
-        hash::mix(hash, u64::from(half(head, has.blob_size)) << 32 | u64::from(half(head, has.frame_words)));
-    hash::mix(hash::mix(hash, part(head, has.method)), half(head, has.compilation).into())
+    let numbers = u64::from(half(head, has.compilation)) << 32 | u64::from(half(head, has.frame_words));
+    hash::mix(hash::mix(hash, numbers), part(head, has.method))
 }
 
 /// What a blob is, by its name.
@@ -606,7 +605,7 @@ extern "C" fn java_scope(taker: u32) -> i32 {
     if scope == 0 || !read(&mut java.words, 16, described) {
         return 0;
     }
-    let excluded = u64::from(java.has.excluded & 1);
+    let excluded = u64::from(java.has.format & 1);
     let (caller, at) = number(&java.words, 0, excluded);
     let (method, at) = number(&java.words, at, excluded);
     let (place, _) = number(&java.words, at, excluded);
@@ -789,6 +788,18 @@ fn constant_symbol(java: &Java, number: u32) -> (u64, u64) {
     let at =
         java.pool.wrapping_add(java.has.first_constant.into()).wrapping_add(u64::from(number & 0xffff) * 8);
     symbol(&java.has, word(at, 0))
+}
+
+/// 1 where the language's own stack traces leave the method out.
+#[inline(always)]
+pub(super) fn is_hidden(java: &Java) -> u32 {
+    let has = &java.has;
+    let flags = if has.hidden_at == ABSENT {
+        constant_half(java, has.flags)
+    } else {
+        word(java.method, has.hidden_at) as u32 & 0xffff
+    };
+    u32::from(flags & has.hidden != 0)
 }
 
 /// Reads a method's name.

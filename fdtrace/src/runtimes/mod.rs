@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
+    hotspot::begins_virtual_thread,
     memory::Memory,
     program::{Program, filled_table, frame, is_loop, loaded_later, recognise_file, unnamed_loop},
 };

@@ -3,13 +3,24 @@
 use fdtrace_common::scripts;
 
 use super::{FORMAT, Interpreter, lines};
-use crate::runtimes::{CodeObject, RawText, ScriptFrame};
+use crate::{
+    model::UserFrame,
+    runtimes::{CodeObject, RawText, Runtime, ScriptFrame},
+};
 
 /// Between a class and its source file.
 const BETWEEN: u8 = 0;
 
-/// Classes that the runtime makes and hides in its own stack traces: of lambdas and method handles.
-const HIDDEN_HOLDERS: &str = "java/lang/invoke/";
+/// What the name of a class that was made while the program ran has before an address.
+const ADDRESSES: [&str; 3] = ["+0x", "/0x", ".0x"];
+
+/// The function that goes from one stack to that of a virtual thread.
+const ENTERS: &str = "jdk.internal.vm.Continuation.enterSpecial";
+
+/// Whether a frame is where a virtual thread's stack begins: what has called that is whatever thread carries it.
+pub(crate) fn begins_virtual_thread(frame: &UserFrame) -> bool {
+    frame.runtime == Some(Runtime::Hotspot) && frame.symbol.as_deref() == Some(ENTERS)
+}
 
 impl Interpreter {
     /// Where this build has what, without the file's own code.
@@ -23,20 +34,20 @@ pub(in crate::runtimes) fn frame_of(code: &CodeObject, instruction: i32) -> Opti
     let mut parts = code.file.bytes.splitn(2, |byte| *byte == BETWEEN);
     let class = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
     let source = String::from_utf8_lossy(parts.next().unwrap_or_default()).into_owned();
-    if is_hidden(&class) {
+    if code.first_line != 0 {
         return None;
     }
+    let class = lasting(&class);
     let excluded = u8::try_from(code.format.wrapping_sub(FORMAT)).unwrap_or(0);
     let line = u32::try_from(instruction).ok().and_then(|at| lines::line(&code.lines.bytes, excluded, at));
     let function = format!("{}.{}", class.replace('/', "."), text(&code.function));
-    Some(ScriptFrame { function, file: file(&class, &source), line })
+    Some(ScriptFrame { function, file: file(class, &source), line })
 }
 
-/// Whether a class is one that stack traces leave out: what has its address in its name was made while the program ran.
-fn is_hidden(class: &str) -> bool {
-    let is_made = |mark: &str| class.contains(mark);
-    let is_holder = class.strip_prefix(HIDDEN_HOLDERS).is_some_and(|name| name.ends_with("$Holder"));
-    is_holder || is_made("+0x") || is_made("/0x") || is_made(".0x") || is_made("$$Lambda$")
+/// A class's name without what is of one process.
+fn lasting(class: &str) -> &str {
+    let end = ADDRESSES.iter().filter_map(|mark| class.find(mark)).min();
+    &class[..end.unwrap_or(class.len())]
 }
 
 /// The source file in the folder of its package, which is where source folders have it; the class where it has none.
@@ -94,14 +105,26 @@ mod tests {
 
     #[test]
     fn what_java_hides_is_hidden() {
-        for class in [
-            "Main$$Lambda$14+0x0000000800c03000",
-            "Main$$Lambda/0x00007f5b4c001000",
-            "java/lang/invoke/LambdaForm$MH+0x0000000800c04400",
-            "java/lang/invoke/DirectMethodHandle$Holder",
-        ] {
-            assert_eq!(frame_of(&code(class.as_bytes()), 0), None, "{class}");
+        let hidden = CodeObject { first_line: 1, ..code(b"java/lang/Thread\0Thread.java") };
+        assert_eq!(frame_of(&hidden, 0), None);
+    }
+
+    #[test]
+    fn no_address_is_in_a_name() {
+        for class in ["app/Main$$Lambda$14+0x0000000800c03000", "app/Main$$Lambda$14/0x00007f5b4c001000"] {
+            let frame = frame_of(&code(&[class.as_bytes(), b"\0"].concat()), 0).expect("a frame");
+            assert_eq!(
+                (frame.function.as_str(), frame.file.as_str()),
+                ("app.Main$$Lambda$14.open", "app/Main$$Lambda$14")
+            );
         }
-        assert!(frame_of(&code(b"app/Holder\0Holder.java"), 0).is_some());
+    }
+
+    #[test]
+    fn a_virtual_thread_begins_somewhere() {
+        let frame = |runtime| UserFrame { runtime, symbol: Some(ENTERS.to_owned()), ..UserFrame::default() };
+        assert!(
+            begins_virtual_thread(&frame(Some(Runtime::Hotspot))) && !begins_virtual_thread(&frame(None))
+        );
     }
 }

@@ -10,6 +10,10 @@ use super::{FORMAT, structs::Structs};
 /// From this release on, compressed numbers have no zeros in them.
 const WITHOUT_ZEROS: u64 = 20;
 
+/// Since methods have the flag that stack traces leave them out among what does not change, the tables do not have it: it comes so
+/// many bits behind the one that there are default annotations (`constMethodFlags.hpp`).
+const HIDDEN_BEHIND: u32 = 2;
+
 /// What is 8 bytes long in frames, below their frame pointers.
 const WORD: u64 = 8;
 
@@ -59,6 +63,7 @@ pub(super) fn is_wanted(name: &str) -> bool {
         || matches!(of_type, "nmethod" | "StubRoutines" | "VirtualSpace")
         || name.starts_with("ConstMethodFlags::")
         || name.starts_with("ConstMethod::_has")
+        || name == "Method::_hidden"
         || name.starts_with("frame::")
 }
 
@@ -79,6 +84,7 @@ pub(super) fn layout(structs: &Structs, major: u64) -> Option<Hotspot> {
     let flag = |name: &str| {
         any(&[&format!("ConstMethodFlags::_misc_has_{name}"), &format!("ConstMethod::_has_{name}")])
     };
+    let flags_of_method = number("Method::_hidden");
     let pointers = ["method_annotations", "parameter_annotations", "default_annotations", "type_annotations"];
     Some(Hotspot {
         code_delta: 0,
@@ -90,7 +96,7 @@ pub(super) fn layout(structs: &Structs, major: u64) -> Option<Hotspot> {
         heap_shift: number("CodeHeap._log2_segment_size")?,
         block_header: number("HeapBlock")?,
         blob_name: number("CodeBlob._name")?,
-        blob_size: number("CodeBlob._size")?,
+        hidden_at: if flags_of_method.is_some() { number("Method._flags")? } else { ABSENT },
         frame_words: number("CodeBlob._frame_size")?,
         code: any(&["CodeBlob._code_offset", "CodeBlob._code_begin"])?,
         method: any(&["nmethod._method", "CompiledMethod._method"])?,
@@ -143,7 +149,7 @@ pub(super) fn layout(structs: &Structs, major: u64) -> Option<Hotspot> {
         class_name: number("Klass._name")?,
         symbol_length: number("Symbol._length")?,
         symbol: number("Symbol._body")?,
-        excluded: excluded(major),
+        hidden: flags_of_method.or_else(|| flag("default_annotations").map(|flag| flag << HIDDEN_BEHIND))?,
         system_thread: any(&["JavaThread._osthread", "Thread._osthread"])?,
         pthread: number("OSThread._pthread_id")?,
         anchor: number("JavaThread._anchor")?,

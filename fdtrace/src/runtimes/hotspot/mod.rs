@@ -8,6 +8,7 @@ mod structs;
 use fdtrace_common::hotspot::Hotspot;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::kernel_side::begins_virtual_thread;
 pub(super) use self::kernel_side::frame_of;
 
 use self::structs::{FIELDS, Structs};
