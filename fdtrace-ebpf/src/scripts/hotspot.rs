@@ -408,12 +408,22 @@ pub(super) fn begin(taker: u32, is_complete: u32) -> bool {
     }
     let mut steps = 0;
     while steps < MAX_FRAMES {
-        if java_entered(taker) == 0 || java_caller(taker, bits(frame_rule(taker))) == 0 {
+        if java_goes_on(taker) == 0 {
             break;
         }
         steps += 1;
     }
-    steps != 0
+    true
+}
+
+/// Remembers a frame of a walk from the thread's own state, and goes to its caller; 0 where there is none.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_goes_on(taker: u32) -> i32 {
+    if java_entered(taker) == 0 {
+        return 0;
+    }
+    java_caller(taker, bits(frame_rule(taker)))
 }
 
 /// Whether the frames are known already.

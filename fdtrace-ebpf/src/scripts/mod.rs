@@ -269,7 +269,7 @@ extern "C" fn scripts_java(taker: u32, is_complete: u32) -> i32 {
     let mut steps = 0;
     // Frames of stubs come between.
     while steps < 2 * MAX_FRAMES {
-        if !java_step(taker) {
+        if java_step(taker) == 0 {
             break;
         }
         steps += 1;
@@ -277,17 +277,19 @@ extern "C" fn scripts_java(taker: u32, is_complete: u32) -> i32 {
     0
 }
 
-#[inline(always)]
-fn java_step(taker: u32) -> bool {
+/// Takes the next call, if it is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_step(taker: u32) -> i32 {
     let found = hotspot::find_call(taker);
     if found != Frame::Call as i32 {
-        return found == Frame::Between as i32;
+        return i32::from(found == Frame::Between as i32);
     }
     let mut name = hotspot::known_name(taker);
     if name == 0 {
         name = code::hotspot_key(taker);
     }
-    java_take(taker, name) != 0
+    java_take(taker, name)
 }
 
 /// Takes the call that was found; 0 where there is room for no more.
