@@ -61,11 +61,6 @@ impl Structs {
     pub(super) fn get(&self, name: &str) -> Option<u64> {
         self.0.get(name).copied()
     }
-
-    #[cfg(test)]
-    pub(super) fn of(known: impl IntoIterator<Item = (&'static str, u64)>) -> Self {
-        Self(known.into_iter().map(|(name, value)| (name.to_owned(), value)).collect())
-    }
 }
 
 /// A name, what stands under it, and how long the entry is; `None` at the table's end.
@@ -106,4 +101,81 @@ fn text(memory: &(impl Memory + ?Sized), from: u64) -> Option<String> {
     }
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     Some(String::from_utf8_lossy(&bytes[..end]).into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+
+    use super::*;
+    use crate::runtimes::memory::tests::Made;
+
+    const AT: u64 = 0x1000;
+
+    /// Memory of words, and texts of eight bytes each.
+    fn made(words: &[u64]) -> Made {
+        Made(AT, words.iter().flat_map(|word| word.to_ne_bytes()).collect())
+    }
+
+    fn text(text: &str) -> u64 {
+        let mut bytes = [0; 8];
+        bytes[..text.len()].copy_from_slice(text.as_bytes());
+        u64::from_ne_bytes(bytes)
+    }
+
+    #[test]
+    fn tables_say_what_is_where() {
+        let place = |index: u64| AT + index * 8;
+        let (name, field, other) = (place(3), place(4), place(5));
+        let memory = made(&[
+            place(6),
+            place(24),
+            place(34),
+            text("Blob"),
+            text("_size"),
+            text("_heaps"),
+            // A field, a static one, and the end.
+            name,
+            field,
+            0,
+            0,
+            28,
+            0,
+            name,
+            other,
+            0,
+            1,
+            0,
+            0x4000,
+            0,
+            0,
+            0,
+            0,
+            0,
+            0,
+            // A type.
+            name,
+            0,
+            0,
+            0,
+            104,
+            0,
+            0,
+            0,
+            0,
+            0,
+            // A constant, which may be negative.
+            field,
+            u64::from(u32::MAX),
+            0,
+            0,
+        ]);
+        let symbols: HashMap<_, _> = SYMBOLS.into_iter().zip([place(0), place(1), place(2)]).collect();
+        let image = Image { path: String::new(), symbols, said: None };
+        let all = Structs::read(&image, &memory, |_| true).expect("tables");
+        let found = ["Blob._size", "Blob._heaps", "Blob", "_size", "x"].map(|name| all.get(name));
+        assert_eq!(found, [Some(28), Some(0x4000), Some(104), Some(u64::MAX), None]);
+        let none = Structs::read(&image, &memory, |_| false).expect("tables");
+        assert_eq!(none.get("Blob"), None);
+    }
 }
