@@ -831,22 +831,37 @@ pub(super) fn file(java: &Java, into: &mut Text<FILE_WORDS>) -> bool {
     let source = if number == 0 { (0, 0) } else { constant_symbol(java, number) };
     *into = Text { bytes: 0, width: 1, cut: 0, words: [0; FILE_WORDS] };
     let first = put(into, 0, class);
-    let bytes = first + 1;
-    into.bytes = (bytes + put(into, bytes, source)) as u32;
-    first != 0
+    if first == 0 {
+        return false;
+    }
+    // A zero is between them.
+    let behind = first + 1;
+    into.bytes = (behind + put(into, behind, source)) as u32;
+    true
 }
 
 /// Puts as much of a text somewhere as there is room for two, and says how much that is.
 #[inline(always)]
 fn put(into: &mut Text<FILE_WORDS>, at: u64, (from, wanted): (u64, u64)) -> u64 {
-    let bytes = if wanted > MAX_PART { MAX_PART } else { wanted } & MAX_PART;
     into.cut |= u16::from(wanted > MAX_PART);
+    let bytes = bounded(into, if wanted > MAX_PART { MAX_PART } else { wanted });
     // SAFETY: twice as many bytes and one fit; any address may be given, the helper checks it.
     let read = unsafe {
         let to = into.words.as_mut_ptr().cast::<u8>().add(at as usize);
         bpf_probe_read_user(to.cast(), bytes as u32, from as *const _)
     };
-    if read == 0 { bytes } else { 0 }
+    bounded(into, if read == 0 { bytes } else { 0 })
+}
+
+/// A length that is not more. It goes through memory, for the compiler leaves out bounds that it knows of, and old verifiers do not.
+#[inline(always)]
+fn bounded(into: &mut Text<FILE_WORDS>, bytes: u64) -> u64 {
+    let cell = &raw mut into.bytes;
+    // SAFETY: a field of the text.
+    unsafe {
+        cell.write_volatile(bytes as u32);
+        u64::from(cell.read_volatile()) & MAX_PART
+    }
 }
 
 /// Reads the line table, with what else does not change and is the same in each process.

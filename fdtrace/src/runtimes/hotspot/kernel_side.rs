@@ -1,6 +1,6 @@
 //! What the kernel side is told of a HotSpot, and what is made of the methods that it sends.
 
-use fdtrace_common::scripts;
+use fdtrace_common::{hotspot::Hotspot, scripts};
 
 use super::{FORMAT, Interpreter, lines};
 use crate::{
@@ -25,7 +25,7 @@ pub(crate) fn begins_virtual_thread(frame: &UserFrame) -> bool {
 impl Interpreter {
     /// Where this build has what, without the file's own code.
     pub(in crate::runtimes) fn layout_for_kernel(&self) -> scripts::Interpreter {
-        self.layout().map_or_else(scripts::Interpreter::default, |layout| layout.interpreter())
+        self.layout().map_or_else(scripts::Interpreter::default, Hotspot::interpreter)
     }
 }
 

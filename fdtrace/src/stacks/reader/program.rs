@@ -90,7 +90,7 @@ mod tests {
     use super::*;
     use crate::stacks::reader::bytes::Bytes;
 
-    /// The libraries of the machine's Java.
+    /// The libraries of the machine's Java, where there is one.
     fn libraries() -> Vec<PathBuf> {
         let homes = std::fs::read_dir("/usr/lib/jvm").into_iter().flatten().flatten();
         homes.map(|home| home.path().join("lib/server/libjvm.so")).filter(|path| path.is_file()).collect()
@@ -98,11 +98,7 @@ mod tests {
 
     #[test]
     fn a_hotspot_is_recognised_by_its_file() {
-        let libraries = libraries();
-        if libraries.is_empty() {
-            eprintln!("skipped: no Java is installed");
-        }
-        for path in libraries {
+        for path in libraries() {
             let file = File::open(&path).expect("a file");
             let object = Object::parse(Bytes::map(&file).expect("bytes")).expect("a library");
             let program = of(object, path.to_string_lossy().into_owned());

@@ -36,8 +36,8 @@ const MEMORY: [&[&str]; 6] = [
 
 /// Compiles a class into a folder; `None` where nobody can.
 fn compile(folder: &Path, class: &str, source: &str) -> Result<Option<()>> {
-    let compilers = javas().into_iter().map(|java| java.with_file_name("javac"));
-    let Some(compiler) = compilers.filter(|path| path.is_file()).next_back() else {
+    let mut compilers = javas().into_iter().map(|java| java.with_file_name("javac"));
+    let Some(compiler) = compilers.rfind(|path| path.is_file()) else {
         say("no compiler of Java here");
         return Ok(None);
     };
