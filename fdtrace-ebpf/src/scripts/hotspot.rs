@@ -24,8 +24,11 @@ use super::{
 };
 use crate::{
     kernel::{Ptr, mm_struct},
-    task::Task,
-    unwind::tables::Met,
+    task::{Task, now},
+    unwind::{
+        mappings::{self, Node},
+        tables::{self, Met},
+    },
 };
 
 /// What is read of a blob: more than any version has before its code. A power of two, in words.
@@ -67,6 +70,12 @@ const NUMBER_BYTES: u32 = 5;
 const MAX_BYTECODE: u64 = 1 << 16;
 /// Bytes of a class's name, and of a file's; all bits that a smaller number may have.
 const MAX_PART: u64 = 255;
+
+/// The same where nobody knows whether it is one: the virtual machine takes one of the first.
+const MAX_FIRST_KEYS: u32 = 4;
+/// So long a process is believed to run no Java, in ns.
+const RETRY_INTERVAL: u64 = 1_000_000_000;
+const PAGE_SHIFT: u64 = 12;
 
 /// No stack is larger.
 const LARGEST_STACK: u64 = 1 << 32;
@@ -150,6 +159,8 @@ pub(super) struct Java {
     space: u64,
     /// 1 where Java runs in it.
     runs: u64,
+    met: Met,
+    node: Node,
     frames: [Physical; MAX_FRAMES + 1],
     count: u32,
     /// The next frame whose calls are wanted.
@@ -203,23 +214,69 @@ fn space_of(mm: Ptr<mm_struct>) -> u64 {
 
 /// How a frame leads on whose code is in no file: `None` where it is none of Java's.
 #[inline(always)]
-pub(crate) fn rule(taker: u32, mm: Ptr<mm_struct>, at: Registers) -> Option<Rule> {
+pub(crate) fn rule(taker: u32, at: Registers) -> Option<(Rule, Met)> {
     let java = JAVA.get_ptr_mut(taker)?;
     // SAFETY: as above.
     let java = unsafe { &mut *java };
     if java.space == 0 {
-        java.space = space_of(mm);
-        if let Some(met) = JAVA_SPACES.get_ptr(java.space) {
-            // SAFETY: the pointer is to a value of the map, not null.
-            java.runs = u64::from(learn(java, unsafe { *met }));
-        }
+        java_space(taker);
     }
     if java.runs == 0 {
         return None;
     }
     java.at = at;
     let rule = frame_rule(taker);
-    (rule.kind != rule_kind::UNKNOWN).then_some(rule)
+    (rule.kind != rule_kind::UNKNOWN).then_some((rule, java.met))
+}
+
+/// Finds out whether Java runs in the current address space, and where its library is there.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_space(taker: u32) -> i32 {
+    let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let java = unsafe { &mut *java };
+    let task = Task::current().plain();
+    let mm = task.mm();
+    java.space = space_of(mm);
+    java.runs = 0;
+    let known = match JAVA_SPACES.get_ptr(java.space) {
+        // SAFETY: the pointer is to a value of the map, not null.
+        Some(met) => unsafe { *met },
+        None => Met::default(),
+    };
+    if known.module != 0 {
+        java.runs = u64::from(learn(java, known));
+        return 0;
+    }
+    // What was no library of Java may have been recognised since.
+    if known.start != 0 && now().wrapping_sub(known.start) < RETRY_INTERVAL {
+        return 0;
+    }
+    let found = locate(&mut java.node, mm, task.fsbase());
+    java.runs = u64::from(found.module != 0 && learn(java, found));
+    let found = if java.runs != 0 { found } else { Met { module: 0, start: now() } };
+    let _ = JAVA_SPACES.insert(java.space, found, 0);
+    0
+}
+
+/// The file that the first functions are in of what a thread may have as its Java thread: a process that runs already may have frames
+/// that nobody can follow before the first one of the library.
+#[inline(always)]
+fn locate(node: &mut Node, mm: Ptr<mm_struct>, own: u64) -> Met {
+    let mut key = 0;
+    while key < MAX_FIRST_KEYS {
+        let function = word(word(thread::value(own, key), 0), 0);
+        if function != 0
+            && let Some(found) = mappings::find(mm, function, node)
+            && !found.file.is_null()
+        {
+            let start = found.start.wrapping_sub(found.page << PAGE_SHIFT);
+            return Met { module: tables::module(found.file), start };
+        }
+        key += 1;
+    }
+    Met::default()
 }
 
 /// Reads where the library of a process has what.
@@ -236,6 +293,7 @@ fn learn(java: &mut Java, met: Met) -> bool {
         java.module = met.module;
     }
     java.bias = met.start.wrapping_sub(java.has.code_delta);
+    java.met = met;
     true
 }
 
@@ -435,7 +493,9 @@ extern "C" fn java_begin(taker: u32, is_complete: u32) -> i32 {
     let (java, scripts) = unsafe { (&mut *java, &*scripts) };
     let start = scripts.walk.bias.wrapping_add(scripts.interpreter.code_delta);
     let (space, met) = (space_of(Task::current().plain().mm()), Met { module: scripts.module, start });
-    if JAVA_SPACES.get_ptr(space).is_none() {
+    // SAFETY: the pointer is to a value of the map, not null.
+    let is_known = JAVA_SPACES.get_ptr(space).is_some_and(|known| unsafe { (*known).module == met.module });
+    if !is_known {
         let _ = JAVA_SPACES.insert(space, met, 0);
     }
     (java.next, java.scope, java.taken) = (0, 0, 0);

@@ -187,11 +187,12 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames, taker: u32) -> boo
             None => return false,
         },
     };
-    let rule = if code.module == ANONYMOUS {
-        hotspot::rule(taker, walk.mm, walk.at).unwrap_or(code.rule)
-    } else {
-        code.rule
-    };
+    let mut rule = code.rule;
+    if code.module == ANONYMOUS
+        && let Some((of_java, met)) = hotspot::rule(taker, walk.at)
+    {
+        (rule, work.met) = (of_java, met);
+    }
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
     frames[slot] = code.module;
     frames[slot + 1] = code.offset;
