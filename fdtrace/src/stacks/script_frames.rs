@@ -17,9 +17,12 @@ pub(crate) fn telling<'a, S>(stack: S) -> impl DoubleEndedIterator<Item = &'a Us
 where
     S: IntoIterator<Item = &'a UserFrame, IntoIter: DoubleEndedIterator + Clone>,
 {
-    let stack = stack.into_iter();
-    let runtimes: Vec<Runtime> = stack.clone().filter_map(|frame| frame.runtime).collect();
-    stack.filter(move |frame| !is_machinery(frame, &runtimes))
+    let stack: Vec<&UserFrame> = stack.into_iter().collect();
+    let runtimes: Vec<Runtime> = stack.iter().filter_map(|frame| frame.runtime).collect();
+    // What a compiling runtime begins a thread with is not always come to.
+    let last = stack.iter().rposition(|frame| frame.runtime.is_some_and(compiles));
+    let end = last.map_or(stack.len(), |last| last + 1);
+    stack.into_iter().take(end).filter(move |frame| !is_machinery(frame, &runtimes))
 }
 
 /// Whether a native frame is of an interpreter that runs scripts of this stack, or code that it made of them. Modules that it loads
@@ -186,7 +189,8 @@ mod tests {
     fn code_that_is_made_says_nothing_beside_its_script() {
         let made = UserFrame { module: None, ..frame("Interpreter", "", 1) };
         let java = UserFrame { runtime: Some(Runtime::Hotspot), ..script("Main.main", "Main.java", 3) };
-        assert_eq!(symbols(&[made.clone(), java]), ["Main.main"]);
+        let begin = frame("clone3", "/usr/lib/libc.so.6", 1);
+        assert_eq!(symbols(&[made.clone(), java, begin]), ["Main.main"]);
         assert_eq!(symbols(&[made, script("load", "/app/db.py", 12)]).len(), 2, "CPython makes none");
     }
 

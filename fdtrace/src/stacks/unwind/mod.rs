@@ -113,9 +113,10 @@ impl Completer {
             }
             guessed |= rule.notes & note::GUESSED != 0;
             if !walk.goes_to_caller(rule) {
-                // Compiled code is followed rightly, or not to the end.
-                let guessed = guessed && !calls.is_some_and(|calls| self.programs.compiles(calls.module));
-                complete = !guessed && (rule.begins(walk.at) || walk.at.instruction == 0);
+                // What was guessed of code that a runtime made was right if it leads to where a thread begins.
+                let compiles = calls.is_some_and(|calls| self.programs.compiles(calls.module));
+                let begins = rule.begins(walk.at) || walk.at.instruction == 0;
+                complete = if guessed { compiles && rule.kind == kind::END } else { begins };
                 break;
             }
         }
