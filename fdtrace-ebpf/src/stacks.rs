@@ -125,7 +125,8 @@ extern "C" fn stacks_step(taker: u32) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
-    i32::from(tables::step(&mut scratch.work, &mut scratch.frames, taker))
+    let made = |at| hotspot::rule(taker, at);
+    i32::from(tables::step(&mut scratch.work, &mut scratch.frames, made))
 }
 
 /// Names that user space has been sent. An evicted name is sent again, so a full map costs bytes, never a stack.

@@ -26,7 +26,6 @@ use super::{
 use crate::{
     counters::count,
     kernel::{Ptr, file, mm_struct},
-    scripts::hotspot,
     task::{Task, now},
 };
 
@@ -173,9 +172,14 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
     Walked { frames: walk.frames as u16, end: how, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
 }
 
-/// Takes one frame, and goes to its caller; false when the walk is over.
+/// Takes one frame, and goes to its caller; false when the walk is over. `made` has the rule of code that a runtime made, and where that
+/// has its file.
 #[inline(always)]
-pub(crate) fn step(work: &mut Workspace, frames: &mut Frames, taker: u32) -> bool {
+pub(crate) fn step(
+    work: &mut Workspace,
+    frames: &mut Frames,
+    made: impl Fn(Registers) -> Option<(Rule, Met)>,
+) -> bool {
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
@@ -189,9 +193,9 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames, taker: u32) -> boo
     };
     let mut rule = code.rule;
     if code.module == ANONYMOUS
-        && let Some((of_java, met)) = hotspot::rule(taker, walk.at)
+        && let Some((found, met)) = made(walk.at)
     {
-        (rule, work.met) = (of_java, met);
+        (rule, work.met) = (found, met);
     }
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
     frames[slot] = code.module;
