@@ -10,6 +10,7 @@ pub mod descriptor;
 pub mod fields;
 pub mod hash;
 pub mod holder_walk;
+pub mod hotspot;
 pub mod iterators;
 pub mod scripts;
 pub mod unwind;

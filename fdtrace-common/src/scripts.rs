@@ -259,7 +259,7 @@ pub struct Code {
     pub tag: u8,
     /// Zero.
     pub reserved: [u8; 3],
-    /// The first line.
+    /// The first line; of HotSpot 1 where the language's own stack traces leave the method out.
     pub first_line: u32,
     /// Its name ([`code_key`]).
     pub key: u64,

@@ -6,7 +6,7 @@
 
 use core::mem::{offset_of, size_of};
 
-use crate::hash;
+use crate::{hash, hotspot::interpreted};
 
 /// What a rule is; `Rule::kind`.
 pub mod kind {
@@ -23,6 +23,9 @@ pub mod kind {
     pub const SIGNAL: u8 = 4;
     /// There is no caller: a process or a thread begins here.
     pub const END: u8 = 5;
+    /// A frame of HotSpot's interpreter: it has a frame pointer, and says where the caller's stack was before arguments were
+    /// moved there.
+    pub const INTERPRETED: u8 = 6;
 }
 
 /// What there is to say of a rule besides; `Rule::notes`.
@@ -58,6 +61,8 @@ impl Rule {
     pub const SIGNAL: Self = Self { cfa: 0, frame: 0, kind: kind::SIGNAL, notes: 0 };
     /// The first function.
     pub const END: Self = Self { cfa: 0, frame: 0, kind: kind::END, notes: 0 };
+    /// A frame of HotSpot's interpreter.
+    pub const INTERPRETED: Self = Self { cfa: 0, frame: 0, kind: kind::INTERPRETED, notes: 0 };
     /// Nobody knows.
     pub const UNKNOWN: Self = Self { cfa: 0, frame: 0, kind: kind::UNKNOWN, notes: 0 };
 }
@@ -100,6 +105,14 @@ impl Rule {
                 stack: word(at.stack.wrapping_add(signal::STACK))?,
                 frame: word(at.stack.wrapping_add(signal::FRAME))?,
             });
+        }
+        if self.kind == kind::INTERPRETED {
+            let stack = word(at.frame.wrapping_sub(interpreted::SENDER))?;
+            if stack <= at.stack {
+                return None;
+            }
+            let instruction = word(at.frame.wrapping_add(8))?;
+            return Some(Registers { instruction, stack, frame: word(at.frame)? });
         }
         let register = if self.kind == kind::STACK { at.stack } else { at.frame };
         let place = register.wrapping_add(i64::from(self.cfa).cast_unsigned());
@@ -211,6 +224,14 @@ mod tests {
     fn a_signal_may_have_come_on_another_stack() {
         let caller = Registers { instruction: 0x10a9, stack: 0x10a1, frame: 0x1079 };
         assert_eq!(Rule::SIGNAL.caller(AT, word), Some(caller));
+    }
+
+    #[test]
+    fn an_interpreted_frame_says_where_its_caller_was() {
+        let caller = Registers { instruction: 0x1049, stack: 0x1039, frame: 0x1041 };
+        assert_eq!(Rule::INTERPRETED.caller(AT, word), Some(caller));
+        let above = Registers { stack: 0x1039, ..AT };
+        assert_eq!(Rule::INTERPRETED.caller(above, word), None, "it would stay where it is");
     }
 
     #[test]

@@ -21,7 +21,8 @@ use fdtrace_common::{
 use crate::{
     config,
     counters::count,
-    events, scripts,
+    events,
+    scripts::{self, hotspot},
     task::Task,
     unwind::{
         frame_pointers,
@@ -77,8 +78,8 @@ extern "C" fn stacks_locate(taker: u32, slot: u32) -> i32 {
 extern "C" fn stacks_scripts(taker: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
-    let work = unsafe { &(*scratch).work };
-    scripts::walk(taker, work.met, work.space())
+    let Scratch { header, work, .. } = unsafe { &*scratch };
+    scripts::walk(taker, work.met, work.space(), header.end == end::COMPLETE)
 }
 
 /// Sends them; 0 when the ring is full. Global for the same reason.
@@ -124,7 +125,8 @@ extern "C" fn stacks_step(taker: u32) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
-    i32::from(tables::step(&mut scratch.work, &mut scratch.frames))
+    let made = |at| hotspot::rule(taker, at);
+    i32::from(tables::step(&mut scratch.work, &mut scratch.frames, made))
 }
 
 /// Names that user space has been sent. An evicted name is sent again, so a full map costs bytes, never a stack.
@@ -227,6 +229,7 @@ fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u6
     scratch.header.end = end::CUT;
     scratch.header.has_calls = 0;
     if config::get!(unwind) == UNWIND_TABLES {
+        hotspot::reset(taker);
         let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker) != 0);
         scratch.header.side = Side::Code as u8;
         scratch.header.end = walked.end;

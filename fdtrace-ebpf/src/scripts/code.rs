@@ -12,7 +12,7 @@ use fdtrace_common::{
 };
 
 use super::{
-    SCRIPTS, cpython,
+    SCRIPTS, cpython, hotspot,
     memory::{copy_text, number, part, read},
     perl, php, ruby, v8,
 };
@@ -139,6 +139,13 @@ pub(super) fn v8_key(taker: u32) -> u64 {
     }
 }
 
+/// The same of HotSpot.
+#[inline(always)]
+pub(super) fn hotspot_key(taker: u32) -> u64 {
+    let known = java_known(taker);
+    if known == UNKNOWN { java_code(taker) } else { known }
+}
+
 /// Global, as all that follow, so that the verifier checks it once; and apart from what takes a frame, for all callers of a
 /// function share 512 bytes of stack.
 #[unsafe(no_mangle)]
@@ -168,6 +175,23 @@ extern "C" fn scripts_ruby_known(taker: u32) -> u64 {
         return 0;
     }
     known(scripts.walk.check)
+}
+
+/// The same of HotSpot; [`UNKNOWN`] where it has to be read, 0 where it cannot be.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_known(taker: u32) -> u64 {
+    let (Some(scripts), Some(java)) = (SCRIPTS.get_ptr_mut(taker), hotspot::state(taker)) else { return 0 };
+    let check = hotspot::check_method(java);
+    // SAFETY: as above.
+    unsafe { (*scripts).walk.check = check };
+    if check == 0 {
+        return 0;
+    }
+    match known(check) {
+        0 => UNKNOWN,
+        key => key,
+    }
 }
 
 /// Folds a string into what is looked at each time; 0 where there is none.
@@ -343,6 +367,28 @@ extern "C" fn scripts_perl_code(taker: u32) -> u64 {
         return 0;
     }
     name(code, hash, 0)
+}
+
+/// The same of HotSpot.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_code(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return 0;
+    };
+    let Some(java) = hotspot::state(taker) else { return 0 };
+    // SAFETY: as above.
+    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    code.first_line = hotspot::is_hidden(java);
+    code.format = java.has.format;
+    if !hotspot::name(java, &mut code.function)
+        || !hotspot::file(java, &mut code.file)
+        || !hotspot::lines(java, &mut code.lines)
+    {
+        return 0;
+    }
+    // SAFETY: as above.
+    name(code, hash, unsafe { (*scripts).walk.check })
 }
 
 /// The same of Ruby.

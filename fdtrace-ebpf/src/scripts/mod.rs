@@ -6,6 +6,7 @@
 
 mod code;
 mod cpython;
+pub(crate) mod hotspot;
 mod memory;
 mod perl;
 mod php;
@@ -297,6 +298,48 @@ extern "C" fn scripts_v8_frame(taker: u32) -> i32 {
     v8::read_frame(unsafe { &mut *scripts }) as i32
 }
 
+/// All calls of HotSpot, whose frames are known if the native ones all are: apart from the others, for the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_java(taker: u32, is_complete: u32) -> i32 {
+    if !hotspot::begin(taker, is_complete) {
+        return 0;
+    }
+    let mut steps = 0;
+    // Frames of stubs come between.
+    while steps < 2 * MAX_FRAMES {
+        if java_step(taker) == 0 {
+            break;
+        }
+        steps += 1;
+    }
+    0
+}
+
+/// Takes the next call, if it is one.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_step(taker: u32) -> i32 {
+    let found = hotspot::find_call(taker);
+    if found != Frame::Call as i32 {
+        return i32::from(found == Frame::Between as i32);
+    }
+    let mut name = hotspot::known_name(taker);
+    if name == 0 {
+        name = code::hotspot_key(taker);
+    }
+    java_take(taker, name)
+}
+
+/// Takes the call that was found; 0 where there is room for no more.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_take(taker: u32, name: u64) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    i32::from(hotspot::take_call(unsafe { &mut *scripts }, taker, name))
+}
+
 /// Finds the current thread's innermost frame; 0 where there is none.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -322,9 +365,9 @@ const fn kind_of(interpreter: &Interpreter) -> u32 {
     interpreter.kind & 7
 }
 
-/// Follows the calls of the current thread; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
+/// Follows the calls of the current thread, whose native frames are all known if that is `is_complete`; gives a hash of them for [`scripts::stack_name`], 0 where there are none.
 #[inline(always)]
-pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
+pub(crate) fn walk(taker: u32, met: Met, space: u64, is_complete: bool) -> u64 {
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
@@ -341,10 +384,14 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
     }
     let bias = met.start.wrapping_sub(scripts.interpreter.code_delta);
     scripts.walk = Walk { bias, hash: hash::SEED, space, ..Walk::NONE };
+    let kind = kind_of(&scripts.interpreter);
+    if kind == kind::HOTSPOT {
+        scripts_java(taker, u32::from(is_complete));
+        return walked(scripts);
+    }
     if scripts_begin(taker) == 0 {
         return 0;
     }
-    let kind = kind_of(&scripts.interpreter);
     let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.
     while steps < 2 * MAX_FRAMES {
@@ -360,6 +407,11 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64) -> u64 {
         }
         steps += 1;
     }
+    walked(scripts)
+}
+
+#[inline(always)]
+fn walked(scripts: &Scripts) -> u64 {
     if scripts.walk.calls == 0 { 0 } else { scripts.walk.hash }
 }
 

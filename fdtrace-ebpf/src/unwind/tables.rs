@@ -173,12 +173,22 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
     let completes = walk.how == end::COMPLETE && walk.notes & note::GUESSED == 0;
     let is_sure = completes && walk.notes & note::MADE == 0;
     let how = if walk.how == end::COMPLETE && !is_sure { end::CUT } else { walk.how };
-    Walked { frames: walk.frames as u16, end: how, completes, name: hash::finish(hash::mix(walk.hash, u64::from(how))) }
+    Walked {
+        frames: walk.frames as u16,
+        end: how,
+        completes,
+        name: hash::finish(hash::mix(walk.hash, u64::from(how))),
+    }
 }
 
-/// Takes one frame, and goes to its caller; false when the walk is over.
+/// Takes one frame, and goes to its caller; false when the walk is over. `made` has the rule of code that a runtime made, and where that
+/// has its file.
 #[inline(always)]
-pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
+pub(crate) fn step(
+    work: &mut Workspace,
+    frames: &mut Frames,
+    made: impl Fn(Registers) -> Option<(Rule, Met)>,
+) -> bool {
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
@@ -190,25 +200,31 @@ pub(crate) fn step(work: &mut Workspace, frames: &mut Frames) -> bool {
             None => return false,
         },
     };
+    let mut rule = code.rule;
+    if code.module == ANONYMOUS
+        && let Some((found, met)) = made(walk.at)
+    {
+        (rule, work.met) = (found, met);
+    }
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
     frames[slot] = code.module;
     frames[slot + 1] = code.offset;
     work.stacks[walk.frames as usize & MAX_FRAMES] = walk.at.stack;
     walk.frames += 1;
     walk.hash = hash::mix(hash::mix(walk.hash, code.module), code.offset);
-    walk.notes |= code.rule.notes;
-    if code.rule.notes & note::INTERPRETER != 0 {
+    walk.notes |= rule.notes;
+    if rule.notes & note::INTERPRETER != 0 {
         work.met = Met { module: code.module, start: address.wrapping_sub(code.offset) };
     }
     let (memory, block) = (&mut work.memory, &mut walk.block);
-    let Some(caller) = code.rule.caller(walk.at, |address| word(memory, block, address)) else {
-        if code.rule.begins(walk.at) {
+    let Some(caller) = rule.caller(walk.at, |address| word(memory, block, address)) else {
+        if rule.begins(walk.at) {
             walk.how = end::COMPLETE;
         }
         return false;
     };
     walk.at = caller;
-    walk.returns = u8::from(code.rule.kind != kind::SIGNAL);
+    walk.returns = u8::from(rule.kind != kind::SIGNAL);
     if caller.instruction == 0 {
         walk.how = end::COMPLETE;
         return false;

@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::HashMap};
 
-use super::{Image, Memory, perl, recognise, ruby, symbols};
+use super::{CodeObject, Image, Memory, RawText, frame, hotspot, perl, recognise, ruby, symbols};
 
 /// Files that have the name of each version that is read in another way.
 const NAMES: [&str; 7] =
@@ -23,11 +23,27 @@ pub fn memory(bytes: &[u8]) {
         let wild = Wild { bytes, left: Cell::new(READS) };
         std::hint::black_box(perl.scripts(&wild, 8));
     }
-    // A file that has the symbols of all is not taken for one of Ruby.
-    let wild = Wild { bytes, left: Cell::new(READS) };
-    let symbols = ruby::SYMBOLS.into_iter().filter_map(|name| Some((name, *places.get(name)?)));
-    let image = Image { path: "ruby".to_owned(), symbols: symbols.collect(), said: None };
-    std::hint::black_box(recognise(&image, &wild));
+    // A file that has the symbols of all is not taken for one of Ruby, or of Java.
+    for names in [&ruby::SYMBOLS[..], &hotspot::SYMBOLS] {
+        let wild = Wild { bytes, left: Cell::new(READS) };
+        let symbols = names.iter().filter_map(|name| Some((*name, *places.get(name)?)));
+        let image = Image { path: "libjvm.so".to_owned(), symbols: symbols.collect(), said: None };
+        std::hint::black_box(recognise(&image, &wild));
+    }
+    methods(bytes);
+}
+
+/// Methods of Java that these bytes are the names and the line table of.
+fn methods(bytes: &[u8]) {
+    let raw = |bytes: &[u8]| RawText { bytes: bytes.into(), width: 1, is_cut: false };
+    let (names, lines) = bytes.split_at(bytes.len().min(32));
+    for format in hotspot::FORMAT..hotspot::FORMAT_END {
+        let (function, file, lines) = (raw(names), raw(names), raw(lines));
+        let code = CodeObject { key: 4, format, first_line: 0, function, file, lines };
+        for instruction in [-2, -1, 0, 1, 700, i32::MAX] {
+            std::hint::black_box(frame(&code, instruction));
+        }
+    }
 }
 
 /// So many reads, then there is no memory any more.

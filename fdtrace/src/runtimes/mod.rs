@@ -8,6 +8,7 @@ mod code_object;
 mod cpython;
 #[doc(hidden)]
 pub mod fuzz;
+mod hotspot;
 mod memory;
 mod perl;
 mod php;
@@ -23,9 +24,11 @@ use serde::{Deserialize, Serialize};
 pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
+    hotspot::begins_virtual_thread,
     memory::Memory,
     program::{
-        Program, Unplaced, frame, is_loop, keeps_frame_pointers, recognise_file, unnamed_loop, unplaced,
+        Program, Unplaced, filled_table, frame, is_loop, keeps_frame_pointers, loaded_later, recognise_file,
+        unnamed_loop, unplaced,
     },
     v8::{Build, Place},
 };
@@ -88,6 +91,7 @@ pub(crate) enum Interpreter {
     Perl(perl::Interpreter),
     Ruby(ruby::Interpreter),
     V8(v8::Interpreter),
+    Hotspot(hotspot::Interpreter),
 }
 
 /// A thread, and the calls of scripts that are in progress in it.
@@ -113,8 +117,13 @@ pub(crate) struct ScriptFrame {
 
 /// The symbols that [`recognise`] wants to know of.
 pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
-    let fixed = cpython::SYMBOLS.into_iter().chain(php::SYMBOLS).chain(perl::SYMBOLS).chain(ruby::SYMBOLS);
-    fixed.chain(v8::symbols())
+    cpython::SYMBOLS
+        .into_iter()
+        .chain(php::SYMBOLS)
+        .chain(perl::SYMBOLS)
+        .chain(ruby::SYMBOLS)
+        .chain(hotspot::SYMBOLS)
+        .chain(v8::symbols())
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.
@@ -130,6 +139,7 @@ pub(crate) fn recognise(image: &Image, memory: &(impl Memory + ?Sized)) -> Optio
         .or_else(|| perl::recognise(image, memory))
         .or_else(|| ruby::recognise(image, memory))
         .or_else(|| v8::recognise(image, memory))
+        .or_else(|| hotspot::recognise(image, memory))
 }
 
 impl Interpreter {
@@ -141,6 +151,7 @@ impl Interpreter {
             Self::Perl(interpreter) => interpreter.scripts(memory, most),
             Self::Ruby(interpreter) => interpreter.scripts(),
             Self::V8(interpreter) => interpreter.scripts(),
+            Self::Hotspot(interpreter) => interpreter.scripts(),
         }
     }
 }

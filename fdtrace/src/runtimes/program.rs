@@ -6,7 +6,8 @@ use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, memory::Memory, perl, php, ruby, v8,
+    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, hotspot, memory::Memory, perl, php, ruby,
+    v8,
 };
 
 /// An interpreter that can be read in every process that has this file mapped.
@@ -29,9 +30,15 @@ impl Program {
             Interpreter::Perl(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::Ruby(interpreter) => interpreter.layout_for_kernel(),
             Interpreter::V8(interpreter) => interpreter.layout_for_kernel(),
+            Interpreter::Hotspot(interpreter) => interpreter.layout_for_kernel(),
         };
         scripts::Interpreter { code_delta: self.code_delta, ..layout }
     }
+}
+
+/// What a library of this name loads by itself, from its own folder on.
+pub(crate) fn loaded_later(library: &str) -> &'static [&'static str] {
+    if library == hotspot::LAUNCHER { &hotspot::LOADED } else { &[] }
 }
 
 /// The interpreter that a file is, by its own bytes; `None` for all other files, and for those that cannot be read.
@@ -40,12 +47,9 @@ pub(crate) fn recognise_file(image: &Image, file: &(impl Memory + ?Sized)) -> Op
     let perl = || perl::recognise_file(image, file).map(Interpreter::Perl);
     let ruby = || ruby::recognise_file(image, file).map(Interpreter::Ruby);
     let v8 = || v8::recognise_file(image, file).map(Interpreter::V8);
-    cpython::recognise_file(image, file)
-        .map(Interpreter::Cpython)
-        .or_else(php)
-        .or_else(perl)
-        .or_else(ruby)
-        .or_else(v8)
+    let hotspot = || hotspot::recognise_file(image, file).map(Interpreter::Hotspot);
+    let cpython = cpython::recognise_file(image, file).map(Interpreter::Cpython);
+    cpython.or_else(php).or_else(perl).or_else(ruby).or_else(hotspot).or_else(v8)
 }
 
 /// Whether a function is the evaluation loop, or what a compiler made of a part of it.
@@ -66,7 +70,11 @@ pub(crate) fn keeps_frame_pointers(has_any: impl Fn(&[&'static str]) -> bool) ->
 pub(crate) const fn unnamed_loop(interpreter: &Interpreter) -> Option<u64> {
     match interpreter {
         Interpreter::Ruby(interpreter) => interpreter.unnamed_loop(),
-        Interpreter::Cpython(_) | Interpreter::Php(_) | Interpreter::Perl(_) | Interpreter::V8(_) => None,
+        Interpreter::Cpython(_)
+        | Interpreter::Php(_)
+        | Interpreter::Perl(_)
+        | Interpreter::Hotspot(_)
+        | Interpreter::V8(_) => None,
     }
 }
 
@@ -104,13 +112,19 @@ impl Program {
     }
 }
 
-/// The call that stands at an instruction of a code object.
-pub(crate) fn frame(code: &CodeObject, instruction: i32) -> (Runtime, ScriptFrame) {
-    match code.format {
+/// Where a file has the address of a table that is filled in when it is loaded.
+pub(crate) fn filled_table(image: &Image) -> Option<u64> {
+    hotspot::table(image)
+}
+
+/// The call that stands at an instruction of a code object; `None` where the runtime's own stack traces leave it out.
+pub(crate) fn frame(code: &CodeObject, instruction: i32) -> Option<(Runtime, ScriptFrame)> {
+    Some(match code.format {
+        hotspot::FORMAT..hotspot::FORMAT_END => (Runtime::Hotspot, hotspot::frame_of(code, instruction)?),
         php::FORMAT => (Runtime::Php, php::frame_of(code, instruction)),
         perl::FORMAT => (Runtime::Perl, perl::frame_of(code, instruction)),
         ruby::FORMAT => (Runtime::Ruby, ruby::frame_of(code, instruction)),
         v8::FORMAT..=v8::LAST_FORMAT => (Runtime::V8, v8::frame_of(code, instruction)),
         _ => (Runtime::Cpython, cpython::frame_of(code, instruction)),
-    }
+    })
 }

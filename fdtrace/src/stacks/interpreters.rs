@@ -68,7 +68,7 @@ const INTERPRETERS: [Interpreter; 10] = [
         stripped: false,
     },
     Interpreter {
-        names: &["java", "libjvm", "libjava", "libnio", "libnet"],
+        names: &["java", "libjvm", "libjava", "libjli", "libnio", "libnet"],
         entries: &[
             "JavaMain",
             "JavaCalls::*",

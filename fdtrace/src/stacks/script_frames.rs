@@ -17,23 +17,30 @@ pub(crate) fn telling<'a, S>(stack: S) -> impl DoubleEndedIterator<Item = &'a Us
 where
     S: IntoIterator<Item = &'a UserFrame, IntoIter: DoubleEndedIterator + Clone>,
 {
-    let stack = stack.into_iter();
-    let runtimes: Vec<Runtime> = stack.clone().filter_map(|frame| frame.runtime).collect();
-    stack.filter(move |frame| !is_machinery(frame, &runtimes))
+    let stack: Vec<&UserFrame> = stack.into_iter().collect();
+    let runtimes: Vec<Runtime> = stack.iter().filter_map(|frame| frame.runtime).collect();
+    // What a compiling runtime begins a thread with is not always come to.
+    let last = stack.iter().rposition(|frame| frame.runtime.is_some_and(compiles));
+    let end = last.map_or(stack.len(), |last| last + 1);
+    stack.into_iter().take(end).filter(move |frame| !is_machinery(frame, &runtimes))
 }
 
-/// Whether a native frame is of an interpreter that runs scripts of this stack. Modules that it loads are not.
+/// Whether a native frame is of an interpreter that runs scripts of this stack, or code that it made of them. Modules that it loads
+/// are not.
 fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
+    let is_made = frame.module.is_none() && !is_script(frame);
+    if is_made && runtimes.iter().any(|runtime| compiles(*runtime)) {
+        return true;
+    }
     let name = || interpreters::named(file_name(frame.module.as_deref()?));
     let runs_it =
         || name().is_some_and(|name| runtimes.iter().any(|runtime| names(*runtime).contains(&name)));
-    // What these compile has no other name.
-    let is_made = || {
-        let compile = |runtime: &Runtime| matches!(runtime, Runtime::V8 | Runtime::Hotspot);
-        frame.module.is_none() && frame.symbol.is_none() && runtimes.iter().any(compile)
-    };
-    let is_gone = || frame.module.as_deref() == Some(GONE);
-    !runtimes.is_empty() && !is_script(frame) && (is_gone() || is_made() || runs_it())
+    !runtimes.is_empty() && (frame.module.as_deref() == Some(GONE) || runs_it())
+}
+
+/// Whether a runtime makes code of scripts, whose frames are those that their calls have.
+const fn compiles(runtime: Runtime) -> bool {
+    matches!(runtime, Runtime::V8 | Runtime::Hotspot)
 }
 
 /// What the program and the library of a runtime are called.
@@ -44,7 +51,7 @@ pub(super) const fn names(runtime: Runtime) -> &'static [&'static str] {
         Runtime::Perl => &["perl", "libperl"],
         Runtime::Ruby => &["ruby", "libruby"],
         Runtime::V8 => &["node", "nodejs", "libnode"],
-        Runtime::Hotspot => &["java", "libjvm", "libjava", "libnio", "libnet"],
+        Runtime::Hotspot => &["java", "libjvm", "libjava", "libjli", "libnio", "libnet"],
     }
 }
 
@@ -102,10 +109,16 @@ fn owner(frame: &UserFrame) -> Owner {
         () if frame.runtime == Some(Runtime::V8) && folders().any(|name| name == "node_modules") => {
             Owner::Package
         }
+        () if frame.runtime == Some(Runtime::Hotspot) && is_of_java(file) => Owner::Runtime,
         () if frame.runtime == Some(Runtime::Ruby) && file.starts_with("<internal:") => Owner::Runtime,
         () if file.starts_with("<frozen ") || in_library() || in_archive() => Owner::Runtime,
         () => in_perl().unwrap_or(Owner::Program),
     }
+}
+
+/// Whether a class, or a source file in the folder of its package, is of Java's own library.
+fn is_of_java(file: &str) -> bool {
+    ["java/", "javax/", "jdk/", "sun/", "com/sun/"].iter().any(|package| file.starts_with(package))
 }
 
 /// Whose a module of Perl is: the innermost folder decides of those that distributions and installers have. Packages are in
@@ -125,7 +138,9 @@ fn owner_in_perl(file: &str, is_script: bool) -> Option<Owner> {
 /// Whether a script is one of those that Node.js has in its program: `node:fs`, to 14 `fs.js` and `internal/timers.js`. All others
 /// have a whole path, or a name that is none.
 fn is_of_node(file: &str) -> bool {
-    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    let is_name = |name: &str| {
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+    };
     let old = || file.strip_suffix(".js").is_some_and(|path| path.split('/').all(is_name));
     file.starts_with("node:") || old()
 }
@@ -182,6 +197,15 @@ mod tests {
         ];
         assert_eq!(symbols(&stack), ["open64", "sqlite3_open", "connect", "load", "perl_run"]);
         assert_eq!(symbols(&stack[..4]).len(), 4, "it is all that there is");
+    }
+
+    #[test]
+    fn code_that_is_made_says_nothing_beside_its_script() {
+        let made = UserFrame { module: None, ..frame("Interpreter", "", 1) };
+        let java = UserFrame { runtime: Some(Runtime::Hotspot), ..script("Main.main", "Main.java", 3) };
+        let begin = frame("clone3", "/usr/lib/libc.so.6", 1);
+        assert_eq!(symbols(&[made.clone(), java, begin]), ["Main.main"]);
+        assert_eq!(symbols(&[made, script("load", "/app/db.py", 12)]).len(), 2, "CPython makes none");
     }
 
     #[test]
@@ -242,6 +266,10 @@ mod tests {
         }
         assert!(is_library(&frame("f", "/usr/lib/x86_64-linux-gnu/perl/5.36/auto/List/Util/Util.so", 1)));
         assert!(!is_library(&frame("f", "/opt/app/lib/5.36.0/app.so", 1)), "no module of Perl");
+        let java =
+            |file: &str| is_library(&UserFrame { runtime: Some(Runtime::Hotspot), ..script("f", file, 1) });
+        assert!(java("java/io/FileInputStream.java") && java("jdk/internal/misc/Unsafe.java"));
+        assert!(!java("com/acme/java/Db.java") && !java("javanese/Main.java") && !java("Main.java"));
         let ruby = |file: &str| UserFrame { runtime: Some(Runtime::Ruby), ..script("f", file, 1) };
         for file in
             ["<internal:kernel>", "/usr/lib/ruby/3.1.0/set.rb", "/usr/local/lib/ruby/3.3.0/x86_64-linux/a.rb"]
@@ -265,7 +293,9 @@ mod tests {
         for file in ["node:fs", "node:internal/timers", "fs.js", "internal/process/task_queues.js"] {
             assert!(is_library(&v8(file)), "{file}");
         }
-        for file in ["/srv/fs.js", "file:///srv/a.mjs", "[eval]", "evalmachine.<anonymous>", "", "/srv/modules/a.js"] {
+        for file in
+            ["/srv/fs.js", "file:///srv/a.mjs", "[eval]", "evalmachine.<anonymous>", "", "/srv/modules/a.js"]
+        {
             assert!(!is_library(&v8(file)) && !is_package(&v8(file)), "{file}");
         }
         assert!(is_package(&v8("/srv/node_modules/express/lib/router/index.js")));

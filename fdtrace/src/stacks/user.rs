@@ -10,13 +10,13 @@ use fdtrace_common::{
 use super::{
     modules::{self, Modules},
     reader::Readers,
-    script_frames::GONE,
+    script_frames::{GONE, is_script},
     symbols::{CodeNames, Frames, Module, Reach},
 };
 use crate::{
     model::UserFrame,
     process::{self, Mapping},
-    runtimes::Unplaced,
+    runtimes::{Unplaced, begins_virtual_thread},
     stream::{Side, Stack, UserStack},
 };
 
@@ -90,13 +90,18 @@ impl UserStacks {
             Some(frame) if module == ANONYMOUS => vec![Arc::clone(frame)],
             _ => self.frames_at(tgid, module, offset),
         });
-        UserStack { frames: frames.collect(), complete: stack.complete }
+        let mut frames: Vec<_> = frames.collect();
+        if let Some(begin) = frames.iter().position(|frame| begins_virtual_thread(frame)) {
+            let mut index = 0..;
+            frames.retain(|frame| index.next().is_some_and(|index| index < begin) || !is_script(frame));
+        }
+        UserStack { frames, complete: stack.complete }
     }
 
     fn frames_at(&mut self, tgid: u32, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
         if is_code(module) {
             let place = |file: &str, unplaced: &Unplaced| self.names.place(tgid, file, unplaced);
-            return vec![self.modules.scripts.frame(module, instruction(offset), place)];
+            return Vec::from_iter(self.modules.scripts.frame(module, instruction(offset), place));
         }
         if module == VDSO {
             return vec![CodeNames::vdso(offset)];

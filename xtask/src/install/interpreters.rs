@@ -11,15 +11,20 @@ use std::{
 /// In the cache.
 const NAME: &str = "interpreters";
 
-const RELEASES: [&str; 3] = ["bullseye", "trixie", "forky"];
+/// Each with the Java that is wanted of it.
+const RELEASES: [(&str, &str); 3] = [
+    ("bullseye", "openjdk-11-jre-headless"),
+    ("trixie", "openjdk-21-jre-headless"),
+    ("forky", "openjdk-25-jre-headless"),
+];
 /// What is wanted of each; the first has the folders that later releases make links, the second is what PHP runs commands with.
 const PACKAGES: [&str; 6] = ["base-files", "dash", "python3", "perl", "ruby", "php-cli"];
 
 /// The folder of all roots; what is missing of them is fetched from the mirror of this machine's apt configuration.
 pub(crate) fn roots() -> Result<PathBuf> {
     let roots = cache(NAME)?;
-    for release in RELEASES {
-        fetch(release, &roots).with_context(|| format!("interpreters of {release}"))?;
+    for (release, java) in RELEASES {
+        fetch(release, java, &roots).with_context(|| format!("interpreters of {release}"))?;
     }
     Ok(roots)
 }
@@ -29,7 +34,7 @@ pub(crate) fn fetched() -> Result<Option<PathBuf>> {
     Ok(Some(cache(NAME)?).filter(|roots| roots.is_dir()))
 }
 
-fn fetch(release: &str, roots: &Path) -> Result<()> {
+fn fetch(release: &str, java: &str, roots: &Path) -> Result<()> {
     let root = roots.join(release);
     if root.exists() {
         return Ok(());
@@ -42,6 +47,7 @@ fn fetch(release: &str, roots: &Path) -> Result<()> {
     }
     fs::create_dir_all(&partial)?;
     let apt = Apt::for_suite(&Archive::of_this_machine(None)?, release)?;
-    apt.unpack_all(&PACKAGES, &partial)?;
+    let packages: Vec<&str> = PACKAGES.into_iter().chain([java]).collect();
+    apt.unpack_all(&packages, &partial)?;
     fs::rename(partial, root).context("cannot write to the cache")
 }

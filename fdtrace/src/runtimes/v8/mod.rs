@@ -45,7 +45,7 @@ pub(super) const MARKER: &[u8] = &[
 /// From an isolate to what the root register points to (`kIsolateRootBias`).
 const ROOT: u32 = 128;
 /// How the kernel side sends functions; those of other bytecodes have other numbers from there on.
-pub(super) const FORMAT: u32 = 0x400;
+pub(super) const FORMAT: u32 = 0x500;
 pub(super) const LAST_FORMAT: u32 = FORMAT + 0xff;
 
 /// A V8 in a process, and how to read it.

@@ -7,6 +7,7 @@ mod anchors;
 mod bytes;
 mod code;
 mod demangle;
+mod filled;
 mod identity;
 mod needed;
 mod object;

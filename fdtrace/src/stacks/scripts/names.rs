@@ -25,13 +25,13 @@ pub(crate) struct ScriptNames(Mutex<Known>);
 struct Known {
     code: HashMap<u64, CodeObject>,
     bytes: usize,
-    frames: HashMap<(u64, i32), Arc<UserFrame>>,
+    frames: HashMap<(u64, i32), Option<Arc<UserFrame>>>,
     loops: HashMap<u64, Arc<[Range<u64>]>>,
     builds: Vec<Build>,
     compiling: HashSet<u64>,
 }
 
-/// The most builds whose builds are remembered.
+/// The most builds that are remembered.
 const MAX_BUILDS: usize = 64;
 
 /// Frames that are remembered; then they are made anew.
@@ -39,11 +39,11 @@ const MAX_FRAMES: usize = 1 << 16;
 
 impl Known {
     /// Which of those that were met these are.
-    fn number(&mut self, builds: &Build) -> u32 {
-        let known = self.builds.iter().position(|known| known == builds);
+    fn number(&mut self, build: &Build) -> u32 {
+        let known = self.builds.iter().position(|known| known == build);
         let number = known.unwrap_or_else(|| {
             if self.builds.len() < MAX_BUILDS {
-                self.builds.push(builds.clone());
+                self.builds.push(build.clone());
             }
             self.builds.len() - 1
         });
@@ -67,10 +67,10 @@ impl ScriptNames {
         let mut known = self.known();
         known.loops.insert(module, program.loops.as_slice().into());
         let layout = program.layout();
-        if layout.kind == kind::V8 {
+        if matches!(layout.kind, kind::V8 | kind::HOTSPOT) {
             known.compiling.insert(module);
         }
-        let number = program.build().map_or(0, |builds| known.number(builds));
+        let number = program.build().map_or(0, |build| known.number(build));
         Interpreter { format: layout.format + number, ..layout }
     }
 
@@ -79,7 +79,7 @@ impl ScriptNames {
         self.known().loops.contains_key(&module)
     }
 
-    /// Whether it is one that makes code which keeps frame pointers.
+    /// Whether it is one that makes code of scripts.
     pub(in crate::stacks) fn compiles(&self, module: u64) -> bool {
         self.known().compiling.contains(&module)
     }
@@ -89,7 +89,7 @@ impl ScriptNames {
         self.known().loops.get(&module).cloned().unwrap_or_default()
     }
 
-    /// The call at an instruction of a code object.
+    /// The call at an instruction of a code object; `None` for one that the runtime's own stack traces leave out.
     ///
     /// `place` looks for its line in the file that it is given, where the code object has none.
     pub(in crate::stacks) fn frame(
@@ -97,37 +97,37 @@ impl ScriptNames {
         code: u64,
         instruction: i32,
         place: impl FnOnce(&str, &Unplaced) -> Option<Place>,
-    ) -> Arc<UserFrame> {
+    ) -> Option<Arc<UserFrame>> {
         let known = self.known();
         if let Some(frame) = known.frames.get(&(code, instruction)) {
-            return Arc::clone(frame);
+            return frame.clone();
         }
         let Some(found) = known.code.get(&code) else {
             // It found no room. Which frame this is matters all the same.
-            return Arc::new(UserFrame {
+            return Some(Arc::new(UserFrame {
                 runtime: Some(Runtime::Cpython),
                 offset: code,
                 ..UserFrame::default()
-            });
+            }));
         };
         let unplaced = runtimes::unplaced(found, instruction, &known.builds);
-        let (runtime, mut found) = runtimes::frame(found, instruction);
+        let found = runtimes::frame(found, instruction);
         drop(known);
-        if let Some(unplaced) = unplaced {
-            found.line = place(&found.file, &unplaced).map(|place| place.line);
-        }
-        let frame = Arc::new(UserFrame {
-            runtime: Some(runtime),
-            symbol: Some(found.function),
-            file: Some(found.file),
-            line: found.line,
-            ..UserFrame::default()
+        let frame = found.map(|(runtime, found)| {
+            let placed = unplaced.and_then(|unplaced| place(&found.file, &unplaced));
+            Arc::new(UserFrame {
+                runtime: Some(runtime),
+                symbol: Some(found.function),
+                file: Some(found.file),
+                line: found.line.or(placed.map(|place| place.line)),
+                ..UserFrame::default()
+            })
         });
         let mut known = self.known();
         if known.frames.len() >= MAX_FRAMES {
             known.frames.clear();
         }
-        known.frames.insert((code, instruction), Arc::clone(&frame));
+        known.frames.insert((code, instruction), frame.clone());
         frame
     }
 

@@ -15,7 +15,10 @@ use nix::{
     sys::stat::Mode,
 };
 
-use crate::stacks::{modules, reader::Reader};
+use crate::{
+    runtimes,
+    stacks::{modules, reader::Reader},
+};
 
 /// The files of one program.
 const MAX_FILES: usize = 256;
@@ -89,6 +92,7 @@ impl Program {
                     all.extend(locate(&name, &folders, cache, &self.root));
                 }
             }
+            all.extend(loaded_later(path).filter(|path| self.root.open(path).is_some()));
             for path in all {
                 let file = self.root.open(&path).and_then(|file| self.root.found(file));
                 if let Some(file) = file {
@@ -101,6 +105,13 @@ impl Program {
         }
         found
     }
+}
+
+/// What a library will load by itself.
+fn loaded_later(library: &Path) -> impl Iterator<Item = PathBuf> {
+    let name = library.file_name().and_then(OsStr::to_str).unwrap_or_default();
+    let folder = library.parent().unwrap_or(Path::new("/")).to_owned();
+    runtimes::loaded_later(name).iter().map(move |later| folder.join(later))
 }
 
 /// The program that runs a script.

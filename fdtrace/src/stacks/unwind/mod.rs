@@ -98,7 +98,7 @@ impl Completer {
         let mut frames = frames.into_vec();
         let (mut rules, mut code) = (Vec::new(), Vec::new());
         let mut stacks = calls.map(|calls| calls.stacks.clone()).unwrap_or_default();
-        let (mut complete, mut guessed) = (false, false);
+        let (mut complete, mut guessed, mut made) = (false, false, false);
         let compiles = calls.is_some_and(|calls| self.programs.compiles(calls.module));
         while frames.len() < MAX_FRAMES * Side::Code.words() {
             let Some(frame) = walk.frame(&mut self.programs) else { break };
@@ -112,9 +112,12 @@ impl Completer {
                 let known = Code { module: frame.module, offset: frame.offset, rule };
                 code.push((place_key(dump.space, walk.address()), known));
             }
-            guessed |= rule.notes & note::GUESSED != 0 || (rule.notes & note::MADE != 0 && !compiles);
+            guessed |= rule.notes & note::GUESSED != 0;
+            made |= rule.notes & note::MADE != 0;
             if !walk.goes_to_caller(rule) {
-                complete = !guessed && (rule.begins(walk.at) || walk.at.instruction == 0);
+                // What holds of most code that a runtime makes has held of all, if it leads to where a thread begins.
+                let begins = rule.begins(walk.at) || walk.at.instruction == 0;
+                complete = !guessed && if made { compiles && rule.kind == kind::END } else { begins };
                 break;
             }
         }

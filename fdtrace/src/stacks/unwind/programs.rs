@@ -114,7 +114,7 @@ impl Programs {
         self.modules.scripts.loops(module)
     }
 
-    /// Whether a file's code makes code that keeps frame pointers.
+    /// Whether a file makes code of scripts.
     pub(super) fn compiles(&self, module: u64) -> bool {
         self.modules.scripts.compiles(module)
     }

@@ -5,7 +5,9 @@ use anyhow::{Context as _, Result};
 use fdtrace_tests::harness::{Scratch, say};
 use std::{
     collections::BTreeSet,
-    env, fmt, fs,
+    env,
+    ffi::OsString,
+    fmt, fs,
     ops::RangeInclusive,
     path::{Path, PathBuf},
     process::Command,
@@ -13,9 +15,8 @@ use std::{
 
 /// Where what a script is given is mounted in another root.
 const MOUNTED: &str = "/mnt";
-/// Mounts the first argument in the root that is the second, and runs the rest there, in a mount namespace of its own.
-const IN_ROOT: &str =
-    r#"from=$1 root=$2; shift 2; mount --bind "$from" "$root/mnt" && exec chroot "$root" "$@""#;
+/// Mounts the first argument in the root that is the second, and what Java finds itself by, and runs the rest there, in a mount namespace of its own.
+const IN_ROOT: &str = r#"from=$1 root=$2; shift 2; mount --bind "$from" "$root/mnt" && mount -t proc proc "$root/proc" && exec chroot "$root" "$@""#;
 
 /// An interpreter, and the root that it has its files in.
 pub(super) struct Interpreter {
@@ -44,16 +45,24 @@ impl Interpreter {
 
     /// Runs a script of the folder, with the folder `files` beside it as its argument.
     pub(super) fn run(&self, scratch: &Scratch, script: &str) -> Result<Command> {
+        self.run_with(scratch, |folder| vec![folder.join(script).into(), folder.join("files").into()])
+    }
+
+    /// Runs it with these arguments, where the folder is as it is there.
+    pub(super) fn run_with(
+        &self,
+        scratch: &Scratch,
+        arguments: impl Fn(&Path) -> Vec<OsString>,
+    ) -> Result<Command> {
         let Some(root) = &self.root else {
             let mut command = Command::new(&self.program);
-            command.arg(scratch.path().join(script)).arg(scratch.path().join("files"));
+            command.args(arguments(scratch.path()));
             return Ok(command);
         };
         fs::create_dir_all(root.join("mnt")).with_context(|| root.display().to_string())?;
-        let inside = Path::new(MOUNTED);
         let mut command = Command::new("unshare");
         command.args(["--mount", "sh", "-c", IN_ROOT, "sh"]).arg(scratch.path()).arg(root);
-        command.arg(&self.program).arg(inside.join(script)).arg(inside.join("files"));
+        command.arg(&self.program).args(arguments(Path::new(MOUNTED)));
         Ok(command)
     }
 }
@@ -119,6 +128,25 @@ fn installed(language: &str, names: impl Iterator<Item = String>) -> BTreeSet<Pa
         say(&format!("no {language} here"));
     }
     found
+}
+
+/// Java as distributions install it; says so where there is none.
+pub(super) fn javas() -> BTreeSet<PathBuf> {
+    let homes =
+        fs::read_dir(JAVA_HOMES).into_iter().flatten().flatten().map(|home| home.path().join("bin/java"));
+    let found: BTreeSet<PathBuf> = homes.filter_map(|path| path.canonicalize().ok()).collect();
+    if found.is_empty() {
+        say("no Java here");
+    }
+    found
+}
+
+/// Where they are in Debian.
+const JAVA_HOMES: &str = "/usr/lib/jvm";
+
+/// Its paths there.
+pub(super) fn java_names() -> impl Iterator<Item = String> + Clone {
+    (11..=30).map(|version| format!("{JAVA_HOMES}/java-{version}-openjdk-amd64/bin/java"))
 }
 
 /// Perl as distributions and perlbrew install it; says so where there is none.

@@ -1,6 +1,7 @@
 //! Call sites in scripts: what is said of them against what the language says of itself.
 
 mod hostile;
+mod hotspot;
 mod hunt;
 mod interpreters;
 mod perl;

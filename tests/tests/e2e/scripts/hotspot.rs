@@ -1,0 +1,223 @@
+//! The same of Java.
+
+use super::{
+    hostile::checked,
+    hunt::{Service, TIMES, report_text},
+    interpreters::{Interpreter, java_names, javas},
+    traceback::compare_run,
+    traced,
+};
+use anyhow::{Context as _, Result, ensure};
+use fdtrace_tests::harness::{Document, Recorder, Scratch, TIMEOUT, Tracer, finish_with, say, turn};
+use std::{
+    collections::BTreeSet,
+    ffi::OsString,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/Cases.java");
+/// The oldest that is read.
+const RELEASE: &str = "11";
+
+/// How it makes code: as it likes, not at all, by its first compiler only, by its second one only, and of all before it runs.
+const WAYS: [&[&str]; 5] =
+    [&[], &["-Xint"], &["-XX:TieredStopAtLevel=1"], &["-XX:-TieredCompilation"], &["-Xcomp"]];
+/// What moves its objects, and how it points to them.
+const MEMORY: [&[&str]; 6] = [
+    &["-XX:+UseSerialGC"],
+    &["-XX:+UseParallelGC"],
+    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
+    &["-XX:-UseCompressedOops"],
+    &["-Xshare:off"],
+    &["-XX:+PreserveFramePointer"],
+];
+
+/// Compiles a class into a folder; `None` where nobody can.
+fn compile(folder: &Path, class: &str, source: &str) -> Result<Option<()>> {
+    let mut compilers = javas().into_iter().map(|java| java.with_file_name("javac"));
+    let Some(compiler) = compilers.rfind(|path| path.is_file()) else {
+        say("no compiler of Java here");
+        return Ok(None);
+    };
+    let path = folder.join(format!("{class}.java"));
+    fs::write(&path, source)?;
+    let mut command = Command::new(&compiler);
+    command.args(["--release", RELEASE, "-Xlint:none", "-d"]).arg(folder).arg(path);
+    let done = command.output().with_context(|| compiler.display().to_string())?;
+    ensure!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    Ok(Some(()))
+}
+
+/// Compares all stacks of the cases.
+fn compare(java: &Interpreter, options: &[&str]) -> Result<()> {
+    let scratch = Scratch::new()?;
+    if compile(scratch.path(), "Cases", CASES)?.is_none() {
+        return Ok(());
+    }
+    let run = java.run_with(&scratch, |folder| {
+        let options = options.iter().map(OsString::from);
+        let class = ["-cp".into(), folder.into(), "Cases".into(), folder.join("files").into()];
+        options.chain(class).collect()
+    })?;
+    compare_run(&format!("{java} {}", options.join(" ")), &scratch, &run, "Cases.", 48)
+}
+
+#[test]
+fn stacks_of_java_are_its_own() -> Result<()> {
+    let _turn = turn();
+    for java in Interpreter::all(javas(), java_names()) {
+        for options in WAYS {
+            compare(&java, options)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn stacks_of_java_are_its_own_whatever_moves_its_objects() -> Result<()> {
+    let _turn = turn();
+    for java in Interpreter::all(javas(), std::iter::empty()) {
+        for options in MEMORY {
+            compare(&java, options)?;
+        }
+    }
+    Ok(())
+}
+
+/// A line that opens files while it is compiled, and again, and keeps one in a thousand of them.
+const LOOP: &str = r#"
+import java.io.FileInputStream;
+
+public class Loop {
+    static final Object[] kept = new Object[20];
+
+    static FileInputStream open(String name) throws Exception {
+        return new FileInputStream(name);
+    }
+
+    public static void main(String[] arguments) throws Exception {
+        for (int round = 0; round < 20_000; round++) {
+            FileInputStream file = open("/etc/passwd");
+            if (round % 1000 == 999) {
+                kept[round / 1000] = file;
+            } else {
+                file.close();
+            }
+        }
+        Runtime.getRuntime().halt(0);
+    }
+}
+"#;
+/// Where, counted by hand.
+const OPENS: u32 = 8;
+
+#[test]
+fn a_line_of_java_is_one_site_while_it_is_compiled() -> Result<()> {
+    let _turn = turn();
+    for java in javas() {
+        let scratch = Scratch::new()?;
+        if compile(scratch.path(), "Loop", LOOP)?.is_none() {
+            return Ok(());
+        }
+        let mut run = Command::new(&java);
+        run.arg("-cp").arg(scratch.path()).arg("Loop");
+        let (_, document) = checked(&scratch, &run)?;
+        let is_it = |site: &&serde_json::Value| {
+            let frames = site["user_stack"].as_array();
+            frames.into_iter().flatten().any(|frame| frame["symbol"] == "Loop.open" && frame["line"] == OPENS)
+        };
+        let sites: Vec<_> = document["sites"].as_array().into_iter().flatten().filter(is_it).collect();
+        let counts: Vec<_> =
+            sites.iter().map(|site| (site["allocated"].as_u64(), site["leaked"].as_u64())).collect();
+        ensure!(counts == [(Some(20_000), Some(20))], "{}: {counts:?}", java.display());
+    }
+    Ok(())
+}
+
+/// A service that keeps a file in one of its requests, and closes it in all others.
+const SERVICE: &str = r#"
+import java.io.*;
+import java.util.*;
+
+public class Main {
+    static final List<Object> kept = new ArrayList<>();
+
+    static void loadConfig(String name) throws IOException {
+        FileInputStream file = new FileInputStream(name);
+        if (name.endsWith("hosts")) {
+            kept.add(file);
+        } else {
+            file.close();
+        }
+    }
+
+    public static void main(String[] arguments) throws IOException {
+        BufferedReader input = new BufferedReader(new InputStreamReader(System.in));
+        System.out.println("ready");
+        for (String line = input.readLine(); line != null; line = input.readLine()) {
+            for (int request = 0; request < Integer.parseInt(line); request++) {
+                loadConfig("/etc/passwd");
+                loadConfig("/etc/hosts");
+            }
+            System.out.println("done");
+        }
+        Runtime.getRuntime().halt(0);
+    }
+}
+"#;
+/// Where the leak is, counted by hand.
+const LINE: u32 = 9;
+
+fn is_named(document: &Document) -> bool {
+    let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
+    frames.any(|frame| {
+        frame.symbol.as_deref() == Some("Main.loadConfig")
+            && frame.line == Some(LINE)
+            && frame.runtime.is_some()
+    })
+}
+
+/// Those that run a source file at once.
+fn kits() -> BTreeSet<PathBuf> {
+    javas().into_iter().filter(|java| java.with_file_name("javac").is_file()).collect()
+}
+
+#[test]
+fn a_leak_in_java_is_found() -> Result<()> {
+    let _turn = turn();
+    for java in kits() {
+        let scratch = Scratch::new()?;
+        let (source, trace) = (scratch.path().join("Main.java"), scratch.path().join("trace"));
+        fs::write(&source, SERVICE)?;
+
+        let mut service = Service::start(&java, &source)?;
+        let tracer = Tracer::start(["-p", &service.pid()])?;
+        service.leak()?;
+        let document = tracer.wait_for(TIMEOUT, is_named)?;
+        ensure!(is_named(&document), "{:?}", document.sites);
+        tracer.interrupt()?;
+
+        let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
+        service.leak()?;
+        recorder.wait_for(TIMEOUT, is_named)?;
+        recorder.interrupt()?;
+        drop(service);
+        let text = report_text(&trace)?;
+        ensure!(text.contains("Main.loadConfig at Main.java:9"), "{text}");
+        ensure!(
+            !text.contains("JavaCalls::call_helper"),
+            "the virtual machine's own frames are shown: {text}"
+        );
+
+        let input = scratch.path().join("input");
+        fs::write(&input, format!("{TIMES}\n"))?;
+        let mut command = traced("check")?;
+        command.arg("--").arg(&java).arg(&source);
+        let leaks = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
+        ensure!(leaks.status.code() == Some(23), "{}: {}", leaks.status, leaks.stderr);
+        ensure!(leaks.stderr.contains("files opened by Main.loadConfig"), "{}", leaks.stderr);
+    }
+    Ok(())
+}
