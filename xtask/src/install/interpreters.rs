@@ -11,11 +11,11 @@ use std::{
 /// In the cache.
 const NAME: &str = "interpreters";
 
-/// Each with the Java that is wanted of it.
-const RELEASES: [(&str, &str); 3] = [
-    ("bullseye", "openjdk-11-jre-headless"),
-    ("trixie", "openjdk-21-jre-headless"),
-    ("forky", "openjdk-25-jre-headless"),
+/// Each with the Java that is wanted of it, and Node.js where that is new enough.
+const RELEASES: [(&str, &[&str]); 3] = [
+    ("bullseye", &["openjdk-11-jre-headless"]),
+    ("trixie", &["openjdk-21-jre-headless", "nodejs"]),
+    ("forky", &["openjdk-25-jre-headless", "nodejs"]),
 ];
 /// What is wanted of each; the first has the folders that later releases make links, the second is what PHP runs commands with.
 const PACKAGES: [&str; 6] = ["base-files", "dash", "python3", "perl", "ruby", "php-cli"];
@@ -23,8 +23,8 @@ const PACKAGES: [&str; 6] = ["base-files", "dash", "python3", "perl", "ruby", "p
 /// The folder of all roots; what is missing of them is fetched from the mirror of this machine's apt configuration.
 pub(crate) fn roots() -> Result<PathBuf> {
     let roots = cache(NAME)?;
-    for (release, java) in RELEASES {
-        fetch(release, java, &roots).with_context(|| format!("interpreters of {release}"))?;
+    for (release, more) in RELEASES {
+        fetch(release, more, &roots).with_context(|| format!("interpreters of {release}"))?;
     }
     Ok(roots)
 }
@@ -34,7 +34,7 @@ pub(crate) fn fetched() -> Result<Option<PathBuf>> {
     Ok(Some(cache(NAME)?).filter(|roots| roots.is_dir()))
 }
 
-fn fetch(release: &str, java: &str, roots: &Path) -> Result<()> {
+fn fetch(release: &str, more: &[&str], roots: &Path) -> Result<()> {
     let root = roots.join(release);
     if root.exists() {
         return Ok(());
@@ -47,7 +47,7 @@ fn fetch(release: &str, java: &str, roots: &Path) -> Result<()> {
     }
     fs::create_dir_all(&partial)?;
     let apt = Apt::for_suite(&Archive::of_this_machine(None)?, release)?;
-    let packages: Vec<&str> = PACKAGES.into_iter().chain([java]).collect();
+    let packages: Vec<&str> = PACKAGES.into_iter().chain(more.iter().copied()).collect();
     apt.unpack_all(&packages, &partial)?;
     fs::rename(partial, root).context("cannot write to the cache")
 }

@@ -2,13 +2,12 @@
 
 use super::{
     hostile::checked,
-    hunt::{Service, TIMES, report_text},
+    hunt::{Hunted, hunt},
     interpreters::{Interpreter, java_names, javas},
     traceback::compare_run,
-    traced,
 };
 use anyhow::{Context as _, Result, ensure};
-use fdtrace_tests::harness::{Document, Recorder, Scratch, TIMEOUT, Tracer, finish_with, say, turn};
+use fdtrace_tests::harness::{Scratch, say, turn};
 use std::{
     collections::BTreeSet,
     ffi::OsString,
@@ -137,7 +136,9 @@ fn a_line_of_java_is_one_site_while_it_is_compiled() -> Result<()> {
 }
 
 /// A service that keeps a file in one of its requests, and closes it in all others.
-const SERVICE: &str = r#"
+const SERVICE: Hunted = Hunted {
+    file: "Main.java",
+    source: r#"
 import java.io.*;
 import java.util.*;
 
@@ -166,18 +167,11 @@ public class Main {
         Runtime.getRuntime().halt(0);
     }
 }
-"#;
-/// Where the leak is, counted by hand.
-const LINE: u32 = 9;
-
-fn is_named(document: &Document) -> bool {
-    let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
-    frames.any(|frame| {
-        frame.symbol.as_deref() == Some("Main.loadConfig")
-            && frame.line == Some(LINE)
-            && frame.runtime.is_some()
-    })
-}
+"#,
+    function: "Main.loadConfig",
+    line: 9,
+    of_runtime: "JavaCalls::call_helper",
+};
 
 /// Those that run a source file at once.
 fn kits() -> BTreeSet<PathBuf> {
@@ -187,37 +181,5 @@ fn kits() -> BTreeSet<PathBuf> {
 #[test]
 fn a_leak_in_java_is_found() -> Result<()> {
     let _turn = turn();
-    for java in kits() {
-        let scratch = Scratch::new()?;
-        let (source, trace) = (scratch.path().join("Main.java"), scratch.path().join("trace"));
-        fs::write(&source, SERVICE)?;
-
-        let mut service = Service::start(&java, &source)?;
-        let tracer = Tracer::start(["-p", &service.pid()])?;
-        service.leak()?;
-        let document = tracer.wait_for(TIMEOUT, is_named)?;
-        ensure!(is_named(&document), "{:?}", document.sites);
-        tracer.interrupt()?;
-
-        let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
-        service.leak()?;
-        recorder.wait_for(TIMEOUT, is_named)?;
-        recorder.interrupt()?;
-        drop(service);
-        let text = report_text(&trace)?;
-        ensure!(text.contains("Main.loadConfig at Main.java:9"), "{text}");
-        ensure!(
-            !text.contains("JavaCalls::call_helper"),
-            "the virtual machine's own frames are shown: {text}"
-        );
-
-        let input = scratch.path().join("input");
-        fs::write(&input, format!("{TIMES}\n"))?;
-        let mut command = traced("check")?;
-        command.arg("--").arg(&java).arg(&source);
-        let leaks = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
-        ensure!(leaks.status.code() == Some(23), "{}: {}", leaks.status, leaks.stderr);
-        ensure!(leaks.stderr.contains("files opened by Main.loadConfig"), "{}", leaks.stderr);
-    }
-    Ok(())
+    kits().iter().try_for_each(|java| hunt(java, &SERVICE))
 }

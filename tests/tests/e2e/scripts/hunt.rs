@@ -55,6 +55,62 @@ fn is_named(document: &Document) -> bool {
     })
 }
 
+/// A service that is written for a test.
+pub(super) struct Hunted {
+    pub(super) file: &'static str,
+    pub(super) source: &'static str,
+    /// Where the leak is, counted by hand.
+    pub(super) function: &'static str,
+    pub(super) line: u32,
+    /// What functions of the runtime itself are called, which are not shown.
+    pub(super) of_runtime: &'static str,
+}
+
+impl Hunted {
+    fn is_named(&self, document: &Document) -> bool {
+        let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
+        frames.any(|frame| {
+            frame.symbol.as_deref() == Some(self.function)
+                && frame.line == Some(self.line)
+                && frame.runtime.is_some()
+        })
+    }
+}
+
+/// Finds its leak while it runs, in a trace, and by the gate.
+pub(super) fn hunt(interpreter: &Path, hunted: &Hunted) -> Result<()> {
+    let scratch = Scratch::new()?;
+    let (script, trace) = (scratch.path().join(hunted.file), scratch.path().join("trace"));
+    fs::write(&script, hunted.source)?;
+    let is_named = |document: &Document| hunted.is_named(document);
+
+    let mut service = Service::start(interpreter, &script)?;
+    let tracer = Tracer::start(["-p", &service.pid()])?;
+    service.leak()?;
+    let document = tracer.wait_for(TIMEOUT, is_named)?;
+    ensure!(is_named(&document), "{:?}", document.sites);
+    tracer.interrupt()?;
+
+    let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
+    service.leak()?;
+    recorder.wait_for(TIMEOUT, is_named)?;
+    recorder.interrupt()?;
+    drop(service);
+    let text = report_text(&trace)?;
+    let Hunted { file, function, line, of_runtime, .. } = hunted;
+    ensure!(text.contains(function) && text.contains(&format!("{file}:{line}")), "{text}");
+    ensure!(!text.contains(of_runtime), "the runtime's own frames are shown: {text}");
+
+    let input = scratch.path().join("input");
+    fs::write(&input, format!("{TIMES}\n"))?;
+    let mut command = traced("check")?;
+    command.arg("--").arg(interpreter).arg(&script);
+    let leaks = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
+    ensure!(leaks.status.code() == Some(23), "{}: {}", leaks.status, leaks.stderr);
+    ensure!(leaks.stderr.contains(&format!("files opened by {function}")), "{}", leaks.stderr);
+    Ok(())
+}
+
 /// A service, before its first request.
 pub(super) struct Service {
     process: Killed,

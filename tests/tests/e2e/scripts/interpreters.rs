@@ -43,6 +43,11 @@ impl Interpreter {
         here.chain(others).collect()
     }
 
+    /// One of this machine.
+    pub(super) fn here(program: &Path) -> Self {
+        Self { root: None, program: program.to_owned() }
+    }
+
     /// Runs a script of the folder, with the folder `files` beside it as its argument.
     pub(super) fn run(&self, scratch: &Scratch, script: &str) -> Result<Command> {
         self.run_with(scratch, |folder| vec![folder.join(script).into(), folder.join("files").into()])
@@ -117,6 +122,14 @@ pub(super) fn phps() -> BTreeSet<PathBuf> {
 pub(super) fn rubies() -> BTreeSet<PathBuf> {
     let names = numbered("ruby", 2, 6..=7).chain(numbered("ruby", 3, 0..=9));
     installed("Ruby", names.chain(["ruby".to_owned()]))
+}
+
+/// Node.js from 14 on, as distributions install it, and in folders of `NODES_DIR`; says so where there is none.
+pub(super) fn nodes() -> BTreeSet<PathBuf> {
+    let more = env::var_os("NODES_DIR").and_then(|folder| fs::read_dir(folder).ok());
+    let more = more.into_iter().flatten().flatten().map(|entry| entry.path().join("node"));
+    let more = more.filter_map(|path| path.canonicalize().ok());
+    installed("Node.js", ["node", "nodejs"].map(str::to_owned).into_iter()).into_iter().chain(more).collect()
 }
 
 /// Programs of these names, wherever programs are looked for.

@@ -8,6 +8,7 @@ mod perl;
 mod php;
 mod ruby;
 mod traceback;
+mod v8;
 
 use anyhow::Result;
 use fdtrace_tests::harness::{backend, fdtrace, unwind};

@@ -2,13 +2,12 @@
 
 use super::{
     hostile::{checked, lines_of, lost_stacks},
-    hunt::{Service, TIMES, report_text},
+    hunt::{Hunted, hunt},
     interpreters::{Interpreter, numbered, rubies},
     traceback::compare,
-    traced,
 };
 use anyhow::{Result, ensure};
-use fdtrace_tests::harness::{Document, Recorder, Scratch, TIMEOUT, Tracer, finish_with, turn};
+use fdtrace_tests::harness::{Scratch, turn};
 use std::{fs, process::Command};
 
 const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.rb");
@@ -123,7 +122,9 @@ fn threads_of_ruby_have_their_own_lines() -> Result<()> {
 }
 
 /// A service that keeps a file in one of its requests, and closes it in all others.
-const SERVICE: &str = r##"
+const SERVICE: Hunted = Hunted {
+    file: "service.rb",
+    source: r##"
 $kept = []
 def load_config(name)
   file = File.open(name)
@@ -141,48 +142,14 @@ while (line = $stdin.gets)
   puts "done"
 end
 exit!(0)
-"##;
-/// Where the leak is, counted by hand.
-const LINE: u32 = 4;
-
-fn is_named(document: &Document) -> bool {
-    let mut frames = document.sites.iter().flat_map(|site| &site.user_stack);
-    frames.any(|frame| {
-        frame.symbol.as_deref() == Some("load_config") && frame.line == Some(LINE) && frame.runtime.is_some()
-    })
-}
+"##,
+    function: "load_config",
+    line: 4,
+    of_runtime: "rb_vm_exec",
+};
 
 #[test]
 fn a_leak_in_ruby_is_found() -> Result<()> {
     let _turn = turn();
-    for ruby in rubies() {
-        let scratch = Scratch::new()?;
-        let (script, trace) = (scratch.path().join("service.rb"), scratch.path().join("trace"));
-        fs::write(&script, SERVICE)?;
-
-        let mut service = Service::start(&ruby, &script)?;
-        let tracer = Tracer::start(["-p", &service.pid()])?;
-        service.leak()?;
-        let document = tracer.wait_for(TIMEOUT, is_named)?;
-        ensure!(is_named(&document), "{:?}", document.sites);
-        tracer.interrupt()?;
-
-        let recorder = Recorder::start(&trace, ["--min-age", "0s", "-p", &service.pid()])?;
-        service.leak()?;
-        recorder.wait_for(TIMEOUT, is_named)?;
-        recorder.interrupt()?;
-        drop(service);
-        let text = report_text(&trace)?;
-        ensure!(text.contains("load_config at") && text.contains("service.rb:4"), "{text}");
-        ensure!(!text.contains("rb_vm_exec"), "the interpreter's own frames are shown: {text}");
-
-        let input = scratch.path().join("input");
-        fs::write(&input, format!("{TIMES}\n"))?;
-        let mut command = traced("check")?;
-        command.arg("--").arg(&ruby).arg(&script);
-        let leaks = finish_with(&mut command, fs::File::open(input)?.into(), TIMEOUT)?;
-        ensure!(leaks.status.code() == Some(23), "{}: {}", leaks.status, leaks.stderr);
-        ensure!(leaks.stderr.contains("files opened by load_config"), "{}", leaks.stderr);
-    }
-    Ok(())
+    rubies().iter().try_for_each(|ruby| hunt(ruby, &SERVICE))
 }

@@ -1,0 +1,162 @@
+//! The same of JavaScript, as Node.js runs it.
+
+use super::{
+    hostile::{checked, lines_of, lost_stacks},
+    hunt::{Hunted, hunt},
+    interpreters::{Interpreter, nodes},
+    traceback::compare_run,
+};
+use anyhow::{Result, ensure};
+use fdtrace_tests::harness::{Scratch, turn};
+use std::{ffi::OsString, fs, iter, path::Path, process::Command};
+
+const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.js");
+
+/// How it runs code, and what it writes down of it: as it likes, without the baseline compiler, by that only, with positions; and
+/// with a copy of the interpreter for each function.
+const WAYS: [&[&str]; 5] = [
+    &[],
+    &["--no-sparkplug"],
+    &["--always-sparkplug"],
+    &["--no-enable-lazy-source-positions"],
+    &["--interpreted-frames-native-stack"],
+];
+/// What moves its objects, and takes code away that was not used.
+const MEMORY: [&[&str]; 3] = [&["--stress-compaction"], &["--gc-interval=50"], &["--stress-flush-code"]];
+
+fn compare(node: &Interpreter, options: &[&str]) -> Result<()> {
+    let scratch = Scratch::new()?;
+    fs::write(scratch.path().join("cases.js"), CASES)?;
+    let run = node.run_with(&scratch, |folder| {
+        let options = options.iter().map(OsString::from);
+        options.chain([folder.join("cases.js").into(), folder.join("files").into()]).collect()
+    })?;
+    // What opens a file is a script too.
+    compare_run(&format!("{node} {}", options.join(" ")), &scratch, &run, "here", 62)
+}
+
+/// Whether it knows the options.
+fn takes(node: &Path, options: &[&str]) -> bool {
+    let run = Command::new(node).args(options).args(["-e", "0"]).output();
+    run.is_ok_and(|run| run.status.success())
+}
+
+#[test]
+fn stacks_of_javascript_are_its_own() -> Result<()> {
+    let _turn = turn();
+    for node in nodes() {
+        for options in WAYS.iter().chain(&MEMORY).filter(|options| takes(&node, options)) {
+            compare(&Interpreter::here(&node), options)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn stacks_of_javascript_are_its_own_in_other_releases() -> Result<()> {
+    let _turn = turn();
+    for node in Interpreter::all(iter::empty().collect(), iter::once("node".to_owned())) {
+        for options in [&[][..], &["--always-sparkplug"]] {
+            compare(&node, options)?;
+        }
+    }
+    Ok(())
+}
+
+/// Code that lies where other code was: of one name and one file, each with its own line of the call.
+const REUSED: &str = r#"
+const fs = require('fs'), vm = require('vm');
+const [folder, name] = process.argv.slice(2);
+for (let number = 0; number < 300; number++) {
+  const source = '\n'.repeat(number % 90) + '(function made(fs, path) { return fs.openSync(path, "w"); })';
+  fs.writeFileSync(name, source);
+  vm.runInThisContext(source, { filename: name })(fs, `${folder}/${number}`);
+  if (number % 10 === 9) gc();
+}
+"#;
+
+/// The file is another one each time, so the line is there only for what is of the one that it is in the end.
+#[test]
+fn code_of_javascript_that_takes_the_place_of_other_code() -> Result<()> {
+    let _turn = turn();
+    for node in nodes() {
+        let scratch = Scratch::new()?;
+        let (script, made) = (scratch.path().join("script.js"), scratch.path().join("made.js"));
+        let folder = scratch.path().join("files");
+        fs::write(&script, REUSED)?;
+        fs::create_dir(&folder)?;
+        let mut run = Command::new(&node);
+        run.arg("--expose-gc").arg(&script).arg(&folder).arg(&made);
+        let (_, document) = checked(&scratch, &run)?;
+        let lines = lines_of(&document, &made.display().to_string());
+        let (all, lost) = (lines.values().sum::<u64>(), lost_stacks(&document));
+        // 300 = 3 * 90 + 30: the last text has its call in line 30, and was there four times.
+        let last = lines.get(&30).copied().unwrap_or(0);
+        let wrong: Vec<_> =
+            lines.iter().filter(|(line, count)| **line != 30 && **line != 0 && **count > 4).collect();
+        ensure!(all <= 300 && all + lost >= 297, "{}: {all}, {lost} lost: {lines:?}", node.display());
+        ensure!(last <= 4 && wrong.is_empty(), "{}: {lines:?}", node.display());
+    }
+    Ok(())
+}
+
+#[test]
+fn names_of_javascript_that_are_made_up() -> Result<()> {
+    let _turn = turn();
+    let source = r#"
+        const fs = require('fs'), vm = require('vm');
+        const name = 'a\u001b[2J\n\u202e' + 'b'.repeat(5000);
+        const run = vm.runInThisContext('(function (fs) { return fs.openSync("/etc/passwd"); })', { filename: name });
+        for (let i = 0; i < 20; i++) run(fs);
+    "#;
+    for node in nodes() {
+        let scratch = Scratch::new()?;
+        let script = scratch.path().join("script.js");
+        fs::write(&script, source)?;
+        let (finished, document) = checked(&scratch, Command::new(&node).arg(script))?;
+        let shown = finished.stdout + &finished.stderr;
+        ensure!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{}: {shown}", node.display());
+        let found = lines_of(&document, "a\u{1b}[2J");
+        ensure!(found.values().sum::<u64>() >= 19, "{}: {found:?} {shown}", node.display());
+    }
+    Ok(())
+}
+
+/// A service that keeps a file in one of its requests, and closes it in all others. Its functions are compiled on the way.
+const SERVICE: Hunted = Hunted {
+    file: "service.mjs",
+    source: r#"
+import fs from 'node:fs';
+import readline from 'node:readline';
+
+const kept = [];
+
+function loadConfig(name) {
+  const file = fs.openSync(name);
+  if (name.endsWith('hosts')) {
+    kept.push(file);
+  } else {
+    fs.closeSync(file);
+  }
+}
+
+console.log('ready');
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  for (let request = 0; request < +line; request++) {
+    loadConfig('/etc/passwd');
+    loadConfig('/etc/hosts');
+  }
+  console.log('done');
+}
+process.reallyExit(0);
+"#,
+    function: "loadConfig",
+    line: 8,
+    of_runtime: "Builtins_",
+};
+
+#[test]
+fn a_leak_in_javascript_is_found() -> Result<()> {
+    let _turn = turn();
+    nodes().iter().try_for_each(|node| hunt(node, &SERVICE))
+}
