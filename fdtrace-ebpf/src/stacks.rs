@@ -78,7 +78,10 @@ extern "C" fn stacks_locate(taker: u32, slot: u32) -> i32 {
 extern "C" fn stacks_scripts(taker: u32) -> u64 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
-    let Scratch { header, work, .. } = unsafe { &*scratch };
+    let Scratch { header, work, .. } = unsafe { &mut *scratch };
+    if work.met.module == 0 {
+        work.met = hotspot::met(taker);
+    }
     scripts::walk(taker, work.met, work.space(), header.end == end::COMPLETE)
 }
 

@@ -229,6 +229,17 @@ pub(crate) fn rule(taker: u32, at: Registers) -> Option<(Rule, Met)> {
     (rule.kind != rule_kind::UNKNOWN).then_some((rule, java.met))
 }
 
+/// Where the library of the current address space is, by what its thread knows.
+#[inline(always)]
+pub(crate) fn met(taker: u32) -> Met {
+    java_space(taker);
+    match JAVA.get_ptr(taker) {
+        // SAFETY: as above.
+        Some(java) if unsafe { (*java).runs } != 0 => unsafe { (*java).met },
+        _ => Met::default(),
+    }
+}
+
 /// Finds out whether Java runs in the current address space, and where its library is there.
 #[unsafe(no_mangle)]
 #[inline(never)]

@@ -1,7 +1,7 @@
 //! The same of Java.
 
 use super::{
-    hostile::checked,
+    hostile::{checked, lost_stacks},
     hunt::{Hunted, hunt},
     interpreters::{Interpreter, java_names, javas},
     traceback::compare_run,
@@ -130,7 +130,10 @@ fn a_line_of_java_is_one_site_while_it_is_compiled() -> Result<()> {
         let sites: Vec<_> = document["sites"].as_array().into_iter().flatten().filter(is_it).collect();
         let counts: Vec<_> =
             sites.iter().map(|site| (site["allocated"].as_u64(), site["leaked"].as_u64())).collect();
-        ensure!(counts == [(Some(20_000), Some(20))], "{}: {counts:?}", java.display());
+        let lost = lost_stacks(&document);
+        // What comes too fast for its tables to be read has no stack.
+        let is_one = matches!(counts[..], [(Some(all), Some(20))] if all <= 20_000 && all + lost >= 20_000);
+        ensure!(is_one, "{}: {counts:?}, {lost} lost", java.display());
     }
     Ok(())
 }
