@@ -45,6 +45,8 @@ const LENGTH: usize = 1;
 
 /// Half a word in all that begins with a map: what kind of object that is of.
 const KIND: u32 = 12;
+/// No object is of it.
+const NO_KIND: u64 = u64::MAX;
 /// Kinds of strings: how they are made, and whether a character has one byte.
 const MADE: u64 = 7;
 const SEQUENTIAL: u64 = 0;
@@ -190,12 +192,12 @@ pub(super) fn take_call(scripts: &mut Scripts, key: u64) {
 
 #[inline(always)]
 pub(super) fn kind_of(object: u64) -> u64 {
-    if is_object(object) { map_kind(word(object - 1, 0)) } else { 0 }
+    if is_object(object) { map_kind(word(object - 1, 0)) } else { NO_KIND }
 }
 
 #[inline(always)]
 fn map_kind(map: u64) -> u64 {
-    if is_object(map) { word(map - 1, KIND) & 0xffff } else { 0 }
+    if is_object(map) { word(map - 1, KIND) & 0xffff } else { NO_KIND }
 }
 
 /// Whether what was read as a script is one.
@@ -231,7 +233,7 @@ pub(super) fn text<const WORDS: usize>(
             return false;
         }
         let kind = map_kind(head[0]);
-        if kind == 0 || kind >= u64::from(has.units) {
+        if kind >= u64::from(has.units) {
             return false;
         }
         let made = kind & MADE;

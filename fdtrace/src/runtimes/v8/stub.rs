@@ -19,9 +19,18 @@ pub(super) enum Isolate {
 
 /// How much of the function is looked at.
 const LOOKED_AT: usize = 64;
+const JUMP_BYTES: usize = 5;
 
-/// By the first instruction that is one of four.
+/// By the first instruction that is one of four; the function may be nothing but a jump to where they are.
 pub(super) fn isolate(memory: &(impl Memory + ?Sized), function: u64) -> Option<Isolate> {
+    let jump = memory.array::<JUMP_BYTES>(function, 0)?;
+    let function = match jump {
+        [0xe9, a, b, c, d] => {
+            let next = function.checked_add(JUMP_BYTES as u64)?;
+            next.checked_add_signed(i32::from_le_bytes([a, b, c, d]).into())?
+        }
+        _ => function,
+    };
     let code = memory.array::<LOOKED_AT>(function, 0)?;
     (0..LOOKED_AT).find_map(|at| {
         let rest = &code[at..];
@@ -67,6 +76,11 @@ mod tests {
         let fixed = [0x55, 0x48, 0x89, 0xe5, 0x64, 0x48, 0x8b, 0x04, 0x25, 0x38, 0xff, 0xff, 0xff];
         assert_eq!(found(&fixed), Some(Isolate::Fixed(-200)), "from Node 24 on");
         assert_eq!(found(&[0x66, 0x48, 0x8d, 0x3d, 8, 0, 0, 0]), Some(Isolate::Dynamic(0x1010)));
+        let mut jump = vec![0xe9, 0x3b, 0, 0, 0];
+        jump.resize(64, 0xcc);
+        jump.extend(fixed);
+        jump.resize(64 + LOOKED_AT, 0x90);
+        assert_eq!(isolate(&Made(0x1000, jump), 0x1000), Some(Isolate::Fixed(-200)), "Debian's Node 24");
         assert_eq!([found(&[]), found(&[0x8b, 0x3d])], [None; 2]);
         assert_eq!(isolate(&Made(0x1000, vec![0x8b; 8]), 0x1000), None);
     }

@@ -111,10 +111,13 @@ pub(super) fn lines_of(document: &Value, file: &str) -> BTreeMap<u64, u64> {
 
 fn add(document: &Value, file: &str, lines: &mut BTreeMap<u64, u64>) {
     let frames = document["user_stack"].as_array().into_iter().flatten();
-    let innermost = frames.clone().find(|frame| frame["runtime"].is_string());
-    if let Some(frame) =
-        innermost.filter(|frame| frame["file"].as_str().unwrap_or_default().starts_with(file))
-    {
+    let file_of = |frame: &Value| frame["file"].as_str().unwrap_or_default().to_owned();
+    // What Node.js has in its program is a script too.
+    let is_its_own = |frame: &&Value| {
+        frame["runtime"].is_string() && !file_of(frame).starts_with("node:") && file_of(frame) != "fs.js"
+    };
+    let innermost = frames.clone().find(is_its_own);
+    if let Some(frame) = innermost.filter(|frame| file_of(frame).starts_with(file)) {
         let calls = document["calls"].as_u64().or_else(|| document["handles"].as_u64());
         *lines.entry(frame["line"].as_u64().unwrap_or(0)).or_default() += calls.unwrap_or(0);
     }

@@ -75,7 +75,8 @@ for (let number = 0; number < 300; number++) {
 }
 "#;
 
-/// The file is another one each time, so the line is there only for what is of the one that it is in the end.
+/// The file is another one each time, so that only for the last text a line can be told: its call is in line 30, and was there four
+/// times. What is found for others is none.
 #[test]
 fn code_of_javascript_that_takes_the_place_of_other_code() -> Result<()> {
     let _turn = turn();
@@ -90,12 +91,9 @@ fn code_of_javascript_that_takes_the_place_of_other_code() -> Result<()> {
         let (_, document) = checked(&scratch, &run)?;
         let lines = lines_of(&document, &made.display().to_string());
         let (all, lost) = (lines.values().sum::<u64>(), lost_stacks(&document));
-        // 300 = 3 * 90 + 30: the last text has its call in line 30, and was there four times.
-        let last = lines.get(&30).copied().unwrap_or(0);
-        let wrong: Vec<_> =
-            lines.iter().filter(|(line, count)| **line != 30 && **line != 0 && **count > 4).collect();
+        let is_right = |(line, count): (&u64, &u64)| *line == 0 || (1..=90).contains(line) && *count <= 4;
         ensure!(all <= 300 && all + lost >= 297, "{}: {all}, {lost} lost: {lines:?}", node.display());
-        ensure!(last <= 4 && wrong.is_empty(), "{}: {lines:?}", node.display());
+        ensure!(lines.iter().all(is_right), "{}: {lines:?}", node.display());
     }
     Ok(())
 }
