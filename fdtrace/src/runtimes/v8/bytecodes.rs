@@ -10,6 +10,10 @@ const SIZES: &str = "_ZN2v88internal11interpreter9Bytecodes14kBytecodeSizesE";
 const OPERANDS: &str = "_ZN2v88internal11interpreter9Bytecodes13kOperandCountE";
 pub(super) const SYMBOLS: [&str; 2] = [SIZES, OPERANDS];
 
+/// The same tables of versions of which builds keep them to themselves, and say them to nobody once they are stripped: those that
+/// Node.js 24, 25 and 26 have. In each line the version, the first call, and the three tables, a digit of 36 for each bytecode.
+const KNOWN: &str = include_str!("bytecodes.txt");
+
 /// How many there may be.
 const FEWEST: usize = 150;
 const MOST: usize = 255;
@@ -63,8 +67,26 @@ struct One {
 }
 
 impl Bytecodes {
+    /// By the file's own tables, or else by its version; `None` where nobody knows.
+    pub(super) fn of(image: &Image, memory: &(impl Memory + ?Sized), version: &str) -> Option<Self> {
+        Self::read(image, memory).or_else(|| Self::known(version))
+    }
+
+    /// Of a version as it says itself: `13.6.233`.
+    fn known(version: &str) -> Option<Self> {
+        let is_it = |line: &&str| {
+            let (known, _) = line.split_once(' ').unwrap_or_default();
+            version.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
+        };
+        let mut words = KNOWN.lines().find(is_it)?.split(' ').skip(1);
+        let first_call = words.next()?.parse().ok()?;
+        let digits = |row: &str| row.chars().map(|digit| digit.to_digit(36)?.try_into().ok()).collect();
+        let mut row = || words.next().and_then(digits);
+        Some(Self { sizes: [row()?, row()?, row()?], first_call })
+    }
+
     /// `None` where the file has no such tables, or others.
-    pub(super) fn of(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Self> {
+    fn read(image: &Image, memory: &(impl Memory + ?Sized)) -> Option<Self> {
         let sizes = memory.bytes(image.symbol(SIZES)?, 3 * MOST)?;
         let operands = memory.bytes(image.symbol(OPERANDS)?, 4 * MOST)?;
         let operands: Vec<i32> = operands
@@ -209,6 +231,17 @@ mod tests {
         for length in 0..code.len() {
             made().calls(&code[..length]);
         }
+    }
+
+    #[test]
+    fn tables_of_versions_are_whole() {
+        let counts = ["13.6.233", "14.1.146", "14.6.202"].map(|version| {
+            let known = Bytecodes::known(version).expect("a version that is known");
+            known.sizes.map(|row| row.len())
+        });
+        assert_eq!(counts, [[208; 3], [212; 3], [212; 3]]);
+        assert_eq!(["13.60.1", "13.6", "", "12.4.254"].map(Bytecodes::known), [const { None }; 4]);
+        assert_eq!(KNOWN.lines().count(), counts.len());
     }
 
     #[test]

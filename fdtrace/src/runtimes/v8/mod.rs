@@ -106,7 +106,7 @@ fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter,
     let current = image.symbol(CURRENT).ok_or(Refusal::NoSymbols)?;
     let isolate = stub::isolate(memory, current).ok_or(Refusal::NoSymbols)?;
     let position_flags = version.position_flags();
-    let build = Build { position_flags, bytecodes: Bytecodes::of(image, memory) };
+    let build = Build { position_flags, bytecodes: Bytecodes::of(image, memory, &version.to_string()) };
     Ok(Interpreter { isolate, current, exit_frame, layout, build })
 }
 
