@@ -45,7 +45,7 @@ struct Scratch {
     head: [u64; 5],
     hash: u64,
     /// V8: parts of a string.
-    strings: [u64; v8::MAX_STRINGS],
+    strings: v8::Strings,
 }
 
 /// By who takes the stack: what interrupts a program must not write into the name that it makes.
@@ -70,6 +70,12 @@ const WIDTH: u64 = 2;
 const COMPACT: u64 = 1 << 5;
 const ASCII: u64 = 1 << 6;
 
+/// The name of what was read, if it was.
+#[inline(always)]
+fn named(taker: u32, was_read: i32) -> u64 {
+    if was_read == 0 { 0 } else { scripts_name(taker) }
+}
+
 /// The name of the code object of the frame that was read last; 0 when it is none, or user space could not be told.
 #[inline(always)]
 pub(super) fn key(taker: u32) -> u64 {
@@ -78,7 +84,7 @@ pub(super) fn key(taker: u32) -> u64 {
         return brief;
     }
     let known = scripts_known(taker);
-    let key = if known == UNKNOWN { scripts_code(taker) } else { known };
+    let key = if known == UNKNOWN { named(taker, scripts_code(taker)) } else { known };
     scripts_keep(taker, key);
     key
 }
@@ -114,27 +120,27 @@ extern "C" fn scripts_known(taker: u32) -> u64 {
 #[inline(always)]
 pub(super) fn php_key(taker: u32) -> u64 {
     let known = scripts_php_known(taker);
-    if known == 0 { scripts_php_code(taker) } else { known }
+    if known == 0 { named(taker, scripts_php_code(taker)) } else { known }
 }
 
 /// The same of Perl, of a call that was not met before.
 #[inline(always)]
 pub(super) fn perl_key(taker: u32) -> u64 {
-    scripts_perl_code(taker)
+    named(taker, scripts_perl_code(taker))
 }
 
 /// The same of Ruby.
 #[inline(always)]
 pub(super) fn ruby_key(taker: u32) -> u64 {
     let known = scripts_ruby_known(taker);
-    if known == 0 { scripts_ruby_code(taker) } else { known }
+    if known == 0 { named(taker, scripts_ruby_code(taker)) } else { known }
 }
 
 /// The same of V8.
 #[inline(always)]
 pub(super) fn v8_key(taker: u32) -> u64 {
     match scripts_v8_known(taker) {
-        UNKNOWN => scripts_v8_code(taker),
+        UNKNOWN => named(taker, scripts_v8_code(taker)),
         known => known,
     }
 }
@@ -143,7 +149,7 @@ pub(super) fn v8_key(taker: u32) -> u64 {
 #[inline(always)]
 pub(super) fn hotspot_key(taker: u32) -> u64 {
     let known = java_known(taker);
-    if known == UNKNOWN { java_code(taker) } else { known }
+    if known == UNKNOWN { named(taker, java_code(taker)) } else { known }
 }
 
 /// Global, as all that follow, so that the verifier checks it once; and apart from what takes a frame, for all callers of a
@@ -234,6 +240,27 @@ extern "C" fn scripts_v8_known(taker: u32) -> u64 {
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_v8_text(taker: u32, into: u32, string: u64) -> i32 {
+    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(taker) else { return -1 };
+    // SAFETY: as above.
+    let Scratch { code, strings, .. } = unsafe { &mut *scratch };
+    if into == 0 {
+        v8::begin_text(&mut code.function, strings, string);
+    } else {
+        v8::begin_text(&mut code.file, strings, string);
+    }
+    let (mut steps, mut found) = (0, v8::Part::More as i32);
+    while steps < 2 * v8::MAX_STRINGS && found == v8::Part::More as i32 {
+        found = scripts_v8_part(taker, into);
+        steps += 1;
+    }
+    let bytes = if into == 0 { code.function.bytes } else { code.file.bytes };
+    if found == v8::Part::None as i32 { -1 } else { (bytes & 0xffff) as i32 }
+}
+
+/// Reads the next part of it: a [`v8::Part`]. Global, so that the verifier checks it once and not for each part.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_part(taker: u32, into: u32) -> i32 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return -1;
     };
@@ -241,12 +268,12 @@ extern "C" fn scripts_v8_text(taker: u32, into: u32, string: u64) -> i32 {
     let has = unsafe { &(*scripts).interpreter };
     // SAFETY: as above.
     let Scratch { code, head, strings, .. } = unsafe { &mut *scratch };
-    let (found, bytes) = if into == 0 {
-        (v8::text(has, &mut code.function, head, strings, string), code.function.bytes)
+    let found = if into == 0 {
+        v8::text(has, &mut code.function, head, strings)
     } else {
-        (v8::text(has, &mut code.file, head, strings, string), code.file.bytes)
+        v8::text(has, &mut code.file, head, strings)
     };
-    if found { (bytes & 0xffff) as i32 } else { -1 }
+    found as i32
 }
 
 /// Reads the function's name, and what there is to find its lines by.
@@ -299,7 +326,7 @@ const fn index(check: u64) -> u32 {
 /// Reads what is in a code object that was not met, and sends it unless user space has it.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_code(taker: u32) -> u64 {
+extern "C" fn scripts_code(taker: u32) -> i32 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
@@ -310,7 +337,7 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
         return 0;
     }
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
-    let Scratch { code, head, hash, .. } = unsafe { &mut *scratch };
+    let Scratch { code, head, .. } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
     code.format = has.format;
@@ -320,20 +347,20 @@ extern "C" fn scripts_code(taker: u32) -> u64 {
     {
         return 0;
     }
-    name(code, hash, scripts.walk.check)
+    1
 }
 
 /// The same of PHP.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_php_code(taker: u32) -> u64 {
+extern "C" fn scripts_php_code(taker: u32) -> i32 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
     // SAFETY: as above.
     let scripts = unsafe { &*scripts };
     // SAFETY: as above.
-    let Scratch { code, head, hash, .. } = unsafe { &mut *scratch };
+    let Scratch { code, head, .. } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
     code.format = has.format;
@@ -345,20 +372,20 @@ extern "C" fn scripts_php_code(taker: u32) -> u64 {
     {
         return 0;
     }
-    name(code, hash, scripts.walk.check)
+    1
 }
 
 /// The same of Perl.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_perl_code(taker: u32) -> u64 {
+extern "C" fn scripts_perl_code(taker: u32) -> i32 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
     // SAFETY: as above.
     let scripts = unsafe { &*scripts };
     // SAFETY: as above.
-    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    let Scratch { code, .. } = unsafe { &mut *scratch };
     let (has, perl) = (&scripts.interpreter, &scripts.perl);
     code.first_line = perl.of;
     code.format = has.format;
@@ -366,19 +393,17 @@ extern "C" fn scripts_perl_code(taker: u32) -> u64 {
     {
         return 0;
     }
-    name(code, hash, 0)
+    1
 }
 
 /// The same of HotSpot.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn java_code(taker: u32) -> u64 {
-    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
-        return 0;
-    };
+extern "C" fn java_code(taker: u32) -> i32 {
+    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(taker) else { return 0 };
     let Some(java) = hotspot::state(taker) else { return 0 };
     // SAFETY: as above.
-    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    let Scratch { code, .. } = unsafe { &mut *scratch };
     code.first_line = hotspot::is_hidden(java);
     code.format = java.has.format;
     if !hotspot::name(java, &mut code.function)
@@ -387,21 +412,20 @@ extern "C" fn java_code(taker: u32) -> u64 {
     {
         return 0;
     }
-    // SAFETY: as above.
-    name(code, hash, unsafe { (*scripts).walk.check })
+    1
 }
 
 /// The same of Ruby.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_ruby_code(taker: u32) -> u64 {
+extern "C" fn scripts_ruby_code(taker: u32) -> i32 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
     // SAFETY: as above.
     let scripts = unsafe { &*scripts };
     // SAFETY: as above.
-    let Scratch { code, head, hash, .. } = unsafe { &mut *scratch };
+    let Scratch { code, head, .. } = unsafe { &mut *scratch };
     let (has, object) = (&scripts.interpreter, &scripts.code);
     code.first_line = number(object, has.first_line) as u32;
     code.format = has.format;
@@ -415,13 +439,13 @@ extern "C" fn scripts_ruby_code(taker: u32) -> u64 {
     code.lines.width = 1;
     code.lines.bytes = 0;
     code.lines.cut = 0;
-    name(code, hash, scripts.walk.check)
+    1
 }
 
 /// The same of V8.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_v8_code(taker: u32) -> u64 {
+extern "C" fn scripts_v8_code(taker: u32) -> i32 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
@@ -433,7 +457,7 @@ extern "C" fn scripts_v8_code(taker: u32) -> u64 {
     scripts_v8_name(taker);
     let found = scripts_v8_text(taker, 1, v8::file(scripts));
     // SAFETY: as above.
-    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    let Scratch { code, .. } = unsafe { &mut *scratch };
     if found < 0 {
         code.file.width = 1;
         code.file.bytes = 0;
@@ -442,12 +466,21 @@ extern "C" fn scripts_v8_code(taker: u32) -> u64 {
     code.first_line = 0;
     code.format = scripts.interpreter.format;
     v8::parts(scripts, &mut code.lines);
-    name(code, hash, scripts.walk.check)
+    1
 }
 
-/// Names the code object that was read, and sends it unless user space has it.
-#[inline(always)]
-fn name(code: &mut Code, hash: &mut u64, check: u64) -> u64 {
+/// Names the code object that was read, and sends it unless user space has it; 0 when it cannot. Apart from what reads one, so that
+/// the verifier goes through a line table once for all runtimes.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_name(taker: u32) -> u64 {
+    let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
+        return 0;
+    };
+    // SAFETY: as above.
+    let check = unsafe { (*scripts).walk.check };
+    // SAFETY: as above.
+    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
     *hash = hash::mix(hash::mix(hash::SEED, code.format.into()), code.first_line.into());
     *hash = fold(*hash, &code.function);
     *hash = fold(*hash, &code.file);

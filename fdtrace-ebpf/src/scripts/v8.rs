@@ -212,65 +212,91 @@ pub(super) const fn file(scripts: &Scripts) -> u64 {
     scripts.part[SCRIPT_NAME]
 }
 
-/// Reads a string, or the beginning of one that is joined of others.
+/// A string that is read: of one that is joined of others, what comes behind the first of them waits.
+#[repr(C)]
+pub(super) struct Strings {
+    next: u64,
+    waiting: u32,
+    reserved: u32,
+    rest: [u64; MAX_STRINGS],
+}
+
+/// What has become of a string, or of a part of it.
+#[derive(PartialEq, Eq)]
+#[repr(i32)]
+pub(super) enum Part {
+    /// It is none.
+    None = -1,
+    /// It is read, as far as it can be.
+    Last = 0,
+    /// There are more.
+    More = 1,
+}
+
+/// Begins with a string.
+#[inline(always)]
+pub(super) fn begin_text<const WORDS: usize>(into: &mut Text<WORDS>, strings: &mut Strings, from: u64) {
+    into.width = 1;
+    into.bytes = 0;
+    into.cut = 0;
+    into.words[0] = 0;
+    strings.next = from;
+    strings.waiting = 0;
+}
+
+/// Reads the next part of it.
 #[inline(always)]
 pub(super) fn text<const WORDS: usize>(
     has: &Interpreter,
     into: &mut Text<WORDS>,
     head: &mut [u64; 5],
-    rest: &mut [u64; MAX_STRINGS],
-    from: u64,
-) -> bool {
-    into.width = 1;
-    into.bytes = 0;
-    into.cut = 0;
-    into.words[0] = 0;
-    // Of those that are joined, what comes behind the first one waits.
-    let (mut string, mut waiting, mut steps) = (from, 0, 0);
-    while steps < 2 * MAX_STRINGS {
-        steps += 1;
-        if !is_object(string) || !read(head, 32, string - 1) {
-            return false;
-        }
-        let kind = map_kind(head[0]);
-        if kind >= u64::from(has.units) {
-            return false;
-        }
-        let made = kind & MADE;
-        if made == THIN {
-            string = head[2];
-            continue;
-        }
-        if made == JOINED && waiting < MAX_STRINGS {
-            rest[waiting & (MAX_STRINGS - 1)] = head[3];
-            waiting += 1;
-            string = head[2];
-            continue;
-        }
-        if made != SEQUENTIAL && made != EXTERNAL {
-            into.cut = 1;
-            return into.bytes != 0;
-        }
-        let characters = if made == EXTERNAL { head[3] } else { string - 1 + CHARACTERS };
-        let width = if kind & ONE_BYTE == 0 { 2 } else { 1 };
-        let bytes = (head[1] >> 32) * width;
-        if into.bytes == 0 {
-            into.width = width as u16;
-            if !copy_text(into, characters, bytes) {
-                return false;
-            }
-        } else if width != u64::from(into.width) || !append(into, characters, bytes) {
-            into.cut = 1;
-            return true;
-        }
-        if waiting == 0 {
-            return true;
-        }
-        waiting -= 1;
-        string = rest[waiting & (MAX_STRINGS - 1)];
+    strings: &mut Strings,
+) -> Part {
+    let string = strings.next;
+    if !is_object(string) || !read(head, 32, string - 1) {
+        return cut(into);
     }
+    let kind = map_kind(head[0]);
+    if kind >= u64::from(has.units) {
+        return cut(into);
+    }
+    let made = kind & MADE;
+    let waits = made == JOINED && strings.waiting < MAX_STRINGS as u32;
+    if waits {
+        strings.rest[strings.waiting as usize & (MAX_STRINGS - 1)] = head[3];
+        strings.waiting += 1;
+    }
+    if waits || made == THIN {
+        strings.next = head[2];
+        return Part::More;
+    }
+    if made != SEQUENTIAL && made != EXTERNAL {
+        return cut(into);
+    }
+    let characters = if made == EXTERNAL { head[3] } else { string - 1 + CHARACTERS };
+    let width = if kind & ONE_BYTE == 0 { 2 } else { 1 };
+    let bytes = (head[1] >> 32) * width;
+    if into.bytes == 0 {
+        into.width = width as u16;
+        if !copy_text(into, characters, bytes) {
+            return cut(into);
+        }
+    } else if width != u64::from(into.width) || !append(into, characters, bytes) {
+        return cut(into);
+    }
+    if strings.waiting == 0 {
+        return Part::Last;
+    }
+    strings.waiting -= 1;
+    strings.next = strings.rest[strings.waiting as usize & (MAX_STRINGS - 1)];
+    Part::More
+}
+
+/// What was read so far is all.
+#[inline(always)]
+fn cut<const WORDS: usize>(into: &mut Text<WORDS>) -> Part {
     into.cut = 1;
-    into.bytes != 0
+    if into.bytes == 0 { Part::None } else { Part::Last }
 }
 
 /// Puts characters behind those that are there, where both fill no more than half of the room.

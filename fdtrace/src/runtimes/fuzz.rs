@@ -2,7 +2,7 @@
 
 use std::{cell::Cell, collections::HashMap};
 
-use super::{CodeObject, Image, Memory, RawText, frame, hotspot, perl, recognise, ruby, symbols};
+use super::{CodeObject, Image, Memory, RawText, frame, hotspot, perl, recognise, ruby, symbols, v8};
 
 /// Files that have the name of each version that is read in another way.
 const NAMES: [&str; 7] =
@@ -31,6 +31,7 @@ pub fn memory(bytes: &[u8]) {
         std::hint::black_box(recognise(&image, &wild));
     }
     methods(bytes);
+    functions(bytes);
 }
 
 /// Methods of Java that these bytes are the names and the line table of.
@@ -42,6 +43,16 @@ fn methods(bytes: &[u8]) {
         let code = CodeObject { key: 4, format, first_line: 0, function, file, lines };
         for instruction in [-2, -1, 0, 1, 700, i32::MAX] {
             std::hint::black_box(frame(&code, instruction));
+        }
+    }
+}
+
+/// A function of JavaScript that half of these bytes are, in a text that the others are.
+fn functions(bytes: &[u8]) {
+    let (lines, text) = bytes.split_at(bytes.len() / 2);
+    for build in v8::Build::all() {
+        for instruction in [-1, 0, 40] {
+            std::hint::black_box(v8::place(lines, instruction, &build, text));
         }
     }
 }

@@ -73,7 +73,7 @@ impl Bytecodes {
     }
 
     /// Of a version as it says itself: `13.6.233`.
-    fn known(version: &str) -> Option<Self> {
+    pub(super) fn known(version: &str) -> Option<Self> {
         let is_it = |line: &&str| {
             let (known, _) = line.split_once(' ').unwrap_or_default();
             version.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))

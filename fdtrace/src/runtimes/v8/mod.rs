@@ -69,6 +69,14 @@ pub(crate) struct Build {
     bytecodes: Option<Bytecodes>,
 }
 
+impl Build {
+    /// What is read in another way, for a fuzzer.
+    pub(super) fn all() -> impl Iterator<Item = Self> {
+        let bytecodes = ["13.6.", "14.1."].map(Bytecodes::known);
+        (1..).zip(bytecodes).map(|(position_flags, bytecodes)| Self { position_flags, bytecodes })
+    }
+}
+
 /// All symbols that are asked for.
 pub(super) fn symbols() -> impl Iterator<Item = &'static str> {
     SYMBOLS.into_iter().chain(layout::symbols()).chain(bytecodes::SYMBOLS)
