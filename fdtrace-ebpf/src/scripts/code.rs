@@ -136,13 +136,19 @@ pub(super) fn ruby_key(taker: u32) -> u64 {
     if known == 0 { named(taker, scripts_ruby_code(taker)) } else { known }
 }
 
-/// The same of V8.
+/// The same of V8. What reads a part of it is not called by what reads another, for the stack.
 #[inline(always)]
 pub(super) fn v8_key(taker: u32) -> u64 {
-    match scripts_v8_known(taker) {
-        UNKNOWN => named(taker, scripts_v8_code(taker)),
-        known => known,
+    let known = scripts_v8_known(taker);
+    if known != UNKNOWN {
+        return known;
     }
+    let file = scripts_v8_name(taker);
+    if file == 0 {
+        return 0;
+    }
+    scripts_v8_text(taker, 1, file);
+    named(taker, scripts_v8_code(taker))
 }
 
 /// The same of HotSpot.
@@ -276,15 +282,18 @@ extern "C" fn scripts_v8_part(taker: u32, into: u32) -> i32 {
     found as i32
 }
 
-/// Reads the function's name, and what there is to find its lines by.
+/// Reads the function's name, and what there is to find its lines by. The name of its file, or 0 where there is no script.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn scripts_v8_name(taker: u32) -> i32 {
+extern "C" fn scripts_v8_name(taker: u32) -> u64 {
     let (Some(scripts), Some(scratch)) = (SCRIPTS.get_ptr_mut(taker), CODE_SCRATCH.get_ptr_mut(taker)) else {
         return 0;
     };
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
+    if !v8::is_script(scripts) {
+        return 0;
+    }
     // SAFETY: as above.
     let code = unsafe { &mut (*scratch).code };
     code.function.width = 1;
@@ -294,10 +303,10 @@ extern "C" fn scripts_v8_name(taker: u32) -> i32 {
     v8::head(scripts, scope, &mut code.lines);
     if scope == 0 {
         scripts_v8_text(taker, 0, part(&scripts.code, scripts.interpreter.function));
-        return 0;
+        return v8::file(scripts);
     }
     if v8::is_nameless(&scripts.window) {
-        return 0;
+        return v8::file(scripts);
     }
     let mut index = 0;
     while index < SCOPE_WORDS {
@@ -306,7 +315,7 @@ extern "C" fn scripts_v8_name(taker: u32) -> i32 {
         }
         index += 1;
     }
-    0
+    v8::file(scripts)
 }
 
 /// A name by what is looked at each time; 0 where that was not met.
@@ -442,7 +451,7 @@ extern "C" fn scripts_ruby_code(taker: u32) -> i32 {
     1
 }
 
-/// The same of V8.
+/// The same of V8, of which names are read.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn scripts_v8_code(taker: u32) -> i32 {
@@ -451,18 +460,8 @@ extern "C" fn scripts_v8_code(taker: u32) -> i32 {
     };
     // SAFETY: as above.
     let scripts = unsafe { &mut *scripts };
-    if !v8::is_script(scripts) {
-        return 0;
-    }
-    scripts_v8_name(taker);
-    let found = scripts_v8_text(taker, 1, v8::file(scripts));
     // SAFETY: as above.
-    let Scratch { code, .. } = unsafe { &mut *scratch };
-    if found < 0 {
-        code.file.width = 1;
-        code.file.bytes = 0;
-        code.file.cut = 0;
-    }
+    let code = unsafe { &mut (*scratch).code };
     code.first_line = 0;
     code.format = scripts.interpreter.format;
     v8::parts(scripts, &mut code.lines);

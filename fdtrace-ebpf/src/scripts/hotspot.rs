@@ -219,7 +219,7 @@ pub(crate) fn rule(taker: u32, at: Registers) -> Option<(Rule, Met)> {
     // SAFETY: as above.
     let java = unsafe { &mut *java };
     if java.space == 0 {
-        java_space(taker);
+        find_space(taker);
     }
     if java.runs == 0 {
         return None;
@@ -232,7 +232,7 @@ pub(crate) fn rule(taker: u32, at: Registers) -> Option<(Rule, Met)> {
 /// Where the library of the current address space is, by what its thread knows.
 #[inline(always)]
 pub(crate) fn met(taker: u32) -> Met {
-    java_space(taker);
+    find_space(taker);
     match JAVA.get_ptr(taker) {
         // SAFETY: as above.
         Some(java) if unsafe { (*java).runs } != 0 => unsafe { (*java).met },
@@ -241,6 +241,22 @@ pub(crate) fn met(taker: u32) -> Met {
 }
 
 /// Finds out whether Java runs in the current address space, and where its library is there.
+#[inline(always)]
+fn find_space(taker: u32) {
+    if java_space(taker) == 0 {
+        return;
+    }
+    let mut key = 0;
+    while key < MAX_FIRST_KEYS {
+        if java_look(taker, key) != 0 {
+            break;
+        }
+        key += 1;
+    }
+    java_settle(taker);
+}
+
+/// Looks up what is known of it; 1 where that is nothing.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn java_space(taker: u32) -> i32 {
@@ -251,60 +267,71 @@ extern "C" fn java_space(taker: u32) -> i32 {
     let mm = task.mm();
     java.space = space_of(mm);
     java.runs = 0;
+    java.met = Met::default();
     let known = match JAVA_SPACES.get_ptr(java.space) {
         // SAFETY: the pointer is to a value of the map, not null.
         Some(met) => unsafe { *met },
         None => Met::default(),
     };
     if known.module != 0 {
-        java.runs = u64::from(learn(java, known));
+        java.met = known;
+        java.runs = u64::from(learn(java));
         return 0;
     }
     // What was no library of Java may have been recognised since.
-    if known.start != 0 && now().wrapping_sub(known.start) < RETRY_INTERVAL {
-        return 0;
+    i32::from(known.start == 0 || now().wrapping_sub(known.start) >= RETRY_INTERVAL)
+}
+
+/// Remembers what was found. Apart from what looks for it, for the stack.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_settle(taker: u32) -> i32 {
+    let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let java = unsafe { &mut *java };
+    java.runs = u64::from(java.met.module != 0 && learn(java));
+    if java.runs == 0 {
+        java.met = Met { module: 0, start: now() };
     }
-    let found = locate(&mut java.node, mm, task.fsbase());
-    java.runs = u64::from(found.module != 0 && learn(java, found));
-    let found = if java.runs != 0 { found } else { Met { module: 0, start: now() } };
-    let _ = JAVA_SPACES.insert(java.space, found, 0);
+    let _ = JAVA_SPACES.insert(&java.space, &java.met, 0);
     0
 }
 
-/// The file that the first functions are in of what a thread may have as its Java thread: a process that runs already may have frames
-/// that nobody can follow before the first one of the library.
-#[inline(always)]
-fn locate(node: &mut Node, mm: Ptr<mm_struct>, own: u64) -> Met {
-    let mut key = 0;
-    while key < MAX_FIRST_KEYS {
-        let function = word(word(thread::value(own, key), 0), 0);
-        if function != 0
-            && let Some(found) = mappings::find(mm, function, node)
-            && !found.file.is_null()
-        {
-            let start = found.start.wrapping_sub(found.page << PAGE_SHIFT);
-            return Met { module: tables::module(found.file), start };
-        }
-        key += 1;
+/// Notes the file that the first function is in of what a thread may have under a key as its Java thread; 0 where there is none. A process that runs already may have
+/// frames that nobody can follow before the first one of the library.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn java_look(taker: u32, key: u32) -> i32 {
+    let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let java = unsafe { &mut *java };
+    let task = Task::current().plain();
+    let function = word(word(thread::value(task.fsbase(), key), 0), 0);
+    if function != 0
+        && let Some(found) = mappings::find(task.mm(), function, &mut java.node)
+        && !found.file.is_null()
+    {
+        let start = found.start.wrapping_sub(found.page << PAGE_SHIFT);
+        java.met = Met { module: tables::module(found.file), start };
+        return 1;
     }
-    Met::default()
+    0
 }
 
 /// Reads where the library of a process has what.
 #[inline(always)]
-fn learn(java: &mut Java, met: Met) -> bool {
-    if java.module != met.module {
-        let Some(interpreter) = INTERPRETERS.get_ptr(met.module) else { return false };
+fn learn(java: &mut Java) -> bool {
+    if java.module != java.met.module {
+        let Some(interpreter) = INTERPRETERS.get_ptr(java.met.module) else { return false };
         // SAFETY: the pointer is to a value of the map, not null, and one has the layout of the other.
-        let has = unsafe { *interpreter.cast::<Hotspot>() };
+        let has = unsafe { &*interpreter.cast::<Hotspot>() };
         if has.kind != kind::HOTSPOT {
             return false;
         }
-        java.has = has;
-        java.module = met.module;
+        java.has = *has;
+        java.module = java.met.module;
     }
-    java.bias = met.start.wrapping_sub(java.has.code_delta);
-    java.met = met;
+    java.bias = java.met.start.wrapping_sub(java.has.code_delta);
     true
 }
 
@@ -515,7 +542,8 @@ extern "C" fn java_begin(taker: u32, is_complete: u32) -> i32 {
     }
     java.space = space;
     java.count = 0;
-    java.runs = u64::from(learn(java, met));
+    java.met = met;
+    java.runs = u64::from(learn(java));
     0
 }
 

@@ -295,7 +295,7 @@ pub(super) fn text<const WORDS: usize>(
 /// What was read so far is all.
 #[inline(always)]
 fn cut<const WORDS: usize>(into: &mut Text<WORDS>) -> Part {
-    into.cut = 1;
+    into.cut = u16::from(into.bytes != 0);
     if into.bytes == 0 { Part::None } else { Part::Last }
 }
 
