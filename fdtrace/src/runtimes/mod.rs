@@ -84,7 +84,6 @@ pub(crate) enum Refusal {
 
 /// How to read a process's scripts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[expect(clippy::large_enum_variant, reason = "there is one for each interpreter, of which there are few")]
 pub(crate) enum Interpreter {
     Cpython(cpython::Interpreter),
     Php(php::Interpreter),
