@@ -8,7 +8,7 @@ use super::{
 };
 use anyhow::{Result, ensure};
 use fdtrace_tests::harness::{Scratch, turn};
-use std::{ffi::OsString, fs, iter, path::Path, process::Command};
+use std::{ffi::OsString, fs, path::Path, process::Command};
 
 const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.js");
 
@@ -47,17 +47,6 @@ fn stacks_of_javascript_are_its_own() -> Result<()> {
     for node in nodes() {
         for options in WAYS.iter().chain(&MEMORY).filter(|options| takes(&node, options)) {
             compare(&Interpreter::here(&node), options)?;
-        }
-    }
-    Ok(())
-}
-
-#[test]
-fn stacks_of_javascript_are_its_own_in_other_releases() -> Result<()> {
-    let _turn = turn();
-    for node in Interpreter::all(iter::empty().collect(), iter::once("node".to_owned())) {
-        for options in [&[][..], &["--always-sparkplug"]] {
-            compare(&node, options)?;
         }
     }
     Ok(())
