@@ -27,3 +27,14 @@ pub struct RawText {
     /// There was more.
     pub is_cut: bool,
 }
+
+impl RawText {
+    /// What `decode` makes of it, with a mark where there was more.
+    pub(super) fn shown(&self, decode: impl FnOnce(&[u8]) -> String) -> String {
+        let mut shown = decode(&self.bytes);
+        if self.is_cut {
+            shown.push_str("...");
+        }
+        shown
+    }
+}

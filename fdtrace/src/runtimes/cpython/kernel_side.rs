@@ -92,11 +92,7 @@ pub(in crate::runtimes) fn frame_of(code: &CodeObject, instruction: i32) -> Scri
 }
 
 fn text(text: &RawText) -> String {
-    let mut shown = characters(&text.bytes, text.width.into());
-    if text.is_cut {
-        shown.push_str("...");
-    }
-    shown
+    text.shown(|bytes| characters(bytes, text.width.into()))
 }
 
 #[cfg(test)]

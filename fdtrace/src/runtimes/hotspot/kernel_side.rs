@@ -61,11 +61,7 @@ fn file(class: &str, source: &str) -> String {
 }
 
 fn text(text: &RawText) -> String {
-    let mut shown = String::from_utf8_lossy(&text.bytes).into_owned();
-    if text.is_cut {
-        shown.push_str("...");
-    }
-    shown
+    text.shown(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
 #[cfg(test)]

@@ -59,11 +59,7 @@ pub(super) fn characters(bytes: &[u8]) -> String {
 }
 
 fn text(text: &RawText) -> String {
-    let mut shown = characters(&text.bytes);
-    if text.is_cut {
-        shown.push_str("...");
-    }
-    shown
+    text.shown(characters)
 }
 
 #[cfg(test)]

@@ -51,11 +51,7 @@ pub(in crate::runtimes) fn frame_of(code: &CodeObject, line: i32) -> ScriptFrame
 }
 
 fn text(text: &RawText) -> String {
-    let mut shown = String::from_utf8_lossy(&text.bytes).into_owned();
-    if text.is_cut {
-        shown.push_str("...");
-    }
-    shown
+    text.shown(|bytes| String::from_utf8_lossy(bytes).into_owned())
 }
 
 #[cfg(test)]

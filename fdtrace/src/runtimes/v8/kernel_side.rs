@@ -58,16 +58,12 @@ pub(in crate::runtimes) fn frame_of(code: &CodeObject, _instruction: i32) -> Scr
 }
 
 fn text(text: &RawText) -> String {
-    let mut shown = match text.width {
+    text.shown(|bytes| match text.width {
         2 => {
-            let units = text.bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
+            let units = bytes.chunks_exact(2).map(|unit| u16::from_le_bytes([unit[0], unit[1]]));
             String::from_utf16_lossy(&units.collect::<Vec<_>>())
         }
         // Latin-1
-        _ => text.bytes.iter().map(|byte| char::from(*byte)).collect(),
-    };
-    if text.is_cut {
-        shown.push_str("...");
-    }
-    shown
+        _ => bytes.iter().map(|byte| char::from(*byte)).collect(),
+    })
 }
