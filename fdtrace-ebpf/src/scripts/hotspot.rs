@@ -71,8 +71,6 @@ const MAX_BYTECODE: u64 = 1 << 16;
 /// Bytes of a class's name, and of a file's; all bits that a smaller number may have.
 const MAX_PART: u64 = 255;
 
-/// The same where nobody knows whether it is one: the virtual machine takes one of the first.
-const MAX_FIRST_KEYS: u32 = 4;
 /// So long a process is believed to run no Java, in ns.
 const RETRY_INTERVAL: u64 = 1_000_000_000;
 const PAGE_SHIFT: u64 = 12;
@@ -82,6 +80,8 @@ const LARGEST_STACK: u64 = 1 << 32;
 
 /// Keys under which a thread may have its Java thread: the first ones that the C library gives away.
 const MAX_KEYS: u32 = 16;
+/// The same where nobody knows whether it is one: the virtual machine takes one of the first.
+const MAX_FIRST_KEYS: u32 = 4;
 
 /// A power of two, as all that follow.
 const SLOTS: u32 = 4096;
@@ -285,6 +285,10 @@ extern "C" fn java_space(taker: u32) -> i32 {
 /// Remembers what was found. Apart from what looks for it, for the stack.
 #[unsafe(no_mangle)]
 #[inline(never)]
+#[expect(
+    clippy::needless_borrows_for_generic_args,
+    reason = "copies would lie on the stack, of which there is little"
+)]
 extern "C" fn java_settle(taker: u32) -> i32 {
     let Some(java) = JAVA.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
@@ -297,8 +301,8 @@ extern "C" fn java_settle(taker: u32) -> i32 {
     0
 }
 
-/// Notes the file that the first function is in of what a thread may have under a key as its Java thread; 0 where there is none. A process that runs already may have
-/// frames that nobody can follow before the first one of the library.
+/// Notes the file that the first function is in of what a thread may have under a key as its Java thread; 0 where there is none. A
+/// process that runs already may have frames that nobody can follow before the first one of the library.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn java_look(taker: u32, key: u32) -> i32 {
