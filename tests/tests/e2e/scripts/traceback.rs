@@ -82,14 +82,15 @@ fn compared(scratch: &Scratch, run: &Command, own: &str) -> Result<Compared> {
     for (number, Stand { case, frames }) in stands.iter().enumerate() {
         // In another root the path begins otherwise.
         let file = format!("files/case-{number}");
-        let told = stacks.get(&file).with_context(|| format!("{case}: no site has {file}"))?;
+        // Those without a stack are one site, which gives a few of its names.
+        let told = stacks.get(&file).map_or(&[][..], Vec::as_slice);
         if told.is_empty() {
             say(&format!("{case}: no lines"));
             continue;
         }
         right += 1;
         let first = told.iter().position(|(function, ..)| function.starts_with(own));
-        let told = told.get(first.unwrap_or_default()..).unwrap_or_default();
+        let told = &told[first.unwrap_or_default()..];
         let is_deep = frames.len() > TOLD && told.len() >= TOLD;
         let wanted = if is_deep { &frames[..told.len().min(frames.len())] } else { frames };
         ensure!(told == wanted, "{case}: {told:?} instead of {wanted:?}");
