@@ -106,8 +106,10 @@ pub struct Config {
     pub acquired: u8,
     /// Who closes a handle is reported, where that may decide something.
     pub closers: u8,
+    /// Work that one thread submits and another one does is followed back.
+    pub submitters: u8,
     /// Zero: it makes the size a multiple of eight.
-    pub reserved: [u8; 11],
+    pub reserved: [u8; 10],
 }
 
 /// System call numbers that matter, by architecture.

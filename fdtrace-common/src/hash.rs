@@ -37,6 +37,13 @@ pub fn places(words: &[u64], end: u8) -> u64 {
     finish(mix(words.iter().fold(SEED, |hash, word| mix(hash, *word)), end as u64))
 }
 
+/// The name of a stack that works on what another one has submitted: from the one that it would have without it.
+#[inline(always)]
+#[must_use]
+pub const fn submitted(stack: u64, submitter: u64) -> u64 {
+    finish(mix(stack, submitter))
+}
+
 /// The name of a call: from where, by which system call, and what was asked of it. What is counted for each call, and
 /// not for each handle, is found by this name.
 #[inline(always)]

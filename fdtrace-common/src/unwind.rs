@@ -149,6 +149,8 @@ pub const ANONYMOUS: u64 = 0;
 /// `Code::module` of the vDSO, whose offsets count from where it is mapped. No file has such a key: [`hash::finish`]
 /// sets the lowest bit.
 pub const VDSO: u64 = 2;
+/// `Code::module` of no code: the frames behind it submitted what those before it work on.
+pub const SUBMISSION: u64 = 4;
 
 /// What a module's file is known by. A file that was written anew has another time.
 #[inline(always)]

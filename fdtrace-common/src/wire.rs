@@ -245,6 +245,8 @@ pub struct StackHeader {
     pub has_calls: u8,
     /// Zero.
     pub reserved: [u8; 6],
+    /// Name of the stack that submitted what this one works on, 0 for none. It is part of this one's name.
+    pub submitter: u64,
 }
 
 /// Stack memory from the first frame on that the kernel side has no rule for; `bytes` bytes of it follow. The frames
@@ -511,7 +513,7 @@ const _: () = {
     assert!(size_of::<Alloc>() == 48 && offset_of!(Alloc, handle) == 8 && offset_of!(Alloc, detail) == 44);
     assert!(size_of::<Mapped>() == 72 && offset_of!(Mapped, handle) == 8 && offset_of!(Mapped, detail) == 60);
     assert!(size_of::<Release>() == 32 && offset_of!(Release, tgid) == 4 && offset_of!(Release, time) == 24);
-    assert!(size_of::<StackHeader>() == 24 && offset_of!(StackHeader, hash) == 8);
+    assert!(size_of::<StackHeader>() == 32 && offset_of!(StackHeader, hash) == 8);
     assert!(size_of::<StackDump>() == 72 + 32 * DUMP_MAPPINGS && offset_of!(StackDump, bytes) == 64);
     assert!(size_of::<Fork>() == 40 && offset_of!(Fork, time) == 16);
     assert!(size_of::<Exec>() == 32 + PATH_LEN && offset_of!(Exec, comm) == 16);

@@ -6,7 +6,7 @@
 //! Each hook has a thin program per backend in [`hooks`]; what they do is shared. [`lifetime`] is what happens when a handle
 //! is made and when it is released, [`handles`] the table of those in between; [`short_lived`] says which of them user space
 //! hears of, [`stacks`] names stacks, [`unwind`] follows native frames and [`scripts`] those of interpreters behind them, [`events`] fills the ring, [`fd_exit_scan`] tells what is open when a program ends,
-//! [`acquired`] who installs descriptors for handles that were there before. [`iterators`] run only when user space reads them.
+//! [`acquired`] who installs descriptors for handles that were there before, [`work_queues`] for whom a thread of a pool works. [`iterators`] run only when user space reads them.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one context are read together")]
@@ -34,6 +34,7 @@ mod short_lived;
 mod stacks;
 mod task;
 mod unwind;
+mod work_queues;
 
 /// GPL-only helpers (stacks, probe reads, iterators) ask for a compatible licence.
 #[unsafe(no_mangle)]

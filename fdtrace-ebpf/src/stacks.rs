@@ -29,6 +29,7 @@ use crate::{
         stack_dump::{self, StackDump},
         tables::{self, Frames, Workspace},
     },
+    work_queues,
 };
 
 /// One in so many calls of a site has its kernel stack taken again, to catch variants. A power of two.
@@ -114,11 +115,15 @@ pub(crate) enum Taker {
     Acquired = 2,
     Refused = 3,
     Closing = 4,
+    Submission = 5,
 }
+
+/// How many there are.
+pub(crate) const TAKERS: u32 = 6;
 
 /// By [`Taker`].
 #[map]
-static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(5, 0);
+static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(TAKERS, 0);
 
 /// One step of a walk by tables; 0 when the walk is over. A global function, which the verifier checks once and not once for
 /// each frame that there may be; such a function takes numbers only.
@@ -225,12 +230,31 @@ fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch, taker: Taker)
     }
 }
 
+/// A stack of which nothing is known yet.
+#[inline(always)]
+fn begin(header: &mut StackHeader, side: Side) {
+    header.side = side as u8;
+    header.end = end::CUT;
+    header.has_calls = 0;
+    header.submitter = 0;
+}
+
 /// The stack that begins there, by the rules or by frame pointers.
 #[inline(always)]
 fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u64 {
-    scratch.header.side = Side::User as u8;
-    scratch.header.end = end::CUT;
-    scratch.header.has_calls = 0;
+    begin(&mut scratch.header, Side::User);
+    let submitter = work_queues::submitter(start.stack);
+    let name = follow_native(task, start, scratch, taker);
+    if submitter == 0 {
+        return name;
+    }
+    scratch.header.submitter = submitter;
+    hash::submitted(name, submitter)
+}
+
+/// The stack of this thread.
+#[inline(always)]
+fn follow_native(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u64 {
     if config::get!(unwind) == UNWIND_TABLES {
         hotspot::reset(taker);
         let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker) != 0);
@@ -258,9 +282,7 @@ fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u6
 /// The kernel's own walker, where nobody knows where the stack begins.
 #[inline(always)]
 fn kernel_walks(ctx: *mut c_void, scratch: &mut Scratch) -> u64 {
-    scratch.header.side = Side::User as u8;
-    scratch.header.end = end::CUT;
-    scratch.header.has_calls = 0;
+    begin(&mut scratch.header, Side::User);
     let frames = unwind(ctx, scratch, BPF_F_USER_STACK);
     if frames == 0 {
         count(Counter::LostStacks);
@@ -324,9 +346,7 @@ fn kernel_stack(ctx: *mut c_void, scratch: &mut Scratch, tgid: u32) -> u64 {
         return 0;
     }
     let name = stacks_name(Taker::Allocation as u32, frames.into());
-    scratch.header.side = Side::Kernel as u8;
-    scratch.header.end = end::CUT;
-    scratch.header.has_calls = 0;
+    begin(&mut scratch.header, Side::Kernel);
     send_once(scratch, Taker::Allocation as u32, tgid, name);
     name
 }

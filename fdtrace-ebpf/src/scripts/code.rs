@@ -16,7 +16,7 @@ use super::{
     memory::{copy_text, number, part, read},
     perl, php, ruby, v8,
 };
-use crate::{counters::count, events};
+use crate::{counters::count, events, stacks::TAKERS};
 
 /// Names that user space has been sent.
 #[map]
@@ -50,7 +50,7 @@ struct Scratch {
 
 /// By who takes the stack: what interrupts a program must not write into the name that it makes.
 #[map]
-static CODE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(5, 0);
+static CODE_SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(TAKERS, 0);
 
 /// What is read of a code object of CPython; its second word is its type.
 const CODE_BYTES: u32 = 144;

@@ -24,6 +24,7 @@ use super::{
 };
 use crate::{
     kernel::{Ptr, mm_struct},
+    stacks::TAKERS,
     task::{Task, now},
     unwind::{
         mappings::{self, Node},
@@ -100,7 +101,7 @@ static JAVA_CALLS: Array<CallSlot> = Array::with_max_entries(SLOTS, 0);
 
 /// What has been found out on the way, by who takes the stack.
 #[map]
-static JAVA: PerCpuArray<Java> = PerCpuArray::with_max_entries(5, 0);
+static JAVA: PerCpuArray<Java> = PerCpuArray::with_max_entries(TAKERS, 0);
 
 /// Two CPUs may write at once: then `key` fits neither.
 #[repr(C)]

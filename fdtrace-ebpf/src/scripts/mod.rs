@@ -25,7 +25,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Tag},
 };
 
-use crate::{counters::count, events, task::Task, unwind::tables::Met};
+use crate::{counters::count, events, stacks::TAKERS, task::Task, unwind::tables::Met};
 
 /// What user space has recognised, by the module's key.
 #[map]
@@ -126,7 +126,7 @@ impl Walk {
 
 /// By who takes the stack, as the native half.
 #[map]
-static SCRIPTS: PerCpuArray<Scripts> = PerCpuArray::with_max_entries(5, 0);
+static SCRIPTS: PerCpuArray<Scripts> = PerCpuArray::with_max_entries(TAKERS, 0);
 
 /// Whether a file is an interpreter's, and where it is mapped leads to all of it: V8 maps a part of its code once more, near
 /// what it compiles.

@@ -100,6 +100,7 @@ impl Measurement<'_> {
             fd_exit_scan: false,
             descriptors: Acquisitions::Off,
             closers: false,
+            submitters: false,
             emit: self.hooks.emit(),
             object,
         })

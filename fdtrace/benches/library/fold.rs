@@ -197,6 +197,7 @@ fn push_stack(call: u64, chunk: &mut Chunk) {
         end: end::CUT,
         has_calls: 0,
         reserved: [0; 6],
+        submitter: 0,
     };
     chunk.push(&record, &frames);
 }

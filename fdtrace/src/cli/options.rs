@@ -132,6 +132,10 @@ pub(super) struct TraceOptions {
     /// How a process's stack is followed
     #[arg(long, value_enum, default_value_t = UnwindOption::Auto)]
     unwind: UnwindOption,
+    /// Follow asynchronous work of Node.js (libuv) back to the script that submitted it: by uprobes in all
+    /// its processes; needs --unwind dwarf
+    #[arg(long = "async")]
+    submitters: bool,
     /// Size of the ring buffer: a power of two from 4K to 1G
     #[arg(long, value_name = "BYTES", default_value = "8M", value_parser = values::ring_size)]
     ring_size: u32,
@@ -193,6 +197,7 @@ impl TraceOptions {
         if object.is_some() {
             log_to_stderr();
         }
+        let unwind = self.unwind()?;
         Ok(Settings {
             backend: self.backend,
             filters,
@@ -201,7 +206,7 @@ impl TraceOptions {
                 StackOption::User => Stacks::User,
                 StackOption::Both => Stacks::Both,
             },
-            unwind: self.unwind()?,
+            unwind,
             ring_bytes: self.ring_size,
             max_handles: self.max_handles.unwrap_or_else(default_handles),
             failures: true,
@@ -209,9 +214,19 @@ impl TraceOptions {
             fd_exit_scan: watch.fd_exit_scan,
             descriptors: watch.descriptors,
             closers: watch.closers,
+            submitters: self.submitters(unwind)?,
             emit: Emit::from_age(nanoseconds(watch.min_age)),
             object,
         })
+    }
+
+    /// Frames of a script that asks are found by tables only.
+    fn submitters(&self, unwind: Unwind) -> Result<bool, Failure> {
+        let has_stacks = unwind == Unwind::Tables && !matches!(self.stacks, StackOption::Off);
+        if self.submitters && !has_stacks {
+            return Err(Failure::Usage("--async needs the process's stacks, by --unwind dwarf".to_owned()));
+        }
+        Ok(self.submitters)
     }
 
     fn unwind(&self) -> Result<Unwind, Failure> {

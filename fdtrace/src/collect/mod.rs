@@ -15,9 +15,11 @@ mod stacks;
 mod sweep;
 mod waker;
 mod what;
+mod work_queues;
 mod worker;
 
 pub use requests::{Collector, Sample, Sink, Written};
+pub(crate) use work_queues::watch_queues;
 pub use worker::Setup;
 
 #[cfg(doc)]

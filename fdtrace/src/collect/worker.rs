@@ -24,6 +24,7 @@ use super::{
     sweep::Sweep,
     waker::Waker,
     what,
+    work_queues::watch_queues,
 };
 use crate::{
     handles::{Fold, FreshGroup, Handle, Snapshot},
@@ -101,6 +102,8 @@ pub(super) struct Worker {
     resync: Resync,
     preexisting: Preexisting,
     stacks: PendingStacks,
+    modules: Arc<Modules>,
+    readers: Readers,
     waker: Waker,
     sweep: Option<Sweep>,
     alloc_errors: AllocErrors,
@@ -128,11 +131,13 @@ impl Worker {
             preexisting: Preexisting::start(setup.tracer.existing(), setup.kept),
             stacks: PendingStacks::start(
                 setup.tracer.rules()?,
-                setup.modules,
+                Arc::clone(&setup.modules),
                 &setup.readers,
                 setup.recogniser,
                 setup.kept,
             )?,
+            modules: setup.modules,
+            readers: setup.readers,
             symbols: setup.symbols,
             sweep,
             alloc_errors: AllocErrors::default(),
@@ -157,6 +162,7 @@ impl Worker {
         loop {
             self.tracer.wait(IDLE_INTERVAL, Some(self.waker.as_fd()));
             self.drain();
+            watch_queues(&mut self.tracer, &self.modules, &self.readers);
             self.count_existing();
             self.check_losses();
             self.waker.silence();

@@ -679,6 +679,7 @@ mod tests {
             tgid: 5,
             frames: [1, 2].into(),
             complete: false,
+            submitter: 0,
         }));
         fold.apply(Event::Stack(crate::stream::Stack {
             hash: 12,
@@ -686,6 +687,7 @@ mod tests {
             tgid: 5,
             frames: [3].into(),
             complete: false,
+            submitter: 0,
         }));
         let fresh = fold.take_fresh();
         let spaces: Vec<_> = fresh.iter().map(|group| (group.image.tgid, group.space.tgid)).collect();

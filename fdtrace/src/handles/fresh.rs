@@ -78,8 +78,11 @@ impl Fresh {
         self.waiting.retain_mut(|waiting| {
             let Waiting { image: key, call, existing, tries } = waiting;
             let (user, kernel) = (stack(call.user_stack), stack(call.kernel_stack));
+            let submitter = user.as_ref().map_or(0, |user| user.submitter);
+            let submission = stack(submitter);
             let missing = u64::from(call.user_stack != 0 && user.is_none())
-                + u64::from(call.kernel_stack != 0 && kernel.is_none());
+                + u64::from(call.kernel_stack != 0 && kernel.is_none())
+                + u64::from(submitter != 0 && submission.is_none());
             let image = image(*key);
             *tries += 1;
             if missing > 0 && *tries < most_tries {
@@ -95,11 +98,16 @@ impl Fresh {
                 ended: image.is_none_or(|image| image.ended),
                 existing: *existing,
                 call: *call,
-                user,
+                user: user.map(|user| with_submitter(user, submission)),
                 kernel,
             });
             false
         });
         ready
     }
+}
+
+/// A stack with the one that submitted its work, where that has come.
+fn with_submitter(user: Arc<Stack>, submitter: Option<Arc<Stack>>) -> Arc<Stack> {
+    submitter.map_or_else(|| Arc::clone(&user), |submitter| Arc::new(user.submitted_by(&submitter)))
 }

@@ -163,6 +163,9 @@ pub struct Settings {
     pub descriptors: Acquisitions,
     /// Whether it is reported who closes handles, except those that are closed right after they were made.
     pub closers: bool,
+    /// Whether work that one thread submits and another one does is followed back, where [`super::Tracer::watch_queue`] is
+    /// asked to.
+    pub submitters: bool,
     /// What is said of handles.
     pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
@@ -233,7 +236,8 @@ pub(super) fn build(
         dump_code: u8::from(fields.mm_struct.ma_root.exists()),
         acquired: u8::from(settings.fd_exit_scan && settings.descriptors != Acquisitions::Off),
         closers: u8::from(settings.closers),
-        reserved: [0; 11],
+        submitters: u8::from(settings.submitters),
+        reserved: [0; 10],
     })
 }
 

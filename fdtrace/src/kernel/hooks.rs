@@ -752,7 +752,7 @@ fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::resul
 }
 
 /// The error in one line; a verifier's log only where somebody debugs.
-fn reason(error: &ProgramError) -> String {
+pub(super) fn reason(error: &ProgramError) -> String {
     if std::env::var_os("FDTRACE_VERIFIER_LOG").is_some() {
         return format!("{error:?}");
     }
@@ -791,6 +791,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         fd_exit_scan: true,
         descriptors: Acquisitions::Watched,
         closers: true,
+        submitters: false,
         emit: Emit::All,
         object: None,
     };

@@ -22,6 +22,7 @@ mod progress;
 mod rules;
 mod tracefs;
 mod tracer;
+mod work_queues;
 
 pub use acquired::AcquiredTable;
 pub use capabilities::{Capabilities, Capability};

@@ -1,6 +1,7 @@
 //! The attached programs and their maps.
 
 use std::{
+    fs::File,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     time::Duration,
@@ -33,6 +34,7 @@ use super::{
     iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader},
     progress::Progress,
     rules::{Interpreters, RuleBook},
+    work_queues,
 };
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
@@ -232,6 +234,15 @@ impl Tracer {
     /// Without the kernel's BTF.
     pub fn watch_descriptors(&mut self) -> Result<bool> {
         hooks::attach_late(&mut self.ebpf, &btf::for_loader()?, &mut self.report)
+    }
+
+    /// Watches from now on who submits work to a queue of a program, if the settings provide for it: in all processes that run
+    /// this file, which has the functions for it at these offsets.
+    ///
+    /// # Errors
+    /// What the kernel answers, for a sentence.
+    pub fn watch_queue(&mut self, file: &File, submit: u64, work: &[u64]) -> std::result::Result<(), String> {
+        work_queues::attach(&mut self.ebpf, file, submit, work)
     }
 
     /// The maps in which the kernel side looks up how frames lead to their callers. They can be had once.
@@ -450,6 +461,9 @@ pub(super) fn load(
             .map_max_entries("UNWIND_RULES", 1)
             .map_max_entries("PC_CACHE", 1)
             .map_max_entries("PC_CACHE_L1", 1);
+    }
+    if !settings.submitters {
+        loader.map_max_entries("SUBMITTED", 1).map_max_entries("AT_WORK", 1);
     }
     if settings.descriptors == Acquisitions::Off {
         loader.map_max_entries("ACQUIRED", 1).map_max_entries("MESSAGES", 1);

@@ -36,7 +36,22 @@ pub struct UserFrame {
     pub offset: u64,
 }
 
+/// Stands between frames that work on a request and those that submitted it.
+const SUBMISSION: &str = "[submitted by]";
+
 impl UserFrame {
+    /// No call: the frames behind it submitted what those before it work on.
+    #[must_use]
+    pub fn submission() -> Self {
+        Self { symbol: Some(SUBMISSION.to_owned()), ..Self::default() }
+    }
+
+    /// Whether it is that.
+    #[must_use]
+    pub fn is_submission(&self) -> bool {
+        self.module.is_none() && self.runtime.is_none() && self.symbol.as_deref() == Some(SUBMISSION)
+    }
+
     /// Bytes of memory that one takes.
     pub(crate) fn weight(&self) -> usize {
         let texts = [&self.symbol, &self.module, &self.build_id, &self.file];

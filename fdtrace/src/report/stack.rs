@@ -49,7 +49,15 @@ pub(super) fn write(
     if lines.len() > most {
         writeln!(out, "{indent}  and {} more (-v)", counted((lines.len() - most) as u64, "frame"))?;
     }
-    if !complete {
+    write_end(out, &indent, user, complete)
+}
+
+/// What is not on a stack that could be.
+fn write_end(out: &mut impl Write, indent: &str, user: &[UserFrame], complete: bool) -> io::Result<()> {
+    if stacks::is_for_another(user) {
+        writeln!(out, "{indent}  ? asynchronous: another thread submitted it (--async shows who did)")?;
+    }
+    if !user.is_empty() && !complete {
         writeln!(out, "{indent}  ? the stack ends before the thread's first function")?;
     }
     Ok(())
@@ -118,10 +126,7 @@ fn write_whole(
     for frame in user {
         writeln!(out, "          {}  {}", words(frame), escape_control(&place_in_module(frame)))?;
     }
-    if !user.is_empty() && !complete {
-        writeln!(out, "          ? the stack ends before the thread's first function")?;
-    }
-    Ok(())
+    write_end(out, "        ", user, complete)
 }
 
 /// Where a frame's code is; with the build-id where it has no name, so that it can be named later. Of a script its whole path.
@@ -169,6 +174,15 @@ mod tests {
             "          _io_open  /usr/bin/python3.11+0x2\n          open at python3.11/gzip.py:9  \
              /usr/lib/python3.11/gzip.py\n          load at app/\\u{1b}.py:12  /srv/app/\\u{1b}.py\n"
         );
+    }
+
+    #[test]
+    fn work_for_another_thread_is_told() {
+        let user = [frame("open64", "/usr/lib/libc.so.6", 1), frame("uv__fs_work", "/usr/bin/node", 1)];
+        let shown = written(|out| write_end(out, "", &user, true));
+        assert_eq!(shown, "  ? asynchronous: another thread submitted it (--async shows who did)\n");
+        let known = [&user[..], &[UserFrame::submission()]].concat();
+        assert_eq!(written(|out| write_end(out, "", &known, true)), "");
     }
 
     #[test]

@@ -9,6 +9,7 @@ mod cpython;
 #[doc(hidden)]
 pub mod fuzz;
 mod hotspot;
+mod libuv;
 mod memory;
 mod perl;
 mod php;
@@ -25,6 +26,7 @@ pub use self::code_object::{CodeObject, RawText};
 use self::version::Version;
 pub(crate) use self::{
     hotspot::begins_virtual_thread,
+    libuv::{WorkQueue, works_for_another},
     memory::Memory,
     program::{
         Program, Unplaced, filled_table, frame, is_loop, keeps_frame_pointers, loaded_later, recognise_file,
@@ -123,6 +125,7 @@ pub(crate) fn symbols() -> impl Iterator<Item = &'static str> {
         .chain(ruby::SYMBOLS)
         .chain(hotspot::SYMBOLS)
         .chain(v8::symbols())
+        .chain(libuv::symbols())
 }
 
 /// What a file of these symbols has before its version, where no symbol leads there.

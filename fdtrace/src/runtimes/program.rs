@@ -6,8 +6,8 @@ use fdtrace_common::scripts;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    CodeObject, Image, Interpreter, Runtime, ScriptFrame, cpython, hotspot, memory::Memory, perl, php, ruby,
-    v8,
+    CodeObject, Image, Interpreter, Runtime, ScriptFrame, WorkQueue, cpython, hotspot, memory::Memory, perl,
+    php, ruby, v8,
 };
 
 /// An interpreter that can be read in every process that has this file mapped.
@@ -19,6 +19,8 @@ pub(crate) struct Program {
     pub(crate) code_delta: u64,
     /// Offsets of the evaluation loop, for versions that leave no other mark on the C stack.
     pub(crate) loops: Vec<Range<u64>>,
+    /// Where its scripts have others work for them.
+    pub(crate) work_queue: Option<WorkQueue>,
 }
 
 impl Program {
@@ -103,6 +105,11 @@ pub(crate) fn unplaced(code: &CodeObject, instruction: i32, met: &[v8::Build]) -
 }
 
 impl Program {
+    /// Whether its scripts have others work for them, if it is built as it usually is.
+    pub(crate) const fn has_work_queue(&self) -> bool {
+        matches!(self.interpreter, Interpreter::V8(_))
+    }
+
     /// What lines are found by, where code objects do not have them.
     pub(crate) const fn build(&self) -> Option<&v8::Build> {
         match &self.interpreter {

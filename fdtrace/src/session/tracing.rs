@@ -11,7 +11,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use super::Failure;
 use crate::{
-    collect::{Collector, Sample, Setup, Sink, monotonic_ns},
+    collect::{self, Collector, Sample, Setup, Sink, monotonic_ns},
     enrich::{self, Enricher, Meter, Tables},
     kernel::{Capabilities, FileIterators, HookReport, Kernel, Settings, State, Tracer, Unwind},
     model::{Descriptors, Document, Kind, LIVE_SCHEMA, Own},
@@ -68,12 +68,16 @@ impl Attached {
         let mut kernel = Kernel::inspect()?;
         // Of what is opened right after attaching, the lines are wanted too.
         let mut recogniser = Recogniser::new(Arc::default(), &readers);
+        if settings.submitters {
+            recogniser.modules().scripts.want_queues();
+        }
         if settings.unwind == Unwind::Tables {
             recogniser.note_running();
             recogniser.note_installed();
         }
         let (start, start_ns) = (SystemTime::now(), monotonic_ns());
-        let tracer = Tracer::start(&mut kernel, settings, &recogniser.take())?;
+        let mut tracer = Tracer::start(&mut kernel, settings, &recogniser.take())?;
+        collect::watch_queues(&mut tracer, &recogniser.modules(), &readers);
         let session = Session {
             start,
             start_ns,

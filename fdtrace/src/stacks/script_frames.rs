@@ -1,7 +1,10 @@
 //! Frames of scripts in stacks: which native frames are only the interpreter at work, and whose script it is.
 
 use super::{interpreters, libraries::file_name};
-use crate::model::{Runtime, UserFrame};
+use crate::{
+    model::{Runtime, UserFrame},
+    runtimes::works_for_another,
+};
 
 /// What a file is called whose process was gone when somebody looked.
 pub(super) const GONE: &str = "[gone]";
@@ -17,18 +20,29 @@ pub(crate) fn telling<'a, S>(stack: S) -> impl DoubleEndedIterator<Item = &'a Us
 where
     S: IntoIterator<Item = &'a UserFrame, IntoIter: DoubleEndedIterator + Clone>,
 {
-    let stack: Vec<&UserFrame> = stack.into_iter().collect();
+    let mut stack: Vec<&UserFrame> = stack.into_iter().collect();
     let runtimes: Vec<Runtime> = stack.iter().filter_map(|frame| frame.runtime).collect();
+    if let Some(submission) = stack.iter().position(|frame| frame.is_submission()) {
+        // Nor what a thread of a pool does between two requests.
+        let end = stack[..submission].iter().position(|frame| is_machinery(frame, &runtimes));
+        stack.drain(end.unwrap_or(submission)..submission);
+    }
     // What a compiling runtime begins a thread with is not always come to.
     let last = stack.iter().rposition(|frame| frame.runtime.is_some_and(compiles));
     let end = last.map_or(stack.len(), |last| last + 1);
     stack.into_iter().take(end).filter(move |frame| !is_machinery(frame, &runtimes))
 }
 
+/// Whether a thread of a pool did it for another one, of which nothing is known.
+pub(crate) fn is_for_another(stack: &[UserFrame]) -> bool {
+    let works = |frame: &UserFrame| frame.symbol.as_deref().is_some_and(works_for_another);
+    stack.iter().any(works) && !stack.iter().any(UserFrame::is_submission)
+}
+
 /// Whether a native frame is of an interpreter that runs scripts of this stack, or code that it made of them. Modules that it loads
 /// are not.
 fn is_machinery(frame: &UserFrame, runtimes: &[Runtime]) -> bool {
-    let is_made = frame.module.is_none() && !is_script(frame);
+    let is_made = frame.module.is_none() && !is_script(frame) && !frame.is_submission();
     if is_made && runtimes.iter().any(|runtime| compiles(*runtime)) {
         return true;
     }
@@ -197,6 +211,21 @@ mod tests {
         ];
         assert_eq!(symbols(&stack), ["open64", "sqlite3_open", "connect", "load", "perl_run"]);
         assert_eq!(symbols(&stack[..4]).len(), 4, "it is all that there is");
+    }
+
+    #[test]
+    fn a_thread_of_a_pool_says_nothing_beside_the_script_that_it_works_for() {
+        let stack = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            frame("uv__fs_work", "/usr/bin/node", 1),
+            frame("worker", "/usr/bin/node", 1),
+            frame("start_thread", "/usr/lib/libc.so.6", 1),
+            UserFrame::submission(),
+            frame("uv__work_submit", "/usr/bin/node", 1),
+            UserFrame { runtime: Some(Runtime::V8), ..script("load", "/app/db.js", 12) },
+        ];
+        assert_eq!(symbols(&stack), ["open64", "[submitted by]", "load"]);
+        assert_eq!(symbols(&stack[..6]).len(), 6, "no script is known");
     }
 
     #[test]

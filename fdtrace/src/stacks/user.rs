@@ -4,7 +4,7 @@ use std::{collections::HashMap, ops::Range, sync::Arc};
 
 use fdtrace_common::{
     scripts::is_code,
-    unwind::{ANONYMOUS, VDSO},
+    unwind::{ANONYMOUS, SUBMISSION, VDSO},
 };
 
 use super::{
@@ -102,6 +102,9 @@ impl UserStacks {
         if is_code(module) {
             let place = |file: &str, unplaced: &Unplaced| self.names.place(tgid, file, unplaced);
             return Vec::from_iter(self.modules.scripts.frame(module, instruction(offset), place));
+        }
+        if module == SUBMISSION {
+            return vec![Arc::new(UserFrame::submission())];
         }
         if module == VDSO {
             return vec![CodeNames::vdso(offset)];
@@ -226,7 +229,7 @@ mod tests {
     use super::*;
 
     fn stack(frames: &[u64]) -> Stack {
-        Stack { hash: 1, side: Side::User, tgid: 1, frames: frames.into(), complete: false }
+        Stack { hash: 1, side: Side::User, tgid: 1, frames: frames.into(), complete: false, submitter: 0 }
     }
 
     #[test]

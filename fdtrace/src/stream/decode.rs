@@ -220,11 +220,12 @@ fn stack(record: &[u8]) -> Result<Record, Malformed> {
     let how = bytes.get_u8();
     let has_calls = bytes.get_u8() != 0;
     bytes.advance(6);
+    let submitter = bytes.get_u64_ne();
     if count > MAX_FRAMES || bytes.remaining() != count * side.words() * size_of::<u64>() {
         return Err(wrong_length);
     }
     let frames: Box<[u64]> = (0..count * side.words()).map(|_| bytes.get_u64_ne()).collect();
-    let stack = Stack { hash: name, side, tgid, frames, complete: how == end::COMPLETE };
+    let stack = Stack { hash: name, side, tgid, frames, complete: how == end::COMPLETE, submitter };
     match (side, how) {
         (Side::Code, end::ASKED) => Ok(Record::PartialStack(stack)),
         (Side::Code, end::CUT | end::COMPLETE) if has_calls => Ok(Record::NativeStack(stack)),
@@ -423,6 +424,7 @@ mod tests {
             end: end::CUT,
             has_calls: 0,
             reserved: [0; 6],
+            submitter: 0,
         };
         let mut record = bytes_of(&header);
         record.extend(frames.iter().flat_map(|frame| frame.to_ne_bytes()));
@@ -595,6 +597,7 @@ mod tests {
             end,
             has_calls: 0,
             reserved: [0; 6],
+            submitter: 0,
         };
         let mut record = bytes_of(&header);
         record.extend(words.iter().flat_map(|word| word.to_ne_bytes()));

@@ -17,7 +17,7 @@ pub use crate::runtimes::{CodeObject, RawText};
 
 use fdtrace_common::{
     hash,
-    unwind::{Registers, end},
+    unwind::{Registers, SUBMISSION, end},
     wire::CodeMapping,
 };
 
@@ -326,16 +326,26 @@ pub struct Stack {
     pub frames: Box<[u64]>,
     /// It reaches the function that a thread or a process begins with. Only stacks of places say so.
     pub complete: bool,
+    /// Name of the stack that submitted what this one works on, 0 for none.
+    pub submitter: u64,
 }
 
 impl Stack {
     /// The name that its frames give it; that of a stack which user space has completed is another.
     #[must_use]
     pub fn name(&self) -> u64 {
-        match self.side {
+        let name = match self.side {
             Side::User | Side::Kernel => hash::stack(&self.frames),
             Side::Code => hash::places(&self.frames, if self.complete { end::COMPLETE } else { end::CUT }),
-        }
+        };
+        if self.submitter == 0 { name } else { hash::submitted(name, self.submitter) }
+    }
+
+    /// With the frames of the stack that submitted its work, behind a [`SUBMISSION`].
+    #[must_use]
+    pub fn submitted_by(&self, submitter: &Self) -> Self {
+        let frames = [&self.frames, &[SUBMISSION, 0][..], &submitter.frames].concat();
+        Self { frames: frames.into(), complete: submitter.complete, ..self.clone() }
     }
 }
 

@@ -472,8 +472,14 @@ fn a_program_that_runs_keeps_the_names_of_its_calls() {
 #[test]
 fn stacks_and_what_is_no_handle_are_left_out() {
     let frames = [1, 2].into();
-    let stack =
-        crate::stream::Stack { hash: 3, side: crate::stream::Side::User, tgid: 1, frames, complete: false };
+    let stack = crate::stream::Stack {
+        hash: 3,
+        side: crate::stream::Side::User,
+        tgid: 1,
+        frames,
+        complete: false,
+        submitter: 0,
+    };
     let nothing = Alloc { handle: 0, generation: 1, tgid: 2, tid: 2, call: Call::default() };
     let kept = [
         Event::Exit { time: 1, tgid: 2, how: Leaving::default() },

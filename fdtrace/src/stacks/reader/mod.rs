@@ -146,7 +146,8 @@ impl Readers {
         std::mem::take(&mut *self.remarks.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn remark(&self, sentence: String) {
+    /// Has a sentence said, once.
+    pub(crate) fn remark(&self, sentence: String) {
         let mut remarks = self.remarks.lock().unwrap_or_else(PoisonError::into_inner);
         if remarks.len() < MAX_REMARKS && !remarks.contains(&sentence) {
             remarks.push(sentence);

@@ -8,7 +8,7 @@ use super::{
     object::{Object, Segment},
     tables::Tables,
 };
-use crate::runtimes::{self, Image, Memory, Program};
+use crate::runtimes::{self, Image, Memory, Program, WorkQueue};
 
 /// `None` for all files but those of interpreters that can be read.
 pub(super) fn of(object: Object, path: String) -> Option<Program> {
@@ -25,7 +25,8 @@ pub(super) fn of(object: Object, path: String) -> Option<Program> {
     }
     let offset = |address: u64| address.wrapping_sub(code_delta);
     let loops = addresses.iter().map(|range| offset(range.start)..offset(range.end)).collect();
-    Some(Program { interpreter, code_delta, loops })
+    let work_queue = WorkQueue::of(&image, offset);
+    Some(Program { interpreter, code_delta, loops, work_queue })
 }
 
 /// What is looked at of a file, with addresses as it has them.

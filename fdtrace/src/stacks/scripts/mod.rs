@@ -8,7 +8,10 @@ use std::{collections::HashSet, fs::File, io, path::Path, sync::Arc};
 
 pub use self::recognise::Recogniser;
 pub(super) use self::recognise::recognise;
-pub(crate) use self::{merge::merge, names::ScriptNames};
+pub(crate) use self::{
+    merge::merge,
+    names::{QueueFile, ScriptNames},
+};
 use super::{modules, reader::Readers};
 use crate::{
     process::{self, Mapping},

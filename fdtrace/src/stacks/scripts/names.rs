@@ -2,7 +2,10 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    fs::File,
+    mem,
     ops::Range,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -10,7 +13,7 @@ use fdtrace_common::scripts::{Interpreter, kind};
 
 use crate::{
     model::{Runtime, UserFrame},
-    runtimes::{self, Build, Place, Program, Unplaced},
+    runtimes::{self, Build, Place, Program, Unplaced, WorkQueue},
     stream::CodeObject,
 };
 
@@ -29,7 +32,21 @@ struct Known {
     loops: HashMap<u64, Arc<[Range<u64>]>>,
     builds: Vec<Build>,
     compiling: HashSet<u64>,
+    /// Programs with a queue of work that nobody has asked for yet; `None` where nobody will.
+    queues: Option<Vec<QueueFile>>,
 }
+
+/// A file whose scripts have others work for them.
+pub(crate) struct QueueFile {
+    /// As the one who found it sees it.
+    pub(crate) path: PathBuf,
+    pub(crate) file: File,
+    /// Where it has the queue; `None` where it does not say so.
+    pub(crate) queue: Option<WorkQueue>,
+}
+
+/// The most files that wait to be asked for.
+const MAX_QUEUES: usize = 64;
 
 /// The most builds that are remembered.
 const MAX_BUILDS: usize = 64;
@@ -72,6 +89,29 @@ impl ScriptNames {
         }
         let number = program.build().map_or(0, |build| known.number(build));
         Interpreter { format: layout.format + number, ..layout }
+    }
+
+    /// From now on files with queues of work are remembered.
+    pub(crate) fn want_queues(&self) {
+        self.known().queues.get_or_insert_default();
+    }
+
+    /// Files with queues of work that were met since this was asked last.
+    pub(crate) fn take_queues(&self) -> Vec<QueueFile> {
+        self.known().queues.as_mut().map(mem::take).unwrap_or_default()
+    }
+
+    /// A file may have one.
+    pub(super) fn note_queue(&self, path: &Path, file: &File, program: &Program) {
+        if !program.has_work_queue() {
+            return;
+        }
+        if let Some(queues) = &mut self.known().queues
+            && queues.len() < MAX_QUEUES
+            && let Ok(file) = file.try_clone()
+        {
+            queues.push(QueueFile { path: path.to_owned(), file, queue: program.work_queue.clone() });
+        }
     }
 
     /// Whether a file is an interpreter's.

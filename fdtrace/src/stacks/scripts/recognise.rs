@@ -137,6 +137,7 @@ pub(in crate::stacks) fn recognise(
         return None;
     }
     let program = reader.program(file, path)?;
+    scripts.note_queue(path, file, &program);
     Some((module, scripts.note_interpreter(module, &program)))
 }
 

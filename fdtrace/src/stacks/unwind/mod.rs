@@ -94,7 +94,7 @@ impl Completer {
             at: dump.registers,
             exact: dump.exact,
         };
-        let Stack { hash, side, tgid, frames, .. } = partial;
+        let Stack { hash, side, tgid, frames, submitter, .. } = partial;
         let mut frames = frames.into_vec();
         let (mut rules, mut code) = (Vec::new(), Vec::new());
         let mut stacks = calls.map(|calls| calls.stacks.clone()).unwrap_or_default();
@@ -127,7 +127,7 @@ impl Completer {
             Some(calls) => merge(&frames, &stacks, calls, &self.programs.loops(calls.module)),
             None => frames.into(),
         };
-        Completed { stack: Stack { hash, side, tgid, frames, complete }, rules, code }
+        Completed { stack: Stack { hash, side, tgid, frames, complete, submitter }, rules, code }
     }
 }
 

@@ -94,9 +94,18 @@ pub(super) fn lost_stacks(document: &Value) -> u64 {
 
 /// A check of a command, and its document.
 pub(super) fn checked(scratch: &Scratch, command: &Command) -> Result<(Finished, Value)> {
+    checked_with(scratch, &[], command)
+}
+
+/// The same with some options.
+pub(super) fn checked_with(
+    scratch: &Scratch,
+    options: &[&str],
+    command: &Command,
+) -> Result<(Finished, Value)> {
     let file = scratch.path().join("json");
     let mut check = traced("check")?;
-    check.arg("-v").arg("--json-out").arg(&file).arg("--").arg(command.get_program());
+    check.args(options).arg("-v").arg("--json-out").arg(&file).arg("--").arg(command.get_program());
     let finished = finish(check.args(command.get_args()), 4 * TIMEOUT)?;
     let document = fs::read_to_string(file).with_context(|| finished.stderr.clone())?;
     Ok((finished, serde_json::from_str(&document)?))

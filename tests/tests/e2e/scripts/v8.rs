@@ -1,7 +1,7 @@
 //! The same of JavaScript, as Node.js runs it.
 
 use super::{
-    hostile::{checked, lines_of, lost_stacks},
+    hostile::{checked, checked_with, lines_of, lost_stacks},
     hunt::{Hunted, hunt},
     interpreters::{Interpreter, nodes},
     traceback::compare_run,
@@ -105,6 +105,60 @@ fn names_of_javascript_that_are_made_up() -> Result<()> {
         ensure!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{}: {shown}", node.display());
         let found = lines_of(&document, "a\u{1b}[2J");
         ensure!(found.values().sum::<u64>() >= 19, "{}: {found:?} {shown}", node.display());
+    }
+    Ok(())
+}
+
+/// Files that are opened in other threads: of two lines they are kept, of the third one closed. Its requests overlap.
+const ASYNCHRONOUS: &str = r#"
+const fs = require('fs');
+const kept = [];
+
+const called = name => new Promise(done => {
+  fs.open(name, 'r', (error, file) => { kept.push(file); done(); });
+});
+
+async function awaited(name) {
+  kept.push(await fs.promises.open(name, 'r'));
+}
+
+async function closed(name) {
+  const file = await fs.promises.open(name, 'r');
+  await file.close();
+}
+
+async function all() {
+  for (let round = 0; round < 20; round++) {
+    await Promise.all([called('/etc/passwd'), awaited('/etc/hosts'), closed('/etc/group')]);
+  }
+  process.reallyExit(0);
+}
+all();
+"#;
+/// Where, counted by hand.
+const CALLED: u64 = 6;
+const AWAITED: u64 = 10;
+
+#[test]
+fn files_that_other_threads_open_for_javascript() -> Result<()> {
+    let _turn = turn();
+    for node in nodes() {
+        let scratch = Scratch::new()?;
+        let script = scratch.path().join("script.js");
+        fs::write(&script, ASYNCHRONOUS)?;
+        let mut run = Command::new(&node);
+        run.arg(&script);
+        let (finished, document) = checked_with(&scratch, &["--async"], &run)?;
+        let (lines, lost) = (lines_of(&document, &script.display().to_string()), lost_stacks(&document));
+        let is_it = |line| lines.get(&line).is_some_and(|count| *count <= 20 && count + lost >= 20);
+        ensure!(
+            lines.len() == 2 && is_it(CALLED) && is_it(AWAITED),
+            "{lines:?}, {lost} lost: {}",
+            finished.stderr
+        );
+        let (finished, document) = checked(&scratch, &run)?;
+        let lines = lines_of(&document, &script.display().to_string());
+        ensure!(lines.is_empty() && finished.stderr.contains("--async"), "{lines:?}: {}", finished.stderr);
     }
     Ok(())
 }
