@@ -17,7 +17,7 @@ use super::{
     fields,
     kallsyms::Symbols,
     preemption::Preemption,
-    tracefs, tracer,
+    tracefs, tracer, work_queues,
 };
 
 /// What entry probes are attached through.
@@ -791,7 +791,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         fd_exit_scan: true,
         descriptors: Acquisitions::Watched,
         closers: true,
-        submitters: false,
+        submitters: true,
         emit: Emit::All,
         object: None,
     };
@@ -802,7 +802,11 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
             let found = fields::find(&mut kernel.types)?;
             let mut ebpf = tracer::load(kernel, &found.fields, &settings, backend, &btf)?;
             let hooks = attach(&mut ebpf, &btf, kernel, backend, &settings);
-            Ok(BackendReport { backend, hooks, remarks: kernel.remarks(backend, found.remarks) })
+            let mut remarks = kernel.remarks(backend, found.remarks);
+            if let Err(reason) = work_queues::load_all(&mut ebpf) {
+                remarks.push(format!("asynchronous work is not followed back to who submitted it: {reason}"));
+            }
+            Ok(BackendReport { backend, hooks, remarks })
         })
         .collect()
 }
