@@ -263,7 +263,7 @@ function loop(times) {
   let sum = 0;
   for (let i = 1; i <= times; i++) {
     sum += i % 7;
-    if (i % (times / 8) === 0) {
+    if (i % (times / 5) === 0) {
       between('loop that gets hot');
     }
   }
