@@ -73,20 +73,23 @@ pub struct V8 {
     pub format: u32,
     /// [`kind::V8`]
     pub kind: u32,
-    /// The kind of code that Maglev makes; no code that is not optimised has a higher one. Absent where nobody knows.
+    /// The kind of code that Maglev makes; absent where nobody knows.
     pub maglev: u32,
     /// How tables of safepoints are written: one of [`safepoints`].
     pub safepoints: u32,
     /// In what optimised code was made of: the index of its constants, which all behind them follow ([`deoptimization`]).
     pub literals: u32,
-    /// How many bits an operation of a frame translation has below it.
+    /// How many bits an operation of a frame translation has below it. With two of them, numbers have the bit that tells that more
+    /// bytes follow as their lowest one.
     pub operation_shift: u32,
     /// How many operations there are; 0 where translations cannot be read.
     pub operations: u32,
     /// Four bits for each: how many operands it has, or one of [`operation`].
     pub operands: [u32; 6],
+    /// What has translations, if not what has source positions.
+    pub bytes_kind: u32,
     /// Zero.
-    pub reserved: [u32; 4],
+    pub reserved: [u32; 3],
 }
 
 /// How a table says where in optimised code calls are, and what is known of each (V8's `src/codegen/safepoint-table.h`).
@@ -97,6 +100,9 @@ pub mod safepoints {
     pub const SIZED: u32 = 1;
     /// The same behind one number more, but of Maglev's code one less.
     pub const FRAMED: u32 = 2;
+    /// As [`FIXED`], and not behind the instructions, but where the third of the numbers says that begin with their size; and what is
+    /// known of calls begins a word before `FIRST_ENTRY` ([`super::deoptimization`]).
+    pub const APART: u32 = 3;
 }
 
 /// What follows the constants, in words behind their index (V8's `src/objects/deoptimization-data.h`).

@@ -137,9 +137,6 @@ pub(super) const NOT_OPTIMIZED: u64 = 1;
 #[inline(never)]
 pub(super) extern "C" fn v8_call_known(taker: u32) -> u64 {
     let Some((scripts, optimized)) = state(taker) else { return 0 };
-    if V8::of(&scripts.interpreter).operations == 0 {
-        return NOT_OPTIMIZED;
-    }
     let depth = scripts.walk.depth;
     if depth == 0 {
         optimized.pc = scripts.walk.outermost;
@@ -284,13 +281,16 @@ extern "C" fn v8_is_optimized(taker: u32) -> i32 {
     let Some((scripts, optimized)) = state(taker) else { return 0 };
     let has = V8::of(&scripts.interpreter);
     optimized.check = check(has, optimized);
-    i32::from(optimized.stream != 0 && kind(has, optimized) >= has.maglev)
-}
-
-/// Which compiler has made the code (`CodeKind`).
-#[inline(always)]
-fn kind(has: &V8, optimized: &Optimized) -> u32 {
-    word(optimized.code - 1, has.flags) as u32 & 15
+    // What another compiler has made is made of bytecodes, or of nothing.
+    let made_of = optimized.made_of;
+    if optimized.stream == 0
+        || v8::are_bytecodes(has, made_of)
+        || length(made_of) < deoptimization::FIRST_ENTRY
+    {
+        return 0;
+    }
+    let kind = v8::kind_of(element(made_of, deoptimization::TRANSLATIONS));
+    i32::from(kind == u64::from(has.positions_kind) || kind == u64::from(has.bytes_kind))
 }
 
 /// Whether code begins so many steps before the address that it has that in it.
@@ -324,18 +324,20 @@ extern "C" fn v8_table(taker: u32) -> i32 {
     let Some((scripts, optimized)) = state(taker) else { return 0 };
     let has = V8::of(&scripts.interpreter);
     let code = optimized.code - 1;
-    let table = optimized.start.wrapping_add(word(code, has.instructions_size) & 0xffff_ffff);
-    if !read(&mut optimized.words, 16, table) {
+    let is_apart = has.safepoints == safepoints::APART;
+    let at = has.instructions_size + if is_apart { 8 } else { 0 };
+    let table = optimized.start.wrapping_add(word(code, at) & 0xffff_ffff);
+    if has.operations == 0 || !read(&mut optimized.words, 16, table) {
         return 0;
     }
     let [first, second] = optimized.words;
-    if has.safepoints == safepoints::FIXED {
+    if is_apart || has.safepoints == safepoints::FIXED {
         optimized.safepoints = first as u32;
         optimized.table = table.wrapping_add(8);
         optimized.entry_bytes = 12;
         return 1;
     }
-    let is_maglev = kind(has, optimized) == has.maglev;
+    let is_maglev = word(code, has.flags) as u32 & 15 == has.maglev;
     let is_framed = has.safepoints == safepoints::FRAMED;
     let (count, sizes) = if is_framed { (first >> 32, second as u32) } else { (first, (first >> 32) as u32) };
     let (registers, pc, index) = (sizes >> 1 & 7, sizes >> 4 & 7, sizes >> 7 & 7);
@@ -366,7 +368,7 @@ extern "C" fn v8_safepoint(taker: u32, number: u32) -> i32 {
         return NONE;
     }
     let [first, second] = optimized.words;
-    let (pc, index, instead) = if has.safepoints == safepoints::FIXED {
+    let (pc, index, instead) = if has.safepoints == safepoints::FIXED || has.safepoints == safepoints::APART {
         (first as u32, (first >> 32) as u32, second as u32)
     } else {
         let (pc, index) = (optimized.pc_bytes & 7, optimized.index_bytes & 7);
@@ -394,7 +396,8 @@ extern "C" fn v8_translation(taker: u32, index: u32) -> i32 {
     let Some((scripts, optimized)) = state(taker) else { return 0 };
     let has = V8::of(&scripts.interpreter);
     let made_of = optimized.made_of;
-    let entry = (index & 0xff_ffff) * deoptimization::ENTRY_WORDS + has.literals + deoptimization::FIRST_ENTRY;
+    let first = deoptimization::FIRST_ENTRY - u32::from(has.safepoints == safepoints::APART);
+    let entry = (index & 0xff_ffff) * deoptimization::ENTRY_WORDS + has.literals + first;
     if entry + deoptimization::ENTRY_WORDS > length(made_of) {
         return 0;
     }
@@ -409,9 +412,9 @@ extern "C" fn v8_translation(taker: u32, index: u32) -> i32 {
         return 0;
     }
     // How far the one before is before this one, and how many frames there are.
-    let (distance, width) = operand(bytes >> 8);
-    let (_, more) = operand(word(optimized.translations.wrapping_add((begin + 1 + width).into()), 0));
-    let (_, most) = operand(word(optimized.translations.wrapping_add((begin + 1 + width + more).into()), 0));
+    let (distance, width) = operand(has, bytes >> 8);
+    let (_, more) = operand(has, word(optimized.translations.wrapping_add((begin + 1 + width).into()), 0));
+    let (_, most) = operand(has, word(optimized.translations.wrapping_add((begin + 1 + width + more).into()), 0));
     optimized.current = begin + 1 + width + more + most;
     optimized.previous = begin.wrapping_sub(distance);
     (optimized.skipped, optimized.matched, optimized.lacks) = (0, 0, 0);
@@ -432,11 +435,15 @@ fn operation_of(has: &V8, byte: u32) -> u32 {
 
 /// A number that begins with the lowest byte, seven bits in each, and how many bytes it has.
 #[inline(always)]
-const fn operand(bytes: u64) -> (u32, u32) {
-    let ends = !bytes & 0x80_8080_8080;
+const fn operand(has: &V8, bytes: u64) -> (u32, u32) {
+    let (bits, ends) = if has.operation_shift < 2 {
+        (bytes, !bytes & 0x80_8080_8080)
+    } else {
+        (bytes >> 1, (!bytes & 0x01_0101_0101) << 7)
+    };
     // The lowest bit of them.
     let end = ends & ends.wrapping_neg();
-    let own = bytes & end.wrapping_sub(1) & 0x7f_7f7f_7f7f;
+    let own = bits & end.wrapping_sub(1) & 0x7f_7f7f_7f7f;
     let low = own & 0x7f | own >> 1 & 0x3f80 | own >> 2 & 0x1f_c000;
     let value = low | own >> 3 & 0xfe0_0000 | own >> 4 & 0x7_f000_0000;
     let width = match end {
@@ -485,7 +492,7 @@ extern "C" fn v8_part(taker: u32) -> i32 {
         }
         1
     } else {
-        let (value, width) = operand(bytes);
+        let (value, width) = operand(has, bytes);
         match optimized.operands {
             0 => optimized.first = value,
             1 => optimized.second = value,

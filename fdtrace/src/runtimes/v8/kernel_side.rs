@@ -59,7 +59,8 @@ impl Interpreter {
             operation_shift: of(|known| known.operation_shift),
             operations: of(|known| known.operations),
             operands: translations.map_or([0; 6], |known| known.operands),
-            reserved: [0; 4],
+            bytes_kind: layout.bytes_kind,
+            reserved: [0; 3],
         }
         .interpreter()
     }

@@ -75,6 +75,8 @@ pub(super) struct Layout {
     /// What instructions lie in.
     pub(super) stream_kind: u32,
     pub(super) shared_kind: u32,
+    /// What has bytes, which positions may be or not.
+    pub(super) bytes_kind: u32,
     /// In `Code`: its flags, of which the lowest bits are which compiler has made it.
     pub(super) flags: u32,
 }
@@ -112,6 +114,7 @@ const CODE_KIND: Names = &["v8dbg_type_Code__CODE_TYPE"];
 const STREAM_KIND: Names = &["v8dbg_type_InstructionStream__INSTRUCTION_STREAM_TYPE"];
 const STREAM_HEADER: Names = &["v8dbg_class_InstructionStream__instruction_start__uintptr_t"];
 const SHARED_KIND: Names = &["v8dbg_type_SharedFunctionInfo__SHARED_FUNCTION_INFO_TYPE"];
+const BYTES_KIND: Names = &["v8dbg_type_ByteArray__BYTE_ARRAY_TYPE"];
 const CODE_FLAGS: Names = &["v8dbg_class_Code__flags__uint32_t"];
 /// Where the address of the instructions is.
 const INSTRUCTIONS: Names = &["v8dbg_class_Code__instruction_start__Address"];
@@ -122,8 +125,9 @@ const OFFSETS: Names = &["v8dbg_class_Code__bytecode_offset_table__ByteArray"];
 /// What comes before the instructions' address where the table comes before that.
 const CODE_WRAPPER: Names = &["v8dbg_class_Code__wrapper__Tagged_CodeWrapper_"];
 
-const ALL: [Names; 23] = [
+const ALL: [Names; 24] = [
     CODE_KIND,
+    BYTES_KIND,
     STREAM_KIND,
     STREAM_HEADER,
     SHARED_KIND,
@@ -188,6 +192,7 @@ impl Layout {
             code_kind: said(CODE_KIND)?,
             stream_kind: said(STREAM_KIND).or_else(|| said(CODE_KIND))?,
             shared_kind: said(SHARED_KIND)?,
+            bytes_kind: said(BYTES_KIND)?,
             // Where nobody says it, behind the address or both sizes.
             flags: said(CODE_FLAGS).or_else(|| Some(instructions.or(instructions_size)? + WORD))?,
             frame: if version < FRAMES_HAVE_ARGUMENTS { 3 * WORD } else { 4 * WORD },
