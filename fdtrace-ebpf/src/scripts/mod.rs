@@ -101,6 +101,9 @@ struct Walk {
     /// is one of them.
     depth: u32,
     goes_on: u32,
+    /// V8: how many steps were made to find calls.
+    searched: u32,
+    reserved: u32,
 }
 
 impl Walk {
@@ -128,6 +131,8 @@ impl Walk {
         line: 0,
         depth: 0,
         goes_on: 0,
+        searched: 0,
+        reserved: 0,
     };
 }
 

@@ -6,7 +6,7 @@
 
 use aya_ebpf::{
     macros::map,
-    maps::{Array, PerCpuArray},
+    maps::{LruHashMap, PerCpuArray},
 };
 use fdtrace_common::{
     hash,
@@ -37,18 +37,18 @@ const ARRAY_LENGTH: u32 = 8;
 /// A pointer to an object that does not keep it has one more bit.
 const WEAK: u64 = 2;
 
-/// A power of two.
-const SLOTS: u32 = 4096;
+/// So many steps of any kind are made for one stack.
+const MAX_SEARCHED: u32 = 32_768;
 
-/// Calls by the function of their frame, the address in it, and how many calls are inlined in the one.
+/// Calls by the address space, the address in the frame, and how many calls are inlined in the one. It costs much to find one again.
 #[map]
-static V8_CALLS: Array<Slot> = Array::with_max_entries(SLOTS, 0);
+static V8_CALLS: LruHashMap<u64, Slot> = LruHashMap::with_max_entries(16384, 0);
 
 /// What is found out of a frame, by who takes the stack.
 #[map]
 static V8_CODE: PerCpuArray<Optimized> = PerCpuArray::with_max_entries(5, 0);
 
-/// Two CPUs may write at once: then `key` does not fit.
+/// Another may come to its place while it is read: then `key` does not fit.
 #[repr(C)]
 #[derive(Clone, Copy)]
 struct Slot {
@@ -147,7 +147,7 @@ pub(super) extern "C" fn v8_call_known(taker: u32) -> u64 {
         let of_frame = hash::mix(hash::mix(scripts.walk.space, optimized.pc), optimized.check);
         optimized.key = hash::mix(of_frame, depth.into());
     }
-    let Some(slot) = V8_CALLS.get_ptr(index(optimized.key)) else { return 0 };
+    let Some(slot) = V8_CALLS.get_ptr(optimized.key) else { return 0 };
     // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
     let slot = unsafe { *slot };
     if slot.mixed() != optimized.key || slot.code == 0 {
@@ -170,12 +170,14 @@ pub(super) extern "C" fn v8_call_known(taker: u32) -> u64 {
 #[inline(never)]
 pub(super) extern "C" fn v8_call_keep(taker: u32, code: u64) -> i32 {
     let Some((scripts, optimized)) = state(taker) else { return 0 };
-    let Some(place) = V8_CALLS.get_ptr_mut(index(optimized.key)) else { return 0 };
+    // What was given up may be found the next time.
+    if scripts.walk.searched >= MAX_SEARCHED {
+        return 0;
+    }
     let at = u64::from(scripts.walk.goes_on) << 32 | u64::from(scripts.walk.line as u32);
     let slot = Slot { key: 0, stream: optimized.stream, check: optimized.check, code, place: at };
-    // SAFETY: the pointer is to a value of the map, not null; readers check what they find.
-    unsafe { *place = Slot { key: slot.mixed() ^ optimized.key, ..slot } };
-    1
+    let slot = Slot { key: slot.mixed() ^ optimized.key, ..slot };
+    i32::from(V8_CALLS.insert(&optimized.key, &slot, 0).is_ok())
 }
 
 /// What tells the code from other code at its place: compilations of an isolate are numbered. What lies in no object is a part of
@@ -232,6 +234,7 @@ pub(super) extern "C" fn v8_find(taker: u32) -> i32 {
         }
         number += 1;
     }
+    v8_searched(taker, number);
     if index < 0 || v8_translation(taker, index as u32) == 0 {
         return 1;
     }
@@ -242,15 +245,25 @@ pub(super) extern "C" fn v8_find(taker: u32) -> i32 {
         }
         parts += 1;
     }
-    v8_found(taker)
+    v8_searched(taker, parts);
+    v8_found(taker, parts)
+}
+
+/// Counts steps.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn v8_searched(taker: u32, steps: u32) -> i32 {
+    let Some((scripts, _)) = state(taker) else { return 0 };
+    scripts.walk.searched = scripts.walk.searched.wrapping_add(steps);
+    0
 }
 
 /// Whether calls have to be looked for.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn v8_begins(taker: u32) -> i32 {
-    let Some((_, optimized)) = state(taker) else { return 0 };
-    if optimized.is_found != 0 {
+    let Some((scripts, optimized)) = state(taker) else { return 0 };
+    if optimized.is_found != 0 || scripts.walk.searched >= MAX_SEARCHED {
         return 0;
     }
     optimized.is_found = 1;
@@ -267,10 +280,11 @@ extern "C" fn v8_stream(taker: u32) -> i32 {
     let mut steps = 0;
     while steps < MAX_STEPS {
         if v8_is_stream(taker, steps) != 0 {
-            return v8_is_optimized(taker);
+            break;
         }
         steps += 1;
     }
+    v8_searched(taker, steps);
     v8_is_optimized(taker)
 }
 
@@ -542,12 +556,13 @@ fn apply(has: &V8, optimized: &mut Optimized) -> bool {
     true
 }
 
-/// Believes the calls if the outermost one is of the frame's own function, and none was one of no function.
+/// Believes the calls if all were read, the outermost one is of the frame's own function, and each is of one.
 #[unsafe(no_mangle)]
 #[inline(never)]
-extern "C" fn v8_found(taker: u32) -> i32 {
+extern "C" fn v8_found(taker: u32, parts: u32) -> i32 {
     let Some((scripts, optimized)) = state(taker) else { return 0 };
-    if optimized.count > MAX_INLINED as u32 || optimized.calls[0].shared != scripts.walk.code {
+    let is_whole = parts < MAX_PARTS && optimized.count <= MAX_INLINED as u32;
+    if !is_whole || optimized.calls[0].shared != scripts.walk.code {
         optimized.count = 0;
     }
     1
@@ -574,10 +589,4 @@ pub(super) extern "C" fn v8_call(taker: u32) -> i32 {
     }
     scripts.walk.check = v8::check(scripts, scripts.walk.file);
     1
-}
-
-/// The upper bits of a hash depend on all that is in it.
-#[inline(always)]
-const fn index(key: u64) -> u32 {
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 52) as u32 & (SLOTS - 1)
 }
