@@ -357,7 +357,8 @@ pub(super) fn scope(scripts: &mut Scripts) -> u64 {
     // Names and what they are, or a table and what they are.
     let passed = if variables < MAX_NAMES { 2 * variables } else { 1 + variables };
     let behind = first.wrapping_add((u64::from(has.variables) + passed) * 8);
-    let positions = if has.scope_positions == 0 { 0 } else { first.wrapping_add(u64::from(has.scope_positions)) };
+    let positions =
+        if has.scope_positions == 0 { 0 } else { first.wrapping_add(u64::from(has.scope_positions)) };
     if !read(&mut scripts.window, (SCOPE_WORDS * 8) as u32, behind) {
         return 0;
     }

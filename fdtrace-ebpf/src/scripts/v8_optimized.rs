@@ -428,7 +428,8 @@ extern "C" fn v8_translation(taker: u32, index: u32) -> i32 {
     // How far the one before is before this one, and how many frames there are.
     let (distance, width) = operand(has, bytes >> 8);
     let (_, more) = operand(has, word(optimized.translations.wrapping_add((begin + 1 + width).into()), 0));
-    let (_, most) = operand(has, word(optimized.translations.wrapping_add((begin + 1 + width + more).into()), 0));
+    let (_, most) =
+        operand(has, word(optimized.translations.wrapping_add((begin + 1 + width + more).into()), 0));
     optimized.current = begin + 1 + width + more + most;
     optimized.previous = begin.wrapping_sub(distance);
     (optimized.skipped, optimized.matched, optimized.lacks) = (0, 0, 0);

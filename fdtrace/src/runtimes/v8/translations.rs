@@ -31,7 +31,8 @@ impl Translations {
         let mut words = KNOWN.lines().find(is_it)?.split(' ').skip(1);
         let mut number = || words.next()?.parse().ok();
         let (maglev, safepoints, operation_shift) = (number()?, number()?, number()?);
-        let digits: Vec<u32> = words.next()?.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
+        let digits: Vec<u32> =
+            words.next()?.chars().map(|digit| digit.to_digit(16)).collect::<Option<_>>()?;
         let mut operands = [0; 6];
         for (eight, digits) in operands.iter_mut().zip(digits.chunks(DIGITS)) {
             *eight = digits.iter().rev().fold(0, |eight, digit| eight << 4 | digit);
@@ -54,12 +55,15 @@ mod tests {
 
     #[test]
     fn versions_are_whole() {
-        for version in ["8.4.371", "9.4.146", "10.2.154", "11.3.244", "12.4.254", "13.6.233", "14.1.146", "14.6.202"] {
+        for version in
+            ["8.4.371", "9.4.146", "10.2.154", "11.3.244", "12.4.254", "13.6.233", "14.1.146", "14.6.202"]
+        {
             let known = Translations::known(version).expect("a version that is known");
             let of = |number: u32| known.operands[number as usize / DIGITS] >> (number % 8 * 4) & 15;
             let all: Vec<u32> = (0..known.operations).map(of).collect();
             assert!(all.contains(&operation::BEGIN), "{version}");
-            let functions = all.iter().filter(|of| **of & operation::FUNCTION != 0 && **of != operation::BEGIN);
+            let functions =
+                all.iter().filter(|of| **of & operation::FUNCTION != 0 && **of != operation::BEGIN);
             assert!((1..=2).contains(&functions.count()), "{version}");
             assert_eq!(all.last() == Some(&operation::MATCH), known.operation_shift == 0, "{version}");
             assert_eq!(known.literals(), if known.safepoints == 2 { 3 } else { 2 }, "{version}");
