@@ -177,7 +177,7 @@ pub(super) extern "C" fn v8_call_keep(taker: u32, code: u64) -> i32 {
     let at = u64::from(scripts.walk.goes_on) << 32 | u64::from(scripts.walk.line as u32);
     let slot = Slot { key: 0, stream: optimized.stream, check: optimized.check, code, place: at };
     let slot = Slot { key: slot.mixed() ^ optimized.key, ..slot };
-    i32::from(V8_CALLS.insert(&optimized.key, &slot, 0).is_ok())
+    i32::from(V8_CALLS.insert(optimized.key, slot, 0).is_ok())
 }
 
 /// What tells the code from other code at its place: compilations of an isolate are numbered. What lies in no object is a part of
@@ -386,7 +386,7 @@ extern "C" fn v8_safepoint(taker: u32, number: u32) -> i32 {
         (first as u32, (first >> 32) as u32, second as u32)
     } else {
         let (pc, index) = (optimized.pc_bytes & 7, optimized.index_bytes & 7);
-        let part = |before: u32, bytes: u32| (first >> (before * 8 & 63)) as u32 & mask(bytes);
+        let part = |before: u32, bytes: u32| (first >> ((before * 8) & 63)) as u32 & mask(bytes);
         // One more is stored.
         (part(0, pc), part(pc, index).wrapping_sub(1), part(pc + index, pc).wrapping_sub(1))
     };
@@ -400,7 +400,7 @@ extern "C" fn v8_safepoint(taker: u32, number: u32) -> i32 {
 /// As many bytes, at most four.
 #[inline(always)]
 const fn mask(bytes: u32) -> u32 {
-    ((1_u64 << (bytes * 8 & 63)) - 1) as u32
+    ((1_u64 << ((bytes * 8) & 63)) - 1) as u32
 }
 
 /// Goes to the translation of a call; 0 where there is none.
