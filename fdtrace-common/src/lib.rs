@@ -14,4 +14,5 @@ pub mod hotspot;
 pub mod iterators;
 pub mod scripts;
 pub mod unwind;
+pub mod v8;
 pub mod wire;

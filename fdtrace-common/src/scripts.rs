@@ -32,7 +32,7 @@ pub mod entry {
     pub const BETWEEN: u32 = 2;
 }
 
-/// Where a thread-local variable is; `Interpreter::thread_key` of V8.
+/// Where a thread-local variable is; `V8::local`.
 pub mod local {
     /// `pthread_getspecific` has it under a key whose number is at `runtime`.
     pub const KEY: u32 = 0;
@@ -84,14 +84,7 @@ pub mod kind {
 ///   `runtime` is 0, `code_type` is the offset from the thread's own memory. Before that, when `thread_key` is [`ABSENT`], the
 ///   context that runs is at `runtime`, and what has the list of threads at `code_type`; a context has its thread at `frame`, a
 ///   thread its context at `behind`.
-/// - V8: `thread_key` is one of [`local`], by which a thread has its isolate (`runtime` is a place in the file in any case), and `frame` is in that. `code` is in a `JSFunction`,
-///   `function`, `file` and `count` (`function_literal_id`) in a `SharedFunctionInfo`, `lines` and `instructions` in a `BytecodeArray`. A
-///   `ScopeInfo` begins at `generated`, has its variables from word `first_line` on, and its positions at `positions`, or where that
-///   is 0 behind them. `delegate` (`function_data`) is in a `SharedFunctionInfo`; of `Code`, `thrown` is where its instructions'
-///   address is, or where that is [`ABSENT`], `part_at` where they are themselves, `part_bytes` how many bytes they have, `version`
-///   the table of its bytecodes. A frame has its bytecodes at `instruction` below its frame pointer. Kinds of objects are
-///   `stack_kind` (`Code`), `owner` (`ScopeInfo`), `entry` (`Script`), `entry_at` (`BytecodeArray`), `entry_bytes`
-///   (`ByteArray`); those of strings are below `units`.
+/// - V8 and HotSpot have other names for them: [`crate::v8::V8`], [`crate::hotspot::Hotspot`].
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interpreter {

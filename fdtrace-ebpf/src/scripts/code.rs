@@ -8,6 +8,7 @@ use fdtrace_common::{
     counters::Counter,
     hash,
     scripts::{Code, FILE_WORDS, FUNCTION_WORDS, Interpreter, LINES_WORDS, Text, code_key, v8::SCOPE_WORDS},
+    v8::V8,
     wire::Tag,
 };
 
@@ -15,6 +16,7 @@ use super::{
     SCRIPTS, cpython, hotspot,
     memory::{copy_text, number, part, read},
     perl, php, ruby, v8,
+    v8_optimized::{self, NOT_OPTIMIZED},
 };
 use crate::{counters::count, events, stacks::TAKERS};
 
@@ -139,10 +141,38 @@ pub(super) fn ruby_key(taker: u32) -> u64 {
 /// The same of V8. What reads a part of it is not called by what reads another, for the stack.
 #[inline(always)]
 pub(super) fn v8_key(taker: u32) -> u64 {
-    let known = scripts_v8_known(taker);
-    if known != UNKNOWN {
-        return known;
+    let known = v8_optimized::v8_call_known(taker);
+    match known {
+        0 => {}
+        NOT_OPTIMIZED => return v8_plain_key(taker),
+        key => return key,
     }
+    if v8_optimized::v8_find(taker) == 0 {
+        v8_optimized::v8_call_keep(taker, NOT_OPTIMIZED);
+        return v8_plain_key(taker);
+    }
+    let key = match scripts_v8_call(taker) {
+        UNKNOWN => v8_named(taker),
+        key => key,
+    };
+    if key != 0 {
+        v8_optimized::v8_call_keep(taker, key);
+    }
+    key
+}
+
+/// The same of a frame of bytecodes, or of code that the baseline compiler has made.
+#[inline(always)]
+fn v8_plain_key(taker: u32) -> u64 {
+    match scripts_v8_known(taker) {
+        UNKNOWN => v8_named(taker),
+        key => key,
+    }
+}
+
+/// The name of a function that was not met.
+#[inline(always)]
+fn v8_named(taker: u32) -> u64 {
     let file = scripts_v8_name(taker);
     if file == 0 {
         return 0;
@@ -215,6 +245,21 @@ extern "C" fn scripts_ruby_text(taker: u32, object: u64) -> i32 {
     i32::from(ruby::mix_text(unsafe { &mut *scripts }, object))
 }
 
+/// The name of the function of an optimised frame's next call; [`UNKNOWN`] where it has to be read, 0 where it cannot be.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_call(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr(taker) else { return 0 };
+    if v8_optimized::v8_call(taker) == 0 {
+        return 0;
+    }
+    // SAFETY: as above.
+    match known(unsafe { (*scripts).walk.check }) {
+        0 => UNKNOWN,
+        key => key,
+    }
+}
+
 /// The same of V8; [`UNKNOWN`] where it has to be read.
 #[unsafe(no_mangle)]
 #[inline(never)]
@@ -224,7 +269,8 @@ extern "C" fn scripts_v8_known(taker: u32) -> u64 {
     let scripts = unsafe { &mut *scripts };
     let mut bytecodes = v8::bytecodes(scripts);
     scripts.walk.class = 0;
-    if bytecodes == 0 || !v8::are_bytecodes(&scripts.interpreter, bytecodes) {
+    scripts.walk.goes_on = 0;
+    if bytecodes == 0 || !v8::are_bytecodes(V8::of(&scripts.interpreter), bytecodes) {
         bytecodes = 0;
     }
     let pc = scripts.walk.outermost;
@@ -271,7 +317,7 @@ extern "C" fn scripts_v8_part(taker: u32, into: u32) -> i32 {
         return -1;
     };
     // SAFETY: as above.
-    let has = unsafe { &(*scripts).interpreter };
+    let has = V8::of(unsafe { &(*scripts).interpreter });
     // SAFETY: as above.
     let Scratch { code, head, strings, .. } = unsafe { &mut *scratch };
     let found = if into == 0 {
@@ -302,7 +348,7 @@ extern "C" fn scripts_v8_name(taker: u32) -> u64 {
     let scope = v8::scope(scripts);
     v8::head(scripts, scope, &mut code.lines);
     if scope == 0 {
-        scripts_v8_text(taker, 0, part(&scripts.code, scripts.interpreter.function));
+        scripts_v8_text(taker, 0, part(&scripts.code, V8::of(&scripts.interpreter).name));
         return v8::file(scripts);
     }
     if v8::is_nameless(&scripts.window) {

@@ -13,6 +13,7 @@ mod php;
 mod ruby;
 mod thread;
 mod v8;
+mod v8_optimized;
 
 use aya_ebpf::{
     macros::map,
@@ -96,6 +97,13 @@ struct Walk {
     calls: u32,
     /// PHP and Ruby: the line of the call that was read last.
     line: i32,
+    /// V8: how many calls of the frame that was read last were taken which are inlined in it, and 1 where the one that is known now
+    /// is one of them.
+    depth: u32,
+    goes_on: u32,
+    /// V8: how many steps were made to find calls.
+    searched: u32,
+    reserved: u32,
 }
 
 impl Walk {
@@ -121,6 +129,10 @@ impl Walk {
         file: 0,
         calls: 0,
         line: 0,
+        depth: 0,
+        goes_on: 0,
+        searched: 0,
+        reserved: 0,
     };
 }
 
@@ -282,9 +294,12 @@ extern "C" fn scripts_v8_step(taker: u32) -> i32 {
     }
     let key = code::v8_key(taker);
     let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
-    if key != 0 {
-        // SAFETY: as above.
-        v8::take_call(unsafe { &mut *scripts }, key);
+    // SAFETY: as above.
+    let scripts = unsafe { &mut *scripts };
+    if key == 0 {
+        scripts.walk.depth = 0;
+    } else {
+        v8::take_call(scripts, key);
     }
     1
 }
@@ -352,7 +367,7 @@ extern "C" fn scripts_begin(taker: u32) -> i32 {
         kind::PHP => php::begin(&scripts.interpreter, bias),
         kind::PERL => (perl::begin(scripts, bias, Task::current()), 0),
         kind::RUBY => ruby::begin(scripts, bias, Task::current()),
-        kind::V8 => (v8::begin(scripts, bias, Task::current()), 0),
+        kind::V8 => v8::begin(scripts, bias, Task::current()),
         _ => cpython::begin(scripts, bias, Task::current(), space),
     };
     scripts.walk.frame = frame;

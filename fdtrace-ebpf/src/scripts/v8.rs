@@ -6,9 +6,10 @@
 use fdtrace_common::{
     hash,
     scripts::{
-        ABSENT, Interpreter, Text,
+        ABSENT, Text,
         v8::{HEAD_WORDS, PART_BYTES, PARTS, SCOPE_WORDS},
     },
+    v8::V8,
     wire::MAX_FRAMES,
 };
 
@@ -73,15 +74,20 @@ const fn is_small_integer(value: u64) -> bool {
     value & 0xffff_ffff == 0
 }
 
-/// The innermost frame of the current thread's scripts; 0 for none.
 #[inline(always)]
-pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task) -> u64 {
+const fn has(scripts: &Scripts) -> &V8 {
+    V8::of(&scripts.interpreter)
+}
+
+/// The innermost frame of the current thread's scripts, and where that goes on; 0 for none.
+#[inline(always)]
+pub(super) fn begin(scripts: &mut Scripts, bias: u64, task: Task) -> (u64, u64) {
     let isolate = thread::local(&scripts.interpreter, &mut scripts.table, bias, task.plain().fsbase());
     if isolate == 0 {
-        return 0;
+        return (0, 0);
     }
-    let exit = word(isolate, scripts.interpreter.frame);
-    if came_from(scripts, exit) { scripts.walk.frame } else { 0 }
+    let exit = word(isolate, has(scripts).exit_frame);
+    if came_from(scripts, exit) { (scripts.walk.frame, scripts.walk.border) } else { (0, 0) }
 }
 
 /// Goes to the frame that left JavaScript by an exit frame.
@@ -100,8 +106,14 @@ fn came_from(scripts: &mut Scripts, exit: u64) -> bool {
 #[inline(always)]
 pub(super) fn read_frame(scripts: &mut Scripts) -> Frame {
     let at = scripts.walk.frame;
-    if scripts.walk.calls >= MAX_FRAMES as u32
-        || at <= scripts.walk.at
+    if scripts.walk.calls >= MAX_FRAMES as u32 {
+        return Frame::End;
+    }
+    // The one that was read last has more calls.
+    if scripts.walk.depth != 0 {
+        return Frame::Call;
+    }
+    if at <= scripts.walk.at
         || at & 7 != 0
         || !read(&mut scripts.frame, FRAME_BYTES, at.wrapping_sub(POINTER))
     {
@@ -127,12 +139,18 @@ fn read_function(scripts: &mut Scripts) -> bool {
     if !is_object(function) {
         return false;
     }
-    let shared = word(function - 1, scripts.interpreter.code);
+    let shared = word(function - 1, has(scripts).shared);
+    read_shared(scripts, shared)
+}
+
+/// Reads what is known of a function, and its script.
+#[inline(always)]
+pub(super) fn read_shared(scripts: &mut Scripts, shared: u64) -> bool {
     if !is_object(shared) || !read(&mut scripts.code, SHARED_BYTES, shared - 1) {
         return false;
     }
     scripts.walk.code = shared;
-    let script = part(&scripts.code, scripts.interpreter.file);
+    let script = part(&scripts.code, has(scripts).script);
     is_object(script) && read(&mut scripts.part, SCRIPT_BYTES, script - 1)
 }
 
@@ -141,7 +159,7 @@ fn read_function(scripts: &mut Scripts) -> bool {
 #[inline(always)]
 pub(super) fn check(scripts: &Scripts, with: u64) -> u64 {
     let walk = &scripts.walk;
-    let function = number(&scripts.code, scripts.interpreter.count) & 0xffff_ffff;
+    let function = number(&scripts.code, has(scripts).number) & 0xffff_ffff;
     let hash = hash::mix(hash::mix(walk.space, walk.code), scripts.part[0]);
     hash::mix(hash::mix(hash, scripts.part[SCRIPT_NUMBER] | function), with)
 }
@@ -164,14 +182,14 @@ pub(super) fn interprets(scripts: &Scripts) -> bool {
 /// A word of the frame, so far below the bytecodes.
 #[inline(always)]
 fn below(scripts: &Scripts, more: u64) -> u64 {
-    let at = POINTER.wrapping_sub(u64::from(scripts.interpreter.instruction)).wrapping_sub(more);
+    let at = POINTER.wrapping_sub(u64::from(has(scripts).frame_bytecodes)).wrapping_sub(more);
     scripts.frame[(at >> 3) as usize & (FRAME_WORDS - 1)]
 }
 
 /// Whether they are that.
 #[inline(always)]
-pub(super) fn are_bytecodes(has: &Interpreter, object: u64) -> bool {
-    kind_of(object) == u64::from(has.entry_at)
+pub(super) fn are_bytecodes(has: &V8, object: u64) -> bool {
+    kind_of(object) == u64::from(has.bytecodes_kind)
 }
 
 /// The offset of the instruction that is being interpreted.
@@ -179,15 +197,20 @@ pub(super) fn are_bytecodes(has: &Interpreter, object: u64) -> bool {
 pub(super) fn offset(scripts: &Scripts) -> i32 {
     // Counted from the pointer to the object, which has a tag.
     let offset = (below(scripts, 8) >> 32) as i32;
-    offset.wrapping_sub(scripts.interpreter.instructions as i32).wrapping_add(1)
+    offset.wrapping_sub(has(scripts).bytecodes as i32).wrapping_add(1)
 }
 
 /// Takes the call that was read last, whose function has this name.
 #[inline(always)]
 pub(super) fn take_call(scripts: &mut Scripts, key: u64) {
-    let Walk { line, at, .. } = scripts.walk;
+    let Walk { line, at, goes_on, .. } = scripts.walk;
     take(scripts, key, line);
-    end_run(scripts, at);
+    if goes_on == 0 {
+        scripts.walk.depth = 0;
+        end_run(scripts, at);
+    } else {
+        scripts.walk.depth += 1;
+    }
 }
 
 #[inline(always)]
@@ -196,14 +219,14 @@ pub(super) fn kind_of(object: u64) -> u64 {
 }
 
 #[inline(always)]
-fn map_kind(map: u64) -> u64 {
+pub(super) fn map_kind(map: u64) -> u64 {
     if is_object(map) { word(map - 1, KIND) & 0xffff } else { NO_KIND }
 }
 
 /// Whether what was read as a script is one.
 #[inline(always)]
 pub(super) fn is_script(scripts: &Scripts) -> bool {
-    map_kind(scripts.part[0]) == u64::from(scripts.interpreter.entry)
+    map_kind(scripts.part[0]) == u64::from(has(scripts).script_kind)
 }
 
 /// The name of the script's file.
@@ -247,7 +270,7 @@ pub(super) fn begin_text<const WORDS: usize>(into: &mut Text<WORDS>, strings: &m
 /// Reads the next part of it.
 #[inline(always)]
 pub(super) fn text<const WORDS: usize>(
-    has: &Interpreter,
+    has: &V8,
     into: &mut Text<WORDS>,
     head: &mut [u64; 5],
     strings: &mut Strings,
@@ -257,7 +280,7 @@ pub(super) fn text<const WORDS: usize>(
         return cut(into);
     }
     let kind = map_kind(head[0]);
-    if kind >= u64::from(has.units) {
+    if kind >= u64::from(has.first_other) {
         return cut(into);
     }
     let made = kind & MADE;
@@ -324,17 +347,18 @@ fn append<const WORDS: usize>(into: &mut Text<WORDS>, from: u64, bytes: u64) -> 
 /// the name is elsewhere.
 #[inline(always)]
 pub(super) fn scope(scripts: &mut Scripts) -> u64 {
-    let has = &scripts.interpreter;
-    let scope = part(&scripts.code, has.function);
-    if kind_of(scope) != u64::from(has.owner) {
+    let has = V8::of(&scripts.interpreter);
+    let scope = part(&scripts.code, has.name);
+    if kind_of(scope) != u64::from(has.scope_kind) {
         return 0;
     }
-    let first = (scope - 1).wrapping_add(u64::from(has.generated));
+    let first = (scope - 1).wrapping_add(u64::from(has.scope));
     let variables = word(first, VARIABLES) >> 32;
     // Names and what they are, or a table and what they are.
     let passed = if variables < MAX_NAMES { 2 * variables } else { 1 + variables };
-    let behind = first.wrapping_add((u64::from(has.first_line) + passed) * 8);
-    let positions = if has.positions == 0 { 0 } else { first.wrapping_add(u64::from(has.positions)) };
+    let behind = first.wrapping_add((u64::from(has.variables) + passed) * 8);
+    let positions =
+        if has.scope_positions == 0 { 0 } else { first.wrapping_add(u64::from(has.scope_positions)) };
     if !read(&mut scripts.window, (SCOPE_WORDS * 8) as u32, behind) {
         return 0;
     }
@@ -360,7 +384,7 @@ pub(super) fn head<const WORDS: usize>(scripts: &Scripts, scope: u64, lines: &mu
     let mut index = 0;
     while index < SCOPE_WORDS + 2 {
         let value = scripts.window[index];
-        let is_there = scope != 0 && (index < SCOPE_WORDS || scripts.interpreter.positions != 0);
+        let is_there = scope != 0 && (index < SCOPE_WORDS || has(scripts).scope_positions != 0);
         // Where objects are says nothing to others.
         lines.words[1 + index] = if !is_there || value & 1 != 0 { 1 } else { value };
         index += 1;
@@ -377,11 +401,11 @@ pub(super) fn parts<const WORDS: usize>(scripts: &mut Scripts, lines: &mut Text<
     if bytecodes == 0 || !read(&mut scripts.window, BYTECODES_BYTES, bytecodes - 1) {
         scripts.window[LENGTH] = 0;
     }
-    let has = &scripts.interpreter;
-    let positions = scripts.window[(has.lines >> 3) as usize & 7];
-    let (code, length) = (bytecodes.wrapping_add(u64::from(has.instructions)), scripts.window[LENGTH] >> 32);
+    let has = V8::of(&scripts.interpreter);
+    let positions = scripts.window[(has.positions >> 3) as usize & 7];
+    let (code, length) = (bytecodes.wrapping_add(u64::from(has.bytecodes)), scripts.window[LENGTH] >> 32);
     let positions =
-        if length == 0 || kind_of(positions) != u64::from(has.entry_bytes) { 0 } else { positions };
+        if length == 0 || kind_of(positions) != u64::from(has.positions_kind) { 0 } else { positions };
     part_of(lines, 0, table.wrapping_add(CHARACTERS), array_length(table));
     part_of(lines, 1, code, length);
     part_of(lines, 2, positions.wrapping_add(CHARACTERS), array_length(positions));
@@ -424,23 +448,51 @@ fn part_of<const WORDS: usize>(lines: &mut Text<WORDS>, number: usize, from: u64
     }
 }
 
+/// The bytecodes of the function that was read last, by themselves or behind what else runs; 0 where there are none.
+#[inline(always)]
+pub(super) fn bytecodes_of(scripts: &Scripts) -> u64 {
+    let has = V8::of(&scripts.interpreter);
+    let mut object = part(&scripts.code, has.function_data);
+    let mut steps = 0;
+    while steps < 2 {
+        let kind = kind_of(object);
+        if kind == u64::from(has.bytecodes_kind) {
+            return object;
+        }
+        if kind == NO_KIND {
+            return 0;
+        }
+        // Code of the baseline compiler; or what has the bytecodes and code first or last.
+        let first = word(object - 1, 8);
+        object = if kind == u64::from(has.code_kind) {
+            word(object - 1, has.deoptimization)
+        } else if are_bytecodes(has, first) {
+            first
+        } else {
+            word(object - 1, 16)
+        };
+        steps += 1;
+    }
+    if are_bytecodes(has, object) { object } else { 0 }
+}
+
 /// Where in code of the baseline compiler the frame is, and that code's table; -1 where it is in none.
 #[inline(always)]
 pub(super) fn find_baseline(scripts: &mut Scripts, pc: u64) -> i32 {
-    let has = &scripts.interpreter;
-    let data = part(&scripts.code, has.delegate);
-    let is_code = kind_of(data) == u64::from(has.stack_kind);
+    let has = V8::of(&scripts.interpreter);
+    let data = part(&scripts.code, has.function_data);
+    let is_code = kind_of(data) == u64::from(has.code_kind);
     // To 9.x what has both the code and the bytecodes comes between.
     let code = if is_code || !is_object(data) { data } else { word(data - 1, 8) };
-    if kind_of(code) != u64::from(has.stack_kind) {
+    if kind_of(code) != u64::from(has.code_kind) {
         return -1;
     }
-    let inside = code - 1 + u64::from(has.part_at);
-    let first = if has.thrown == ABSENT { inside } else { word(code - 1, has.thrown) };
+    let inside = code - 1 + u64::from(has.code_header);
+    let first = if has.instructions == ABSENT { inside } else { word(code - 1, has.instructions) };
     let offset = pc.wrapping_sub(first);
-    if offset >= word(code - 1, has.part_bytes) & 0xffff_ffff {
+    if offset >= word(code - 1, has.instructions_size) & 0xffff_ffff {
         return -1;
     }
-    scripts.walk.class = word(code - 1, has.version);
+    scripts.walk.class = word(code - 1, has.offsets);
     offset as i32
 }

@@ -51,12 +51,13 @@ pub(super) struct Layout {
     pub(super) script: u32,
     pub(super) number: u32,
     pub(super) function_data: u32,
-    /// `Code`: the address of its instructions, or where it has none, where they are themselves; how many bytes they have; the
-    /// table of bytecodes that the baseline compiler makes.
+    /// `Code`: the address of its instructions, where it has them not in itself; where they begin in what they lie in; how many bytes
+    /// they have; the table of bytecodes that the baseline compiler makes; what it was made of.
     pub(super) instructions: Option<u32>,
     pub(super) code_header: u32,
     pub(super) instructions_size: u32,
     pub(super) offsets: u32,
+    pub(super) deoptimization: u32,
     /// `BytecodeArray`: its source positions, its bytes.
     pub(super) positions: u32,
     pub(super) bytecodes: u32,
@@ -71,6 +72,13 @@ pub(super) struct Layout {
     pub(super) bytecodes_kind: u32,
     pub(super) positions_kind: u32,
     pub(super) code_kind: u32,
+    /// What instructions lie in.
+    pub(super) stream_kind: u32,
+    pub(super) shared_kind: u32,
+    /// What has bytes, which positions may be or not.
+    pub(super) bytes_kind: u32,
+    /// In `Code`: its flags, of which the lowest bits are which compiler has made it.
+    pub(super) flags: u32,
 }
 
 /// What is said under one of these names.
@@ -102,6 +110,12 @@ const POSITIONS_KIND: Names =
     &["v8dbg_type_TrustedByteArray__TRUSTED_BYTE_ARRAY_TYPE", "v8dbg_type_ByteArray__BYTE_ARRAY_TYPE"];
 
 const CODE_KIND: Names = &["v8dbg_type_Code__CODE_TYPE"];
+/// Where instructions have an object of their own.
+const STREAM_KIND: Names = &["v8dbg_type_InstructionStream__INSTRUCTION_STREAM_TYPE"];
+const STREAM_HEADER: Names = &["v8dbg_class_InstructionStream__instruction_start__uintptr_t"];
+const SHARED_KIND: Names = &["v8dbg_type_SharedFunctionInfo__SHARED_FUNCTION_INFO_TYPE"];
+const BYTES_KIND: Names = &["v8dbg_type_ByteArray__BYTE_ARRAY_TYPE"];
+const CODE_FLAGS: Names = &["v8dbg_class_Code__flags__uint32_t"];
 /// Where the address of the instructions is.
 const INSTRUCTIONS: Names = &["v8dbg_class_Code__instruction_start__Address"];
 /// Where they are themselves: behind the object's head.
@@ -111,8 +125,13 @@ const OFFSETS: Names = &["v8dbg_class_Code__bytecode_offset_table__ByteArray"];
 /// What comes before the instructions' address where the table comes before that.
 const CODE_WRAPPER: Names = &["v8dbg_class_Code__wrapper__Tagged_CodeWrapper_"];
 
-const ALL: [Names; 19] = [
+const ALL: [Names; 24] = [
     CODE_KIND,
+    BYTES_KIND,
+    STREAM_KIND,
+    STREAM_HEADER,
+    SHARED_KIND,
+    CODE_FLAGS,
     INSTRUCTIONS,
     HEADER,
     INSTRUCTIONS_SIZE,
@@ -162,13 +181,20 @@ impl Layout {
         let offsets = said(OFFSETS).or_else(|| Some(said(CODE_WRAPPER)? - WORD)).unwrap_or(THIRD);
         // In 11.x nobody says it.
         let instructions = said(INSTRUCTIONS).or_else(|| header.is_none().then_some(offsets + 2 * WORD));
+        let instructions_size = said(INSTRUCTIONS_SIZE).or_else(|| Some(instructions? + 2 * WORD));
         Some(Self {
             function_data: WORD,
             instructions,
-            code_header: header.unwrap_or(0),
-            instructions_size: said(INSTRUCTIONS_SIZE).or_else(|| Some(instructions? + 2 * WORD))?,
+            code_header: header.or_else(|| said(STREAM_HEADER)).unwrap_or(0),
+            instructions_size: instructions_size?,
             offsets,
+            deoptimization: offsets.checked_sub(WORD)?,
             code_kind: said(CODE_KIND)?,
+            stream_kind: said(STREAM_KIND).or_else(|| said(CODE_KIND))?,
+            shared_kind: said(SHARED_KIND)?,
+            bytes_kind: said(BYTES_KIND)?,
+            // Where nobody says it, behind the address or both sizes.
+            flags: said(CODE_FLAGS).or_else(|| Some(instructions.or(instructions_size)? + WORD))?,
             frame: if version < FRAMES_HAVE_ARGUMENTS { 3 * WORD } else { 4 * WORD },
             shared: said(SHARED)?,
             name: said(NAME)?,

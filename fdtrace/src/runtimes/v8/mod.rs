@@ -12,6 +12,7 @@ mod layout;
 mod positions;
 mod source;
 mod stub;
+mod translations;
 
 use serde::{Deserialize, Serialize};
 
@@ -23,6 +24,7 @@ use self::{
     layout::{Layout, Version},
     source::Source,
     stub::Isolate,
+    translations::Translations,
 };
 use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
 
@@ -57,6 +59,8 @@ pub(crate) struct Interpreter {
     /// In an isolate: the frame from which its thread left JavaScript last.
     exit_frame: u32,
     layout: Layout,
+    /// How it writes down what optimised code was made of.
+    translations: Option<Translations>,
     pub(super) build: Build,
 }
 
@@ -115,7 +119,8 @@ fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter,
     let isolate = stub::isolate(memory, current).ok_or(Refusal::NoSymbols)?;
     let position_flags = version.position_flags();
     let build = Build { position_flags, bytecodes: Bytecodes::of(image, memory, &version.to_string()) };
-    Ok(Interpreter { isolate, current, exit_frame, layout, build })
+    let translations = Translations::known(&version.to_string());
+    Ok(Interpreter { isolate, current, exit_frame, layout, translations, build })
 }
 
 /// Where in a script's text the call stands at an instruction of a function, of which the kernel side has sent `lines`; `None`

@@ -2,6 +2,7 @@
 // It opens the file first: asking for a stack makes V8 write down positions, and most programs do not ask.
 'use strict';
 const fs = require('fs');
+const v8 = require('v8');
 const vm = require('vm');
 const worker = require('worker_threads');
 
@@ -162,6 +163,113 @@ async function waits() {
   }
 }
 
+// Functions are given to both optimising compilers, as far as there are two; they may take them or not.
+v8.setFlagsFromString('--allow-natives-syntax');
+function native(source) {
+  try {
+    return new Function('f', source);
+  } catch (error) {
+    return () => {};
+  }
+}
+const prepare = native('%PrepareFunctionForOptimization(f)');
+const never = native('%NeverOptimizeFunction(f)');
+const compilers = ['%OptimizeMaglevOnNextCall(f)', '%OptimizeFunctionOnNextCall(f)'].map(native);
+
+function optimize(run, ...callees) {
+  for (const compile of compilers) {
+    for (const one of [run, ...callees]) prepare(one);
+    run('before');
+    run('before');
+    compile(run);
+    run('optimized');
+    run('optimized');
+  }
+}
+
+function alone(when) {
+  const name = [when];
+  here(
+    'alone, ' + name[0]);
+}
+
+function innermost(name) {
+  let text = name;
+  text += ', innermost';
+  return here(text) || 1;
+}
+
+function between(name) {
+  innermost(name);
+  return 1 +
+    innermost(name + ' again');
+}
+
+class Inlined {
+  constructor(name) {
+    this.sum =
+      between(name);
+  }
+  get value() {
+    return innermost('getter');
+  }
+}
+
+function outermost(when) {
+  let sum = 0;
+  for (const one of [1, 2]) {
+    sum += between('inlined ' + one + ', ' + when);
+  }
+  [1, 2].forEach((one) => {
+    sum += innermost('inlined in forEach ' + one);
+  });
+  const made = new Inlined('inlined constructor');
+  return sum + made.value
+    + between.apply(null, ['inlined by apply']);
+}
+
+function catches(when) {
+  try {
+    innermost('inlined in try, ' + when);
+    throw new Error('x');
+  } catch (error) {
+    return between('inlined in catch, ' + when);
+  }
+}
+
+function itself(left) {
+  return left === 0 || left === 'before' || left === 'optimized' ? here('recursive') : itself(left - 1);
+}
+
+function recursive(when) {
+  itself(9);
+  return itself(when);
+}
+
+const settings = { factor: 1 };
+
+function changes(when) {
+  if (when === 'now') settings.factor = {};
+  here('called by what is no longer valid');
+}
+
+function deoptimized(when) {
+  const before = settings.factor;
+  changes(when);
+  return [before, settings.factor];
+}
+
+function loop(times) {
+  let sum = 0;
+  for (let i = 1; i <= times; i++) {
+    sum += i % 7;
+    if (i % (times / 5) === 0) {
+      between('loop that gets hot');
+    }
+  }
+  return sum;
+}
+
 async function main() {
   plain();
   if (!worker.isMainThread) {
@@ -207,6 +315,14 @@ async function main() {
   fs.writeFileSync(made, '(function (here) {\r\n  const made = () =>\r\n    here("made");\r\n  made();\r\n})');
   vm.runInThisContext(fs.readFileSync(made, 'utf8'), { filename: made })(here);
   for (let i = 0; i < 300; i++) hot(i === 150 || i === 299);
+  optimize(alone);
+  optimize(outermost, between, innermost);
+  optimize(catches, between, innermost);
+  optimize(recursive, itself);
+  never(changes);
+  optimize(deoptimized);
+  deoptimized('now');
+  loop(4000000);
   // A worker closes what it has opened, unless it is told not to.
   const options = { workerData: { folder, files }, trackUnmanagedFds: false };
   await new Promise((done) => new worker.Worker(__filename, options).on('exit', done));

@@ -21,6 +21,8 @@ const WAYS: [&[&str]; 5] = [
     &["--no-enable-lazy-source-positions"],
     &["--interpreted-frames-native-stack"],
 ];
+/// One of the optimising compilers, where there are two.
+const OPTIMIZED: [&[&str]; 2] = [&["--maglev"], &["--no-maglev"]];
 /// What moves its objects, and takes code away that was not used.
 const MEMORY: [&[&str]; 3] = [&["--stress-compaction"], &["--gc-interval=50"], &["--stress-flush-code"]];
 
@@ -32,7 +34,7 @@ fn compare(node: &Interpreter, options: &[&str]) -> Result<()> {
         options.chain([folder.join("cases.js").into(), folder.join("files").into()]).collect()
     })?;
     // What opens a file is a script too.
-    compare_run(&format!("{node} {}", options.join(" ")), &scratch, &run, "here", 62)
+    compare_run(&format!("{node} {}", options.join(" ")), &scratch, &run, "here", 217)
 }
 
 /// Whether it knows the options.
@@ -45,9 +47,50 @@ fn takes(node: &Path, options: &[&str]) -> bool {
 fn stacks_of_javascript_are_its_own() -> Result<()> {
     let _turn = turn();
     for node in nodes() {
-        for options in WAYS.iter().chain(&MEMORY).filter(|options| takes(&node, options)) {
+        for options in WAYS.iter().chain(&OPTIMIZED).chain(&MEMORY).filter(|options| takes(&node, options)) {
             compare(&Interpreter::here(&node), options)?;
         }
+    }
+    Ok(())
+}
+
+/// A line that keeps one of a thousand files, while all functions on the way are compiled, inlined, and replaced in the loop that
+/// runs. All before it have the same function at the same line.
+const HOT: &str = r#"
+const fs = require('fs');
+function inner(path) {
+  const list = [path];
+  return fs.openSync(list[0]);
+}
+function outer(path, more) {
+  return more +
+    inner(path);
+}
+for (let i = 1; i <= 20000; i++) {
+  const file = outer('/etc/passwd', 1) - 1;
+  if (i % 1000 !== 0) fs.closeSync(file);
+}
+process.reallyExit(0);
+"#;
+/// Where it opens them, and how many it keeps.
+const HOT_LINE: u64 = 5;
+const HOT_KEPT: u64 = 20;
+
+#[test]
+fn a_line_of_javascript_that_gets_hot_is_one_site() -> Result<()> {
+    let _turn = turn();
+    for node in nodes() {
+        let scratch = Scratch::new()?;
+        let script = scratch.path().join("script.js");
+        fs::write(&script, HOT)?;
+        let (_, document) = checked(&scratch, Command::new(&node).arg(&script))?;
+        let (lines, lost) = (lines_of(&document, &script.display().to_string()), lost_stacks(&document));
+        let kept = lines.get(&HOT_LINE).copied().unwrap_or(0);
+        let sites = document["sites"].as_array().into_iter().flatten();
+        let sites = sites.filter(|site| site["user_stack"].to_string().contains("script.js")).count();
+        let said = format!("{}: {lines:?} at {sites} sites, {lost} lost", node.display());
+        ensure!(lines.keys().all(|line| *line == HOT_LINE) && sites == 1, "{said}");
+        ensure!(kept == HOT_KEPT || (lost > 0 && kept > 0), "{said}");
     }
     Ok(())
 }
