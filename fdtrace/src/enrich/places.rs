@@ -22,8 +22,8 @@ const MAX: usize = 1 << 14;
 pub(super) struct Places {
     symbols: Arc<Symbols>,
     stacks: UserStacks,
-    /// Sites by whose memory it is, and the call.
-    known: HashMap<(ImageKey, Call), u64>,
+    /// Sites by the call, and by whose memory it is where the stack means something else in another process.
+    known: HashMap<(Option<ImageKey>, Call), u64>,
     /// Sites that the stream knows.
     defined: HashSet<u64>,
 }
@@ -41,7 +41,8 @@ impl Places {
         }
         let mut by_image: HashMap<ImageKey, Vec<&FreshGroup>> = HashMap::new();
         for group in fresh.iter().filter(|group| !group.existing) {
-            match self.known.get(&(group.space, group.call)) {
+            let known = |space| self.known.get(&(space, group.call));
+            match known(None).or_else(|| known(Some(group.space))) {
                 Some(site) => facts.push(belongs(group, *site)),
                 None => by_image.entry(group.image).or_default().push(group),
             }
@@ -71,7 +72,11 @@ impl Places {
         if self.defined.insert(id) {
             facts.push(Fact::Site(Arc::new(Site { id, origin, kernel, user })));
         }
-        self.known.insert((group.space, group.call), id);
+        // A machine that starts a thousand processes a second starts the same programs.
+        let is_whole = |stack: &Arc<Stack>| stack.complete && self.stacks.is_of_files(stack);
+        let is_the_same_everywhere = group.user.as_ref().is_some_and(is_whole);
+        let space = if is_the_same_everywhere { None } else { Some(group.space) };
+        self.known.insert((space, group.call), id);
         facts.push(belongs(group, id));
     }
 }

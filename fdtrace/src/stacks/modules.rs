@@ -64,9 +64,17 @@ pub(super) fn key(mapping: &Mapping, metadata: &Metadata) -> u64 {
 
 /// The same key, from the file alone.
 pub(super) fn file_key(file: &File) -> Option<u64> {
-    let metadata = file.metadata().ok()?;
+    file.metadata().ok().map(|metadata| metadata_key(&metadata))
+}
+
+/// The key of a file at a path of ours, without opening it.
+pub(super) fn path_key(path: impl AsRef<Path>) -> Option<u64> {
+    fs::metadata(path).ok().map(|metadata| metadata_key(&metadata))
+}
+
+fn metadata_key(metadata: &Metadata) -> u64 {
     let device = (libc::major(metadata.dev()) << 20) | libc::minor(metadata.dev());
-    Some(key_of(device, metadata.ino(), &metadata))
+    key_of(device, metadata.ino(), metadata)
 }
 
 fn key_of(device: u32, inode: u64, metadata: &Metadata) -> u64 {

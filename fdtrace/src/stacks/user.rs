@@ -47,6 +47,17 @@ impl UserStacks {
         Self { modules, names: CodeNames::new(readers), addresses: Addresses::default() }
     }
 
+    /// Whether a stack means the same in every process: all of its places lie in files that are known.
+    #[must_use]
+    pub fn is_of_files(&self, stack: &Stack) -> bool {
+        let is_of_a_file = |module| match module {
+            VDSO => true,
+            ANONYMOUS => false,
+            module => !is_code(module) && self.modules.get(module).is_some(),
+        };
+        stack.side == Side::Code && places(stack).all(|(module, _)| is_of_a_file(module))
+    }
+
     /// Resolves stacks of one process, innermost frame first. Of a process that is gone, addresses mean nothing any more;
     /// places do.
     pub fn resolve(&mut self, tgid: u32, stacks: &[Option<&Stack>]) -> Vec<UserStack> {

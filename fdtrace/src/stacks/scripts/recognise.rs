@@ -81,7 +81,9 @@ impl Recogniser {
 
     /// Those that a program is, or uses, which a process began to run.
     pub fn note_program(&mut self, pid: u32, path: &Path) {
-        self.program(Program::of(pid, path));
+        if Program::key_of(pid, path).is_none_or(|key| !self.looked_at.contains(&key)) {
+            self.program(Program::of(pid, path));
+        }
     }
 
     fn program(&mut self, program: Option<Program>) {

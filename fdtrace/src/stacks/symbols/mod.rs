@@ -72,12 +72,10 @@ impl CodeNames {
             offsets.iter().copied().filter(|offset| self.known(module, *offset).is_none()).collect();
         unknown.sort_unstable();
         unknown.dedup();
-        let names = self.names(module, &unknown);
-        let new: HashMap<u64, Frames> = unknown
-            .into_iter()
-            .zip(names)
-            .map(|(offset, name)| (offset, self.remember(module, offset, name)))
-            .collect();
+        let names = if unknown.is_empty() { None } else { self.names(module, &unknown) };
+        let named = unknown.into_iter().zip(names.unwrap_or_default());
+        let new: HashMap<u64, Frames> =
+            named.map(|(offset, name)| (offset, self.remember(module, offset, name))).collect();
         let frames = |offset: &u64| new.get(offset).cloned().or_else(|| self.known(module, *offset));
         offsets.iter().map(|offset| frames(offset).unwrap_or_else(|| nameless(module, *offset))).collect()
     }
@@ -115,13 +113,14 @@ impl CodeNames {
         self.frames.get(&(module.without_reach(), offset)).cloned()
     }
 
-    /// A frame without a name is not remembered: another process may be a way to its file. Nor is one of a file without
-    /// a build-id, which can be written anew and be the same inode.
+    /// What a file says of an offset, if it is nothing too. It is not remembered of a file without a build-id, which can be
+    /// written anew and be the same inode.
     fn remember(&mut self, module: &Module, offset: u64, names: Vec<Name>) -> Frames {
-        if names.is_empty() {
-            return nameless(module, offset);
-        }
-        let frames: Frames = names.into_iter().map(|name| Arc::new(frame(name, module, offset))).collect();
+        let frames: Frames = if names.is_empty() {
+            nameless(module, offset)
+        } else {
+            names.into_iter().map(|name| Arc::new(frame(name, module, offset))).collect()
+        };
         if module.build_id.is_none() {
             return frames;
         }
@@ -136,15 +135,15 @@ impl CodeNames {
         readable_now(self.poor.get(identity), Instant::now())
     }
 
-    fn names(&mut self, module: &Module, offsets: &[u64]) -> Vec<Vec<Name>> {
-        let nothing = vec![Vec::new(); offsets.len()];
+    /// `None` where the file cannot be read: another process may be a way to it.
+    fn names(&mut self, module: &Module, offsets: &[u64]) -> Option<Vec<Vec<Name>>> {
         let identity = module.identity();
         let mut readable = self.readable(&identity);
-        while readable != Readable::Nothing && !offsets.is_empty() {
-            let Some(file) = self.files.get(module, &mut self.reader) else { return nothing };
+        while readable != Readable::Nothing {
+            let file = self.files.get(module, &mut self.reader)?;
             match self.reader.names(&file.files(), offsets, readable == Readable::Lines) {
                 // What was read while somebody wrote may be of neither version.
-                Ok(names) => return if file.is_unchanged() { names } else { nothing },
+                Ok(names) => return Some(names).filter(|_| file.is_unchanged()),
                 Err(why) => {
                     readable = readable.less();
                     self.reader.remark(&module.path, why, readable.what_follows());
@@ -155,7 +154,7 @@ impl CodeNames {
                 }
             }
         }
-        nothing
+        None
     }
 }
 

@@ -66,7 +66,9 @@ impl Completer {
     /// A process began to run a program, which may be gone when its first stack comes.
     pub fn note_program(&mut self, pid: u32, path: &Path) {
         self.spaces.forget(pid);
-        self.programs.note(Program::of(pid, path));
+        if !self.programs.is_noted(Program::key_of(pid, path)) {
+            self.programs.note(Program::of(pid, path));
+        }
     }
 
     /// A program will be run that is at this path.

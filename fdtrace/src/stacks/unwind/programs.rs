@@ -30,6 +30,9 @@ const MAX_KNOWN: usize = 4096;
 /// The most files that cannot be read.
 const MAX_POOR: usize = 4096;
 
+/// The most rules that are remembered.
+const MAX_RULES: usize = 1 << 15;
+
 /// The most files whose places are remembered.
 const MAX_SEEN: usize = 4096;
 
@@ -47,6 +50,9 @@ pub(super) struct Programs {
     read: HashMap<u64, u64>,
     /// Modules whose tables were too much for the reader.
     poor: HashMap<u64, Option<Instant>>,
+    /// Rules by module and offset, and whether an instruction is there: what the kernel side lacks of a stack is the next
+    /// frame, and what comes behind it is known most of the time.
+    rules: HashMap<(u64, u64, bool), Rule>,
     vdso: Option<Tables>,
     /// Where a filesystem shows other inode numbers than it has inside: the kernel side's key by the one that is made
     /// from what it shows.
@@ -70,6 +76,7 @@ impl Programs {
             reader,
             read: HashMap::new(),
             poor: HashMap::new(),
+            rules: HashMap::new(),
             vdso: tables_of_vdso(),
             inner_keys: HashMap::new(),
             seen: HashMap::new(),
@@ -88,15 +95,29 @@ impl Programs {
         if self.is_poor(module) {
             return Some(guess(exact));
         }
+        if let Some(rule) = self.rules.get(&(module, offset, exact)) {
+            return Some(self.noted(module, *rule));
+        }
         let generation = *self.read.get(&module)?;
         let why = match self.reader.rule(module, offset, exact) {
             // It was asked twice, and the first who was asked is gone.
             Ok(None) if self.reader.generation() != generation => NotRead::Broken,
-            Ok(rule) => return rule.map(|rule| self.noted(module, rule)),
+            Ok(None) => return None,
+            Ok(Some(rule)) => {
+                self.remember((module, offset, exact), rule);
+                return Some(self.noted(module, rule));
+            }
             Err(why) => why,
         };
         self.give_up(module, why);
         Some(guess(exact))
+    }
+
+    fn remember(&mut self, place: (u64, u64, bool), rule: Rule) {
+        if self.rules.len() >= MAX_RULES {
+            self.rules.clear();
+        }
+        self.rules.insert(place, rule);
     }
 
     /// The rule as the kernel side is told it.
@@ -162,6 +183,11 @@ impl Programs {
             self.modules.insert(module, found);
             self.read_tables(module, &file);
         }
+    }
+
+    /// Whether a program is one whose libraries were looked for.
+    pub(super) fn is_noted(&self, program: Option<u64>) -> bool {
+        program.is_some_and(|key| self.noted.contains(&key))
     }
 
     /// Remembers where the files of a program are: its own, and those that its loader will map.
