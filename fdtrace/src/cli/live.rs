@@ -26,7 +26,7 @@ use crate::{
         recording::News,
         runtime,
         signals::{Signals, TO_STOP},
-        tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
+        tracing::{Attached, Tracing},
     },
     view::View,
 };
@@ -115,14 +115,13 @@ impl Live<'_> {
         let arguments = self.arguments;
         let mut ticks = interval_at(Instant::now() + arguments.interval, arguments.interval);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        let mut enrich = ticker(ENRICH_INTERVAL);
         // The first sample tells that tracing has begun.
         let mut full = self.sample().await?.full;
         let news = News::of(arguments.trace.as_deref());
         let mut samples = 0;
         while arguments.count.is_none_or(|most| samples < most) {
             tokio::select! {
-                _ = enrich.tick() => {
+                () = self.tracing.news() => {
                     self.tracing.enrich().await?;
                     continue;
                 }

@@ -28,7 +28,7 @@ use crate::{
         recording::News,
         runtime,
         signals::{FOR_A_COMMAND, Signals, TO_STOP},
-        tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
+        tracing::{Attached, Tracing, ticker},
     },
     text::fmt::{self, escape_control},
     view::{Selection, View},
@@ -162,12 +162,11 @@ async fn watch(
     mut child: Option<&mut Child>,
     news: &News<'_>,
 ) -> Result<Stopped, Failure> {
-    let mut enrich = ticker(ENRICH_INTERVAL);
     let mut samples = ticker(SAMPLE_INTERVAL);
     let end = arguments.duration.map(|duration| Instant::now() + duration);
     loop {
         tokio::select! {
-            _ = enrich.tick() => tracing.enrich().await?,
+            () = tracing.news() => tracing.enrich().await?,
             _ = samples.tick() => {
                 tracing.sample(view).await?;
                 let written = tracing.collector().flush().await?;

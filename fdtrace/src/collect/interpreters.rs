@@ -3,7 +3,11 @@
 
 use std::{
     path::PathBuf,
-    sync::mpsc::{SyncSender, sync_channel},
+    sync::{
+        Arc,
+        mpsc::{RecvTimeoutError, SyncSender, sync_channel},
+    },
+    time::Duration,
 };
 
 use crate::{
@@ -11,11 +15,21 @@ use crate::{
     stacks::Recogniser,
 };
 
-/// Programs that may wait; of those that find no room, the first stacks are without calls of scripts.
+/// Batches of programs that may wait; of those that find no room, the first stacks are without calls of scripts.
 const MAX_WAITING: usize = 1024;
 
+/// How long there is nothing to do before it is looked whether memory can be given up.
+const PAUSE: Duration = Duration::from_secs(10);
+
 /// The thread, until this is dropped.
-pub(super) struct Recognition(SyncSender<(u32, PathBuf)>);
+pub(super) struct Recognition(SyncSender<Arc<[(u32, PathBuf)]>>);
+
+fn note(recogniser: &mut Recogniser, programs: &[(u32, PathBuf)], interpreters: &Interpreters) {
+    for (pid, path) in programs {
+        recogniser.note_program(*pid, path);
+        interpreters.learn(&recogniser.take());
+    }
+}
 
 impl Recognition {
     /// # Errors
@@ -25,23 +39,26 @@ impl Recognition {
         mut recogniser: Recogniser,
         kept: Capabilities,
     ) -> kernel::Result<Self> {
-        let (programs, waiting) = sync_channel::<(u32, PathBuf)>(MAX_WAITING);
+        let (programs, waiting) = sync_channel::<Arc<[(u32, PathBuf)]>>(MAX_WAITING);
         std::thread::Builder::new()
             .name("fdtrace-scripts".to_owned())
             .spawn(move || {
                 let _ = kept.keep_only();
-                for (pid, path) in waiting {
-                    recogniser.note_program(pid, &path);
-                    interpreters.learn(&recogniser.take());
+                loop {
+                    match waiting.recv_timeout(PAUSE) {
+                        Ok(programs) => note(&mut recogniser, &programs, &interpreters),
+                        Err(RecvTimeoutError::Timeout) => recogniser.rest(),
+                        Err(RecvTimeoutError::Disconnected) => return,
+                    }
                 }
             })
             .map_err(kernel::system("a thread cannot be started"))?;
         Ok(Self(programs))
     }
 
-    /// A process began to run a program.
-    pub(super) fn note_program(&self, pid: u32, path: PathBuf) {
-        // Where there is no room, it is recognised when its tables are read.
-        let _ = self.0.try_send((pid, path));
+    /// Processes began to run programs.
+    pub(super) fn note_programs(&self, programs: Arc<[(u32, PathBuf)]>) {
+        // Where there is no room, one is recognised when its tables are read.
+        let _ = self.0.try_send(programs);
     }
 }

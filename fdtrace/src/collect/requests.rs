@@ -3,11 +3,14 @@
 use std::{
     io,
     path::PathBuf,
-    sync::mpsc::{Sender, channel},
+    sync::{
+        Arc,
+        mpsc::{Sender, channel},
+    },
     thread::JoinHandle,
 };
 
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 
 use super::{
     waker::{Ringer, waker},
@@ -75,6 +78,8 @@ pub(super) enum Request {
 pub struct Collector {
     requests: Sender<Request>,
     ringer: Ringer,
+    /// Told when there are groups that are new.
+    news: Arc<Notify>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -86,10 +91,11 @@ impl Collector {
     pub fn start(setup: Setup) -> io::Result<Self> {
         let (requests, inbox) = channel();
         let (ringer, waker) = waker()?;
-        let worker = Worker::new(setup, waker).map_err(io::Error::other)?;
+        let news = Arc::<Notify>::default();
+        let worker = Worker::new(setup, waker, Arc::clone(&news)).map_err(io::Error::other)?;
         let thread =
             std::thread::Builder::new().name("fdtrace-drain".to_owned()).spawn(move || worker.run(&inbox))?;
-        Ok(Self { requests, ringer, thread: Some(thread) })
+        Ok(Self { requests, ringer, news, thread: Some(thread) })
     }
 
     async fn ask<T>(&self, request: impl FnOnce(oneshot::Sender<T>) -> Request) -> io::Result<T> {
@@ -144,6 +150,11 @@ impl Collector {
     /// When the collector is gone.
     pub async fn conclude(&self) -> io::Result<()> {
         self.ask(Request::Conclude).await
+    }
+
+    /// Waits until there are groups that are new, or some whose stacks may have come through by now.
+    pub async fn news(&self) {
+        self.news.notified().await;
     }
 
     /// Groups that are new since the last time that this was asked.

@@ -30,8 +30,8 @@ const MAX_BEGUN: usize = 64;
 enum Work {
     /// A stack to be completed.
     Stack(Stack, StackDump, Option<ScriptCalls>),
-    /// A process began to run a program.
-    Program(u32, PathBuf),
+    /// Processes began to run programs.
+    Programs(Arc<[(u32, PathBuf)]>),
     /// A program will be run, which waits for its tables.
     Prepare(PathBuf, oneshot::Sender<()>),
 }
@@ -41,6 +41,8 @@ pub(super) struct PendingStacks {
     work: SyncSender<Work>,
     done: Receiver<Stack>,
     recognition: Recognition,
+    /// Programs that were begun and that nobody was told of.
+    programs: Vec<(u32, PathBuf)>,
     partial: HashMap<u64, Stack>,
     /// Calls of scripts, whose stacks come right behind them.
     calls: HashMap<u64, ScriptCalls>,
@@ -74,8 +76,18 @@ impl PendingStacks {
                 complete(&waiting, &finished, rules, completer);
             })
             .map_err(kernel::system("a thread cannot be started"))?;
-        let (partial, calls) = (HashMap::new(), HashMap::new());
-        Ok(Self { work, done, recognition, partial, calls, modules, under_way: 0, cut: Vec::new(), lost: 0 })
+        Ok(Self {
+            work,
+            done,
+            recognition,
+            programs: Vec::new(),
+            partial: HashMap::new(),
+            calls: HashMap::new(),
+            modules,
+            under_way: 0,
+            cut: Vec::new(),
+            lost: 0,
+        })
     }
 
     /// The inner part of a stack.
@@ -123,13 +135,20 @@ impl PendingStacks {
         }
     }
 
-    /// Tells of a program that was begun.
-    pub(super) fn note_program(&self, event: &Event) {
+    /// A program was begun.
+    pub(super) fn note_program(&mut self, event: &Event) {
         if let Event::Exec { tgid, path, .. } = event {
-            let path = PathBuf::from(OsStr::from_bytes(path));
-            self.recognition.note_program(*tgid, path.clone());
-            // Where there is no room, the program is found while its process is there, or not at all.
-            let _ = self.work.try_send(Work::Program(*tgid, path));
+            self.programs.push((*tgid, PathBuf::from(OsStr::from_bytes(path))));
+        }
+    }
+
+    /// Tells of the programs that were begun: of many at once, since whoever is told wakes up for it.
+    pub(super) fn tell_of_programs(&mut self) {
+        if !self.programs.is_empty() {
+            let programs: Arc<[(u32, PathBuf)]> = std::mem::take(&mut self.programs).into();
+            self.recognition.note_programs(Arc::clone(&programs));
+            // Where there is no room, a program is found while its process is there, or not at all.
+            let _ = self.work.try_send(Work::Programs(programs));
         }
     }
 
@@ -177,8 +196,8 @@ fn complete(
     while let Some(work) = next(waiting, &mut completer, &interpreters) {
         let (partial, dump, calls) = match work {
             Work::Stack(partial, dump, calls) => (partial, dump, calls),
-            Work::Program(process, path) => {
-                completer.note_program(process, &path);
+            Work::Programs(programs) => {
+                programs.iter().for_each(|(process, path)| completer.note_program(*process, path));
                 continue;
             }
             Work::Prepare(path, reply) => {

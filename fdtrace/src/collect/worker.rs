@@ -8,6 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use tokio::sync::Notify;
+
 use fdtrace_common::{
     counters::{Counter, Counters, ShortLivedCount},
     descriptor,
@@ -35,7 +37,7 @@ use crate::{
 
 /// How long the ring may fill before somebody looks; the kernel wakes the collector earlier when half of it is full, and
 /// so does everybody who asks it something.
-const IDLE_INTERVAL: Duration = Duration::from_millis(100);
+const IDLE_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The same while a preexisting is under way that somebody waits for.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
@@ -105,6 +107,7 @@ pub(super) struct Worker {
     modules: Arc<Modules>,
     readers: Readers,
     waker: Waker,
+    news: Arc<Notify>,
     sweep: Option<Sweep>,
     alloc_errors: AllocErrors,
     acquisitions: Acquisitions,
@@ -121,7 +124,7 @@ pub(super) struct Worker {
 }
 
 impl Worker {
-    pub(super) fn new(mut setup: Setup, waker: Waker) -> kernel::Result<Self> {
+    pub(super) fn new(mut setup: Setup, waker: Waker, news: Arc<Notify>) -> kernel::Result<Self> {
         let sweep = match setup.min_age_ns {
             0 => None,
             age => Some(Sweep::new(setup.tracer.sweeper()?, age)),
@@ -144,6 +147,7 @@ impl Worker {
             acquisitions: Acquisitions::new(setup.tracer.acquired()?),
             next_comparison: Instant::now(),
             waker,
+            news,
             tracer: setup.tracer,
             fold: Fold::watched(),
             counters: Counters::default(),
@@ -165,6 +169,9 @@ impl Worker {
             watch_queues(&mut self.tracer, &self.modules, &self.readers);
             self.count_existing();
             self.check_losses();
+            if self.fold.has_fresh() {
+                self.news.notify_one();
+            }
             self.waker.silence();
             loop {
                 match inbox.try_recv() {
@@ -433,6 +440,7 @@ impl Worker {
             Ok(Record::What(what)) => batch.push(Event::Fact(Box::new(what::described(&what, symbols)))),
             Err(_) => *malformed += 1,
         });
+        self.stacks.tell_of_programs();
         let mut batch = std::mem::take(&mut self.batch);
         self.apply(&mut batch);
         self.batch = batch;

@@ -67,6 +67,11 @@ impl Enricher {
         facts
     }
 
+    /// Gives up what takes memory, if nothing was found out for a while.
+    pub fn rest(&mut self) {
+        self.places.rest();
+    }
+
     /// What each handle is that nobody looked at before; with its name, if that is wanted.
     ///
     /// # Errors

@@ -55,6 +55,10 @@ impl Places {
         }
     }
 
+    pub(super) fn rest(&mut self) {
+        self.stacks.rest();
+    }
+
     /// The user stacks of groups of one image, in their order.
     fn stacks(&mut self, tgid: u32, groups: &[&FreshGroup]) -> Vec<UserStack> {
         // An image that has ended leaves addresses that mean nothing any more.

@@ -371,6 +371,12 @@ impl Fold {
         self.fresh.take(|name| stacks.get(name), |key| images.find(key).map(|id| images.get(id)))
     }
 
+    /// Whether there is a group that nobody has found out about.
+    #[must_use]
+    pub const fn has_fresh(&self) -> bool {
+        !self.fresh.is_empty()
+    }
+
     /// Says that the kernel side will send every stack anew: those that are known are dropped, but not before all that
     /// may still name them has come through, which is when this is called again.
     pub fn forget_stacks(&mut self) {

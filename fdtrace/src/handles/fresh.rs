@@ -67,6 +67,10 @@ impl Fresh {
         }
     }
 
+    pub(super) const fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     pub(super) fn take<'a>(
         &mut self,
         stack: impl Fn(u64) -> Option<Arc<Stack>>,

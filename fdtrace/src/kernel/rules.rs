@@ -39,6 +39,9 @@ impl Interpreters {
 
     /// Takes in files that are interpreters.
     pub fn learn(&self, interpreters: &[(u64, Interpreter)]) {
+        if interpreters.is_empty() {
+            return;
+        }
         let mut map = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         for (module, interpreter) in interpreters {
             // Where there is no room, calls of its scripts are not taken.

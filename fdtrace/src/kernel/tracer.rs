@@ -27,7 +27,7 @@ use super::{
     acquired::{self, AcquiredTable},
     bpf::{self, RunCounts},
     btf, config,
-    config::{Acquisitions, Settings, Unwind},
+    config::{Acquisitions, Emit, Settings, Unwind},
     error::{Error, Result, system},
     fields,
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
@@ -464,6 +464,9 @@ pub(super) fn load(
     }
     if !settings.submitters {
         loader.map_max_entries("SUBMITTED", 1).map_max_entries("AT_WORK", 1);
+    }
+    if !matches!(settings.emit, Emit::MinAge(_)) {
+        loader.map_max_entries("SHORT_LIVED", 1);
     }
     if settings.descriptors == Acquisitions::Off {
         loader.map_max_entries("ACQUIRED", 1).map_max_entries("MESSAGES", 1);

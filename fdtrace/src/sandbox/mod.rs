@@ -13,7 +13,7 @@ mod confine;
 mod deadline;
 mod spawner;
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use self::deadline::Deadline;
 pub(crate) use self::{channel::Channel, confine::Limits, spawner::Spawner};
@@ -33,6 +33,8 @@ struct Running {
     pid: libc::pid_t,
     channel: Channel,
     answered: u64,
+    /// When it was last asked.
+    last: Instant,
 }
 
 /// Why a question has no answer.
@@ -68,6 +70,7 @@ impl Child {
             match sent.and_then(|()| running.channel.receive(&mut until)) {
                 Ok(message) => {
                     running.answered += 1;
+                    running.last = Instant::now();
                     return Ok(message.bytes);
                 }
                 Err(error) => {
@@ -84,6 +87,13 @@ impl Child {
         }
     }
 
+    /// Ends the process if nobody has asked it anything for so long; the next question starts another one.
+    pub(crate) fn rest(&mut self, after: Duration) {
+        if self.running.as_ref().is_some_and(|running| running.last.elapsed() > after) {
+            self.end();
+        }
+    }
+
     /// The process, for whoever wants to look at what it may do.
     pub(crate) fn pid(&mut self) -> Option<u32> {
         self.running().and_then(|running| u32::try_from(running.pid).ok())
@@ -92,7 +102,7 @@ impl Child {
     fn running(&mut self) -> Option<&mut Running> {
         if self.running.is_none() {
             let (pid, channel) = self.spawner.spawn().ok()?;
-            self.running = Some(Running { pid, channel, answered: 0 });
+            self.running = Some(Running { pid, channel, answered: 0, last: Instant::now() });
         }
         self.running.as_mut()
     }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use fdtrace_common::wire::PREEXISTING;
-use tokio::time::{Interval, MissedTickBehavior, interval};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::Failure;
 use crate::{
@@ -23,8 +23,8 @@ use crate::{
     view::{Session, View, seconds_left},
 };
 
-/// How often the enricher looks for groups that are new. A process that lives for less may leave no names.
-pub(crate) const ENRICH_INTERVAL: Duration = Duration::from_millis(50);
+/// How often the enricher finds out about groups that are new. A process that lives for less may leave no names.
+const ENRICH_INTERVAL: Duration = Duration::from_millis(50);
 
 /// The most handles whose names and descriptors are looked up at the end of a recording.
 const MAX_NAMED: usize = 1 << 14;
@@ -47,6 +47,8 @@ pub(crate) struct Tracing {
     names_all: bool,
     /// Regular files that were described and have no path yet.
     files: Vec<(u64, u64)>,
+    /// When it was last found out about new groups.
+    enriched: Instant,
 }
 
 /// A tracer that is attached, before its events are read.
@@ -149,13 +151,31 @@ impl Attached {
         // Before anything else: a process may be gone before somebody asks for its name.
         collector.tell(enrich::introduce(&self.pids));
         let meter = Meter::new(readers.clone());
-        Ok(Tracing { collector, enrich, meter, readers, kept, names_all, files: Vec::new() })
+        give_back_memory();
+        let (files, enriched) = (Vec::new(), Instant::now());
+        Ok(Tracing { collector, enrich, meter, readers, kept, names_all, files, enriched })
     }
 }
 
+/// What only the start needed is free by now, and the kernel gets it back: the texts of its symbols and types, and the object.
+fn give_back_memory() {
+    // SAFETY: takes a number; the allocator's own locks keep other threads out.
+    #[cfg(target_env = "gnu")]
+    unsafe {
+        libc::malloc_trim(0)
+    };
+}
+
 impl Tracing {
+    /// Waits until there is something to find out about, and no shorter than names are given time to come through.
+    pub(crate) async fn news(&self) {
+        sleep_until(self.enriched + ENRICH_INTERVAL).await;
+        self.collector.news().await;
+    }
+
     /// Finds out about what is new since the last call.
     pub(crate) async fn enrich(&mut self) -> io::Result<()> {
+        self.enriched = Instant::now();
         let fresh = self.collector.fresh().await?;
         if !fresh.is_empty() {
             self.collector.tell(self.enrich.find_out(&fresh));
@@ -172,6 +192,7 @@ impl Tracing {
             self.files = described.iter().filter_map(regular_file).take(FileIterators::MAX_WANTED).collect();
         }
         self.collector.tell(described);
+        self.enrich.rest();
         let sample = self.collector.sample(view.selection().min_age_ns).await?;
         view.sample(&sample.snapshot);
         Ok(sample)

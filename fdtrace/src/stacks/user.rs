@@ -76,6 +76,11 @@ impl UserStacks {
         by_address
     }
 
+    /// What was read of files is given up, if no stack was resolved for a while.
+    pub fn rest(&mut self) {
+        self.names.rest();
+    }
+
     /// Code that lies in no file, of all stacks at once.
     fn made(&mut self, tgid: u32, stacks: &[Option<&Stack>]) -> HashMap<u64, Arc<UserFrame>> {
         let places =

@@ -26,7 +26,7 @@ use super::{
     command::{self, Passed, Scope},
     recording::News,
     signals::Signals,
-    tracing::{Attached, ENRICH_INTERVAL, Tracing, ticker},
+    tracing::{Attached, Tracing, ticker},
     user::Credentials,
 };
 use crate::{
@@ -288,7 +288,7 @@ impl Check<'_> {
     ) -> Result<(Ended, bool, Option<Findings>), Failure> {
         let signal = self.signal;
         let pid = child.id().unwrap_or(0);
-        let (mut enrich, mut samples) = (ticker(ENRICH_INTERVAL), ticker(SAMPLE_INTERVAL));
+        let mut samples = ticker(SAMPLE_INTERVAL);
         let shell = Cell::new(0);
         let mut condition = std::pin::pin!(holds(self.until, self.passed, &shell));
         let mut reported = false;
@@ -320,6 +320,7 @@ impl Check<'_> {
                     self.signals.send(libc::SIGKILL);
                 }
                 _ = samples.tick() => {
+                    command::reap(&[pid, shell.get()]);
                     // A service that was told to end gives back what it has.
                     if !reported {
                         tracing.sample(view).await?;
@@ -328,7 +329,7 @@ impl Check<'_> {
                     let written = tracing.collector().flush().await?;
                     self.tell(&written, "the check goes on");
                 }
-                _ = enrich.tick() => {
+                () = tracing.news() => {
                     command::reap(&[pid, shell.get()]);
                     tracing.enrich().await?;
                 }
@@ -393,13 +394,13 @@ async fn watch_until(
     signals: &Signals,
     end: Instant,
 ) -> Result<(), Failure> {
-    let (mut enrich, mut samples) = (ticker(ENRICH_INTERVAL), ticker(SAMPLE_INTERVAL));
+    let mut samples = ticker(SAMPLE_INTERVAL);
     loop {
         tokio::select! {
             () = sleep_until(end) => return Ok(()),
             () = signals.stopped() => return Ok(()),
             _ = samples.tick() => drop(tracing.sample(view).await?),
-            _ = enrich.tick() => tracing.enrich().await?,
+            () = tracing.news() => tracing.enrich().await?,
         }
     }
 }

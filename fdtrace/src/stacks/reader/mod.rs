@@ -54,6 +54,8 @@ use crate::{
 
 /// What a reader may take for itself: a browser's symbols are some 50 MB.
 const LIMITS: Limits = Limits { memory: 80 << 20 };
+/// What a reader has in memory, of a library's debug information some 50 MB, is read again in a tenth of a second.
+const IDLE: Duration = Duration::from_secs(5);
 /// Addresses in one question, so that no answer is long.
 const MAX_AT_ONCE: usize = 256;
 
@@ -235,6 +237,12 @@ impl Reader {
     /// Says, once, that a file was not read.
     pub(super) fn remark(&self, path: &Path, why: NotRead, what_follows: &str) {
         self.readers.remark(format!("{}: {why}; {what_follows}", path.display()));
+    }
+
+    /// Gives up the process and all that it has read, if nobody needs it for a while. Not for whoever asks for rules: of a file
+    /// that is gone they cannot be read again.
+    pub(super) fn rest(&mut self) {
+        self.child.rest(IDLE);
     }
 
     /// What was read before this number changed is gone.

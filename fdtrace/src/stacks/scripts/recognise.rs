@@ -51,6 +51,11 @@ impl Recogniser {
         Arc::clone(&self.modules)
     }
 
+    /// Gives up what was read of files, if there was nothing to recognise for a while.
+    pub fn rest(&mut self) {
+        self.reader.rest();
+    }
+
     /// What was recognised since this was asked last, by module.
     pub fn take(&mut self) -> Vec<(u64, Interpreter)> {
         mem::take(&mut self.found)

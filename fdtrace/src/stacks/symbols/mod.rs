@@ -109,6 +109,11 @@ impl CodeNames {
         &mut self.reader
     }
 
+    /// What was read of files is given up, if no code was named for a while; the names are kept.
+    pub fn rest(&mut self) {
+        self.reader.rest();
+    }
+
     fn known(&self, module: &Module, offset: u64) -> Option<Frames> {
         self.frames.get(&(module.without_reach(), offset)).cloned()
     }
