@@ -99,7 +99,10 @@ impl Fold {
             Event::Refused(alloc) => self.refuse(&alloc),
             Event::Release(release) => self.release(&release),
             // Nothing is counted; that there is such a group lets its call site be found out.
-            Event::ClosedBy(closed_by) => drop(self.group(closed_by.tgid, closed_by.call)),
+            Event::ClosedBy(closed_by) => {
+                let group = self.group(closed_by.tgid, closed_by.call);
+                self.retire(self.groups[group as usize].image);
+            }
             Event::Stack(stack) => self.stacks.insert(stack),
             Event::Mapped(mapped) => self.map(&mapped),
             Event::Fork { time, parent, child, comm, .. } => {
@@ -110,7 +113,11 @@ impl Fold {
                 self.end_image(tgid);
                 self.images.begin(ImageKey { tgid, since: time }, Some(comm), Some(path));
             }
-            Event::Exit { tgid, .. } => self.end_image(tgid),
+            Event::Exit { tgid, .. } => {
+                if let Some(image) = self.images.exit(tgid) {
+                    self.retire(image);
+                }
+            }
             Event::Failure(failure) => {
                 *self.errors.entry(failure.errno).or_default() += u64::from(failure.times);
             }
@@ -193,6 +200,7 @@ impl Fold {
         counts.allocated += 1;
         counts.released_by[Cause::Unknown as usize] += 1;
         counts.never_opened += 1;
+        self.retire(self.groups[group as usize].image);
     }
 
     fn release(&mut self, release: &Release) {
@@ -583,6 +591,20 @@ mod tests {
         let names: Vec<_> = fold.live_groups().map(|(_, group)| fold.image(group.image).comm).collect();
         assert_eq!(names.len(), 2, "the same pid, two processes");
         assert_eq!(names.iter().filter(|name| name.is_none()).count(), 1);
+    }
+
+    #[test]
+    fn what_is_closed_behind_the_end_of_a_process_is_of_its_last_image() {
+        let fork = Event::Fork { time: 3, parent: 1, child: 5, shares: false, comm: Default::default() };
+        let exit = || Event::Exit { time: 9, tgid: 5, how: Leaving::default() };
+        let mut fold = folded([fork, exit(), alloc(8, 4, 5)]);
+        let image = fold.image(fold.live_groups().next().expect("a live handle").1.image);
+        assert_eq!((image.key, image.ended), (ImageKey { tgid: 5, since: 3 }, true));
+        fold.apply(release(8, 4));
+        assert_eq!((fold.free_groups.len(), fold.by_call.len()), (1, 0), "nothing of it stays");
+        let Event::Alloc(refused) = alloc(16, 5, 5) else { unreachable!() };
+        fold.apply(Event::Refused(refused));
+        assert_eq!((fold.counts().allocated, fold.by_call.len()), (2, 0));
     }
 
     #[test]

@@ -1,6 +1,10 @@
 //! Images: one program in one process.
 
-use std::{collections::HashMap, hash::BuildHasherDefault, sync::Arc};
+use std::{
+    collections::{HashMap, VecDeque},
+    hash::BuildHasherDefault,
+    sync::Arc,
+};
 
 use super::hasher::CallHasher;
 use crate::{
@@ -40,9 +44,15 @@ impl Image {
     }
 }
 
+/// So many processes that have ended are remembered: what they had open is released behind their end.
+const MAX_LATE: usize = 4096;
+
 /// All images that still matter.
 #[derive(Default)]
 pub(super) struct Images {
+    /// What processes ran last that have ended, and in which order they ended.
+    late: HashMap<u32, Image, BuildHasherDefault<CallHasher>>,
+    order: VecDeque<u32>,
     images: Vec<Image>,
     free: Vec<ImageId>,
     current: HashMap<u32, ImageId, BuildHasherDefault<CallHasher>>,
@@ -64,10 +74,13 @@ impl Images {
         self.by_key.get(&key).copied()
     }
 
-    /// The image that a process runs now; a process that was never announced was there before.
+    /// The image that a process runs now, or ran last; a process that was never announced was there before.
     pub(super) fn current(&mut self, tgid: u32) -> ImageId {
-        match self.current.get(&tgid) {
-            Some(id) => *id,
+        if let Some(id) = self.current.get(&tgid) {
+            return *id;
+        }
+        match self.late.get(&tgid) {
+            Some(image) => self.find(image.key).unwrap_or_else(|| self.add(self.late[&tgid].clone())),
             None => self.begin(ImageKey { tgid, since: 0 }, None, None),
         }
     }
@@ -85,9 +98,23 @@ impl Images {
             self.current.insert(key.tgid, id);
             return id;
         }
-        self.text += path.as_ref().map_or(0, Vec::len);
-        let image =
-            Image { key, space: key, comm, path, identity: None, ended: false, live: 0, groups: Vec::new() };
+        let id = self.add(Image {
+            key,
+            space: key,
+            comm,
+            path,
+            identity: None,
+            ended: false,
+            live: 0,
+            groups: Vec::new(),
+        });
+        self.current.insert(key.tgid, id);
+        id
+    }
+
+    fn add(&mut self, image: Image) -> ImageId {
+        self.text += image.text();
+        let key = image.key;
         let id = if let Some(id) = self.free.pop() {
             self.images[id as usize] = image;
             id
@@ -95,7 +122,6 @@ impl Images {
             self.images.push(image);
             ImageId::try_from(self.images.len() - 1).unwrap_or(ImageId::MAX)
         };
-        self.current.insert(key.tgid, id);
         self.by_key.insert(key, id);
         id
     }
@@ -128,13 +154,31 @@ impl Images {
     /// Bytes of memory that it has.
     pub(super) fn weight(&self) -> usize {
         let keys = self.by_key.capacity() + self.current.capacity();
-        self.images.capacity() * size_of::<Image>() + keys * size_of::<(ImageKey, ImageId)>() + self.text
+        let late: usize = self.late.values().map(|image| size_of::<Image>() + image.text()).sum();
+        late + self.images.capacity() * size_of::<Image>()
+            + keys * size_of::<(ImageKey, ImageId)>()
+            + self.text
     }
 
     /// What a process runs now ends; says which image that was.
     pub(super) fn end(&mut self, tgid: u32) -> Option<ImageId> {
         let id = self.current.remove(&tgid)?;
         self.images[id as usize].ended = true;
+        Some(id)
+    }
+
+    /// A process ends, for good; says which image that was.
+    pub(super) fn exit(&mut self, tgid: u32) -> Option<ImageId> {
+        let id = self.end(tgid)?;
+        let image = Image { live: 0, groups: Vec::new(), ..self.images[id as usize].clone() };
+        if self.late.insert(tgid, image).is_none() {
+            self.order.push_back(tgid);
+        }
+        if self.order.len() > MAX_LATE
+            && let Some(first) = self.order.pop_front()
+        {
+            self.late.remove(&first);
+        }
         Some(id)
     }
 

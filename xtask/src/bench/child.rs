@@ -62,21 +62,53 @@ impl Background {
 
     /// Processor time of all its threads.
     pub(super) fn cpu_time(&self) -> Result<Duration> {
-        let mut sum = Duration::ZERO;
-        for thread in fs::read_dir(format!("/proc/{}/task", self.id()))? {
-            // A thread that has just ended has no file any more.
-            let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
-            let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
-            sum += Duration::from_nanos(nanoseconds);
-        }
-        Ok(sum)
+        cpu_time(self.id())
+    }
+
+    /// The same with that of its children and theirs, as far as they run.
+    pub(super) fn family_cpu_time(&self) -> Result<Duration> {
+        let others = family(self.id()).into_iter().filter_map(|pid| cpu_time(pid).ok());
+        Ok(others.fold(self.cpu_time()?, |sum, time| sum + time))
     }
 
     /// Resident memory in bytes.
     pub(super) fn resident_bytes(&self) -> Result<u64> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.id()))?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("no VmRSS")?;
-        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse()?;
-        Ok(kilobytes << 10)
+        memory(self.id(), "VmRSS:").context("no VmRSS")
     }
+
+    /// The same with what its children and theirs have for themselves: their code is the same.
+    pub(super) fn family_bytes(&self) -> Result<u64> {
+        let others = family(self.id()).into_iter().filter_map(|pid| memory(pid, "RssAnon:"));
+        Ok(others.fold(self.resident_bytes()?, |sum, bytes| sum + bytes))
+    }
+}
+
+fn cpu_time(pid: u32) -> Result<Duration> {
+    let mut sum = Duration::ZERO;
+    for thread in fs::read_dir(format!("/proc/{pid}/task"))? {
+        // A thread that has just ended has no file any more.
+        let text = fs::read_to_string(thread?.path().join("schedstat")).unwrap_or_default();
+        let nanoseconds = text.split(' ').next().and_then(|word| word.parse().ok()).unwrap_or(0);
+        sum += Duration::from_nanos(nanoseconds);
+    }
+    Ok(sum)
+}
+
+fn memory(pid: u32, line: &str) -> Option<u64> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let kilobytes = status.lines().find_map(|found| found.strip_prefix(line))?;
+    kilobytes.trim().trim_end_matches(" kB").parse::<u64>().ok().map(|kilobytes| kilobytes << 10)
+}
+
+/// The children of a process and theirs.
+fn family(pid: u32) -> Vec<u32> {
+    let parent = |pid: u32| {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse::<u32>().ok()
+    };
+    let all = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let all = all.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
+    let parents: Vec<(u32, u32)> = all.filter_map(|pid| Some((pid, parent(pid)?))).collect();
+    let children = |of: u32| parents.iter().filter(move |(_, parent)| *parent == of).map(|(pid, _)| *pid);
+    children(pid).flat_map(|child| std::iter::once(child).chain(children(child))).collect()
 }

@@ -2,11 +2,13 @@
 //! the benches of the crate fdtrace; here is what needs the whole tool, beside others of its kind.
 
 mod child;
+mod churn;
 mod explain;
 mod live;
 mod load;
 mod programs;
 mod record;
+mod start;
 mod ways;
 
 use anyhow::{Result, bail};
@@ -35,6 +37,10 @@ enum What {
     Record(record::Args),
     /// `fdtrace live` while nothing happens (root)
     Quiet,
+    /// Until something is traced (root)
+    Start(start::Args),
+    /// `live` and `record` beside processes that come and go (root; needs cc)
+    Churn(churn::Args),
     /// Decoding and the table of handles, with synthetic records
     Fold(Options),
     /// Writing and reading synthetic traces
@@ -62,6 +68,8 @@ pub(crate) fn run(args: &Args) -> Result<ExitCode> {
         What::Explain(args) => explain::run(args)?,
         What::Record(args) => record::run(args)?,
         What::Quiet => live::quiet()?,
+        What::Start(args) => start::run(args)?,
+        What::Churn(args) => churn::run(args)?,
         What::Fold(options) => programs::library("fold", &options.options)?,
         What::Trace(options) => programs::library("trace", &options.options)?,
         What::Symbols(options) => {

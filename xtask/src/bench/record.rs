@@ -60,7 +60,7 @@ fn record(fdtrace: &Path, bench: &Bench, file: &Path, args: &Args) -> Result<Rec
 }
 
 /// The file is there before tracing begins, and grows when it has begun.
-fn wait_for(file: &Path) -> Result<()> {
+pub(super) fn wait_for(file: &Path) -> Result<()> {
     let mut first = None;
     for _ in 0..200 {
         let size = fs::metadata(file).map_or(0, |found| found.len());

@@ -190,9 +190,9 @@ impl Reader {
         Ok(rule.map(Rule::from))
     }
 
-    /// What a program needs to run.
-    pub(super) fn needed(&mut self, file: &File) -> Needed {
-        self.ask::<Option<Needed>>(&Request::Needed, &[file]).ok().flatten().unwrap_or_default()
+    /// What a program needs to run; `None` of what is none, or is not read.
+    pub(super) fn needed(&mut self, file: &File) -> Option<Needed> {
+        self.ask(&Request::Needed, &[file]).ok().flatten()
     }
 
     /// The functions at addresses, by a perf map.

@@ -21,7 +21,7 @@ use crate::{
         modules::{self, Modules},
         reader::{Reader, Readers},
         script_frames,
-        unwind::{Found, Program},
+        unwind::{Found, Known, Program},
     },
 };
 
@@ -35,6 +35,7 @@ pub struct Recogniser {
     modules: Arc<Modules>,
     reader: Reader,
     looked_at: HashSet<u64>,
+    known: Known,
     found: Vec<(u64, Interpreter)>,
 }
 
@@ -42,7 +43,8 @@ impl Recogniser {
     /// One that says in `modules` what it recognised, and has files read by one of `readers`.
     #[must_use]
     pub fn new(modules: Arc<Modules>, readers: &Readers) -> Self {
-        Self { modules, reader: readers.reader(), looked_at: HashSet::new(), found: Vec::new() }
+        let (looked_at, known, found) = (HashSet::new(), Known::default(), Vec::new());
+        Self { modules, reader: readers.reader(), looked_at, known, found }
     }
 
     /// Where it says it.
@@ -104,7 +106,7 @@ impl Recogniser {
         if self.modules.scripts.is_interpreter(program.itself.key) {
             return;
         }
-        for library in program.libraries(&mut self.reader) {
+        for library in program.libraries(&mut self.known, &mut self.reader) {
             self.found(&library);
         }
     }

@@ -8,6 +8,7 @@ use std::{
     io::Read as _,
     os::unix::ffi::{OsStrExt as _, OsStringExt as _},
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use nix::{
@@ -17,7 +18,10 @@ use nix::{
 
 use crate::{
     runtimes,
-    stacks::{modules, reader::Reader},
+    stacks::{
+        modules,
+        reader::{Needed, Reader},
+    },
 };
 
 /// The files of one program.
@@ -81,20 +85,19 @@ impl Program {
     }
 
     /// Its loader and libraries, and theirs, as far as they are found where loaders look.
-    pub(in crate::stacks) fn libraries(&self, reader: &mut Reader) -> Vec<Found> {
+    pub(in crate::stacks) fn libraries(&self, known: &mut Known, reader: &mut Reader) -> Vec<Found> {
         let mut found: Vec<Found> = Vec::new();
         let mut places: Vec<PathBuf> = Vec::new();
         let mut met: HashSet<Vec<u8>> = HashSet::new();
-        let mut cache = None;
-        let (mut next, mut sampled) = (Some((&self.itself.file, &*self.path)), 0);
+        let cache = known.cache(&self.root);
+        let (mut next, mut sampled) = (Some((&self.itself, &*self.path)), 0);
         while let Some((file, path)) = next {
-            let needed = reader.needed(file);
+            let needed = known.needed(file, reader);
             let folders: Vec<PathBuf> = needed.folders.iter().map(|folder| beside(folder, path)).collect();
-            let mut all: Vec<PathBuf> = needed.loader.map(path_of).into_iter().collect();
-            for name in needed.libraries {
+            let mut all: Vec<PathBuf> = needed.loader.iter().cloned().map(path_of).collect();
+            for name in &needed.libraries {
                 if found.len() + all.len() < MAX_FILES && met.insert(name.clone()) {
-                    let cache = cache.get_or_insert_with(|| Cache::read(&self.root).unwrap_or_default());
-                    all.extend(locate(&name, &folders, cache, &self.root));
+                    all.extend(locate(name, &folders, &cache, &self.root));
                 }
             }
             all.extend(loaded_later(path).filter(|path| self.root.open(path).is_some()));
@@ -105,10 +108,49 @@ impl Program {
                     places.push(path);
                 }
             }
-            next = found.get(sampled).map(|found| (&found.file, &*places[sampled]));
+            next = found.get(sampled).map(|found| (found, &*places[sampled]));
             sampled += 1;
         }
         found
+    }
+}
+
+/// The most files of which it is remembered what they need.
+const MAX_KNOWN: usize = 4096;
+
+/// What files need, and where the loader has libraries: many programs need the same ones.
+#[derive(Default)]
+pub(in crate::stacks) struct Known {
+    needed: HashMap<u64, Arc<Needed>>,
+    /// The last cache, by its file.
+    cache: Option<(u64, Arc<Cache>)>,
+}
+
+impl Known {
+    fn needed(&mut self, file: &Found, reader: &mut Reader) -> Arc<Needed> {
+        if let Some(known) = self.needed.get(&file.key) {
+            return Arc::clone(known);
+        }
+        // Whoever was late may be in time the next time.
+        let Some(needed) = reader.needed(&file.file).map(Arc::new) else { return Arc::default() };
+        if self.needed.len() >= MAX_KNOWN {
+            self.needed.clear();
+        }
+        self.needed.insert(file.key, Arc::clone(&needed));
+        needed
+    }
+
+    fn cache(&mut self, root: &Root) -> Arc<Cache> {
+        let Some(file) = root.open(Path::new(CACHE)) else { return Arc::default() };
+        let Some(key) = modules::file_key(&file) else { return Arc::default() };
+        match &self.cache {
+            Some((known, cache)) if *known == key => Arc::clone(cache),
+            _ => {
+                let cache = Arc::new(Cache::read(file).unwrap_or_default());
+                self.cache = Some((key, Arc::clone(&cache)));
+                cache
+            }
+        }
     }
 }
 
@@ -199,9 +241,9 @@ fn path_of(bytes: Vec<u8>) -> PathBuf {
 struct Cache(HashMap<Vec<u8>, PathBuf>);
 
 impl Cache {
-    fn read(root: &Root) -> Option<Self> {
+    fn read(file: File) -> Option<Self> {
         let mut bytes = Vec::new();
-        root.open(Path::new(CACHE))?.take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
+        file.take(MAX_CACHE).read_to_end(&mut bytes).ok()?;
         Self::parse(&bytes)
     }
 
@@ -237,9 +279,12 @@ mod tests {
         let (program, running) =
             (Program::at(&path).unwrap(), Program::of(std::process::id(), &path).unwrap());
         assert_eq!((program.itself.key, &program.itself.path), (running.itself.key, &running.itself.path));
-        let needed = reader.needed(&program.itself.file);
-        let found: Vec<PathBuf> =
-            program.libraries(&mut reader).into_iter().map(|found| found.path).collect();
+        let needed = reader.needed(&program.itself.file).unwrap();
+        let found: Vec<PathBuf> = program
+            .libraries(&mut Known::default(), &mut reader)
+            .into_iter()
+            .map(|found| found.path)
+            .collect();
         // A static program has neither.
         let loader = needed.loader.map(|loader| path_of(loader).canonicalize().unwrap());
         assert!(loader.is_none_or(|loader| found.contains(&loader)), "{found:?}");

@@ -12,7 +12,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Side},
 };
 
-pub(super) use self::libraries::{Found, Program, Root};
+pub(super) use self::libraries::{Found, Known, Program, Root};
 use self::{programs::Programs, spaces::Spaces};
 use super::{modules::Modules, reader::Readers, scripts::merge};
 use crate::{

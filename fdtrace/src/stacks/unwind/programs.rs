@@ -15,7 +15,7 @@ use fdtrace_common::{
     unwind::{Rule, VDSO, note},
 };
 
-use super::libraries::{Found, Program};
+use super::libraries::{Found, Known, Program};
 use crate::{
     process::Mapping,
     stacks::{
@@ -61,6 +61,7 @@ pub(super) struct Programs {
     seen: HashMap<u64, PathBuf>,
     /// Programs whose libraries were looked for.
     noted: HashSet<u64>,
+    known: Known,
     /// Files whose tables are likely to be wanted.
     ahead: VecDeque<u64>,
     /// When all processes were last looked through for files.
@@ -81,6 +82,7 @@ impl Programs {
             inner_keys: HashMap::new(),
             seen: HashMap::new(),
             noted: HashSet::new(),
+            known: Known::default(),
             ahead: VecDeque::new(),
             sampled: None,
             recognised: Vec::new(),
@@ -198,7 +200,7 @@ impl Programs {
         if !self.noted.insert(key) {
             return;
         }
-        let libraries = program.libraries(&mut self.reader);
+        let libraries = program.libraries(&mut self.known, &mut self.reader);
         for Found { key, path, .. } in std::iter::once(program.itself).chain(libraries) {
             self.see(key, path);
             if !self.has_tables(key) && self.ahead.len() < MAX_AHEAD {
