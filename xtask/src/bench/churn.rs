@@ -61,7 +61,9 @@ impl Load {
         let count = Arc::<AtomicU64>::default();
         let counter = Arc::clone(&count);
         thread::spawn(move || {
-            lines.map_while(Result::ok).for_each(|_| drop(counter.fetch_add(1, Ordering::Relaxed)))
+            lines.map_while(Result::ok).for_each(|_| {
+                counter.fetch_add(1, Ordering::Relaxed);
+            })
         });
         Ok(Self { _programs: [shells, compiler], shells: count, _folder: folder })
     }
