@@ -63,7 +63,7 @@ impl Load {
         thread::spawn(move || {
             lines.map_while(Result::ok).for_each(|_| {
                 counter.fetch_add(1, Ordering::Relaxed);
-            })
+            });
         });
         Ok(Self { _programs: [shells, compiler], shells: count, _folder: folder })
     }
