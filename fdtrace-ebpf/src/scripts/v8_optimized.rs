@@ -546,14 +546,17 @@ fn apply(has: &V8, optimized: &mut Optimized) -> bool {
     if optimized.operation & operation::FUNCTION == 0 {
         return true;
     }
-    let (constant, slot) = (signed(optimized.second) as u32, optimized.count as usize);
+    let constant = signed(optimized.second) as u32;
     let shared = element(optimized.constants, constant) & !WEAK;
     let is_one = constant < optimized.constant_count && v8::kind_of(shared) == u64::from(has.shared_kind);
-    if !is_one || slot >= MAX_INLINED {
+    if !is_one || optimized.count >= MAX_INLINED as u32 {
         optimized.count = MAX_INLINED as u32 + 1;
         return false;
     }
-    optimized.calls[slot & (MAX_INLINED - 1)] = Call { shared, offset: signed(optimized.first).into() };
+    // The compiler leaves out a bound that it knows of, and old verifiers do not.
+    // SAFETY: a field of the state.
+    let slot = unsafe { (&raw const optimized.count).read_volatile() } as usize & (MAX_INLINED - 1);
+    optimized.calls[slot] = Call { shared, offset: signed(optimized.first).into() };
     optimized.count += 1;
     true
 }
