@@ -113,5 +113,8 @@ impl Fresh {
 
 /// A stack with the one that submitted its work, where that has come.
 fn with_submitter(user: Arc<Stack>, submitter: Option<Arc<Stack>>) -> Arc<Stack> {
-    submitter.map_or_else(|| Arc::clone(&user), |submitter| Arc::new(user.submitted_by(&submitter)))
+    match submitter {
+        Some(submitter) => Arc::new(user.submitted_by(&submitter)),
+        None => user,
+    }
 }
