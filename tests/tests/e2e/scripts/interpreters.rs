@@ -13,10 +13,13 @@ use std::{
     process::Command,
 };
 
+/// What runs a program in another root.
+pub(super) const IN_ROOT: &str = "unshare";
+
 /// Where what a script is given is mounted in another root.
 const MOUNTED: &str = "/mnt";
 /// Mounts the first argument in the root that is the second, and what Java finds itself by, and runs the rest there, in a mount namespace of its own.
-const IN_ROOT: &str = r#"from=$1 root=$2; shift 2; mount --bind "$from" "$root/mnt" && mount -t proc proc "$root/proc" && exec chroot "$root" "$@""#;
+const MOVE_IN: &str = r#"from=$1 root=$2; shift 2; mount --bind "$from" "$root/mnt" && mount -t proc proc "$root/proc" && exec chroot "$root" "$@""#;
 
 /// An interpreter, and the root that it has its files in.
 pub(super) struct Interpreter {
@@ -65,8 +68,8 @@ impl Interpreter {
             return Ok(command);
         };
         fs::create_dir_all(root.join("mnt")).with_context(|| root.display().to_string())?;
-        let mut command = Command::new("unshare");
-        command.args(["--mount", "sh", "-c", IN_ROOT, "sh"]).arg(scratch.path()).arg(root);
+        let mut command = Command::new(IN_ROOT);
+        command.args(["--mount", "sh", "-c", MOVE_IN, "sh"]).arg(scratch.path()).arg(root);
         command.arg(&self.program).args(arguments(Path::new(MOUNTED)));
         Ok(command)
     }
