@@ -150,7 +150,7 @@ pub const ANONYMOUS: u64 = 0;
 /// sets the lowest bit.
 pub const VDSO: u64 = 2;
 /// `Code::module` of no code: the frames behind it submitted what those before it work on.
-pub const SUBMISSION: u64 = 4;
+pub const SUBMISSION: u64 = 8;
 
 /// What a module's file is known by. A file that was written anew has another time.
 #[inline(always)]

@@ -20,7 +20,8 @@ use crate::{
     counters::count,
     events, filter, handles,
     kernel::{Ptr, file, files_struct},
-    stacks::{self, Taker},
+    stacks,
+    takers::Taker,
     task::{Task, ids, now},
 };
 

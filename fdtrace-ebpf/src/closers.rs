@@ -15,8 +15,8 @@ use fdtrace_common::{
 };
 
 use crate::{
-    config, events,
-    stacks::{self, Taker},
+    config, events, stacks,
+    takers::Taker,
     task::{Task, current_thread, ids, now},
 };
 

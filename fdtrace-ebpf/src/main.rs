@@ -32,6 +32,7 @@ mod mappings;
 mod scripts;
 mod short_lived;
 mod stacks;
+mod takers;
 mod task;
 mod unwind;
 mod work_queues;

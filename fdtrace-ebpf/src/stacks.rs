@@ -23,6 +23,7 @@ use crate::{
     counters::count,
     events,
     scripts::{self, hotspot},
+    takers::{TAKERS, Taker},
     task::Task,
     unwind::{
         frame_pointers,
@@ -104,22 +105,6 @@ struct Site {
     calls: u32,
     reserved: u32,
 }
-
-/// Which program takes a stack: each has a scratch of its own, for one may run while the other is interrupted. The kernel
-/// never runs a program twice at once on a CPU.
-#[repr(u32)]
-#[derive(Clone, Copy)]
-pub(crate) enum Taker {
-    Allocation = 0,
-    Mapping = 1,
-    Acquired = 2,
-    Refused = 3,
-    Closing = 4,
-    Submission = 5,
-}
-
-/// How many there are.
-pub(crate) const TAKERS: u32 = 6;
 
 /// By [`Taker`].
 #[map]

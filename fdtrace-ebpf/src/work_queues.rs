@@ -4,14 +4,9 @@
 //! is part of what is named while the request is worked on.
 
 use aya_ebpf::{helpers::bpf_get_current_pid_tgid, macros::map, maps::LruHashMap};
-use core::ffi::c_void;
 use fdtrace_common::hash;
 
-use crate::{
-    config, filter,
-    stacks::{self, Taker},
-    task::{self, Task},
-};
+use crate::{config, task::Task};
 
 const BPF_ANY: u64 = 0;
 
@@ -36,14 +31,10 @@ struct Work {
     submitter: u64,
 }
 
-/// A thread submits a request.
+/// A thread submits a request, whose stack has this name.
 #[inline(always)]
-pub(crate) fn submitted(ctx: *mut c_void, request: u64) {
-    let tgid = task::current_process();
-    if filter::follows(tgid) {
-        let name = stacks::take_user(ctx, Task::current(), tgid, Taker::Submission);
-        let _ = SUBMITTED.insert(key(request), name, BPF_ANY);
-    }
+pub(crate) fn submitted(request: u64, name: u64) {
+    let _ = SUBMITTED.insert(key(request), name, BPF_ANY);
 }
 
 /// A thread of a pool begins to work on a request.

@@ -3,13 +3,22 @@
 
 use aya_ebpf::{EbpfContext as _, macros::uprobe, programs::ProbeContext};
 
-use crate::work_queues;
+use crate::{
+    filter, stacks,
+    takers::Taker,
+    task::{self, Task},
+    work_queues,
+};
 
 /// `void uv__work_submit(uv_loop_t* loop, struct uv__work* w, enum uv__work_kind kind, ...)`
 #[uprobe]
 fn work_submitted(ctx: ProbeContext) -> u32 {
-    if let Some(request) = ctx.arg(1) {
-        work_queues::submitted(ctx.as_ptr(), request);
+    let process = task::current_process();
+    if let Some(request) = ctx.arg(1)
+        && filter::follows(process)
+    {
+        let name = stacks::take_user(ctx.as_ptr(), Task::current(), process, Taker::Submission);
+        work_queues::submitted(request, name);
     }
     0
 }

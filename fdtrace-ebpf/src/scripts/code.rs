@@ -18,7 +18,7 @@ use super::{
     perl, php, ruby, v8,
     v8_optimized::{self, NOT_OPTIMIZED},
 };
-use crate::{counters::count, events, stacks::TAKERS};
+use crate::{counters::count, events, takers::TAKERS};
 
 /// Names that user space has been sent.
 #[map]

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     kernel::{Ptr, mm_struct},
-    stacks::TAKERS,
+    takers::TAKERS,
     task::{Task, now},
     unwind::{
         mappings::{self, Node},

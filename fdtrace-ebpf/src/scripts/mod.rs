@@ -26,7 +26,7 @@ use fdtrace_common::{
     wire::{MAX_FRAMES, Tag},
 };
 
-use crate::{counters::count, events, stacks::TAKERS, task::Task, unwind::tables::Met};
+use crate::{counters::count, events, takers::TAKERS, task::Task, unwind::tables::Met};
 
 /// What user space has recognised, by the module's key.
 #[map]

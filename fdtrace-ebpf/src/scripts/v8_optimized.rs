@@ -19,7 +19,7 @@ use super::{
     memory::{read, word},
     v8,
 };
-use crate::stacks::TAKERS;
+use crate::takers::TAKERS;
 
 /// Instructions begin at a multiple of it.
 const ALIGNMENT: u64 = 32;

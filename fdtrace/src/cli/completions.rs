@@ -37,11 +37,12 @@ mod tests {
     use super::*;
 
     /// What every option means, once: a second name for a meaning does not get in here.
-    const VOCABULARY: [(&str, &str); 61] = [
+    const VOCABULARY: [(&str, &str); 62] = [
         ("alert", "a limit at which a sample is an alarm"),
         ("alert-command", "the program that gets an alarm"),
         ("all", "what is over too"),
         ("all-processes", "more than the command"),
+        ("async", "who submitted asynchronous work"),
         ("backend", "how the hooks attach"),
         ("baseline", "known leaks, by number"),
         ("bpf-log", "another BPF object"),

@@ -91,7 +91,7 @@ mod tests {
     fn record(function: u32, width: u16, lines: &[u8]) -> Vec<u8> {
         let mut bytes = vec![Tag::Code as u8, 0, 0, 0];
         bytes.extend(7_u32.to_ne_bytes());
-        bytes.extend(4_u64.to_ne_bytes());
+        bytes.extend(12_u64.to_ne_bytes());
         bytes.extend([1_u32, 0].iter().flat_map(|word| word.to_ne_bytes()));
         for (length, width, room) in [(function, width, FUNCTION_WORDS * 8), (3, 2, FILE_WORDS * 8)] {
             bytes.extend(length.to_ne_bytes());
@@ -107,7 +107,7 @@ mod tests {
     #[test]
     fn a_code_object_is_read() {
         let read = code(&record(4, 1, &[1, 2, 3])).expect("a record");
-        assert_eq!((read.key, read.format, read.first_line), (4, 1, 7));
+        assert_eq!((read.key, read.format, read.first_line), (12, 1, 7));
         assert_eq!((&*read.function.bytes, &*read.file.bytes), (&b"aaaa"[..], &b"aaa"[..]));
         assert_eq!((&*read.lines.bytes, read.lines.is_cut), (&[1, 2, 3][..], true));
     }
