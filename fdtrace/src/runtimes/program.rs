@@ -38,7 +38,7 @@ impl Program {
     }
 }
 
-/// What a library of this name loads by itself, from its own folder on.
+/// What a library of this name loads by itself, from its own folder on or from the one above.
 pub(crate) fn loaded_later(library: &str) -> &'static [&'static str] {
     if library == hotspot::LAUNCHER { &hotspot::LOADED } else { &[] }
 }

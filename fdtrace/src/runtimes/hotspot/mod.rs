@@ -14,20 +14,10 @@ pub(super) use self::kernel_side::frame_of;
 use self::structs::{FIELDS, Structs};
 use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
 
-/// What starts it, and where it is from there, with what opens files for it: below, or up to JDK 11 beside.
+/// What starts it, and where it is from there or from the folder above (up to JDK 11), with what opens files for it.
 pub(super) const LAUNCHER: &str = "libjli.so";
-pub(super) const LOADED: [&str; 10] = [
-    "server/libjvm.so",
-    "libjava.so",
-    "libnio.so",
-    "libnet.so",
-    "libzip.so",
-    "../server/libjvm.so",
-    "../libjava.so",
-    "../libnio.so",
-    "../libnet.so",
-    "../libzip.so",
-];
+pub(super) const LOADED: [&str; 5] =
+    ["server/libjvm.so", "libjava.so", "libnio.so", "libnet.so", "libzip.so"];
 /// What a file has to say where it has.
 pub(super) const SYMBOLS: [&str; 3] = structs::SYMBOLS;
 /// How the kernel side sends methods: an instruction is an offset in the bytecode. One more where compressed numbers have no zeros.

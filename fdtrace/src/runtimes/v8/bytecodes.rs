@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::said_of;
 use crate::runtimes::{Image, memory::Memory};
 
 /// For each bytecode how many bytes it has, with operands of one, two and four bytes.
@@ -74,11 +75,7 @@ impl Bytecodes {
 
     /// Of a version as it says itself: `13.6.233`.
     pub(super) fn known(version: &str) -> Option<Self> {
-        let is_it = |line: &&str| {
-            let (known, _) = line.split_once(' ').unwrap_or_default();
-            version.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
-        };
-        let mut words = KNOWN.lines().find(is_it)?.split(' ').skip(1);
+        let mut words = said_of(version, KNOWN)?;
         let first_call = words.next()?.parse().ok()?;
         let digits = |row: &str| row.chars().map(|digit| digit.to_digit(36)?.try_into().ok()).collect();
         let mut row = || words.next().and_then(digits);

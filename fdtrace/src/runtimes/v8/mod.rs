@@ -110,6 +110,15 @@ pub(super) fn is_loop(symbol: &[u8]) -> bool {
     symbol == CURRENT.as_bytes()
 }
 
+/// What a table says of a version, which each line of it begins with: words.
+fn said_of<'a>(version: &str, table: &'a str) -> Option<impl Iterator<Item = &'a str> + use<'a>> {
+    let is_it = |line: &&str| {
+        let (known, _) = line.split_once(' ').unwrap_or_default();
+        version.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
+    };
+    Some(table.lines().find(is_it)?.split(' ').skip(1))
+}
+
 fn locate(image: &Image, memory: &(impl Memory + ?Sized)) -> Result<Interpreter, Refusal> {
     let version = Version::of(image, memory).ok_or(Refusal::UnknownVersion)?;
     let layout = Layout::of(image, memory, version).ok_or(Refusal::UnknownVersion)?;

@@ -4,6 +4,8 @@
 use fdtrace_common::v8::operation;
 use serde::{Deserialize, Serialize};
 
+use super::said_of;
+
 /// In each line the version; the kind of code that Maglev makes or would; how tables of safepoints are written; how many bits an
 /// operation has below it; and what each operation is, a digit of 16 for each. Those of Node.js 14 to 26.
 const KNOWN: &str = include_str!("translations.txt");
@@ -24,11 +26,7 @@ pub(super) struct Translations {
 impl Translations {
     /// Of a version as it says itself: `13.6.233`; `None` where nobody knows.
     pub(super) fn known(version: &str) -> Option<Self> {
-        let is_it = |line: &&str| {
-            let (known, _) = line.split_once(' ').unwrap_or_default();
-            version.strip_prefix(known).is_some_and(|rest| rest.starts_with('.'))
-        };
-        let mut words = KNOWN.lines().find(is_it)?.split(' ').skip(1);
+        let mut words = said_of(version, KNOWN)?;
         let mut number = || words.next()?.parse().ok();
         let (maglev, safepoints, operation_shift) = (number()?, number()?, number()?);
         let digits: Vec<u32> =

@@ -158,7 +158,8 @@ impl Known {
 fn loaded_later(library: &Path) -> impl Iterator<Item = PathBuf> {
     let name = library.file_name().and_then(OsStr::to_str).unwrap_or_default();
     let folder = library.parent().unwrap_or(Path::new("/")).to_owned();
-    runtimes::loaded_later(name).iter().map(move |later| folder.join(later))
+    let near = move |later: &&str| [folder.join(later), folder.join("..").join(later)];
+    runtimes::loaded_later(name).iter().flat_map(near)
 }
 
 /// The program that runs a script.
