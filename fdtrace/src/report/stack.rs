@@ -97,7 +97,7 @@ fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
         return user.iter().map(line).collect();
     }
     let frames: Vec<&UserFrame> = stacks::telling(user).collect();
-    let last = frames.iter().rposition(|frame| !stacks::is_runtime(frame));
+    let last = frames.iter().rposition(|frame| !stacks::is_runtime(frame) && !frame.is_submission());
     // All of a script may be of the runtime's own library.
     let last = last.or_else(|| frames.iter().rposition(|frame| stacks::is_script(frame)));
     let end = last.map_or(frames.len(), |last| last + 1);
@@ -174,6 +174,17 @@ mod tests {
             "          _io_open  /usr/bin/python3.11+0x2\n          open at python3.11/gzip.py:9  \
              /usr/lib/python3.11/gzip.py\n          load at app/\\u{1b}.py:12  /srv/app/\\u{1b}.py\n"
         );
+    }
+
+    #[test]
+    fn who_submitted_work_is_shown_if_it_is_the_runtime() {
+        let user = [
+            frame("open64", "/usr/lib/libc.so.6", 1),
+            UserFrame::submission(),
+            script("open", "/usr/lib/python3.11/gzip.py", 9),
+        ];
+        let names: Vec<_> = lines(&user, false).into_iter().map(|line| line.name).collect();
+        assert_eq!(names, ["open64", "[submitted by]", "open"]);
     }
 
     #[test]
