@@ -213,7 +213,8 @@ pub(crate) fn step(
     walk.frames += 1;
     walk.hash = hash::mix(hash::mix(walk.hash, code.module), code.offset);
     walk.notes |= rule.notes;
-    if rule.notes & note::INTERPRETER != 0 {
+    // The innermost counts: further out V8 may run from the copy that it has made of its own code, from where nothing else is found.
+    if rule.notes & note::INTERPRETER != 0 && work.met.module == 0 {
         work.met = Met { module: code.module, start: address.wrapping_sub(code.offset) };
     }
     let (memory, block) = (&mut work.memory, &mut walk.block);
