@@ -38,6 +38,8 @@ struct RuntimeLine {
     file: String,
     /// Why its scripts cannot be read; null when they can.
     reason: Option<String>,
+    /// Whether `--async` leads from work of other threads to the script that submitted it; null where a runtime has none.
+    follows_async: Option<bool>,
     threads: Vec<ThreadLine>,
 }
 
@@ -89,6 +91,7 @@ fn runtime_line(found: FoundRuntime) -> RuntimeLine {
         version: found.sighting.version,
         file: found.file.to_string_lossy().into_owned(),
         reason: found.sighting.found.err().map(|why| why.to_string()),
+        follows_async: found.follows_work,
         threads: found.threads.into_iter().map(thread_line).collect(),
     }
 }
@@ -104,7 +107,8 @@ pub(super) fn write_text(out: &mut impl Write, report: &Report) -> io::Result<()
     if report.runtimes.is_empty() {
         writeln!(
             out,
-            "  no runtime whose scripts can be read (CPython 3.6 to 3.14, PHP 7.3 to 8.5, Ruby 2.6 to 3.4)"
+            "  no runtime whose scripts can be read (CPython 3.6 to 3.14, PHP 7.3 to 8.5, Perl 5.30 to 5.42, Ruby 2.6 to 3.4, \
+             Node.js 14 to 26, Java 11 to 25)"
         )?;
     }
     for runtime in &report.runtimes {
@@ -121,6 +125,13 @@ fn write_runtime(out: &mut impl Write, runtime: &RuntimeLine) -> io::Result<()> 
     writeln!(out, "  {} {version} in {}", runtime.runtime.name(), escape_control(&runtime.file))?;
     if let Some(reason) = &runtime.reason {
         return writeln!(out, "    its scripts cannot be read: {reason}");
+    }
+    match runtime.follows_async {
+        Some(true) => writeln!(out, "    its asynchronous calls can be followed (--async)")?,
+        Some(false) => {
+            writeln!(out, "    its asynchronous calls cannot be followed: it has no symbols of libuv")?;
+        }
+        None => {}
     }
     if runtime.threads.is_empty() {
         return writeln!(out, "    its scripts can be read");
@@ -163,6 +174,7 @@ mod tests {
             version: Some("3.11.2".to_owned()),
             file: "/usr/bin/python3.11".to_owned(),
             reason: reason.map(str::to_owned),
+            follows_async: None,
             threads,
         }
     }

@@ -15,7 +15,7 @@ pub(crate) use self::{
 use super::{modules, reader::Readers};
 use crate::{
     process::{self, Mapping},
-    runtimes::{ScriptThread, Sighting},
+    runtimes::{Program, ScriptThread, Sighting},
 };
 
 /// A runtime that a process has mapped.
@@ -25,6 +25,8 @@ pub(crate) struct FoundRuntime {
     pub(crate) sighting: Sighting,
     /// Its threads as they are now, where they can be read.
     pub(crate) threads: Vec<ScriptThread>,
+    /// Whether work that its scripts have others do can be followed back to them; `None` where they have none do any.
+    pub(crate) follows_work: Option<bool>,
 }
 
 /// What was found out about a process.
@@ -47,11 +49,13 @@ pub(crate) fn runtimes(pid: u32, readers: &Readers, most: usize) -> io::Result<R
         match reader.runtime([&file, &memory], &mapping) {
             Ok(Some(sighting)) => {
                 let interpreter = sighting.found.as_ref().ok();
+                let program = reader.program(&file, &mapping.path).filter(Program::has_work_queue);
                 let threads = interpreter.and_then(|found| reader.scripts(&memory, found, most).ok());
                 found.push(FoundRuntime {
                     file: mapping.path,
                     sighting,
                     threads: threads.unwrap_or_default(),
+                    follows_work: program.map(|program| program.work_queue.is_some()),
                 });
             }
             Ok(None) => {}
