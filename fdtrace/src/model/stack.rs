@@ -28,8 +28,14 @@ pub struct UserFrame {
     pub file: Option<String>,
     /// The line in it.
     pub line: Option<u32>,
+    /// The column of the call in the line, from 1 on, in UTF-16; of scripts only, and only where it is certain.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub column: Option<u32>,
     /// The function was inlined into the next frame.
     pub inlined: bool,
+    /// The function's name is from the process's own perf map (`/tmp/perf-PID.map`), which nothing but the process answers for.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub perf_map: bool,
     /// The module's build-id in hexadecimal.
     pub build_id: Option<String>,
     /// Offset in the module's file; without a module the address in the process.

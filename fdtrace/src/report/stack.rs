@@ -7,7 +7,7 @@ use crate::{
     model::{KernelFrame, UserFrame},
     stacks::{
         self,
-        describe::{name, source, words},
+        describe::{name, position, words},
         libraries::file_name,
     },
     text::fmt::{counted, escape_control},
@@ -77,6 +77,9 @@ pub(super) fn write_below_row(
     }
 }
 
+/// Stands for the module of code whose name the process has written down itself.
+const PERF_MAP: &str = "[perf map]";
+
 /// Names that are longer push their place to the right.
 const WIDEST_NAME: usize = 40;
 
@@ -108,8 +111,9 @@ fn lines(user: &[UserFrame], all: bool) -> Vec<Line> {
 
 fn line(frame: &UserFrame, is_own: bool) -> Line {
     let inlined = if frame.inlined { " (inlined)" } else { "" };
-    let source = source(frame).map_or_else(String::new, |source| format!("{source}{inlined}  "));
-    let module = file_name(frame.module.as_deref().unwrap_or_default());
+    let source = position(frame).map_or_else(String::new, |source| format!("{source}{inlined}  "));
+    let module =
+        if frame.perf_map { PERF_MAP } else { file_name(frame.module.as_deref().unwrap_or_default()) };
     Line { name: escape_control(&name(frame)), place: escape_control(&format!("{source}{module}")), is_own }
 }
 
@@ -134,7 +138,8 @@ fn place_in_module(frame: &UserFrame) -> String {
     if stacks::is_script(frame) {
         return frame.file.clone().unwrap_or_default();
     }
-    let module = frame.module.as_deref().unwrap_or("[anonymous memory]");
+    let of_none = if frame.perf_map { PERF_MAP } else { "[anonymous memory]" };
+    let module = frame.module.as_deref().unwrap_or(of_none);
     let place = format!("{module}+{:#x}", frame.offset);
     match &frame.build_id {
         Some(build_id) if frame.symbol.is_none() => format!("{place}  build-id {build_id}"),

@@ -55,6 +55,11 @@ fn functions(bytes: &[u8]) {
             std::hint::black_box(v8::place(lines, instruction, &build, text));
         }
     }
+    for map in [v8::Map::parse(bytes), v8::Map::inside(bytes)].into_iter().flatten() {
+        for (line, column) in [(1, None), (1, Some(1)), (2, Some(u32::MAX))] {
+            std::hint::black_box(map.source(v8::Place { line, column }));
+        }
+    }
 }
 
 /// So many reads, then there is no memory any more.

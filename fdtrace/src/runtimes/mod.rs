@@ -29,10 +29,10 @@ pub(crate) use self::{
     libuv::{WorkQueue, works_for_another},
     memory::Memory,
     program::{
-        Program, Unplaced, filled_table, frame, is_loop, keeps_frame_pointers, loaded_later, recognise_file,
-        unnamed_loop, unplaced,
+        Placed, Program, Unplaced, filled_table, frame, is_loop, keeps_frame_pointers, loaded_later,
+        recognise_file, unnamed_loop, unplaced,
     },
-    v8::{Build, Place},
+    v8::{Build, Map, MapAt, Place},
 };
 pub(crate) use crate::model::Runtime;
 

@@ -92,9 +92,18 @@ pub(crate) struct Unplaced {
 
 impl Unplaced {
     /// Where it is in its script's text; `None` where that is not certain, or where this is another text.
-    pub(crate) fn place(&self, text: &[u8]) -> Option<v8::Place> {
-        v8::place(&self.lines, self.instruction, self.build.as_ref()?, text)
+    pub(crate) fn place(&self, text: &[u8]) -> Option<Placed> {
+        let place = v8::place(&self.lines, self.instruction, self.build.as_ref()?, text)?;
+        Some(Placed { place, map: v8::MapAt::of(text) })
     }
+}
+
+/// Where a call is in its script's text.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Placed {
+    pub(crate) place: v8::Place,
+    /// What tells where it is in what the script was made of.
+    pub(crate) map: Option<v8::MapAt>,
 }
 
 /// What is known of a call whose line only the script's own text tells, by the builds that were met.

@@ -48,7 +48,9 @@ pub(crate) fn name(frame: &UserFrame) -> String {
 /// A frame in a few words: `function at folder/file.c:12 (inlined)`; harmless for a terminal.
 pub(crate) fn words(frame: &UserFrame) -> String {
     let inlined = if frame.inlined { " (inlined)" } else { "" };
-    escape_control(&(name_and_line(frame) + inlined))
+    let name = name(frame);
+    let words = position(frame).map_or_else(|| name.clone(), |position| format!("{name} at {position}"));
+    escape_control(&(words + inlined))
 }
 
 fn name_and_line(frame: &UserFrame) -> String {
@@ -63,6 +65,12 @@ fn name_and_line(frame: &UserFrame) -> String {
 pub(crate) fn source(frame: &UserFrame) -> Option<String> {
     let file = last_two(frame.file.as_deref()?);
     Some(frame.line.map_or_else(|| file.to_owned(), |line| format!("{file}:{line}")))
+}
+
+/// The same with the column, where that is known: `folder/file.js:12:5`.
+pub(crate) fn position(frame: &UserFrame) -> Option<String> {
+    let source = source(frame)?;
+    Some(frame.column.map_or_else(|| source.clone(), |column| format!("{source}:{column}")))
 }
 
 /// A source file and its folder: enough to know it by, and short enough for a line.
@@ -185,6 +193,7 @@ mod tests {
         assert_eq!(words(&at("/build/project/src/a.c", Some(7))), "f at src/a.c:7");
         assert_eq!(words(&at("/a.c", None)), "f at /a.c");
         assert_eq!(words(&at("a.c", Some(7))), "f at a.c:7");
+        assert_eq!(words(&UserFrame { column: Some(5), ..at("a.js", Some(7)) }), "f at a.js:7:5");
         assert_eq!(words(&at("/x/\x1b[2J/\u{202e}\n.c", Some(7))), "f at \\u{1b}[2J/\\u{202e}\\n.c:7");
         let inlined = UserFrame { inlined: true, ..at("x/y.rs", Some(1)) };
         assert_eq!(short_stack(&[inlined], &[], true), "f at x/y.rs:1 (inlined)");

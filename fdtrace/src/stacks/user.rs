@@ -116,8 +116,8 @@ impl UserStacks {
 
     fn frames_at(&mut self, tgid: u32, module: u64, offset: u64) -> Vec<Arc<UserFrame>> {
         if is_code(module) {
-            let place = |file: &str, unplaced: &Unplaced| self.names.place(tgid, file, unplaced);
-            return Vec::from_iter(self.modules.scripts.frame(module, instruction(offset), place));
+            let locate = |file: &str, unplaced: &Unplaced| self.names.located(tgid, file, unplaced);
+            return Vec::from_iter(self.modules.scripts.frame(module, instruction(offset), locate));
         }
         if module == SUBMISSION {
             return vec![Arc::new(UserFrame::submission())];

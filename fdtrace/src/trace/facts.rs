@@ -20,6 +20,7 @@ const HELD: u8 = 2;
 const SOUGHT: u8 = 4;
 /// Bits of a frame's flags.
 const INLINED: u8 = 1;
+const PERF_MAP: u8 = 2;
 /// Bits of a site's flags.
 const COMPLETE: u8 = 1;
 
@@ -29,8 +30,9 @@ struct FrameKey {
     texts: [u64; 4],
     offset: u64,
     line: u64,
-    inlined: bool,
+    flags: u8,
     runtime: Option<Runtime>,
+    column: u64,
 }
 
 /// Texts, frames and sites that the reader knows already.
@@ -148,17 +150,21 @@ impl Words {
             texts,
             offset: frame.offset,
             line: frame.line.map_or(0, |line| u64::from(line) + 1),
-            inlined: frame.inlined,
+            flags: if frame.inlined { INLINED } else { 0 } | if frame.perf_map { PERF_MAP } else { 0 },
             runtime: frame.runtime,
+            column: frame.column.map_or(0, |column| u64::from(column) + 1),
         };
         self.user.get(&key).unwrap_or_else(|| {
             out.record(record::USER_FRAME, |bytes, _| {
-                bytes.push(if key.inlined { INLINED } else { 0 });
+                bytes.push(key.flags);
                 key.texts.iter().for_each(|text| put(bytes, *text));
                 put(bytes, key.offset);
                 put(bytes, key.line);
                 // Native frames end here, as in files of earlier builds.
-                bytes.extend(key.runtime.map(runtime_number));
+                if let Some(runtime) = key.runtime {
+                    bytes.push(runtime_number(runtime));
+                    put(bytes, key.column);
+                }
             });
             self.user.add(key)
         })
@@ -264,7 +270,8 @@ impl Dictionary {
     }
 
     pub(super) fn define_user_frame(&mut self, mut bytes: Bytes<'_>) -> Result<(), Damage> {
-        let inlined = bytes.byte()? & INLINED != 0;
+        let flags = bytes.byte()?;
+        let (inlined, perf_map) = (flags & INLINED != 0, flags & PERF_MAP != 0);
         let symbol = self.maybe(&mut bytes)?;
         let module = self.maybe(&mut bytes)?;
         let build_id = self.maybe(&mut bytes)?;
@@ -272,7 +279,10 @@ impl Dictionary {
         let offset = bytes.number()?;
         let line = maybe_short(&mut bytes)?;
         let runtime = bytes.byte().ok().and_then(runtime_of);
-        let frame = UserFrame { runtime, symbol, module, build_id, offset, file, line, inlined };
+        // Earlier builds wrote none.
+        let column = maybe_short(&mut bytes).unwrap_or_default();
+        let frame =
+            UserFrame { runtime, symbol, module, build_id, offset, file, line, column, inlined, perf_map };
         self.keep(frame.weight())?;
         self.user.push(Arc::new(frame));
         Ok(())

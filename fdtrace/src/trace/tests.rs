@@ -303,15 +303,18 @@ impl Wild {
             (0..random.index(5)).map(|_| KernelFrame { symbol: random.text(), offset: random.number(9) });
         let kernel = kernel.collect();
         let frames = (0..random.index(5)).map(|_| {
+            let runtime = random.one_in(3).then_some(Runtime::Cpython);
             Arc::new(UserFrame {
-                runtime: random.one_in(3).then_some(Runtime::Cpython),
+                runtime,
                 symbol: random.maybe(Random::text),
                 module: random.maybe(Random::text),
                 build_id: random.maybe(Random::text),
                 offset: random.number(5000),
                 file: random.maybe(Random::text),
                 line: random.maybe(|random| random.short(900)),
+                column: runtime.and_then(|_| random.maybe(|random| random.short(90))),
                 inlined: random.one_in(2),
+                perf_map: random.one_in(2),
             })
         });
         let frames = frames.collect();

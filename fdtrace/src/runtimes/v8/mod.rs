@@ -11,13 +11,13 @@ mod kernel_side;
 mod layout;
 mod positions;
 mod source;
+mod source_map;
 mod stub;
 mod translations;
 
 use serde::{Deserialize, Serialize};
 
 pub(super) use self::kernel_side::frame_of;
-pub(crate) use self::source::Place;
 use self::{
     bytecodes::Bytecodes,
     function::Function,
@@ -25,6 +25,10 @@ use self::{
     source::Source,
     stub::Isolate,
     translations::Translations,
+};
+pub(crate) use self::{
+    source::Place,
+    source_map::{Map, MapAt},
 };
 use super::{Image, Refusal, ScriptThread, Sighting, memory::Memory};
 
@@ -153,8 +157,11 @@ pub(crate) fn place(lines: &[u8], instruction: i32, build: &Build, text: &[u8]) 
     let all = calls::of(text, range == (0..function.script_length));
     let line = |call: &calls::Call| source.place(start + call.at).map(|place| place.line);
     let calls = bytecodes?.calls(function.bytecodes);
+    if let Some(call) = align::find(&calls, &all, offset, |one, other| one.at == other.at) {
+        return source.place(start + call.at);
+    }
     let call = align::find(&calls, &all, offset, |one, other| line(one) == line(other))?;
-    source.place(start + call.at)
+    Some(Place { column: None, ..source.place(start + call.at)? })
 }
 
 impl Interpreter {

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 pub(crate) struct Place {
     /// From 1 on.
     pub(crate) line: u32,
-    /// From 1 on, in UTF-16, as stack traces have it.
-    pub(crate) column: u32,
+    /// From 1 on, in UTF-16, as stack traces have it; where it is certain.
+    pub(crate) column: Option<u32>,
 }
 
 /// A text that has been looked through.
@@ -69,8 +69,8 @@ impl<'a> Source<'a> {
                 start = at + character.len_utf8();
             }
         }
-        let column = self.units(&before[start..]);
-        Some(Place { line: u32::try_from(lines + 1).ok()?, column: u32::try_from(column + 1).ok()? })
+        let column = u32::try_from(self.units(&before[start..]) + 1).ok()?;
+        Some(Place { line: u32::try_from(lines + 1).ok()?, column: Some(column) })
     }
 }
 
@@ -83,7 +83,9 @@ mod tests {
         let text = "a\u{1f600}b\r\nc\u{e4}\n".as_bytes();
         let source = Source::of(text, 9).expect("so long it is");
         assert!(Source::of(text, text.len()).is_none(), "another one");
-        let place = |position| source.place(source.byte(position)?).map(|place| (place.line, place.column));
+        let place = |position| {
+            source.place(source.byte(position)?).map(|place| (place.line, place.column.unwrap_or(0)))
+        };
         assert_eq!(
             [place(0), place(3), place(6), place(7)],
             [Some((1, 1)), Some((1, 4)), Some((2, 1)), Some((2, 2))]

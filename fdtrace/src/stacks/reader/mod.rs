@@ -48,7 +48,7 @@ use crate::{
         procfs::Text,
         usage::{Usage, children},
     },
-    runtimes::{Interpreter, Place, Program, ScriptThread, Sighting, Unplaced},
+    runtimes::{Interpreter, Place, Placed, Program, ScriptThread, Sighting, Unplaced},
     sandbox::{Child, Limits, Spawner, Unanswered},
 };
 
@@ -220,8 +220,13 @@ impl Reader {
     }
 
     /// Where a call of a script is whose text the file is.
-    pub(super) fn place(&mut self, file: &File, unplaced: &Unplaced) -> Read<Option<Place>> {
+    pub(super) fn place(&mut self, file: &File, unplaced: &Unplaced) -> Read<Option<Placed>> {
         self.ask(&Request::Place { unplaced: unplaced.clone().into() }, &[file])
+    }
+
+    /// The source of a place of a script, as its source map calls it, and the place in that. The file is the map, or has it inside.
+    pub(super) fn source(&mut self, map: &File, inside: bool, place: Place) -> Read<Option<(String, Place)>> {
+        self.ask(&Request::Source { place, inside }, &[map])
     }
 
     /// The threads of a runtime, with at most so many calls of each.

@@ -3,9 +3,9 @@
 use fdtrace_common::unwind::Rule;
 use serde::{Deserialize, Serialize};
 
-use crate::runtimes::{Interpreter, Unplaced};
+use crate::runtimes::{Interpreter, Place, Unplaced};
 #[cfg(doc)]
-use crate::runtimes::{Place, Program, ScriptThread, Sighting};
+use crate::runtimes::{Placed, Program, ScriptThread, Sighting};
 
 /// A question; the files come beside it.
 #[derive(Debug, Serialize, Deserialize)]
@@ -28,8 +28,11 @@ pub(super) enum Request {
     Runtime { path: String, start: u64, offset: u64 },
     /// The interpreter that a file is, which has that path: a [`Program`], or `null` where it is none.
     Program { path: String },
-    /// Where a call of a script is, whose text the file is: a [`Place`], or `null` where that is not certain.
+    /// Where a call of a script is, whose text the file is: a [`Placed`], or `null` where that is not certain.
     Place { unplaced: Box<Unplaced> },
+    /// Where that is in what the script was made of, by a source map, which the file is or has in it: the source's name and a
+    /// [`Place`] in that, or `null`.
+    Source { place: Place, inside: bool },
     /// The threads of a runtime, with so many calls of each at most: a list of [`ScriptThread`]s. The file is the process's
     /// memory.
     Scripts { interpreter: Box<Interpreter>, most: usize },

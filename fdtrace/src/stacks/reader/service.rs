@@ -15,7 +15,7 @@ use super::{
     tables::Tables,
 };
 use crate::{
-    runtimes::{self, Sighting},
+    runtimes::{self, Map, Place, Sighting},
     sandbox::Channel,
 };
 
@@ -41,6 +41,7 @@ pub(super) fn serve(channel: &mut Channel) {
 struct Service {
     codes: Recent<(Key, bool), Option<Code>>,
     maps: Recent<Key, PerfMap>,
+    sources: Recent<Key, Option<Map>>,
     tables: HashMap<u64, Option<Tables>>,
 }
 
@@ -67,6 +68,7 @@ impl Service {
             Request::Place { unplaced } => {
                 encode(&Bytes::map(files.first()?).ok().and_then(|text| unplaced.place(&text)))
             }
+            Request::Source { place, inside } => encode(&self.source(place, inside, files.first()?)),
             Request::Rule { module, offset, exact } => {
                 let tables = self.tables.get(&module);
                 let rule = |tables: &Option<Tables>| match tables {
@@ -102,6 +104,14 @@ impl Service {
         // What could be read so far is better than nothing.
         let _ = map.update(file);
         addresses.iter().map(|address| map.name(file, *address)).collect()
+    }
+
+    fn source(&mut self, place: Place, inside: bool, file: &File) -> Option<(String, Place)> {
+        let map = self.sources.get(Key::of(file)?, || {
+            let bytes = Bytes::map(file).ok()?;
+            if inside { Map::inside(&bytes) } else { Map::parse(&bytes) }
+        });
+        map.as_ref()?.source(place)
     }
 
     fn read_tables(&mut self, module: u64, file: &File) -> bool {

@@ -18,7 +18,8 @@ function calls(sites) {
     if (!file || (site.isAsync && site.isAsync()) || !/^(\/|file:|node:)|\.js$/.test(file)) continue;
     const line = /^(\/|file:)/.test(file) ? site.getLineNumber() : 0;
     const name = site.getFunctionName() || '';
-    found.push([name === '' || name.startsWith('[') ? '<anonymous>' : name, file, line]);
+    const column = line && site.getColumnNumber();
+    found.push([name === '' || name.startsWith('[') ? '<anonymous>' : name, file, line, column]);
   }
   return found;
 }
@@ -28,7 +29,7 @@ function here(name) {
   Error.prepareStackTrace = (_, sites) => sites;
   const found = calls(new Error().stack);
   Error.prepareStackTrace = undefined;
-  found[0][2] -= 2;
+  [found[0][2], found[0][3]] = [found[0][2] - 2, 6];
   fs.writeSync(1, JSON.stringify({ case: name, frames: found }) + '\n');
   files += 1;
 }

@@ -13,7 +13,8 @@ use fdtrace_common::scripts::{Interpreter, kind};
 
 use crate::{
     model::{Runtime, UserFrame},
-    runtimes::{self, Build, Place, Program, Unplaced, WorkQueue},
+    runtimes::{self, Build, Program, Unplaced, WorkQueue},
+    stacks::symbols::Located,
     stream::CodeObject,
 };
 
@@ -131,12 +132,12 @@ impl ScriptNames {
 
     /// The call at an instruction of a code object; `None` for one that the runtime's own stack traces leave out.
     ///
-    /// `place` looks for its line in the file that it is given, where the code object has none.
+    /// `locate` looks for its line in the file that it is given, where the code object has none.
     pub(in crate::stacks) fn frame(
         &self,
         code: u64,
         instruction: i32,
-        place: impl FnOnce(&str, &Unplaced) -> Option<Place>,
+        locate: impl FnOnce(&str, &Unplaced) -> Option<Located>,
     ) -> Option<Arc<UserFrame>> {
         let known = self.known();
         if let Some(frame) = known.frames.get(&(code, instruction)) {
@@ -154,12 +155,14 @@ impl ScriptNames {
         let found = runtimes::frame(found, instruction);
         drop(known);
         let frame = found.map(|(runtime, found)| {
-            let placed = unplaced.and_then(|unplaced| place(&found.file, &unplaced));
+            let located = unplaced.and_then(|unplaced| locate(&found.file, &unplaced));
+            let place = located.as_ref().map(|located| located.place);
             Arc::new(UserFrame {
                 runtime: Some(runtime),
                 symbol: Some(found.function),
-                file: Some(found.file),
-                line: found.line.or(placed.map(|place| place.line)),
+                file: Some(located.and_then(|located| located.source).unwrap_or(found.file)),
+                line: found.line.or(place.map(|place| place.line)),
+                column: place.and_then(|place| place.column),
                 ..UserFrame::default()
             })
         });

@@ -13,13 +13,13 @@ mod script;
 use std::{collections::HashMap, sync::Arc, time::Instant};
 
 pub use self::module::{FileId, Module, Reach};
-pub(super) use self::module::{open_regular, path_of};
-use self::{files::Files, module::Identity};
-use super::reader::{Name, Reader, Readers};
-use crate::{
-    model::UserFrame,
-    runtimes::{Place, Unplaced},
+use self::{files::Files, module::Identity, script::Scripts};
+pub(super) use self::{
+    module::{open_regular, path_of},
+    script::Located,
 };
+use super::reader::{Name, Reader, Readers};
+use crate::{model::UserFrame, runtimes::Unplaced};
 
 /// What one address stands for: the innermost inlined function first, the function that has the code last.
 pub type Frames = Arc<[Arc<UserFrame>]>;
@@ -37,6 +37,7 @@ pub struct CodeNames {
     reader: Reader,
     /// Modules of which not all could be read.
     poor: HashMap<Identity, (Readable, Option<Instant>)>,
+    scripts: Scripts,
 }
 
 /// How much of a file is read.
@@ -57,6 +58,7 @@ impl CodeNames {
             files: Files::default(),
             reader: readers.reader(),
             poor: HashMap::new(),
+            scripts: Scripts::default(),
         }
     }
 
@@ -87,16 +89,8 @@ impl CodeNames {
     }
 
     /// Where a call of a script is, by the text of its file as the process sees it.
-    pub(super) fn place(&mut self, pid: u32, file: &str, unplaced: &Unplaced) -> Option<Place> {
-        let path = script::path(file)?;
-        let file = script::open(pid, &path)?;
-        match self.reader.place(&file, unplaced) {
-            Ok(place) => place,
-            Err(why) => {
-                self.reader.remark(&path, why, "its calls have no lines");
-                None
-            }
-        }
+    pub(super) fn located(&mut self, pid: u32, file: &str, unplaced: &Unplaced) -> Option<Located> {
+        self.scripts.located(&mut self.reader, pid, file, unplaced)
     }
 
     /// The frame of an offset in the vDSO.

@@ -20,7 +20,10 @@ pub(super) fn frames(pid: u32, addresses: &[u64], reader: &mut Reader) -> Vec<Ar
     let made = if other.is_empty() { HashMap::new() } else { made(pid, &other, reader) };
     let frame = |address: &u64| match in_vdso.get(address) {
         Some(frame) => frame.clone(),
-        None => UserFrame { symbol: made.get(address).cloned(), ..at(*address) },
+        None => {
+            let symbol = made.get(address).cloned();
+            UserFrame { perf_map: symbol.is_some(), symbol, ..at(*address) }
+        }
     };
     addresses.iter().map(frame).map(Arc::new).collect()
 }

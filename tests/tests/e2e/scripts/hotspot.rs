@@ -4,7 +4,7 @@ use super::{
     hostile::{checked, lost_stacks},
     hunt::{Hunted, hunt},
     interpreters::{Interpreter, java_names, javas},
-    traceback::compare_run,
+    traceback::{Subject, compare_run},
 };
 use anyhow::{Context as _, Result, ensure};
 use fdtrace_tests::harness::{Scratch, say, turn};
@@ -20,17 +20,25 @@ const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/Cases.j
 /// The oldest that is read.
 const RELEASE: &str = "11";
 
-/// How it makes code: as it likes, not at all, by its first compiler only, by its second one only, and of all before it runs.
-const WAYS: [&[&str]; 5] =
-    [&[], &["-Xint"], &["-XX:TieredStopAtLevel=1"], &["-XX:-TieredCompilation"], &["-Xcomp"]];
+/// How it runs code, and by which options.
+type Way = (&'static str, &'static [&'static str]);
+
+/// How it makes code.
+const WAYS: [Way; 5] = [
+    ("as it likes", &[]),
+    ("interpreted", &["-Xint"]),
+    ("C1", &["-XX:TieredStopAtLevel=1"]),
+    ("interpreted, C2", &["-XX:-TieredCompilation"]),
+    ("compiled before it runs", &["-Xcomp"]),
+];
 /// What moves its objects, and how it points to them.
-const MEMORY: [&[&str]; 6] = [
-    &["-XX:+UseSerialGC"],
-    &["-XX:+UseParallelGC"],
-    &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"],
-    &["-XX:-UseCompressedOops"],
-    &["-Xshare:off"],
-    &["-XX:+PreserveFramePointer"],
+const MEMORY: [Way; 6] = [
+    ("Serial collector", &["-XX:+UseSerialGC"]),
+    ("Parallel collector", &["-XX:+UseParallelGC"]),
+    ("Z collector", &["-XX:+UnlockExperimentalVMOptions", "-XX:+UseZGC"]),
+    ("no compressed pointers", &["-XX:-UseCompressedOops"]),
+    ("no class data sharing", &["-Xshare:off"]),
+    ("frame pointers", &["-XX:+PreserveFramePointer"]),
 ];
 
 /// Compiles a class into a folder; `None` where nobody can.
@@ -50,7 +58,7 @@ fn compile(folder: &Path, class: &str, source: &str) -> Result<Option<()>> {
 }
 
 /// Compares all stacks of the cases.
-fn compare(java: &Interpreter, options: &[&str]) -> Result<()> {
+fn compare(java: &Interpreter, (code, options): Way) -> Result<()> {
     let scratch = Scratch::new()?;
     if compile(scratch.path(), "Cases", CASES)?.is_none() {
         return Ok(());
@@ -60,15 +68,15 @@ fn compare(java: &Interpreter, options: &[&str]) -> Result<()> {
         let class = ["-cp".into(), folder.into(), "Cases".into(), folder.join("files").into()];
         options.chain(class).collect()
     })?;
-    compare_run(&format!("{java} {}", options.join(" ")), &scratch, &run, "Cases.", 48)
+    compare_run(&Subject { runtime: "HotSpot", program: java, code }, &scratch, &run, "Cases.", 48)
 }
 
 #[test]
 fn stacks_of_java_are_its_own() -> Result<()> {
     let _turn = turn();
     for java in Interpreter::all(javas(), java_names()) {
-        for options in WAYS {
-            compare(&java, options)?;
+        for way in WAYS {
+            compare(&java, way)?;
         }
     }
     Ok(())
@@ -78,8 +86,8 @@ fn stacks_of_java_are_its_own() -> Result<()> {
 fn stacks_of_java_are_its_own_whatever_moves_its_objects() -> Result<()> {
     let _turn = turn();
     for java in Interpreter::all(javas(), std::iter::empty()) {
-        for options in MEMORY {
-            compare(&java, options)?;
+        for way in MEMORY {
+            compare(&java, way)?;
         }
     }
     Ok(())

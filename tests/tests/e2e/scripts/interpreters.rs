@@ -56,6 +56,17 @@ impl Interpreter {
         self.run_with(scratch, |folder| vec![folder.join(script).into(), folder.join("files").into()])
     }
 
+    /// What it says that its version is: the first three numbers with points between them.
+    pub(super) fn version(&self, scratch: &Scratch) -> Result<String> {
+        let said = self.run_with(scratch, |_| vec!["--version".into()])?.output()?;
+        let said =
+            String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+        let mut words = said.split(|other: char| !other.is_ascii_digit() && other != '.');
+        let is_version =
+            |word: &&str| word.split('.').count() >= 3 && word.split('.').all(|part| !part.is_empty());
+        Ok(words.find(is_version).unwrap_or("?").to_owned())
+    }
+
     /// Runs it with these arguments, where the folder is as it is there.
     pub(super) fn run_with(
         &self,

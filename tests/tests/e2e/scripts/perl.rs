@@ -17,7 +17,7 @@ const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.p
 fn stacks_of_perl_are_its_own() -> Result<()> {
     let _turn = turn();
     for perl in Interpreter::all(perls(), iter::once("perl".to_owned())) {
-        compare(&perl, "cases.pl", CASES, 95)?;
+        compare("Perl", &perl, "cases.pl", CASES, 95)?;
     }
     Ok(())
 }

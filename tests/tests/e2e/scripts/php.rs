@@ -14,7 +14,7 @@ fn stacks_of_php_are_its_own() -> Result<()> {
     let _turn = turn();
     // Debian's 7 has in other packages what the script needs.
     for php in Interpreter::all(phps(), numbered("php", 8, 0..=5)) {
-        compare(&php, "cases.php", CASES, 50)?;
+        compare("PHP", &php, "cases.php", CASES, 50)?;
     }
     Ok(())
 }

@@ -17,7 +17,7 @@ fn stacks_of_ruby_are_its_own() -> Result<()> {
     let _turn = turn();
     let names = numbered("ruby", 2, 6..=7).chain(numbered("ruby", 3, 0..=4));
     for ruby in Interpreter::all(rubies(), names) {
-        compare(&ruby, "cases.rb", CASES, 85)?;
+        compare("Ruby", &ruby, "cases.rb", CASES, 85)?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use super::{
     hostile::{checked, checked_with, lines_of, lost_stacks},
     hunt::{Hunted, hunt},
     interpreters::{Interpreter, nodes},
-    traceback::compare_run,
+    traceback::{Subject, compare_run},
 };
 use anyhow::{Result, ensure};
 use fdtrace_tests::harness::{Scratch, turn};
@@ -12,21 +12,24 @@ use std::{ffi::OsString, fs, path::Path, process::Command};
 
 const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.js");
 
-/// How it runs code, and what it writes down of it: as it likes, without the baseline compiler, by that only, with positions; and
-/// with a copy of the interpreter for each function.
-const WAYS: [&[&str]; 5] = [
-    &[],
-    &["--no-sparkplug"],
-    &["--always-sparkplug"],
-    &["--no-enable-lazy-source-positions"],
-    &["--interpreted-frames-native-stack"],
-];
-/// One of the optimising compilers, where there are two.
-const OPTIMIZED: [&[&str]; 2] = [&["--maglev"], &["--no-maglev"]];
-/// What moves its objects, and takes code away that was not used.
-const MEMORY: [&[&str]; 3] = [&["--stress-compaction"], &["--gc-interval=50"], &["--stress-flush-code"]];
+/// How it runs code, and by which options.
+type Way = (&'static str, &'static [&'static str]);
 
-fn compare(node: &Interpreter, options: &[&str]) -> Result<()> {
+/// In each of them some functions are optimised, inlined, or no longer valid, as the script asks for.
+const WAYS: [Way; 10] = [
+    ("as it likes", &[]),
+    ("interpreted, TurboFan", &["--no-sparkplug", "--no-maglev"]),
+    ("interpreted, Maglev, TurboFan", &["--no-sparkplug", "--maglev"]),
+    ("baseline (Sparkplug), TurboFan", &["--always-sparkplug", "--no-maglev"]),
+    ("baseline (Sparkplug), Maglev, TurboFan", &["--always-sparkplug", "--maglev"]),
+    ("source positions from the start", &["--no-enable-lazy-source-positions"]),
+    ("a copy of the interpreter for each function", &["--interpreted-frames-native-stack"]),
+    ("collector that moves all objects", &["--stress-compaction"]),
+    ("collector that runs all the time", &["--gc-interval=50"]),
+    ("bytecode that is given up when unused", &["--stress-flush-code"]),
+];
+
+fn compare(node: &Interpreter, (code, options): Way) -> Result<()> {
     let scratch = Scratch::new()?;
     fs::write(scratch.path().join("cases.js"), CASES)?;
     let run = node.run_with(&scratch, |folder| {
@@ -34,7 +37,7 @@ fn compare(node: &Interpreter, options: &[&str]) -> Result<()> {
         options.chain([folder.join("cases.js").into(), folder.join("files").into()]).collect()
     })?;
     // What opens a file is a script too.
-    compare_run(&format!("{node} {}", options.join(" ")), &scratch, &run, "here", 217)
+    compare_run(&Subject { runtime: "V8", program: node, code }, &scratch, &run, "here", 217)
 }
 
 /// Whether it knows the options.
@@ -47,8 +50,8 @@ fn takes(node: &Path, options: &[&str]) -> bool {
 fn stacks_of_javascript_are_its_own() -> Result<()> {
     let _turn = turn();
     for node in nodes() {
-        for options in WAYS.iter().chain(&OPTIMIZED).chain(&MEMORY).filter(|options| takes(&node, options)) {
-            compare(&Interpreter::here(&node), options)?;
+        for way in WAYS.into_iter().filter(|(_, options)| takes(&node, options)) {
+            compare(&Interpreter::here(&node), way)?;
         }
     }
     Ok(())
@@ -202,6 +205,46 @@ fn files_that_other_threads_open_for_javascript() -> Result<()> {
         let (finished, document) = checked(&scratch, &run)?;
         let lines = lines_of(&document, &script.display().to_string());
         ensure!(lines.is_empty() && finished.stderr.contains("--async"), "{lines:?}: {}", finished.stderr);
+    }
+    Ok(())
+}
+
+/// What a compiler made of ten lines more, and says so in a map: each line is of one line.
+const COMPILED: &str = r#"
+const fs = require('fs');
+function load(path) {
+  return fs.openSync(path);
+}
+for (let i = 0; i < 20; i++) load('/etc/passwd');
+"#;
+const MAP: &str =
+    r#"{"version":3,"sources":["../src/app.ts"],"names":[],"mappings":"AAUA;AACA;AACA;AACA;AACA;AACA"}"#;
+/// The same in base64.
+const MAP_INSIDE: &str = concat!(
+    "data:application/json;base64,",
+    "eyJ2ZXJzaW9uIjozLCJzb3VyY2VzIjpbIi4uL3NyYy9hcHAudHMiXSwibmFtZXMiOltdLCJtYXBw",
+    "aW5ncyI6IkFBVUE7QUFDQTtBQUNBO0FBQ0E7QUFDQTtBQUNBIn0=",
+);
+/// Where the source opens its files.
+const SOURCE_LINE: u64 = 14;
+
+#[test]
+fn a_call_is_where_its_source_map_says() -> Result<()> {
+    let _turn = turn();
+    for node in nodes() {
+        for address in ["app.js.map", MAP_INSIDE] {
+            let scratch = Scratch::new()?;
+            let folder = scratch.path().join("dist");
+            fs::create_dir(&folder)?;
+            let script = folder.join("app.js");
+            fs::write(&script, format!("{COMPILED}//# sourceMappingURL={address}\n"))?;
+            fs::write(folder.join("app.js.map"), MAP)?;
+            let (_, document) = checked(&scratch, Command::new(&node).arg(&script))?;
+            let source = scratch.path().join("src/app.ts").display().to_string();
+            let lines = lines_of(&document, &source);
+            let found = lines.get(&SOURCE_LINE).copied().unwrap_or(0);
+            ensure!(lines.len() == 1 && found >= 19, "{}: {lines:?}", node.display());
+        }
     }
     Ok(())
 }

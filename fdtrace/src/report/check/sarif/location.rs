@@ -9,6 +9,7 @@ use super::{
 use crate::{
     model::UserFrame,
     stacks::{describe::name, is_script},
+    text::{percent_decoded, scheme, tidy_path},
 };
 
 /// The folder from which sources are named.
@@ -19,7 +20,7 @@ pub(super) struct Root {
 
 impl Root {
     pub(super) fn new(path: &Path) -> Self {
-        Self { path: tidy(&path.to_string_lossy()).trim_end_matches('/').to_owned() }
+        Self { path: tidy_path(&path.to_string_lossy()).trim_end_matches('/').to_owned() }
     }
 
     /// The folder itself.
@@ -37,7 +38,7 @@ impl Root {
         Location {
             physical_location: file.map(|file| PhysicalLocation {
                 artifact_location: self.artifact(file),
-                region: line.map(|start_line| Region { start_line }),
+                region: line.map(|start_line| Region { start_line, start_column: frame.column }),
             }),
             logical_locations: vec![LogicalLocation { fully_qualified_name: name(frame), kind: "function" }],
         }
@@ -45,7 +46,15 @@ impl Root {
 
     /// A file below the folder by its path from there; so is one of which only such a path is known.
     fn artifact(&self, file: &str) -> ArtifactLocation {
-        let file = tidy(file);
+        let decoded = match scheme(file) {
+            Some(("file", path)) => percent_decoded(path),
+            Some((scheme, rest)) => {
+                return ArtifactLocation { uri: format!("{scheme}://{}", escaped(rest)), uri_base_id: None };
+            }
+            None => None,
+        };
+        let path = decoded.as_deref().map_or(file.into(), String::from_utf8_lossy);
+        let file = tidy_path(&path);
         let below = file.strip_prefix(&self.path).and_then(|rest| rest.strip_prefix('/'));
         let relative = below.or_else(|| (!file.starts_with('/')).then_some(file.as_str()));
         match relative {
@@ -53,21 +62,6 @@ impl Root {
             None => ArtifactLocation { uri: format!("file://{}", escaped(&file)), uri_base_id: None },
         }
     }
-}
-
-/// A path without `.`, and without `..` where it has something to go back from. Nobody asks a file system: the sources
-/// may be elsewhere.
-fn tidy(path: &str) -> String {
-    let mut parts: Vec<&str> = Vec::new();
-    for part in path.split('/').filter(|part| !part.is_empty() && *part != ".") {
-        match parts.last() {
-            Some(last) if part == ".." && *last != ".." => drop(parts.pop()),
-            None if part == ".." && path.starts_with('/') => {}
-            _ => parts.push(part),
-        }
-    }
-    let start = if path.starts_with('/') { "/" } else { "" };
-    start.to_owned() + &parts.join("/")
 }
 
 /// A path in a URI: what is not plain is written as its bytes.
@@ -99,6 +93,11 @@ mod tests {
         assert_eq!(artifact("/src/app/", "/src/app/lib/../src/a b.c"), ("src/a%20b.c".to_owned(), true));
         assert_eq!(artifact("/src/app", "./src/a.c"), ("src/a.c".to_owned(), true));
         assert_eq!(artifact("/src/app", "/src/apple/a.c"), ("file:///src/apple/a.c".to_owned(), false));
+        assert_eq!(artifact("/src/app", "file:///src/app/a%20b.mjs"), ("a%20b.mjs".to_owned(), true));
+        assert_eq!(
+            artifact("/src/app", "webpack://app/a b.ts"),
+            ("webpack://app/a%20b.ts".to_owned(), false)
+        );
         assert_eq!(artifact("/", "/a.c"), ("a.c".to_owned(), true));
         assert_eq!(Root::new(Path::new("/")).uri(), "file:///");
     }
@@ -114,7 +113,6 @@ mod tests {
 
     #[test]
     fn paths() {
-        assert_eq!(["/a/./b//c/../d", "../a", "/../a", "a/.."].map(tidy), ["/a/b/d", "../a", "/a", ""]);
         assert_eq!(escaped("ü?#%:\u{1}"), "%C3%BC%3F%23%25%3A%01");
     }
 }
