@@ -3,6 +3,7 @@
 mod audit;
 mod bench;
 mod build;
+mod call_sites;
 mod checks;
 mod ebpf;
 mod install;
@@ -55,6 +56,8 @@ enum Verb {
     Man(man::Args),
     /// Writes docs/kernels.md from the results of the end-to-end tests
     Kernels(kernels::Args),
+    /// Writes the table of runtimes in docs/call-sites.md, likewise
+    CallSites(call_sites::Args),
     /// Compares the lock file with what is known of vulnerable crates, or says that nothing is known; fetches nothing
     Audit(audit::Args),
     /// Checks formatting and lints
@@ -93,6 +96,7 @@ fn dispatch(cli: Cli) -> Result<ExitCode> {
         Some(Verb::CiExamples(args)) => checks::run(Which::CiExamples, &args),
         Some(Verb::Man(args)) => man::run(&args),
         Some(Verb::Kernels(args)) => kernels::run(&args),
+        Some(Verb::CallSites(args)) => call_sites::run(&args),
         Some(Verb::Audit(args)) => audit::run(&args),
         Some(Verb::Lint) => lint::run(),
     }

@@ -133,7 +133,9 @@ fn packages(args: &Args) -> Result<()> {
 
 /// The programs that read BTF and attach are tested by the parts that follow.
 fn unit_tests(filter: Option<&str>) -> Result<()> {
-    let words = [&["test"], &build::WORKSPACE[..], &["--lib", "--bins", "--test", "growth"]].concat();
+    let words =
+        [&["test"], &build::WORKSPACE[..], &["--lib", "--bins", "--test", "growth", "--test", "reference"]]
+            .concat();
     libtest::run(build::tested(&words)?.args(filter))
 }
 
