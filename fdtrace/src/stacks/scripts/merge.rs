@@ -19,11 +19,13 @@ pub(crate) fn merge(frames: &[u64], stacks: &[u64], calls: &ScriptCalls, loops: 
                 && stacks.get(index + 1).is_some_and(|end| border < *end)
         };
         let is_loop = frame[0] == calls.module && loops.iter().any(|range| range.contains(&frame[1]));
-        let runs_it = |run: &&[Call]| match run.last().map_or(0, |call| call.border) {
-            0 => is_loop,
-            border => lies_in(border),
-        };
-        merged.extend(runs.next_if(runs_it).into_iter().flatten().flat_map(place));
+        let border_of = |run: &[Call]| run.last().map_or(0, |call| call.border);
+        let without_border = runs.next_if(|run| border_of(run) == 0 && is_loop);
+        merged.extend(without_border.into_iter().flatten().flat_map(place));
+        // Where code keeps no frame pointer, a guess can go past frames of others.
+        while let Some(run) = runs.next_if(|run| border_of(run) != 0 && lies_in(border_of(run))) {
+            merged.extend(run.iter().flat_map(place));
+        }
         merged.extend(frame);
     }
     // What is left was called from frames that the native walk did not come to.
@@ -59,6 +61,13 @@ mod tests {
         let stacks = [0x100, 0x200, 0x300, 0x400, 0x500];
         let calls = [call(4, 0, 0), call(6, 0x2f0, 1), call(8, 0x410, 1)];
         assert_eq!(merged(&frames, &stacks, &calls), [1, 4, 6, MODULE, MODULE, 8, MODULE, 3]);
+    }
+
+    #[test]
+    fn a_frame_may_hide_others() {
+        let calls = [call(4, 0x110, 1), call(6, 0x1a0, 1), call(8, 0x210, 1)];
+        let stacks = [0x100, 0x200, 0x300];
+        assert_eq!(merged(&[(1, 5), (2, 5)], &stacks, &calls), [4, 6, 1, 8, 2]);
     }
 
     #[test]
