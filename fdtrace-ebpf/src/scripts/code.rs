@@ -141,6 +141,10 @@ pub(super) fn ruby_key(taker: u32) -> u64 {
 /// The same of V8. What reads a part of it is not called by what reads another, for the stack.
 #[inline(always)]
 pub(super) fn v8_key(taker: u32) -> u64 {
+    let met = scripts_v8_met(taker);
+    if met != 0 {
+        return met;
+    }
     let known = v8_optimized::v8_call_known(taker);
     match known {
         0 => {}
@@ -164,10 +168,31 @@ pub(super) fn v8_key(taker: u32) -> u64 {
 /// The same of a frame of bytecodes, or of code that the baseline compiler has made.
 #[inline(always)]
 fn v8_plain_key(taker: u32) -> u64 {
-    match scripts_v8_known(taker) {
+    let key = match scripts_v8_known(taker) {
         UNKNOWN => v8_named(taker),
         key => key,
-    }
+    };
+    scripts_v8_keep(taker, key);
+    key
+}
+
+/// The name of the function of a frame that was met before; 0 for any other.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_met(taker: u32) -> u64 {
+    let Some(scripts) = SCRIPTS.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    v8::met(unsafe { &mut *scripts })
+}
+
+/// Remembers a frame by the name of its function.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_v8_keep(taker: u32, key: u64) -> i32 {
+    let Some(scripts) = SCRIPTS.get_ptr(taker) else { return 0 };
+    // SAFETY: as above.
+    v8::keep(unsafe { &*scripts }, key);
+    0
 }
 
 /// The name of a function that was not met.

@@ -104,6 +104,8 @@ struct Walk {
     /// V8: how many steps were made to find calls.
     searched: u32,
     reserved: u32,
+    /// V8: what the frame that was read last is known by, if it runs bytecodes.
+    met: u64,
 }
 
 impl Walk {
@@ -133,6 +135,7 @@ impl Walk {
         goes_on: 0,
         searched: 0,
         reserved: 0,
+        met: 0,
     };
 }
 

@@ -3,6 +3,7 @@
 //! An isolate has the frame from which its thread left JavaScript last, and each frame by which a thread came in has the one
 //! before. Nothing moves while it is read: the thread whose heap it is waits in a system call.
 
+use aya_ebpf::{macros::map, maps::Array};
 use fdtrace_common::{
     hash,
     scripts::{
@@ -162,6 +163,76 @@ pub(super) fn check(scripts: &Scripts, with: u64) -> u64 {
     let function = number(&scripts.code, has(scripts).number) & 0xffff_ffff;
     let hash = hash::mix(hash::mix(walk.space, walk.code), scripts.part[0]);
     hash::mix(hash::mix(hash, scripts.part[SCRIPT_NUMBER] | function), with)
+}
+
+/// A power of two.
+const SLOTS: u32 = 4096;
+
+/// Calls of frames that run bytecodes, or what the baseline compiler has made of some, by all that is read of a frame anew each time:
+/// what is there is found by many more reads.
+#[map]
+static V8_FRAMES: Array<FrameSlot> = Array::with_max_entries(SLOTS, 0);
+
+/// Two CPUs may write at once: then `key` fits neither.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct FrameSlot {
+    key: u64,
+    /// The name of the function, and the instruction.
+    code: u64,
+    line: u64,
+}
+
+impl FrameSlot {
+    #[inline(always)]
+    const fn mixed(&self) -> u64 {
+        self.key ^ self.code ^ self.line.rotate_left(14)
+    }
+}
+
+/// The name of the function of a frame that was met before, whose instruction is then known; 0 for any other.
+///
+/// A function is known by its script's number and its own, where it is in its bytecodes by the frame's two words, or by where its code
+/// goes on, which is that of the same `Code`: what has taken the place of one of them differs in another.
+#[inline(always)]
+pub(super) fn met(scripts: &mut Scripts) -> u64 {
+    if scripts.walk.depth != 0 {
+        return 0;
+    }
+    let function = number(&scripts.code, has(scripts).number) & 0xffff_ffff;
+    let hash = hash::mix(hash::mix(scripts.walk.space, scripts.walk.code), scripts.part[0]);
+    let hash = hash::mix(hash, scripts.part[SCRIPT_NUMBER] | function);
+    let hash = hash::mix(hash::mix(hash, below(scripts, 0)), below(scripts, 8));
+    let hash =
+        hash::mix(hash::mix(hash, scripts.walk.outermost), part(&scripts.code, has(scripts).function_data));
+    scripts.walk.met = hash;
+    let Some(slot) = V8_FRAMES.get_ptr(index(hash)) else { return 0 };
+    // SAFETY: the pointer is to a value of the map, not null; what others write meanwhile does not pass the check.
+    let slot = unsafe { *slot };
+    if slot.mixed() != hash {
+        return 0;
+    }
+    scripts.walk.line = slot.line as u32 as i32;
+    scripts.walk.goes_on = 0;
+    slot.code
+}
+
+/// Remembers the frame that was read last, if it runs bytecodes.
+#[inline(always)]
+pub(super) fn keep(scripts: &Scripts, code: u64) {
+    let Walk { met, line, file, .. } = scripts.walk;
+    if code == 0 || file == 0 {
+        return;
+    }
+    let Some(slot) = V8_FRAMES.get_ptr_mut(index(met)) else { return };
+    let kept = FrameSlot { key: 0, code, line: u64::from(line as u32) };
+    // SAFETY: the pointer is to a value of the map, not null; whoever reads it meanwhile sees by the key that it is not whole.
+    unsafe { *slot = FrameSlot { key: kept.mixed() ^ met, ..kept } };
+}
+
+#[inline(always)]
+const fn index(hash: u64) -> u32 {
+    (hash >> 52) as u32 & (SLOTS - 1)
 }
 
 /// The bytecodes that the frame runs, by themselves or by what the baseline compiler made of them, if it looks as if it did;
