@@ -2,7 +2,7 @@
 //!
 //! They need root, or the capabilities that `fdtrace doctor` names. Environment: `FDTRACE_BIN`, `WORKLOAD_BIN`,
 //! `CALLSITES_DIR` (the programs of the call site tests), `CALLSITES_ONLY` (those of them to run),
-//! `CORPUS_DIR` and `CORPUS_ONLY` (the same of the programs of which everybody knows whether they leak),
+//! `CORPUS_DIR` (the programs of which everybody knows whether they leak), `CORPUS_ONLY` (those runs of them),
 //! `INTERPRETERS_DIR` (interpreters of other releases, a root folder each),
 //! `FDTRACE_BACKEND` (default: fdtrace's own choice), `FDTRACE_SCALE` (divides the large counts),
 //! `FDTRACE_DISTURB` (permits a test that disturbs other programs). Lines that begin with `RESULT` go to standard output

@@ -272,6 +272,17 @@ mod tests {
         Ok(())
     }
 
+    #[test]
+    fn guests_check_runs_that_there_are() -> Result<()> {
+        let programs = fdtrace_tests::corpus::programs()?;
+        let runs: Vec<String> =
+            programs.iter().flat_map(|program| program.runs.iter().map(|run| program.name_of(run))).collect();
+        for name in choice()?.corpus {
+            assert!(runs.contains(&name), "{name}");
+        }
+        Ok(())
+    }
+
     const GOOD: &str = "running 2 tests\ntest a ... ok\ntest b ... ignored\n\n\
                         test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 3 filtered out; finished in 2.00s\n";
     const BAD: &str = "test a ... FAILED\ntest result: FAILED. 0 passed; 1 failed; 0 ignored; 0 measured\n";
