@@ -92,15 +92,16 @@ impl Capabilities {
     pub const NONE: Self = Self(0);
 
     /// What a tracer still needs once everything is attached: to read maps, and programs and names of all processes. With
-    /// `writes` it makes files later on, with `times` it turns run statistics on and off.
+    /// `writes` it makes files later on; with `is_admin` it turns run statistics on and off, or puts probes into programs that it
+    /// meets (`perf_event_open(2)`).
     #[must_use]
-    pub fn after_attaching(writes: bool, times: bool) -> Self {
+    pub fn after_attaching(writes: bool, is_admin: bool) -> Self {
         use Capability::{
             Bpf, CheckpointRestore, DacOverride, DacReadSearch, Kill, Perfmon, SysAdmin, SysPtrace,
         };
         let always = [Bpf, Perfmon, SysPtrace, DacReadSearch, Kill, CheckpointRestore];
         let follows_maps = CheckpointRestore.exists();
-        let sometimes = [(writes, DacOverride), (times || !follows_maps, SysAdmin)];
+        let sometimes = [(writes, DacOverride), (is_admin || !follows_maps, SysAdmin)];
         let sometimes = sometimes.into_iter().filter(|(needed, _)| *needed).map(|(_, capability)| capability);
         Self(always.into_iter().chain(sometimes).fold(0, |set, capability| set | 1 << capability as u64))
     }

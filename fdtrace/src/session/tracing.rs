@@ -128,10 +128,11 @@ impl Attached {
     /// soon as it is described; otherwise those that are shown do, with their descriptors ([`Tracing::document`]), and the
     /// programs' cost is measured now and then.
     pub(crate) fn begin(mut self, sink: Option<Box<dyn Sink>>, names_all: bool) -> Result<Tracing, Failure> {
-        let kept = Capabilities::after_attaching(sink.is_some(), !names_all);
+        let modules = self.recogniser.modules();
+        let is_admin = !names_all || modules.scripts.wants_queues();
+        let kept = Capabilities::after_attaching(sink.is_some(), is_admin);
         let iterators = self.tracer.iterators()?;
         let kernel_preempts = self.kernel.preemption.preempts();
-        let modules = self.recogniser.modules();
         let symbols = Arc::new(self.kernel.into_symbols());
         let readers = self.readers;
         let enrich = Enricher::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, iterators);

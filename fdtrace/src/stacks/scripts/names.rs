@@ -97,6 +97,11 @@ impl ScriptNames {
         self.known().queues.get_or_insert_default();
     }
 
+    /// Whether they are.
+    pub(crate) fn wants_queues(&self) -> bool {
+        self.known().queues.is_some()
+    }
+
     /// Files with queues of work that were met since this was asked last.
     pub(crate) fn take_queues(&self) -> Vec<QueueFile> {
         self.known().queues.as_mut().map(mem::take).unwrap_or_default()
