@@ -114,6 +114,9 @@ impl Rule {
             let instruction = word(at.frame.wrapping_add(8))?;
             return Some(Registers { instruction, stack, frame: word(at.frame)? });
         }
+        if self.kind == kind::UNKNOWN || self.kind == kind::END {
+            return None;
+        }
         let register = if self.kind == kind::STACK { at.stack } else { at.frame };
         let place = register.wrapping_add(i64::from(self.cfa).cast_unsigned());
         let stored = self.kind == kind::STORED;
@@ -242,6 +245,9 @@ mod tests {
         assert_eq!(down.caller(AT, word), None);
         assert_eq!(Rule { cfa: 0, ..Rule::LEAF }.caller(AT, word), None, "it would stay where it is");
         assert_eq!(Rule { cfa: 1 << 20, ..Rule::LEAF }.caller(AT, word), None);
-        assert_eq!(Rule::END.caller(Registers { frame: 0, ..AT }, word), None);
+        for frame in [0, AT.frame] {
+            assert_eq!(Rule::END.caller(Registers { frame, ..AT }, word), None, "whatever the register has");
+            assert_eq!(Rule::UNKNOWN.caller(Registers { frame, ..AT }, word), None);
+        }
     }
 }
