@@ -33,7 +33,7 @@ pub(crate) fn admits(tgid: u32) -> bool {
     if config::get!(comm[0]) != 0 && !is_named() {
         return false;
     }
-    in_cgroup(Task::current().plain())
+    config::get!(cgroup) == 0 || in_cgroup(Task::current().plain())
 }
 
 /// Whether the life of this process is of interest.

@@ -13,8 +13,9 @@ use crate::{
     events, filter,
     handles::{self, Added},
     kernel::{Ptr, file},
-    mappings, short_lived, stacks,
-    task::{Task, current_process, current_thread, ids, now},
+    mappings, short_lived,
+    stacks::{self, Call},
+    task::{Registers, Task, current_process, current_thread, ids, now},
 };
 
 /// `FMODE_OPENED`: `do_dentry_open` got that far (include/linux/fs.h).
@@ -35,8 +36,10 @@ pub(crate) fn allocated(ctx: *mut c_void, handle: u64) {
     }
     let task = Task::current();
     let kernel_task = task.flags() & config::get!(kernel_task_flags) != 0;
-    let (syscall, detail) = task.syscall();
-    let stack = stacks::take(ctx, task, tgid, kernel_task, syscall, detail);
+    let registers = task.registers();
+    let (syscall, detail) = registers.map_or((NO_SYSCALL, 0), Registers::call);
+    let call = Call { registers, syscall, detail };
+    let stack = stacks::take(ctx, task, tgid, kernel_task, &call);
     let flags = if kernel_task { flag::KERNEL_TASK } else { 0 };
     let generation = now();
     let entry = Entry {
@@ -152,12 +155,14 @@ impl Maker {
 
     /// The call that made the handle is the one that takes it back, and fails: nobody ever had it.
     #[inline(always)]
-    fn fails(&self, task: Task) -> bool {
+    fn fails(&self, registers: Option<Registers>) -> bool {
         config::get!(free_is_late) == 0
             && self.syscall != NO_SYSCALL
-            && task.syscall_number() == i32::from(self.syscall)
-            && current_thread() == self.tid
-            && task.fails()
+            && registers.is_some_and(|registers| {
+                registers.number() == i32::from(self.syscall)
+                    && current_thread() == self.tid
+                    && registers.fails()
+            })
     }
 }
 
@@ -168,8 +173,9 @@ fn leave(handle: u64, maker: &Maker) -> (Release, u64) {
     let releases = count(Counter::Released);
     let tgid = current_process();
     let task = Task::current();
+    let registers = task.registers();
     let mut flags = mode_flags(handle);
-    if maker.fails(task) {
+    if maker.fails(registers) {
         flags |= flag::NEVER_OPENED;
     }
     if flags & flag::NEVER_OPENED != 0 {
@@ -177,7 +183,7 @@ fn leave(handle: u64, maker: &Maker) -> (Release, u64) {
     }
     let release = Release {
         tag: Tag::Release as u8,
-        cause: task.cause(tgid, maker.tgid) as u8,
+        cause: task.cause(tgid, maker.tgid, registers.map_or(-1, Registers::number)) as u8,
         flags,
         reserved: 0,
         tgid,

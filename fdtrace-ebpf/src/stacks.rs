@@ -24,7 +24,7 @@ use crate::{
     events,
     scripts::{self, hotspot},
     takers::{TAKERS, Taker},
-    task::Task,
+    task::{Registers as EntryRegisters, Task},
     unwind::{
         frame_pointers,
         stack_dump::{self, StackDump},
@@ -130,6 +130,13 @@ static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
 #[map]
 static SITES: LruHashMap<u64, Site> = LruHashMap::with_max_entries(16384, 0);
 
+/// The system call that a stack is taken in, and the registers that it began with.
+pub(crate) struct Call {
+    pub(crate) registers: Option<EntryRegisters>,
+    pub(crate) syscall: i16,
+    pub(crate) detail: u32,
+}
+
 /// The names of the two halves of a stack; 0 for none.
 #[derive(Clone, Copy, Default)]
 pub(crate) struct StackIds {
@@ -141,14 +148,7 @@ pub(crate) struct StackIds {
 
 /// Names the current stack, sending what user space has not seen.
 #[inline(always)]
-pub(crate) fn take(
-    ctx: *mut c_void,
-    task: Task,
-    tgid: u32,
-    kernel_task: bool,
-    syscall: i16,
-    detail: u32,
-) -> StackIds {
+pub(crate) fn take(ctx: *mut c_void, task: Task, tgid: u32, kernel_task: bool, call: &Call) -> StackIds {
     if config::get!(stacks) == STACKS_OFF {
         return StackIds::default();
     }
@@ -156,10 +156,10 @@ pub(crate) fn take(
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
     let no_user = kernel_task || config::get!(unwind) == UNWIND_OFF;
-    let user = if no_user { 0 } else { user_stack(ctx, task, scratch, Taker::Allocation) };
+    let user = if no_user { 0 } else { user_stack(ctx, task, call, scratch) };
     let asked = !no_user && is_asked(scratch);
-    let kernel_follows = !kernel_task && !asked && follows(syscall);
-    let key = hash::call_key(user, syscall, detail);
+    let kernel_follows = !kernel_task && !asked && follows(call.syscall);
+    let key = hash::call_key(user, call.syscall, call.detail);
     if kernel_follows && let Some(site) = SITES.get_ptr_mut(key) {
         // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
         let site = unsafe { &mut *site };
@@ -208,9 +208,9 @@ fn follows(syscall: i16) -> bool {
 }
 
 #[inline(always)]
-fn user_stack(ctx: *mut c_void, task: Task, scratch: &mut Scratch, taker: Taker) -> u64 {
-    match task.user_stack() {
-        Some(start) => follow(task, start, scratch, taker as u32),
+fn user_stack(ctx: *mut c_void, task: Task, call: &Call, scratch: &mut Scratch) -> u64 {
+    match call.registers.and_then(EntryRegisters::user_stack) {
+        Some(start) => follow(task, start, scratch, Taker::Allocation as u32),
         None => kernel_walks(ctx, scratch),
     }
 }

@@ -105,7 +105,7 @@ fn number_at(pid: Ptr<pid>, level: u32) -> u32 {
 
 /// The current task, and its registers at the entry to the kernel: read in the cheapest way that this kernel knows.
 pub(crate) type Task = Ptr<task_struct, Current>;
-type Registers = Ptr<pt_regs, AtEntry>;
+pub(crate) type Registers = Ptr<pt_regs, AtEntry>;
 
 /// Where the verifier knows what a pointer points to, it checks that a field of this size lies there, and the load itself is
 /// fault-tolerant.
@@ -149,9 +149,9 @@ impl Task {
         self.cast()
     }
 
-    /// Registers at the entry to the kernel, where they can be found.
+    /// Registers at the entry to the kernel, where they can be found. A call of the kernel: whoever needs them twice keeps them.
     #[inline(always)]
-    fn registers(self) -> Option<Registers> {
+    pub(crate) fn registers(self) -> Option<Registers> {
         if config::get!(has_task_regs) != 0 {
             // SAFETY: the pointer came from `bpf_get_current_task_btf`.
             let regs = unsafe { bpf_task_pt_regs(self.pointer().cast_mut().cast()) };
@@ -164,12 +164,7 @@ impl Task {
     /// The system call in progress: its number, and what tells apart the things that one call can do.
     #[inline(always)]
     pub(crate) fn syscall(self) -> (i16, u32) {
-        let Some(registers) = self.registers() else { return (NO_SYSCALL, 0) };
-        let number = registers.syscall() as i32;
-        if number < 0 {
-            return (NO_SYSCALL, 0);
-        }
-        (number as i16, registers.detail(number))
+        self.registers().map_or((NO_SYSCALL, 0), Registers::call)
     }
 
     /// The number of the system call in progress; negative outside of one.
@@ -196,12 +191,6 @@ impl Task {
         self.files().fdt().entry(descriptor)
     }
 
-    /// Whether the call that is about to end gives its caller an error.
-    #[inline(always)]
-    pub(crate) fn fails(self) -> bool {
-        self.result().is_some_and(|result| (result as i64) < 0)
-    }
-
     /// Whether 64-bit code entered the kernel: other code has other numbers for system calls.
     #[inline(always)]
     pub(crate) fn is_64_bit(self) -> bool {
@@ -217,12 +206,7 @@ impl Task {
     /// Where the stack begins of the 64-bit code that entered the kernel.
     #[inline(always)]
     pub(crate) fn user_stack(self) -> Option<UserRegisters> {
-        let registers = self.registers()?;
-        registers.is_64_bit().then(|| UserRegisters {
-            instruction: registers.instruction(),
-            stack: registers.stack(),
-            frame: registers.frame(),
-        })
+        self.registers()?.user_stack()
     }
 
     /// The system call that 64-bit code is in, the instruction that made it, and where the stack was.
@@ -234,9 +218,9 @@ impl Task {
             .then(|| (registers.syscall() as i32, registers.instruction(), registers.stack()))
     }
 
-    /// Why this task drops the last reference of a handle that `owner` allocated.
+    /// Why this task, in the system call of that number, drops the last reference of a handle that `owner` allocated.
     #[inline(always)]
-    pub(crate) fn cause(self, tgid: u32, owner: u32) -> Cause {
+    pub(crate) fn cause(self, tgid: u32, owner: u32, number: i32) -> Cause {
         if config::get!(free_is_late) != 0 {
             return Cause::Unknown;
         }
@@ -250,22 +234,53 @@ impl Task {
         if tgid == config::get!(tracer) && owner != tgid {
             return Cause::Tracer;
         }
-        if self.in_exec() {
+        if is_exec(number) {
             return Cause::Exec;
         }
         if tgid != owner { Cause::OtherProcess } else { Cause::Close }
     }
+}
 
-    /// By the number of the system call: what exec closes is released on the way back to the process, when the kernel has
-    /// forgotten its own `in_execve`.
-    #[inline(always)]
-    fn in_exec(self) -> bool {
-        let number = self.syscall_number();
-        number == config::get!(syscalls.execve) || number == config::get!(syscalls.execveat)
-    }
+/// By the number of the system call: what exec closes is released on the way back to the process, when the kernel has
+/// forgotten its own `in_execve`.
+#[inline(always)]
+fn is_exec(number: i32) -> bool {
+    number == config::get!(syscalls.execve) || number == config::get!(syscalls.execveat)
 }
 
 impl Registers {
+    /// As [`Task::syscall`].
+    #[inline(always)]
+    pub(crate) fn call(self) -> (i16, u32) {
+        let number = self.number();
+        if number < 0 {
+            return (NO_SYSCALL, 0);
+        }
+        (number as i16, self.detail(number))
+    }
+
+    /// The number of the system call in progress; negative outside of one.
+    #[inline(always)]
+    pub(crate) fn number(self) -> i32 {
+        self.syscall() as i32
+    }
+
+    /// As [`Task::user_stack`].
+    #[inline(always)]
+    pub(crate) fn user_stack(self) -> Option<UserRegisters> {
+        self.is_64_bit().then(|| UserRegisters {
+            instruction: self.instruction(),
+            stack: self.stack(),
+            frame: self.frame(),
+        })
+    }
+
+    /// Whether the call that is about to end gives its caller an error.
+    #[inline(always)]
+    pub(crate) fn fails(self) -> bool {
+        (self.result() as i64) < 0
+    }
+
     #[inline(always)]
     fn is_64_bit(self) -> bool {
         !pt_regs::cs().exists() || self.cs() == CODE_SEGMENT_64
