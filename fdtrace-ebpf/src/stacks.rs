@@ -1,13 +1,13 @@
 //! Stacks: taken at allocation, named by a hash, sent in full once for each name.
 //!
 //! The kernel's half of a stack costs about ten times the user's, and nearly always follows from where the process
-//! called and what it asked for. So it is taken when that pair is first seen, again once in [`RESAMPLE`] calls, and
+//! called and what it asked for. So it is taken when that pair is first seen, again once in 2^[`RESAMPLE_BITS`] calls, and
 //! always where there is no system call or where one system call does many things.
 
 use aya_ebpf::{
     helpers::bpf_get_stack,
     macros::map,
-    maps::{LruHashMap, PerCpuArray},
+    maps::{Array, LruHashMap, PerCpuArray},
 };
 use core::ffi::c_void;
 use fdtrace_common::{
@@ -33,8 +33,12 @@ use crate::{
     work_queues,
 };
 
-/// One in so many calls of a site has its kernel stack taken again, to catch variants. A power of two.
-const RESAMPLE: u32 = 64;
+/// One in so many calls has its kernel stack taken again, to catch variants: by the upper bits of a number that no rhythm of calls
+/// keeps step with.
+const RESAMPLE_BITS: u32 = 6;
+
+/// Sites that a CPU has met last. A power of two.
+const RECENT: u32 = 256;
 
 const BPF_F_USER_STACK: u64 = 1 << 8;
 const BPF_ANY: u64 = 0;
@@ -46,6 +50,8 @@ struct Scratch {
     frames: Frames,
     work: Workspace,
     dump: StackDump,
+    /// The last of the numbers that decide which calls are looked at again.
+    lot: u64,
 }
 
 /// Looks at some words of a dump; global for the same reason.
@@ -97,13 +103,14 @@ extern "C" fn stacks_calls(taker: u32, name: u64) -> i32 {
     i32::from(scripts::send(taker, name, work.met.module, header.frames.into(), &work.stacks))
 }
 
-/// What is remembered of a (user stack, system call, detail).
+/// A site that this CPU has met.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Site {
+struct Recent {
+    key: u64,
     kernel_stack: u64,
-    calls: u32,
-    reserved: u32,
+    /// How often user space had forgotten all stacks.
+    epoch: u64,
 }
 
 /// By [`Taker`].
@@ -126,9 +133,17 @@ extern "C" fn stacks_step(taker: u32) -> i32 {
 #[map]
 static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
 
-/// Sites whose user stack was sent and whose kernel stack is known.
+/// The kernel stacks of sites, by [`hash::call_key`], whose user stack was sent.
 #[map]
-static SITES: LruHashMap<u64, Site> = LruHashMap::with_max_entries(16384, 0);
+static SITES: LruHashMap<u64, u64> = LruHashMap::with_max_entries(16384, 0);
+
+/// The same by the lower bits, in front of SITES: nothing that other CPUs write is looked at, and nothing of theirs is written.
+#[map]
+static RECENT_SITES: PerCpuArray<Recent> = PerCpuArray::with_max_entries(RECENT, 0);
+
+/// How often user space has forgotten all stacks, and emptied STACKS and SITES.
+#[map]
+static STACKS_EPOCH: Array<u64> = Array::with_max_entries(1, 0);
 
 /// The system call that a stack is taken in, and the registers that it began with.
 pub(crate) struct Call {
@@ -160,22 +175,71 @@ pub(crate) fn take(ctx: *mut c_void, task: Task, tgid: u32, kernel_task: bool, c
     let asked = !no_user && is_asked(scratch);
     let kernel_follows = !kernel_task && !asked && follows(call.syscall);
     let key = hash::call_key(user, call.syscall, call.detail);
-    if kernel_follows && let Some(site) = SITES.get_ptr_mut(key) {
-        // SAFETY: the pointer is to a value of the map, not null; a race with another CPU loses a count.
-        let site = unsafe { &mut *site };
-        site.calls = site.calls.wrapping_add(1);
-        if site.calls % RESAMPLE != 0 || config::get!(stacks) != STACKS_BOTH {
-            return StackIds { user, kernel: site.kernel_stack, asked };
-        }
+    let epoch = epoch();
+    if kernel_follows
+        && let Some(kernel) = known_site(key, epoch)
+        && (config::get!(stacks) != STACKS_BOTH || !is_resampled(scratch))
+    {
+        return StackIds { user, kernel, asked };
     }
     // The user stack is still in the scratch, so it goes first.
     let sent = no_user || stacks_send(Taker::Allocation as u32, tgid, user) != 0;
     let kernel = if config::get!(stacks) == STACKS_BOTH { kernel_stack(ctx, scratch, tgid) } else { 0 };
     if kernel_follows && sent {
-        let site = Site { kernel_stack: kernel, calls: 0, reserved: 0 };
-        let _ = SITES.insert(key, site, BPF_ANY);
+        learn_site(key, kernel, epoch);
     }
     StackIds { user, kernel, asked }
+}
+
+/// How often user space has forgotten all stacks. Asked before anything is looked up that it forgets.
+#[inline(always)]
+fn epoch() -> u64 {
+    // SAFETY: the pointer is to a value of the map, not null.
+    STACKS_EPOCH.get_ptr(0).map_or(0, |epoch| unsafe { core::ptr::read_volatile(epoch) })
+}
+
+/// The kernel stack of a site that this CPU has met.
+#[inline(always)]
+fn recent_site(key: u64, epoch: u64) -> Option<u64> {
+    let recent = RECENT_SITES.get_ptr(key as u32 & (RECENT - 1))?;
+    // SAFETY: the pointer is to a value of the map, not null, which only this program uses on this CPU.
+    let recent = unsafe { &*recent };
+    (recent.key == key && recent.epoch == epoch).then_some(recent.kernel_stack)
+}
+
+/// The same of any site.
+#[inline(always)]
+fn known_site(key: u64, epoch: u64) -> Option<u64> {
+    if let Some(kernel_stack) = recent_site(key, epoch) {
+        return Some(kernel_stack);
+    }
+    // SAFETY: the pointer is to a value of the map, not null.
+    let kernel_stack = unsafe { *SITES.get_ptr(key)? };
+    note_recent(key, kernel_stack, epoch);
+    Some(kernel_stack)
+}
+
+#[inline(always)]
+fn note_recent(key: u64, kernel_stack: u64, epoch: u64) {
+    if let Some(recent) = RECENT_SITES.get_ptr_mut(key as u32 & (RECENT - 1)) {
+        // SAFETY: as above.
+        unsafe { *recent = Recent { key, kernel_stack, epoch } };
+    }
+}
+
+/// Remembers the kernel stack of a site whose user stack user space has.
+#[inline(always)]
+fn learn_site(key: u64, kernel_stack: u64, epoch: u64) {
+    let _ = SITES.insert(key, kernel_stack, BPF_ANY);
+    note_recent(key, kernel_stack, epoch);
+}
+
+/// Whether the kernel stack of a known site is taken again. Each CPU decides for itself, so that none waits for another's count.
+#[inline(always)]
+const fn is_resampled(scratch: &mut Scratch) -> bool {
+    // Knuth's linear congruential generator, whose upper bits are the good ones.
+    scratch.lot = scratch.lot.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    scratch.lot >> (u64::BITS - RESAMPLE_BITS) == 0
 }
 
 /// Names the user's half of the current stack, for a mapping.

@@ -4,6 +4,7 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
@@ -84,6 +85,8 @@ pub struct Tracer {
     progress: Progress,
     handles: HashMap<MapData, u64, Plain<Entry>>,
     counters: PerCpuArray<MapData, Plain<Counters>>,
+    /// How often the kernel side was made to forget all stacks.
+    stacks_epoch: AtomicU64,
     /// How the backend was attached.
     pub report: BackendReport,
     statistics: Option<OwnedFd>,
@@ -154,6 +157,7 @@ impl Tracer {
             ring,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
             handles: HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?,
+            stacks_epoch: AtomicU64::new(0),
             ebpf,
             interpreters: recognised,
             report,
@@ -364,7 +368,10 @@ impl Tracer {
         let failed = || system("the tables of stacks cannot be emptied");
         // In this order: a site is remembered only when its stack is known to have been sent.
         bpf::clear::<u64, u8>(self.map("STACKS")?).map_err(failed())?;
-        bpf::clear::<u64, [u64; 2]>(self.map("SITES")?).map_err(failed())
+        bpf::clear::<u64, u64>(self.map("SITES")?).map_err(failed())?;
+        // What CPUs remember of sites is of another epoch from now on.
+        let epoch = self.stacks_epoch.fetch_add(1, Ordering::Relaxed) + 1;
+        bpf::fill(self.map("STACKS_EPOCH")?, &[epoch]).map_err(failed())
     }
 
     /// One of the maps that stay with the programs.
