@@ -108,8 +108,10 @@ pub struct Config {
     pub closers: u8,
     /// Work that one thread submits and another one does is followed back.
     pub submitters: u8,
+    /// A stack that is found again without a walk is walked all the same, and what differs is counted. For tests.
+    pub compare_stacks: u8,
     /// Zero: it makes the size a multiple of eight.
-    pub reserved: [u8; 10],
+    pub reserved: [u8; 9],
 }
 
 /// System call numbers that matter, by architecture.

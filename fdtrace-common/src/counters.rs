@@ -38,10 +38,14 @@ pub enum Counter {
     CutWalks = 14,
     /// Descriptors that were acquired and found no room in ACQUIRED, or whose numbers are too high for it.
     LostDescriptors = 15,
+    /// Stacks that were found again without a walk, where that is compared with a walk (`Config::compare_stacks`).
+    FoundStacks = 16,
+    /// Of those, the ones that a walk gave otherwise.
+    OtherStacks = 17,
 }
 
 /// How many counters there are.
-pub const COUNTERS: usize = 16;
+pub const COUNTERS: usize = 18;
 
 /// One CPU's counters, indexed by [`Counter`].
 #[repr(C)]

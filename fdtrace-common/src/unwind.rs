@@ -133,6 +133,43 @@ impl Rule {
         };
         Some(Registers { instruction, stack: cfa, frame })
     }
+
+    /// Whether it leads on by the frame pointer that the frame was come to with, or decides by it.
+    #[inline(always)]
+    #[must_use]
+    pub const fn uses_frame(self) -> bool {
+        self.kind != kind::STACK && self.kind != kind::END && self.kind != kind::UNKNOWN
+    }
+
+    /// Where [`Self::caller`] has read what led it from `at` to this caller; `None` for frames that a signal or an
+    /// interpreter has made.
+    #[inline(always)]
+    #[must_use]
+    pub const fn slots(self, at: Registers, caller: Registers) -> Option<Slots> {
+        let stored = self.kind == kind::STORED;
+        if !stored && self.kind != kind::STACK && self.kind != kind::FRAME {
+            return None;
+        }
+        let cfa = at.frame.wrapping_add((self.cfa as i64).cast_unsigned());
+        let base = if stored { at.frame } else { caller.stack };
+        let frame = base.wrapping_add((self.frame as i64).cast_unsigned());
+        Some(Slots {
+            cfa: if stored { cfa } else { 0 },
+            instruction: caller.stack.wrapping_sub(8),
+            frame: if stored || self.frame != 0 { frame } else { 0 },
+        })
+    }
+}
+
+/// Words of the stack that led from a frame to its caller, by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Slots {
+    /// Has the CFA; 0 where that follows from a register.
+    pub cfa: u64,
+    /// Has the return address.
+    pub instruction: u64,
+    /// Has the caller's frame pointer; 0 where the register still has it.
+    pub frame: u64,
 }
 
 /// Where in a program an address lies, and how its frame leads on. Value of the PC_CACHE map.
@@ -189,6 +226,10 @@ const _: () = {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::{vec, vec::Vec};
+
     use super::*;
 
     const AT: Registers = Registers { instruction: 0x40_1000, stack: 0x1000, frame: 0x1040 };
@@ -237,6 +278,47 @@ mod tests {
         assert_eq!(Rule::INTERPRETED.caller(AT, word), Some(caller));
         let above = Registers { stack: 0x1039, ..AT };
         assert_eq!(Rule::INTERPRETED.caller(above, word), None, "it would stay where it is");
+    }
+
+    /// Which words a rule reads, in order, and which of them it is said to read.
+    fn reads(rule: Rule) -> (Vec<u64>, Vec<u64>) {
+        let mut read = Vec::new();
+        let caller = rule.caller(AT, |address| {
+            read.push(address);
+            word(address).map(|word| word & !7)
+        });
+        let slots = caller.and_then(|caller| rule.slots(AT, caller));
+        let said = slots.map_or_else(Vec::new, |slots| vec![slots.cfa, slots.instruction, slots.frame]);
+        (read, said.into_iter().filter(|address| *address != 0).collect())
+    }
+
+    #[test]
+    fn a_rule_says_which_words_it_has_read() {
+        for rule in [
+            Rule::LEAF,
+            Rule::FRAME_POINTER,
+            Rule { cfa: 0x30, frame: -24, kind: kind::STACK, notes: 0 },
+            Rule { cfa: 0x30, frame: 0, kind: kind::FRAME, notes: 0 },
+            Rule { cfa: -8, frame: 0, kind: kind::STORED, notes: 0 },
+            Rule { cfa: -16, frame: -8, kind: kind::STORED, notes: 0 },
+        ] {
+            let (read, said) = reads(rule);
+            assert_eq!(read, said, "{rule:?}");
+        }
+        assert_eq!(reads(Rule::SIGNAL).1, []);
+        assert_eq!(reads(Rule::INTERPRETED).1, []);
+    }
+
+    #[test]
+    fn a_rule_that_does_not_use_the_frame_pointer_leads_on_the_same_without_it() {
+        let other = Registers { frame: 0x1888, ..AT };
+        for rule in [Rule::LEAF, Rule { cfa: 0x30, frame: -24, kind: kind::STACK, notes: 0 }, Rule::END] {
+            assert!(!rule.uses_frame());
+            let (one, two) = (rule.caller(AT, word), rule.caller(other, word));
+            assert_eq!(one.map(|caller| caller.instruction), two.map(|caller| caller.instruction));
+            assert_eq!(one.map(|caller| caller.stack), two.map(|caller| caller.stack));
+            assert_eq!(rule.begins(AT), rule.begins(other));
+        }
     }
 
     #[test]

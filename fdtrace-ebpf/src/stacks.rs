@@ -27,8 +27,9 @@ use crate::{
     task::{Registers as EntryRegisters, Task},
     unwind::{
         frame_pointers,
+        stack_cache::{self, Known},
         stack_dump::{self, StackDump},
-        tables::{self, Frames, Workspace},
+        tables::{self, Frames, Met, Walked, Workspace},
     },
     work_queues,
 };
@@ -50,6 +51,10 @@ struct Scratch {
     frames: Frames,
     work: Workspace,
     dump: StackDump,
+    /// What is known of the stack without a walk. Of one that is used as it was found, the frames are not here.
+    known: Known,
+    found: Walked,
+    met: Met,
     /// The last of the numbers that decide which calls are looked at again.
     lot: u64,
 }
@@ -129,6 +134,36 @@ extern "C" fn stacks_step(taker: u32) -> i32 {
     i32::from(tables::step(&mut scratch.work, &mut scratch.frames, made))
 }
 
+/// What is known of the stack that [`tables::begin`] was told of: a [`Known`]. Global, for the stack of its caller; as what follows.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_find(taker: u32) -> u64 {
+    let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return Known::CHANGING.0 };
+    // SAFETY: as above.
+    let Scratch { work, found, met, .. } = unsafe { &mut *scratch };
+    stack_cache::find(work, found, met).0
+}
+
+/// Remembers the stack that was walked.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_keep(taker: u32) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr(taker) else { return 0 };
+    // SAFETY: as above.
+    let Scratch { work, found, .. } = unsafe { &*scratch };
+    stack_cache::keep(work, *found, |set, word| stacks_place(taker, set, word) != 0);
+    0
+}
+
+/// Makes a word one of those that a stack is found again by; 0 where it cannot be.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_place(taker: u32, set: u32, word: u32) -> i32 {
+    let Some(scratch) = SCRATCH.get_ptr(taker) else { return 0 };
+    // SAFETY: as above.
+    i32::from(stack_cache::place(unsafe { &(*scratch).work.trace }, set, word))
+}
+
 /// Names that user space has been sent. An evicted name is sent again, so a full map costs bytes, never a stack.
 #[map]
 static STACKS: LruHashMap<u64, u8> = LruHashMap::with_max_entries(32768, 0);
@@ -171,11 +206,18 @@ pub(crate) fn take(ctx: *mut c_void, task: Task, tgid: u32, kernel_task: bool, c
     // SAFETY: the map's value is one `Scratch`, which only this program uses on this CPU.
     let scratch = unsafe { &mut *scratch };
     let no_user = kernel_task || config::get!(unwind) == UNWIND_OFF;
-    let user = if no_user { 0 } else { user_stack(ctx, task, call, scratch) };
+    let epoch = epoch();
+    let found = if no_user { 0 } else { found_stack(task, call, scratch) };
+    let user = if found != 0 && is_sent(found, call, epoch) {
+        found
+    } else if no_user {
+        0
+    } else {
+        user_stack(ctx, task, call, scratch)
+    };
     let asked = !no_user && is_asked(scratch);
     let kernel_follows = !kernel_task && !asked && follows(call.syscall);
     let key = hash::call_key(user, call.syscall, call.detail);
-    let epoch = epoch();
     if kernel_follows
         && let Some(kernel) = known_site(key, epoch)
         && (config::get!(stacks) != STACKS_BOTH || !is_resampled(scratch))
@@ -189,6 +231,16 @@ pub(crate) fn take(ctx: *mut c_void, task: Task, tgid: u32, kernel_task: bool, c
         learn_site(key, kernel, epoch);
     }
     StackIds { user, kernel, asked }
+}
+
+/// Whether user space has been sent a stack that was found: then its frames are not needed.
+#[inline(always)]
+fn is_sent(name: u64, call: &Call, epoch: u64) -> bool {
+    if config::get!(compare_stacks) != 0 {
+        return false;
+    }
+    let key = hash::call_key(name, call.syscall, call.detail);
+    recent_site(key, epoch).is_some() || STACKS.get_ptr(name).is_some()
 }
 
 /// How often user space has forgotten all stacks. Asked before anything is looked up that it forgets.
@@ -274,7 +326,7 @@ fn follows(syscall: i16) -> bool {
 #[inline(always)]
 fn user_stack(ctx: *mut c_void, task: Task, call: &Call, scratch: &mut Scratch) -> u64 {
     match call.registers.and_then(EntryRegisters::user_stack) {
-        Some(start) => follow(task, start, scratch, Taker::Allocation as u32),
+        Some(start) => follow(task, start, scratch, Taker::Allocation as u32, true),
         None => kernel_walks(ctx, scratch),
     }
 }
@@ -290,42 +342,92 @@ fn begin(header: &mut StackHeader, side: Side) {
 
 /// The stack that begins there, by the rules or by frame pointers.
 #[inline(always)]
-fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u64 {
+fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32, remembers: bool) -> u64 {
     begin(&mut scratch.header, Side::User);
+    if config::get!(unwind) == UNWIND_TABLES {
+        // Where it is remembered, it was looked for.
+        if !remembers {
+            tables::begin(task, start, &mut scratch.work);
+        }
+        let walked = walk(scratch, taker, remembers);
+        return name_walked(start, walked, scratch, taker);
+    }
+    let (frames, name) = frame_pointers::walk(start, &mut scratch.frames, scratch.work.memory());
+    scratch.header.frames = frames;
+    submitted(start, name, scratch)
+}
+
+/// Follows the stack that was told of to [`tables::begin`], and `remembers` it if it is new.
+#[inline(always)]
+fn walk(scratch: &mut Scratch, taker: u32, remembers: bool) -> Walked {
+    let known = if remembers { scratch.known } else { Known::CHANGING };
+    hotspot::reset(taker);
+    let walked = tables::walk(&mut scratch.work, known == Known::NEW, || stacks_step(taker) != 0);
+    if known == Known::NEW {
+        scratch.found = walked;
+        stacks_keep(taker);
+    }
+    if config::get!(compare_stacks) != 0 && known == Known::FOUND {
+        count(Counter::FoundStacks);
+        if walked != scratch.found || scratch.work.met != scratch.met {
+            count(Counter::OtherStacks);
+        }
+    }
+    scratch.known = Known::CHANGING;
+    walked
+}
+
+/// Names the stack that the current task has, if it was walked before; else 0.
+#[inline(always)]
+fn found_stack(task: Task, call: &Call, scratch: &mut Scratch) -> u64 {
+    scratch.known = Known::CHANGING;
+    if config::get!(unwind) != UNWIND_TABLES {
+        return 0;
+    }
+    let Some(start) = call.registers.and_then(EntryRegisters::user_stack) else { return 0 };
+    tables::begin(task, start, &mut scratch.work);
+    scratch.known = Known(stacks_find(Taker::Allocation as u32));
+    if scratch.known != Known::FOUND {
+        return 0;
+    }
+    scratch.work.met = scratch.met;
+    if scratch.met.module != 0 {
+        hotspot::reset(Taker::Allocation as u32);
+    }
+    begin(&mut scratch.header, Side::User);
+    name_walked(start, scratch.found, scratch, Taker::Allocation as u32)
+}
+
+/// The name of a stack from what a walk has found of it: with the calls of scripts, and who submitted what it works on.
+#[inline(always)]
+fn name_walked(start: Registers, walked: Walked, scratch: &mut Scratch, taker: u32) -> u64 {
+    scratch.header.side = Side::Code as u8;
+    scratch.header.end = walked.end;
+    scratch.header.frames = walked.frames as u16;
+    let mut name = walked.name;
+    // A stack that is completed elsewhere has its calls read later, and a name of its own.
+    if scratch.work.met.module != 0 && walked.end != end::ASKED {
+        let calls = stacks_scripts(taker);
+        if calls != 0 {
+            scratch.header.has_calls = 1;
+            if walked.completes != 0 && scripts::compiles(taker) {
+                scratch.header.end = end::COMPLETE;
+            }
+            name = fdtrace_common::scripts::stack_name(walked.name, calls);
+        }
+    }
+    submitted(start, name, scratch)
+}
+
+/// The name of a stack with the one that submitted what it works on.
+#[inline(always)]
+fn submitted(start: Registers, name: u64, scratch: &mut Scratch) -> u64 {
     let submitter = work_queues::submitter(start.stack);
-    let name = follow_native(task, start, scratch, taker);
     if submitter == 0 {
         return name;
     }
     scratch.header.submitter = submitter;
     hash::submitted(name, submitter)
-}
-
-/// The stack of this thread.
-#[inline(always)]
-fn follow_native(task: Task, start: Registers, scratch: &mut Scratch, taker: u32) -> u64 {
-    if config::get!(unwind) == UNWIND_TABLES {
-        hotspot::reset(taker);
-        let walked = tables::walk(task, start, &mut scratch.work, || stacks_step(taker) != 0);
-        scratch.header.side = Side::Code as u8;
-        scratch.header.end = walked.end;
-        scratch.header.frames = walked.frames;
-        // A stack that is completed elsewhere has its calls read later, and a name of its own.
-        if scratch.work.met.module != 0 && walked.end != end::ASKED {
-            let calls = stacks_scripts(taker);
-            if calls != 0 {
-                scratch.header.has_calls = 1;
-                if walked.completes && scripts::compiles(taker) {
-                    scratch.header.end = end::COMPLETE;
-                }
-                return fdtrace_common::scripts::stack_name(walked.name, calls);
-            }
-        }
-        return walked.name;
-    }
-    let (frames, name) = frame_pointers::walk(start, &mut scratch.frames, scratch.work.memory());
-    scratch.header.frames = frames;
-    name
 }
 
 /// The kernel's own walker, where nobody knows where the stack begins.
@@ -348,7 +450,7 @@ extern "C" fn stacks_user(taker: u32) -> u64 {
     let task = Task::current();
     let Some(start) = task.user_stack() else { return 0 };
     // SAFETY: as above.
-    follow(task, start, unsafe { &mut *scratch }, taker)
+    follow(task, start, unsafe { &mut *scratch }, taker, false)
 }
 
 /// Whether the user stack in the scratch is for user space to complete.
@@ -365,6 +467,10 @@ extern "C" fn stacks_send(taker: u32, tgid: u32, name: u64) -> i32 {
     let Some(scratch) = SCRATCH.get_ptr_mut(taker) else { return 0 };
     // SAFETY: as above.
     let scratch = unsafe { &mut *scratch };
+    if scratch.known == Known::FOUND {
+        // Its name was among those that were sent.
+        return 1;
+    }
     if !is_asked(scratch) {
         return i32::from(send_once(scratch, taker, tgid, name));
     }

@@ -319,13 +319,29 @@ impl Ptr<fdtable> {
     }
 }
 
-impl Ptr<mm_struct> {
-    /// A name of an address space as it is now: the same in all threads, another when anything is unmapped from it (then
+/// Where memory of a task is described, and what that memory is known by.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub(crate) struct Space {
+    pub(crate) mm: Ptr<mm_struct>,
+    /// A name of the address space as it is now: the same in all threads, another when anything is unmapped from it (then
     /// processors have to forget translations, which the kernel counts), when another program runs, and when the kernel uses
     /// the structure again (it begins each stack elsewhere).
+    pub(crate) name: u64,
+}
+
+impl Task {
+    /// Writes down the address space of the task; by way of memory, since nobody may calculate with a pointer that the verifier
+    /// knows.
     #[inline(always)]
-    pub(crate) fn space(self) -> u64 {
-        hash::mix(hash::mix(self.address(), self.tlb_gen()), self.start_stack())
+    pub(crate) fn note_space(self, space: &mut Space) {
+        let known = self.mm();
+        // SAFETY: a field of the structure that is borrowed.
+        unsafe { core::ptr::write_volatile(&raw mut space.mm, known) };
+        // SAFETY: as above.
+        let mm = unsafe { core::ptr::read_volatile(&raw const space.mm) };
+        let known = Ptr::<mm_struct, Current>::new(known.pointer());
+        space.name = hash::mix(hash::mix(mm.address(), known.tlb_gen()), known.start_stack());
     }
 }
 

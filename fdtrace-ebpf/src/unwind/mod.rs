@@ -4,5 +4,7 @@ pub(crate) mod frame_pointers;
 pub(crate) mod mappings;
 mod memory;
 mod pc_cache;
+pub(crate) mod stack_cache;
 pub(crate) mod stack_dump;
 pub(crate) mod tables;
+mod trace;

@@ -22,11 +22,12 @@ use super::{
     mappings::{self, Node},
     memory::{self, Memory},
     pc_cache,
+    trace::Trace,
 };
 use crate::{
     counters::count,
     kernel::{Ptr, file, mm_struct},
-    task::{Task, now},
+    task::{Space, Task, now},
 };
 
 const BPF_ANY: u64 = 0;
@@ -68,13 +69,16 @@ pub(crate) struct Workspace {
     pub(crate) stopped: Stopped,
     /// The outermost code of an interpreter.
     pub(crate) met: Met,
+    /// Where the walk begins, and what it depended on.
+    pub(crate) start: Registers,
+    pub(crate) trace: Trace,
     /// Each frame's stack pointer, innermost first; room for one more, as in [`Frames`].
     pub(crate) stacks: [u64; MAX_FRAMES + 1],
 }
 
 /// Where a walk met an interpreter.
 #[repr(C)]
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy, Default, PartialEq)]
 pub(crate) struct Met {
     /// Its file; 0 for none.
     pub(crate) module: u64,
@@ -92,6 +96,12 @@ impl Workspace {
     /// The name of the address space.
     #[inline(always)]
     pub(crate) const fn space(&self) -> u64 {
+        self.walk.space.name
+    }
+
+    /// The same, and where its memory is described.
+    #[inline(always)]
+    pub(crate) const fn address_space(&self) -> Space {
         self.walk.space
     }
 }
@@ -101,8 +111,7 @@ impl Workspace {
 #[repr(C)]
 struct Walk {
     at: Registers,
-    mm: Ptr<mm_struct>,
-    space: u64,
+    space: Space,
     hash: u64,
     /// The address of what is in [`Memory`].
     block: u64,
@@ -136,24 +145,31 @@ pub(crate) struct Stopped {
 pub(crate) type Frames = [u64; (MAX_FRAMES + 1) * Side::Code.words()];
 
 /// What a walk has found: frames of two words each, the stack's name, and how it ended.
-#[derive(Clone, Copy)]
+#[repr(C)]
+#[derive(Clone, Copy, PartialEq)]
 pub(crate) struct Walked {
-    pub(crate) frames: u16,
-    pub(crate) end: u8,
-    /// It is complete if what made code as the process ran keeps frame pointers.
-    pub(crate) completes: bool,
     pub(crate) name: u64,
+    pub(crate) frames: u32,
+    pub(crate) end: u8,
+    /// 1 where it is complete if what made code as the process ran keeps frame pointers.
+    pub(crate) completes: u8,
+    pub(crate) reserved: u16,
 }
 
-/// Goes from frame to frame: `step` is [`step`] with the places of this walk, innermost first, and false at its end.
+/// Prepares a walk of the current task's stack.
 #[inline(always)]
-pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: impl Fn() -> bool) -> Walked {
-    let mm = task.plain().mm();
-    work.met = Met::default();
+pub(crate) fn begin(task: Task, start: Registers, work: &mut Workspace) {
+    task.note_space(&mut work.walk.space);
+    work.start = start;
+}
+
+/// Goes from frame to frame, from where [`begin`] was told: `step` is [`step`] with the places of this walk, innermost first,
+/// and false at its end. What it depended on is noted where that `is_wanted`.
+#[inline(always)]
+pub(crate) fn walk(work: &mut Workspace, is_wanted: bool, step: impl Fn() -> bool) -> Walked {
     work.walk = Walk {
-        at: start,
-        mm,
-        space: mm.space(),
+        at: work.start,
+        space: work.walk.space,
         hash: hash::SEED,
         block: 0,
         frames: 0,
@@ -162,6 +178,8 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
         how: end::CUT,
         reserved: 0,
     };
+    work.met = Met::default();
+    work.trace.begin(is_wanted);
     let mut steps = 0;
     while steps < MAX_FRAMES {
         if !step() {
@@ -170,13 +188,17 @@ pub(crate) fn walk(task: Task, start: Registers, work: &mut Workspace, step: imp
         steps += 1;
     }
     let walk = &work.walk;
+    if walk.how != end::COMPLETE {
+        work.trace.give_up();
+    }
     let completes = walk.how == end::COMPLETE && walk.notes & note::GUESSED == 0;
     let is_sure = completes && walk.notes & note::MADE == 0;
     let how = if walk.how == end::COMPLETE && !is_sure { end::CUT } else { walk.how };
     Walked {
-        frames: walk.frames as u16,
+        frames: walk.frames,
         end: how,
-        completes,
+        completes: u8::from(completes),
+        reserved: 0,
         name: hash::finish(hash::mix(walk.hash, u64::from(how))),
     }
 }
@@ -192,7 +214,7 @@ pub(crate) fn step(
     let walk = &mut work.walk;
     // A return address may be another function's first: the call lies before it.
     let address = walk.at.instruction.wrapping_sub(u64::from(walk.returns));
-    let pc_cache = pc_cache::key(walk.space, address);
+    let pc_cache = pc_cache::key(walk.space.name, address);
     let code = match pc_cache::find(pc_cache) {
         Some(code) => code,
         None => match far(walk, pc_cache, address, &mut work.node, &mut work.stopped) {
@@ -206,6 +228,9 @@ pub(crate) fn step(
     {
         (rule, work.met) = (found, met);
     }
+    if code.module == ANONYMOUS {
+        work.trace.give_up();
+    }
     let slot = (walk.frames as usize & MAX_FRAMES) * Side::Code.words();
     frames[slot] = code.module;
     frames[slot + 1] = code.offset;
@@ -217,6 +242,7 @@ pub(crate) fn step(
     if rule.notes & note::INTERPRETER != 0 && work.met.module == 0 {
         work.met = Met { module: code.module, start: address.wrapping_sub(code.offset) };
     }
+    work.trace.note_use(rule, walk.at);
     let (memory, block) = (&mut work.memory, &mut walk.block);
     let Some(caller) = rule.caller(walk.at, |address| word(memory, block, address)) else {
         if rule.begins(walk.at) {
@@ -224,6 +250,7 @@ pub(crate) fn step(
         }
         return false;
     };
+    work.trace.note_caller(rule, walk.at, caller);
     walk.at = caller;
     walk.returns = u8::from(rule.kind != kind::SIGNAL);
     if caller.instruction == 0 {
@@ -236,7 +263,7 @@ pub(crate) fn step(
 /// An address that is not near.
 #[inline(always)]
 fn far(walk: &mut Walk, pc_cache: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
-    let key = place_key(walk.space, address);
+    let key = place_key(walk.space.name, address);
     let code = match PC_CACHE.get_ptr(key) {
         // SAFETY: the pointer is to a value of the map, not null.
         Some(known) => unsafe { *known },
@@ -253,17 +280,17 @@ fn far(walk: &mut Walk, pc_cache: u64, address: u64, node: &mut Node, stopped: &
 /// asked.
 #[inline(always)]
 fn meet(walk: &mut Walk, key: u64, address: u64, node: &mut Node, stopped: &mut Stopped) -> Option<Code> {
-    let mut place = find(walk.mm, address, node);
+    let mut place = find(walk.space.mm, address, node);
     if learn(&mut place, key) {
         return Some(place.code);
     }
     *stopped = Stopped {
         registers: walk.at,
-        space: walk.space,
+        space: walk.space.name,
         module: place.code.module,
         offset: place.code.offset,
-        mm: walk.mm,
-        top: walk.mm.start_stack(),
+        mm: walk.space.mm,
+        top: walk.space.mm.start_stack(),
         exact: u64::from(walk.returns == 0),
         room: DUMP_BYTES as u64,
     };

@@ -101,6 +101,7 @@ impl Measurement<'_> {
             descriptors: Acquisitions::Off,
             closers: false,
             submitters: false,
+            compare_stacks: false,
             emit: self.hooks.emit(),
             object,
         })

@@ -187,6 +187,9 @@ pub(super) struct Watch {
 /// Enough for nearly every machine; 110 bytes of kernel memory each.
 const DEFAULT_HANDLES: u64 = 262_144;
 
+/// Set to have stacks that were found without a walk compared with walks: for the end-to-end tests.
+const COMPARE_STACKS: &str = "FDTRACE_COMPARE_STACKS";
+
 impl TraceOptions {
     /// What the tracer is started with.
     ///
@@ -215,6 +218,7 @@ impl TraceOptions {
             descriptors: watch.descriptors,
             closers: watch.closers,
             submitters: self.submitters(unwind)?,
+            compare_stacks: std::env::var_os(COMPARE_STACKS).is_some(),
             emit: Emit::from_age(nanoseconds(watch.min_age)),
             object,
         })

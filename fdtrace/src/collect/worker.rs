@@ -331,7 +331,10 @@ impl Worker {
             own_allocations: count(Counter::Own),
             lost_events: count(Counter::LostEvents),
             lost_handles: count(Counter::LostHandles),
-            lost_stacks: count(Counter::LostStacks) + self.fold.unknown_stacks() + self.stacks.lost,
+            lost_stacks: count(Counter::LostStacks)
+                + count(Counter::OtherStacks)
+                + self.fold.unknown_stacks()
+                + self.stacks.lost,
             missed_allocations,
             missed_releases,
             missed_ends: self.tracer.missed_ends(),

@@ -166,6 +166,8 @@ pub struct Settings {
     /// Whether work that one thread submits and another one does is followed back, where [`super::Tracer::watch_queue`] is
     /// asked to.
     pub submitters: bool,
+    /// Whether stacks that are found again without a walk are compared with what a walk gives. For tests.
+    pub compare_stacks: bool,
     /// What is said of handles.
     pub emit: Emit,
     /// An object to load in place of the built-in one; if its programs log, what they say is logged as well.
@@ -237,7 +239,8 @@ pub(super) fn build(
         acquired: u8::from(settings.fd_exit_scan && settings.descriptors != Acquisitions::Off),
         closers: u8::from(settings.closers),
         submitters: u8::from(settings.submitters),
-        reserved: [0; 10],
+        compare_stacks: u8::from(settings.compare_stacks),
+        reserved: [0; 9],
     })
 }
 

@@ -792,6 +792,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         descriptors: Acquisitions::Watched,
         closers: true,
         submitters: true,
+        compare_stacks: false,
         emit: Emit::All,
         object: None,
     };

@@ -467,7 +467,8 @@ pub(super) fn load(
         loader
             .map_max_entries("UNWIND_RULES", 1)
             .map_max_entries("PC_CACHE", 1)
-            .map_max_entries("PC_CACHE_L1", 1);
+            .map_max_entries("PC_CACHE_L1", 1)
+            .map_max_entries("STACK_CACHE", 1);
     }
     if !settings.submitters {
         loader.map_max_entries("SUBMITTED", 1).map_max_entries("AT_WORK", 1);

@@ -18,6 +18,7 @@ mod shm;
 mod speaker;
 mod steps;
 mod threads;
+mod wandering;
 
 pub(crate) use io_uring::{made as ring, register_files, unregister_files};
 pub use ledger::Ledger;

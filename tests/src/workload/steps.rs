@@ -9,6 +9,7 @@ use super::{
     place::{FILE_LEN, Place},
     processes,
     shm::Segment,
+    wandering::wander,
 };
 use anyhow::{Context as _, Result, ensure};
 use rustix::{
@@ -53,10 +54,11 @@ const fn forking(name: &'static str, run: fn(&Place, u64, &mut Ledger) -> Result
 }
 
 /// Every step that there is.
-pub(super) static STEPS: [Action; 55] = [
+pub(super) static STEPS: [Action; 56] = [
     action("pairs", pairs),
     action("kept", kept),
     action("leaky", leaky),
+    action("wandering", wandering),
     action("failed", failed),
     action("crowded", crowded),
     action("directories", directories),
@@ -154,6 +156,16 @@ fn leaky(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
         }
         Ok(())
     })
+}
+
+/// Files that are closed again, opened from stacks of many shapes.
+fn wandering(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {
+    wander(count, &mut || {
+        drop(open_file(place)?);
+        Ok(())
+    })?;
+    ledger.gone(Cause::Close, count);
+    Ok(())
 }
 
 fn failed(place: &Place, count: u64, ledger: &mut Ledger) -> Result<()> {

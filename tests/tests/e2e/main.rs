@@ -5,6 +5,7 @@
 //! `CORPUS_DIR` (the programs of which everybody knows whether they leak), `CORPUS_ONLY` (those runs of them),
 //! `INTERPRETERS_DIR` (interpreters of other releases, a root folder each),
 //! `FDTRACE_BACKEND` (default: fdtrace's own choice), `FDTRACE_SCALE` (divides the large counts),
+//! `FDTRACE_COMPARE_STACKS` (has stacks that were found without a walk compared with walks: what differs is lost),
 //! `FDTRACE_DISTURB` (permits a test that disturbs other programs). Lines that begin with `RESULT` go to standard output
 //! whatever the test runner does with it.
 
@@ -27,5 +28,6 @@ mod observe;
 mod older;
 mod recording;
 mod scripts;
+mod stack_cache;
 mod steps;
 mod strangers;
