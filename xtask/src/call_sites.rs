@@ -31,8 +31,10 @@ struct Compared {
     early: u64,
 }
 
-/// Stacks, right and early ones, by runtime, code, and version.
-type Table = BTreeMap<(String, String), BTreeMap<Vec<u64>, (String, [u64; 3])>>;
+/// By its numbers: a version, and its stacks, right and early ones.
+type Versions = BTreeMap<Vec<u64>, (String, [u64; 3])>;
+/// By runtime and code.
+type Table = BTreeMap<(String, String), Versions>;
 
 pub(crate) fn run(args: &Args) -> Result<ExitCode> {
     let mut table = Table::new();
@@ -66,7 +68,7 @@ fn add(table: &mut Table, compared: Compared) {
 
 fn rows(table: &Table) -> Vec<Vec<String>> {
     let header = ["runtime", "code", "versions", "stacks", "equal"].map(str::to_owned).to_vec();
-    let row = |((runtime, code), versions): (&(String, String), &BTreeMap<_, (String, [u64; 3])>)| {
+    let row = |((runtime, code), versions): (&(String, String), &Versions)| {
         let names: Vec<&str> = versions.values().map(|(version, _)| version.as_str()).collect();
         let [stacks, right, early] =
             [0, 1, 2].map(|at| versions.values().map(|(_, all)| all[at]).sum::<u64>());

@@ -49,7 +49,7 @@ fn small(way: u64, depth: u32, bottom: Bottom<'_>) -> Result<()> {
 #[inline(never)]
 fn large(way: u64, depth: u32, bottom: Bottom<'_>) -> Result<()> {
     let mut locals = [0_u8; 1500];
-    black_box(&mut locals)[usize::from(depth as u8)] = 1;
+    black_box(&mut locals)[depth as usize & 0xff] = 1;
     let result = descend(way, depth, bottom);
     black_box(&locals);
     result
@@ -61,7 +61,7 @@ struct Aligned([u8; 64]);
 #[inline(never)]
 fn aligned(way: u64, depth: u32, bottom: Bottom<'_>) -> Result<()> {
     let mut locals = Aligned([0; 64]);
-    black_box(&mut locals).0[usize::from(depth as u8)] = 1;
+    black_box(&mut locals).0[depth as usize & 0x3f] = 1;
     let result = descend(way, depth, bottom);
     black_box(&locals.0);
     result

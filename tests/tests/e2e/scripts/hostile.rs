@@ -121,10 +121,10 @@ pub(super) fn lines_of(document: &Value, file: &str) -> BTreeMap<u64, u64> {
 fn add(document: &Value, file: &str, lines: &mut BTreeMap<u64, u64>) {
     let frames = document["user_stack"].as_array().into_iter().flatten();
     let file_of = |frame: &Value| frame["file"].as_str().unwrap_or_default().to_owned();
-    // What Node.js has in its program is a script too.
-    let is_its_own = |frame: &&Value| {
-        frame["runtime"].is_string() && !file_of(frame).starts_with("node:") && file_of(frame) != "fs.js"
-    };
+    // What Node.js has in its program is a script too; to 14 `fs.js`, `internal/fs/promises.js`.
+    let is_of_node =
+        |file: &str| file.starts_with("node:") || file.starts_with("internal/") || file == "fs.js";
+    let is_its_own = |frame: &&Value| frame["runtime"].is_string() && !is_of_node(&file_of(frame));
     let innermost = frames.clone().find(is_its_own);
     if let Some(frame) = innermost.filter(|frame| file_of(frame).starts_with(file)) {
         let calls = document["calls"].as_u64().or_else(|| document["handles"].as_u64());
