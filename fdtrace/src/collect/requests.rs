@@ -63,6 +63,7 @@ pub(super) enum Request {
     Settle(oneshot::Sender<()>),
     Conclude(oneshot::Sender<()>),
     Prepare(PathBuf, oneshot::Sender<()>),
+    WatchQueues(oneshot::Sender<()>),
     Fresh(oneshot::Sender<Vec<FreshGroup>>),
     Oldest(usize, oneshot::Sender<Vec<(u64, u64)>>),
     Tell(Vec<Fact>),
@@ -124,7 +125,9 @@ impl Collector {
     /// # Errors
     /// When the collector is gone.
     pub async fn prepare(&self, program: PathBuf) -> io::Result<()> {
-        self.ask(|reply| Request::Prepare(program, reply)).await
+        self.ask(|reply| Request::Prepare(program, reply)).await?;
+        // Its first requests are followed too.
+        self.ask(Request::WatchQueues).await
     }
 
     /// Takes in all that has happened before this is asked: when it is answered, it has gone into the stream.

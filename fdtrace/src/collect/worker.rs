@@ -201,6 +201,10 @@ impl Worker {
                 let _ = reply.send(());
             }
             Request::Prepare(program, reply) => self.stacks.prepare(program, reply),
+            Request::WatchQueues(reply) => {
+                watch_queues(&mut self.tracer, &self.modules, &self.readers);
+                let _ = reply.send(());
+            }
             Request::Fresh(reply) => drop(reply.send(self.fresh())),
             Request::Oldest(most, reply) => drop(reply.send(self.oldest(most))),
             Request::Unfollow(pid, reply) => {
