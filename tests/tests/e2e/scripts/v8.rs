@@ -16,8 +16,10 @@ const CASES: &str = include_str!("../../../../fdtrace/src/stacks/scripts/cases.j
 type Way = (&'static str, &'static [&'static str]);
 
 /// In each of them some functions are optimised, inlined, or no longer valid, as the script asks for.
-const WAYS: [Way; 10] = [
+const WAYS: [Way; 12] = [
     ("as it likes", &[]),
+    ("interpreted, then optimised", &["--no-sparkplug"]),
+    ("baseline (Sparkplug), then optimised", &["--always-sparkplug"]),
     ("interpreted, TurboFan", &["--no-sparkplug", "--no-maglev"]),
     ("interpreted, Maglev, TurboFan", &["--no-sparkplug", "--maglev"]),
     ("baseline (Sparkplug), TurboFan", &["--always-sparkplug", "--no-maglev"]),
