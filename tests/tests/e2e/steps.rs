@@ -114,6 +114,7 @@ mod each {
         files_inherited_over_exec: "inherited=20",
         executables_nothing_maps: "executables=3",
         io_urings_without_descriptors: "io-uring-rings=20",
+        opened_by_many_stacks: "wandering=500",
     }
 }
 
