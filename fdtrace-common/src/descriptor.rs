@@ -67,16 +67,6 @@ pub struct Acquired {
     pub reserved2: u32,
 }
 
-/// An entry of the ACQUIRED map whose descriptor is closed, or another's.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Closed {
-    /// As in [`Acquired`].
-    pub key: u64,
-    /// As in [`Acquired`].
-    pub time: u64,
-}
-
 /// A descriptor of a process whose table is looked through.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,7 +84,7 @@ const _: () = {
     assert!(
         size_of::<Acquired>() == 56 && offset_of!(Acquired, key) == 8 && offset_of!(Acquired, tgid) == 48
     );
-    assert!(size_of::<Closed>() == 16 && size_of::<InTable>() == 16);
+    assert!(size_of::<InTable>() == 16);
 };
 
 #[cfg(test)]

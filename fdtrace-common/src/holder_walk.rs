@@ -11,10 +11,16 @@ use crate::wire::COMM_LEN;
 pub const NAME_LEN: usize = 64;
 
 /// The most bytes that one [`Request`] reads.
-pub const PEEK_BYTES: usize = 4096;
+pub const PEEK_BYTES: u32 = 4096;
 
-/// The most requests that one reading answers (the size of the REQUESTS map).
-pub const PEEK_REQUESTS: u32 = 1024;
+/// The most requests that one run answers (the size of the REQUESTS map).
+pub const PEEK_REQUESTS: u32 = 256;
+
+/// The answers of one run begin within so many bytes.
+pub const ANSWER_BYTES: u32 = 1 << 16;
+
+/// The size of what they are written to: the last may be as long as any.
+pub const MEMORY_BYTES: usize = (ANSWER_BYTES + PEEK_BYTES) as usize;
 
 /// What a record is.
 pub mod tag {
@@ -30,8 +36,6 @@ pub mod tag {
     pub const DESCRIPTOR: u32 = 5;
     /// [`super::Mapping`]
     pub const MAPPING: u32 = 6;
-    /// [`super::Memory`]
-    pub const MEMORY: u32 = 7;
 }
 
 /// Begins every record.
@@ -187,22 +191,12 @@ pub const VM_EXEC: u64 = 4;
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Request {
-    /// Where; 0 for nothing.
+    /// Where.
     pub address: u64,
-    /// So many bytes, at most [`PEEK_BYTES`]; or 0 for a [`File`] that lies there.
-    pub length: u64,
-}
-
-/// The memory of one request. The bytes follow, padded to a multiple of 8; none where nothing can be read.
-#[repr(C)]
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Memory {
-    /// [`tag::MEMORY`]
-    pub header: Header,
-    /// Which request.
-    pub index: u32,
-    /// Bytes that were read.
-    pub bytes: u32,
+    /// So many bytes, at most [`PEEK_BYTES`]; afterwards 0 when they cannot be read.
+    pub length: u32,
+    /// Where they are put among the answers of the run, before [`ANSWER_BYTES`].
+    pub offset: u32,
 }
 
 /// Where `File::name` begins: all before it is always written.
@@ -215,5 +209,4 @@ const _: () = {
     assert!(size_of::<Descriptor>() == 24);
     assert!(size_of::<Mapping>() == 40);
     assert!(size_of::<Request>() == 16);
-    assert!(size_of::<Memory>() == 16);
 };

@@ -6,12 +6,14 @@
 
 pub mod config;
 pub mod counters;
+pub mod description;
 pub mod descriptor;
 pub mod fields;
 pub mod hash;
 pub mod holder_walk;
 pub mod hotspot;
 pub mod iterators;
+pub mod queries;
 pub mod scripts;
 pub mod unwind;
 pub mod v8;

@@ -443,7 +443,7 @@ pub struct OpenWhat {
     /// Bytes of `path`.
     pub path_bytes: u32,
     /// What it is.
-    pub description: crate::iterators::Description,
+    pub description: crate::description::Description,
     /// The names of the directory entries from the file's own to the root, a zero behind each.
     pub path: [u8; OPEN_PATH_LEN],
 }
@@ -521,6 +521,6 @@ const _: () = {
     assert!(size_of::<Failure>() == 48 && offset_of!(Failure, time) == 16);
     assert!(size_of::<Open>() == 48 && offset_of!(Open, fd) == 32);
     assert!(size_of::<Cut>() == 24 && offset_of!(Cut, began) == 8);
-    assert!(size_of::<OpenWhat>() == 16 + size_of::<crate::iterators::Description>() + OPEN_PATH_LEN);
+    assert!(size_of::<OpenWhat>() == 16 + size_of::<crate::description::Description>() + OPEN_PATH_LEN);
     assert!(size_of::<Entry>() == 40 && offset_of!(Entry, state) == 39);
 };

@@ -412,6 +412,13 @@ fn read_user<T: Copy + Default>(address: u64) -> T {
     unsafe { bpf_probe_read_user(address as *const T) }.unwrap_or_default()
 }
 
+/// What was acquired with that key.
+#[inline(always)]
+pub(crate) fn get(key: u64) -> Option<Acquired> {
+    // SAFETY: not null, and a value of the map, whose memory stays. One that is replaced meanwhile is another.
+    ACQUIRED.get_ptr(key).map(|record| unsafe { *record })
+}
+
 /// Whether a descriptor is still the one that was acquired.
 #[inline(always)]
 pub(crate) fn is_there(record: &Acquired) -> bool {

@@ -62,6 +62,21 @@ pub(crate) fn note_mapped(handle: u64) -> Option<u64> {
     }
 }
 
+/// Remembers that a handle was described.
+#[inline(always)]
+pub(crate) fn note_described(handle: u64) {
+    if let Some(entry) = HANDLES.get_ptr_mut(handle) {
+        // SAFETY: as above.
+        unsafe { (*entry).state |= state::DESCRIBED };
+    }
+}
+
+/// Whether a handle is still the one of that generation.
+#[inline(always)]
+pub(crate) fn is_still(handle: u64, generation: u64) -> bool {
+    get(handle).is_some_and(|entry| entry.generation == generation)
+}
+
 /// The record of a handle that is in the table.
 #[inline(always)]
 pub(crate) fn birth(handle: u64, entry: &Entry) -> Alloc {

@@ -27,23 +27,6 @@ pub(crate) struct OfMapping {
     pub(crate) vma: Ptr<vm_area_struct>,
 }
 
-/// `struct bpf_iter__bpf_map_elem`
-#[repr(C)]
-pub(crate) struct OfElement<K, V> {
-    pub(crate) meta: *const Meta,
-    map: u64,
-    pub(crate) key: *const K,
-    pub(crate) value: *mut V,
-}
-
-impl<K, V> OfElement<K, V> {
-    /// The element, unless the walk is over.
-    #[inline(always)]
-    pub(crate) fn element(&self) -> Option<(*const Meta, *const K, *mut V)> {
-        (!self.key.is_null() && !self.value.is_null()).then_some((self.meta, self.key, self.value))
-    }
-}
-
 /// Gives a record to user space, all of it or nothing. When the kernel has no more room it forgets what this run has
 /// written, and calls the program again for the same element.
 #[inline(always)]

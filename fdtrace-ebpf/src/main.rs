@@ -6,7 +6,8 @@
 //! Each hook has a thin program per backend in [`hooks`]; what they do is shared. [`lifetime`] is what happens when a handle
 //! is made and when it is released, [`handles`] the table of those in between; [`short_lived`] says which of them user space
 //! hears of, [`stacks`] names stacks, [`unwind`] follows native frames and [`scripts`] those of interpreters behind them, [`events`] fills the ring, [`fd_exit_scan`] tells what is open when a program ends,
-//! [`acquired`] who installs descriptors for handles that were there before, [`work_queues`] for whom a thread of a pool works. [`iterators`] run only when user space reads them.
+//! [`acquired`] who installs descriptors for handles that were there before, [`work_queues`] for whom a thread of a pool works. [`iterators`] run only when user space
+//! reads them, and [`queries`] when it asks.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one context are read together")]
@@ -17,6 +18,7 @@ mod acquired;
 mod closers;
 mod config;
 mod counters;
+mod description;
 mod events;
 mod fd_exit_scan;
 mod filter;
@@ -29,6 +31,7 @@ mod kernel;
 mod lifetime;
 mod log;
 mod mappings;
+mod queries;
 mod scripts;
 mod short_lived;
 mod stacks;

@@ -122,8 +122,22 @@ struct Recent {
 #[map]
 static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(TAKERS, 0);
 
-/// One step of a walk by tables; 0 when the walk is over. A global function, which the verifier checks once and not once for
-/// each frame that there may be; such a function takes numbers only.
+/// All steps of a walk by tables. Global, as what it calls: the verifier checks such a function once, and not once for each way to
+/// it and each frame that there may be. It takes numbers only.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn stacks_steps(taker: u32) -> i32 {
+    let mut steps = 0;
+    while steps < MAX_FRAMES {
+        if stacks_step(taker) == 0 {
+            break;
+        }
+        steps += 1;
+    }
+    0
+}
+
+/// One step; 0 when the walk is over.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn stacks_step(taker: u32) -> i32 {
@@ -311,7 +325,7 @@ pub(crate) fn take_user(ctx: *mut c_void, task: Task, tgid: u32, taker: Taker) -
     let scratch = unsafe { &mut *scratch };
     let user = match task.user_stack() {
         Some(_) => stacks_user(taker as u32),
-        None => kernel_walks(ctx, scratch),
+        None => kernel_walks(ctx, scratch, taker),
     };
     stacks_send(taker as u32, tgid, user);
     user
@@ -327,7 +341,7 @@ fn follows(syscall: i16) -> bool {
 fn user_stack(ctx: *mut c_void, task: Task, call: &Call, scratch: &mut Scratch) -> u64 {
     match call.registers.and_then(EntryRegisters::user_stack) {
         Some(start) => follow(task, start, scratch, Taker::Allocation as u32, true),
-        None => kernel_walks(ctx, scratch),
+        None => kernel_walks(ctx, scratch, Taker::Allocation),
     }
 }
 
@@ -362,7 +376,9 @@ fn follow(task: Task, start: Registers, scratch: &mut Scratch, taker: u32, remem
 fn walk(scratch: &mut Scratch, taker: u32, remembers: bool) -> Walked {
     let known = if remembers { scratch.known } else { Known::CHANGING };
     hotspot::reset(taker);
-    let walked = tables::walk(&mut scratch.work, known == Known::NEW, || stacks_step(taker) != 0);
+    let walked = tables::walk(&mut scratch.work, known == Known::NEW, || {
+        stacks_steps(taker);
+    });
     if known == Known::NEW {
         scratch.found = walked;
         stacks_keep(taker);
@@ -432,14 +448,14 @@ fn submitted(start: Registers, name: u64, scratch: &mut Scratch) -> u64 {
 
 /// The kernel's own walker, where nobody knows where the stack begins.
 #[inline(always)]
-fn kernel_walks(ctx: *mut c_void, scratch: &mut Scratch) -> u64 {
+fn kernel_walks(ctx: *mut c_void, scratch: &mut Scratch, taker: Taker) -> u64 {
     begin(&mut scratch.header, Side::User);
     let frames = unwind(ctx, scratch, BPF_F_USER_STACK);
     if frames == 0 {
         count(Counter::LostStacks);
         return 0;
     }
-    name(scratch, frames)
+    stacks_name(taker as u32, frames.into())
 }
 
 /// Follows the user stack for a program that takes one at several places: the verifier checks it once for all of them.

@@ -17,8 +17,8 @@ use aya_ebpf::{
 };
 use fdtrace_common::{
     counters::Counter,
+    description::{Description, NAME_LEN},
     descriptor, hash,
-    iterators::{Description, NAME_LEN},
     wire::{Moment, OPEN_PATH_LEN, Open, OpenWhat, Tag},
 };
 
@@ -26,8 +26,7 @@ use crate::{
     acquired::{self, ACQUIRED},
     config,
     counters::count,
-    events, handles,
-    iterators::describe,
+    description, events, handles,
     kernel::{Ptr, file, files_struct},
     task::{current_thread, now},
 };
@@ -35,8 +34,8 @@ use crate::{
 const BPF_ANY: u64 = 0;
 
 /// A walk has so many stretches of so many rounds at most: a round is a word of the table's bits, or a descriptor.
-const STRETCHES: u32 = 1024;
-const ROUNDS: u32 = 128;
+const STRETCHES: u32 = 256;
+const ROUNDS: u32 = 512;
 
 /// So many handles of each stack of a process are described.
 const MAX_DESCRIBED: u32 = 4;
@@ -196,10 +195,10 @@ extern "C" fn fd_scan_acquired(number: u32) -> i32 {
 #[inline(always)]
 fn tell(walk: &mut Walk) -> bool {
     let inode = walk.file.f_inode();
-    let sock = describe::sock_of(walk.file, inode);
+    let sock = description::sock_of(walk.file, inode);
     walk.open.socket_state = sock.state();
     walk.open.waiting = hung_up::since(sock, walk.open.socket_state, walk.open.time);
-    walk.open.deleted = u8::from(describe::is_deleted(walk.file, inode));
+    walk.open.deleted = u8::from(description::is_deleted(walk.file, inode));
     let reported = events::tell(&walk.open);
     if !reported {
         count(Counter::LostEnds);
@@ -255,7 +254,7 @@ extern "C" fn fd_scan_description(number: u32) -> i32 {
     walk.what.tgid = walk.open.tgid;
     walk.what.description.handle = walk.file.address();
     walk.what.description.generation = walk.open.generation;
-    describe::describe(&mut walk.what.description, inode);
+    description::describe(&mut walk.what.description, inode);
     walk.what.description.handle = walk.open.handle;
     path::begin(&mut walk.climb, walk.file);
     walk.what.deleted = u8::from(path::is_deleted(walk.file.dentry()));

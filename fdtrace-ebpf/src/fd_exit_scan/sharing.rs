@@ -18,8 +18,8 @@ use crate::{
 const BPF_ANY: u64 = 0;
 
 /// A list of threads is walked in so many stretches of so many rounds at most.
-const STRETCHES: u32 = 256;
-const ROUNDS: u32 = 128;
+const STRETCHES: u32 = 64;
+const ROUNDS: u32 = 512;
 
 /// How often the threads are counted anew when they changed meanwhile.
 const TRIES: u32 = 4;

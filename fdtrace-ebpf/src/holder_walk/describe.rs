@@ -30,7 +30,7 @@ static DESCRIBED: Array<u64> = Array::with_max_entries(TOLD, 0);
 
 /// A record of 208 bytes is too much for a stack of 512; of one program each, for programs may preempt each other.
 #[map]
-static FILES: PerCpuArray<File> = PerCpuArray::with_max_entries(4, 0);
+static FILES: PerCpuArray<File> = PerCpuArray::with_max_entries(3, 0);
 
 /// Which program describes.
 #[derive(Clone, Copy)]
@@ -38,7 +38,6 @@ pub(crate) enum By {
     Tasks = 0,
     Descriptors = 1,
     Mappings = 2,
-    Peek = 3,
 }
 
 /// A place in DESCRIBED that can be taken once all of an element's records are written.
@@ -70,15 +69,22 @@ pub(crate) fn describe_once(meta: *const Meta, file: Ptr<file>, by: By) -> Optio
     describe(meta, file, by).then_some(Place(place))
 }
 
-/// Writes a [`File`]; nothing for one that is being opened, and has no inode yet.
+/// Writes a [`File`]; nothing for one that is being opened.
 #[inline(always)]
-pub(crate) fn describe(meta: *const Meta, file: Ptr<file>, by: By) -> bool {
+fn describe(meta: *const Meta, file: Ptr<file>, by: By) -> bool {
     let Some(out) = FILES.get_ptr_mut(by as u32) else { return true };
     // SAFETY: the map's value is one `File`, used by one program only.
     let out = unsafe { &mut *out };
+    let length = fill(out, file);
+    length == 0 || write_part(meta, out, length)
+}
+
+/// Fills in a [`File`] and says how many bytes of it that takes: 0 for one that is being opened, and has no inode yet.
+#[inline(always)]
+pub(crate) fn fill(out: &mut File, file: Ptr<file>) -> usize {
     let inode = file.f_inode();
     if inode.is_null() {
-        return true;
+        return 0;
     }
     describe_file(out, file);
     describe_inode(out, inode);
@@ -88,7 +94,7 @@ pub(crate) fn describe(meta: *const Meta, file: Ptr<file>, by: By) -> bool {
     let name = (name + 7) & 0x78;
     let length = FILE_FIXED + if name > NAME_LEN { NAME_LEN } else { name };
     out.header = Header { tag: tag::FILE, length: length as u32 };
-    write_part(meta, out, length)
+    length
 }
 
 #[inline(always)]

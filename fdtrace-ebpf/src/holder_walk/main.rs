@@ -4,6 +4,7 @@
 //! look at. [`peek`] reads any memory, for the holders that no iterator shows (queues of sockets, tables of io_uring):
 //! their layouts differ from version to version, and user space follows them better than a verifier would.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one context are read together")]
 #![expect(clippy::cast_possible_truncation, reason = "lengths of records are far below 4 GB")]
 

@@ -1,59 +1,64 @@
-//! Memory that user space asks for, by address.
+//! Memory and handles that user space asks for, by address. It runs these programs itself (`BPF_PROG_TEST_RUN`).
 
 use aya_ebpf::{
     helpers::generated::bpf_probe_read_kernel,
-    macros::map,
-    maps::{Array, PerCpuArray},
+    macros::{map, raw_tracepoint},
+    maps::Array,
+    programs::RawTracePointContext,
 };
-use fdtrace_common::holder_walk::{Header, Memory, PEEK_BYTES, PEEK_REQUESTS, Request, tag};
+use fdtrace_common::holder_walk::{ANSWER_BYTES, File, MEMORY_BYTES, PEEK_BYTES, PEEK_REQUESTS, Request};
 
-use crate::{
-    describe::{By, describe},
-    iterator::{OfElement, write_part},
-    kernel::Ptr,
-};
+use crate::{describe::fill, kernel::Ptr};
 
-/// Filled by user space before it reads.
+/// Filled by user space before it asks. What was read is in their place afterwards.
 #[map]
 static REQUESTS: Array<Request> = Array::with_max_entries(PEEK_REQUESTS, 0);
 
-/// An answer.
-#[repr(C)]
-struct Answer {
-    memory: Memory,
-    bytes: [u8; PEEK_BYTES],
-}
+/// The bytes of all requests.
+#[map]
+static MEMORY: Array<[u8; MEMORY_BYTES]> = Array::with_max_entries(1, 0);
 
 #[map]
-static ANSWER: PerCpuArray<Answer> = PerCpuArray::with_max_entries(1, 0);
+static FILE: Array<File> = Array::with_max_entries(1, 0);
 
-/// Answers each request that has an address.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_map_elem")]
-extern "C" fn walk_peek(ctx: *const OfElement<u32, Request>) -> i32 {
-    // SAFETY: the kernel passes a context of this layout for this section.
-    let Some((meta, key, value)) = (unsafe { (*ctx).element() }) else { return 0 };
-    // SAFETY: not null; the kernel holds the element while the program runs.
-    let (index, request) = unsafe { (*key, *value) };
-    if request.address == 0 {
-        return 0;
+/// Reads for as many requests as the first argument says; the length of one that cannot be read becomes 0.
+#[raw_tracepoint]
+fn walk_read(ctx: RawTracePointContext) -> i32 {
+    let requests = ctx.arg::<u64>(0) as u32;
+    let Some(memory) = MEMORY.get_ptr_mut(0) else { return 0 };
+    let mut place = 0;
+    while place < PEEK_REQUESTS && place < requests {
+        let Some(request) = REQUESTS.get_ptr_mut(place) else { return 0 };
+        // SAFETY: the addresses of elements of array maps, which stay; user space waits for this run.
+        unsafe { read(&mut *request, memory.cast()) };
+        place += 1;
     }
-    if request.length == 0 {
-        describe(meta, Ptr::at(request.address), By::Peek);
-        return 0;
+    0
+}
+
+#[inline(always)]
+fn read(request: &mut Request, memory: *mut u8) {
+    let (offset, length) = (request.offset, request.length);
+    if offset >= ANSWER_BYTES || length > PEEK_BYTES {
+        request.length = 0;
+        return;
     }
-    let Some(answer) = ANSWER.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the map's value is one `Answer`, used by this program only.
-    let answer = unsafe { &mut *answer };
-    let wanted = if request.length > PEEK_BYTES as u64 { PEEK_BYTES as u64 } else { request.length };
-    // SAFETY: a probe read takes any address; the length is that of the buffer at most.
+    // SAFETY: a probe read takes any address, and writes within the element: both were compared.
     let result = unsafe {
-        bpf_probe_read_kernel(answer.bytes.as_mut_ptr().cast(), wanted as u32, request.address as *const _)
+        bpf_probe_read_kernel(memory.add(offset as usize).cast(), length, request.address as *const _)
     };
-    let bytes = if result == 0 { wanted } else { 0 };
-    let length = size_of::<Memory>() + ((bytes as usize + 7) & !7);
-    answer.memory =
-        Memory { header: Header { tag: tag::MEMORY, length: length as u32 }, index, bytes: bytes as u32 };
-    write_part(meta, answer, if length > size_of::<Answer>() { size_of::<Answer>() } else { length });
+    if result != 0 {
+        request.length = 0;
+    }
+}
+
+/// Describes the handle whose address is the first argument; the length is 0 for what is none.
+#[raw_tracepoint]
+fn walk_describe(ctx: RawTracePointContext) -> i32 {
+    let Some(out) = FILE.get_ptr_mut(0) else { return 0 };
+    // SAFETY: the address of an element of an array map, which stays; user space waits for this run.
+    let out = unsafe { &mut *out };
+    out.header.length = 0;
+    fill(out, Ptr::at(ctx.arg::<u64>(0)));
     0
 }

@@ -59,6 +59,9 @@ const CODE_BYTES: u32 = 144;
 
 const BPF_ANY: u64 = 0;
 
+/// Words of a line table are hashed in stretches of so many: the verifier checks a stretch once, and each round of its loop.
+const STRETCH: u32 = 64;
+
 /// No name of a code object: those are even.
 const UNKNOWN: u64 = 1;
 
@@ -554,7 +557,16 @@ extern "C" fn scripts_name(taker: u32) -> u64 {
     *hash = hash::mix(hash::mix(hash::SEED, code.format.into()), code.first_line.into());
     *hash = fold(*hash, &code.function);
     *hash = fold(*hash, &code.file);
-    *hash = fold(*hash, &code.lines);
+    *hash = hash::mix(*hash, begin_of(&code.lines));
+    let words = code.lines.bytes.div_ceil(8);
+    let mut from = 0;
+    while from < LINES_WORDS as u32 {
+        if from >= words {
+            break;
+        }
+        scripts_fold(taker, from);
+        from += STRETCH;
+    }
     code.key = code_key(*hash);
     if !send(code) {
         return 0;
@@ -562,6 +574,26 @@ extern "C" fn scripts_name(taker: u32) -> u64 {
     let key = code.key;
     keep(check, key);
     key
+}
+
+/// Adds some words of the line table to the hash of the code object.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_fold(taker: u32, from: u32) -> i32 {
+    let Some(scratch) = CODE_SCRATCH.get_ptr_mut(taker) else { return 0 };
+    // SAFETY: as above.
+    let Scratch { code, hash, .. } = unsafe { &mut *scratch };
+    let words = code.lines.bytes.div_ceil(8);
+    let mut index = 0;
+    while index < STRETCH {
+        let at = from.wrapping_add(index);
+        if at >= words {
+            break;
+        }
+        *hash = hash::mix(*hash, code.lines.words[at as usize & (LINES_WORDS - 1)]);
+        index += 1;
+    }
+    0
 }
 
 /// Remembers the name of the code object that was read last by what it is known by while no other is made.
@@ -616,9 +648,15 @@ fn table<const WORDS: usize>(into: &mut Text<WORDS>, head: &mut [u64; 5], from: 
     read(head, 24, from) && copy_text(into, from.wrapping_add(BYTES), head[LENGTH])
 }
 
+/// What a hash of a text begins with.
+#[inline(always)]
+fn begin_of<const WORDS: usize>(text: &Text<WORDS>) -> u64 {
+    u64::from(text.bytes) << 16 | u64::from(text.width)
+}
+
 #[inline(always)]
 fn fold<const WORDS: usize>(hash: u64, text: &Text<WORDS>) -> u64 {
-    let mut hash = hash::mix(hash, u64::from(text.bytes) << 16 | u64::from(text.width));
+    let mut hash = hash::mix(hash, begin_of(text));
     let words = text.bytes.div_ceil(8) as usize;
     let mut index = 0;
     while index < WORDS {

@@ -32,6 +32,9 @@ use crate::{counters::count, events, takers::TAKERS, task::Task, unwind::tables:
 #[map]
 static INTERPRETERS: HashMap<u64, Interpreter> = HashMap::with_max_entries(256, 0);
 
+/// So many frames are gone through at a time: the verifier checks a stretch once, and each round of its loop.
+const STRETCH: usize = 16;
+
 /// Room for a frame and for a code object. Powers of two, so that an index is seen to fit.
 const FRAME_WORDS: usize = 16;
 const CODE_WORDS: usize = 32;
@@ -410,22 +413,40 @@ pub(crate) fn walk(taker: u32, met: Met, space: u64, is_complete: bool) -> u64 {
     if scripts_begin(taker) == 0 {
         return 0;
     }
-    let mut steps = 0;
     // Frames of no function come between runs, those of functions of C between others.
-    while steps < 2 * MAX_FRAMES {
-        let goes_on = match kind {
-            kind::PHP => scripts_php_step(taker),
-            kind::PERL => scripts_perl_step(taker),
-            kind::RUBY => scripts_ruby_step(taker),
-            kind::V8 => scripts_v8_step(taker),
-            _ => scripts_step(taker),
-        };
-        if goes_on == 0 {
-            break;
+    // Those of two runtimes are not gone through in stretches: what they call is as deep as the verifier lets functions call each
+    // other.
+    match kind {
+        kind::PERL => follow(2 * MAX_FRAMES, || scripts_perl_step(taker)),
+        kind::V8 => follow(2 * MAX_FRAMES, || scripts_v8_step(taker)),
+        _ => follow(2 * MAX_FRAMES / STRETCH, || scripts_steps(taker, kind)),
+    };
+    walked(scripts)
+}
+
+/// Goes from frame to frame, so many times; 0 when a step was the last. Global for the same reason.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_steps(taker: u32, kind: u32) -> i32 {
+    // Each runtime has a loop of its own, in which the verifier need not tell them apart.
+    match kind {
+        kind::PHP => follow(STRETCH, || scripts_php_step(taker)),
+        kind::RUBY => follow(STRETCH, || scripts_ruby_step(taker)),
+        _ => follow(STRETCH, || scripts_step(taker)),
+    }
+}
+
+/// Steps until one is the last, which gives 0, or so many were made.
+#[inline(always)]
+fn follow(most: usize, step: impl Fn() -> i32) -> i32 {
+    let mut steps = 0;
+    while steps < most {
+        if step() == 0 {
+            return 0;
         }
         steps += 1;
     }
-    walked(scripts)
+    1
 }
 
 #[inline(always)]

@@ -65,6 +65,8 @@ const REQUIRES: u32 = 147;
 const DOES_FILE: u32 = 148;
 /// Operations that are looked at for one line, and how deep they may lie in each other.
 const MAX_OPERATIONS: u32 = 1024;
+/// They are looked at in stretches of so many: the verifier checks a stretch once, and each round of its loop.
+const STRETCH: u32 = 32;
 /// The same for all lines of a stack.
 const MAX_ALL: u32 = 8192;
 const MAX_DEPTH: usize = 32;
@@ -411,7 +413,7 @@ extern "C" fn scripts_perl_line(taker: u32) -> i32 {
     }
     let mut looked = 0;
     while looked < MAX_OPERATIONS {
-        let found = scripts_perl_operation(taker);
+        let found = scripts_perl_operations(taker);
         if found == Search::Found as i32 {
             // SAFETY: as above.
             let perl = unsafe { &(*scripts).perl };
@@ -425,9 +427,24 @@ extern "C" fn scripts_perl_line(taker: u32) -> i32 {
         if found == Search::Lost as i32 {
             return NO_LINE;
         }
-        looked += 1;
+        looked += STRETCH;
     }
     NO_LINE
+}
+
+/// Looks at some operations: a [`Search`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn scripts_perl_operations(taker: u32) -> i32 {
+    let mut looked = 0;
+    while looked < STRETCH {
+        let found = scripts_perl_operation(taker);
+        if found != Search::GoesOn as i32 {
+            return found;
+        }
+        looked += 1;
+    }
+    Search::GoesOn as i32
 }
 
 /// A line of 0 is none.

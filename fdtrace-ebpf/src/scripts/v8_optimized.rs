@@ -29,6 +29,8 @@ const MAX_STEPS: u32 = 2048;
 const MAX_SAFEPOINTS: u32 = 1024;
 /// The most operations and operands of a translation.
 const MAX_PARTS: u32 = 2048;
+/// All of these are gone through in stretches of so many: the verifier checks a stretch once, and each round of its loop.
+const STRETCH: u32 = 32;
 /// The most calls that one frame has; a power of two.
 const MAX_INLINED: usize = 32;
 
@@ -221,19 +223,28 @@ pub(super) extern "C" fn v8_find(taker: u32) -> i32 {
     if v8_begins(taker) == 0 {
         return 1;
     }
-    if v8_stream(taker) == 0 {
+    // The function may have other code by now.
+    let mut steps = 0;
+    while steps < MAX_STEPS {
+        if v8_streams(taker, steps) != 0 {
+            break;
+        }
+        steps += STRETCH;
+    }
+    v8_searched(taker, steps);
+    if v8_is_optimized(taker) == 0 {
         return 0;
     }
     if v8_table(taker) == 0 {
         return 1;
     }
-    let (mut index, mut number) = (-1, 0);
+    let (mut index, mut number) = (GOES_ON, 0);
     while number < MAX_SAFEPOINTS {
-        index = v8_safepoint(taker, number);
-        if index != -1 {
+        index = v8_safepoints(taker, number);
+        if index != GOES_ON {
             break;
         }
-        number += 1;
+        number += STRETCH;
     }
     v8_searched(taker, number);
     if index < 0 || v8_translation(taker, index as u32) == 0 {
@@ -241,13 +252,56 @@ pub(super) extern "C" fn v8_find(taker: u32) -> i32 {
     }
     let mut parts = 0;
     while parts < MAX_PARTS {
-        if v8_part(taker) == 0 {
+        if v8_parts(taker) == 0 {
             break;
         }
-        parts += 1;
+        parts += STRETCH;
     }
     v8_searched(taker, parts);
     v8_found(taker, parts)
+}
+
+/// Looks for the code that the frame runs, from so many steps before the address on; 0 where it was not found.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn v8_streams(taker: u32, from: u32) -> i32 {
+    let mut steps = 0;
+    while steps < STRETCH {
+        if v8_is_stream(taker, from.wrapping_add(steps)) != 0 {
+            return 1;
+        }
+        steps += 1;
+    }
+    0
+}
+
+/// Looks through calls of a table, from this number on: as [`v8_safepoint`].
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn v8_safepoints(taker: u32, from: u32) -> i32 {
+    let mut number = 0;
+    while number < STRETCH {
+        let index = v8_safepoint(taker, from.wrapping_add(number));
+        if index != GOES_ON {
+            return index;
+        }
+        number += 1;
+    }
+    GOES_ON
+}
+
+/// Reads parts of a translation; 0 at its end.
+#[unsafe(no_mangle)]
+#[inline(never)]
+extern "C" fn v8_parts(taker: u32) -> i32 {
+    let mut parts = 0;
+    while parts < STRETCH {
+        if v8_part(taker) == 0 {
+            return 0;
+        }
+        parts += 1;
+    }
+    1
 }
 
 /// Counts steps.
@@ -269,24 +323,8 @@ extern "C" fn v8_begins(taker: u32) -> i32 {
     }
     optimized.is_found = 1;
     optimized.count = 0;
-    1
-}
-
-/// Finds the code that the frame runs; 0 where it is not optimised. The function may have other code by now.
-#[unsafe(no_mangle)]
-#[inline(never)]
-extern "C" fn v8_stream(taker: u32) -> i32 {
-    let Some((_, optimized)) = state(taker) else { return 0 };
     optimized.stream = 0;
-    let mut steps = 0;
-    while steps < MAX_STEPS {
-        if v8_is_stream(taker, steps) != 0 {
-            break;
-        }
-        steps += 1;
-    }
-    v8_searched(taker, steps);
-    v8_is_optimized(taker)
+    1
 }
 
 /// Whether the code that was found is of a compiler that optimises; 0 where there is none.
@@ -369,10 +407,11 @@ extern "C" fn v8_table(taker: u32) -> i32 {
     1
 }
 
-/// What [`v8_safepoint`] gives where no call of the table is the frame's.
+/// What [`v8_safepoint`] gives where this call is not the frame's, and where none of the table is.
+const GOES_ON: i32 = -1;
 const NONE: i32 = -2;
 
-/// The number of what is known of a call, if the frame is at it or where it goes on when the code is no longer valid; else -1.
+/// The number of what is known of a call, if the frame is at it or where it goes on when the code is no longer valid.
 #[unsafe(no_mangle)]
 #[inline(never)]
 extern "C" fn v8_safepoint(taker: u32, number: u32) -> i32 {
@@ -393,7 +432,7 @@ extern "C" fn v8_safepoint(taker: u32, number: u32) -> i32 {
     };
     let wanted = optimized.pc.wrapping_sub(optimized.start) as u32;
     if pc != wanted && instead != wanted {
-        return -1;
+        return GOES_ON;
     }
     if (index as i32) < 0 { NONE } else { index as i32 }
 }

@@ -163,10 +163,10 @@ pub(crate) fn begin(task: Task, start: Registers, work: &mut Workspace) {
     work.start = start;
 }
 
-/// Goes from frame to frame, from where [`begin`] was told: `step` is [`step`] with the places of this walk, innermost first,
-/// and false at its end. What it depended on is noted where that `is_wanted`.
+/// Goes from frame to frame, from where [`begin`] was told: `steps` takes each [`step`], innermost first, until one is the last.
+/// What the walk depended on is noted where that `is_wanted`.
 #[inline(always)]
-pub(crate) fn walk(work: &mut Workspace, is_wanted: bool, step: impl Fn() -> bool) -> Walked {
+pub(crate) fn walk(work: &mut Workspace, is_wanted: bool, steps: impl Fn()) -> Walked {
     work.walk = Walk {
         at: work.start,
         space: work.walk.space,
@@ -180,13 +180,7 @@ pub(crate) fn walk(work: &mut Workspace, is_wanted: bool, step: impl Fn() -> boo
     };
     work.met = Met::default();
     work.trace.begin(is_wanted);
-    let mut steps = 0;
-    while steps < MAX_FRAMES {
-        if !step() {
-            break;
-        }
-        steps += 1;
-    }
+    steps();
     let walk = &work.walk;
     if walk.how != end::COMPLETE {
         work.trace.give_up();

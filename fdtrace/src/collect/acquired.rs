@@ -5,10 +5,10 @@
 
 use std::collections::HashMap;
 
-use fdtrace_common::descriptor::{self, Closed};
+use fdtrace_common::descriptor;
 
 use crate::{
-    kernel::AcquiredTable,
+    kernel::{AcquiredTable, Closed},
     stream::{Acquired, Cause, Event, Moment, Release, acquisition},
 };
 

@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use fdtrace_common::iterators::Phantom;
+use crate::kernel::Phantom;
 
 /// A suspect that is this old is a phantom.
 const PHANTOM_AGE: Duration = Duration::from_secs(1);

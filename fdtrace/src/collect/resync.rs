@@ -4,14 +4,13 @@ use std::{collections::HashSet, time::Instant};
 
 use fdtrace_common::{
     descriptor,
-    iterators::Phantom,
     wire::{Entry, PREEXISTING},
 };
 
 use super::{missed::Skips, monotonic_ns};
 use crate::{
     handles::Fold,
-    kernel::{PhantomFinder, Tracer},
+    kernel::{Phantom, PhantomFinder, Tracer},
     stream::{Alloc, Event, entry_call},
 };
 

@@ -9,12 +9,13 @@ mod tables;
 
 use std::{collections::HashSet, io, sync::Arc};
 
+pub use names::Names;
 pub use own::Meter;
 pub use tables::{Tables, TablesSample};
 
 use crate::{
     handles::FreshGroup,
-    kernel::{FileIterators, Symbols},
+    kernel::Symbols,
     process,
     stacks::{Modules, Readers},
     stream::{Fact, ImageKey},
@@ -23,7 +24,7 @@ use crate::{
 /// Finds out what handles, groups and images are.
 pub struct Enricher {
     places: places::Places,
-    names: names::Names,
+    names: Names,
 }
 
 /// What processes are that are there already; not the tracer, which begins what it runs.
@@ -38,16 +39,8 @@ pub fn introduce(pids: &[u32]) -> Vec<Fact> {
 impl Enricher {
     /// an enricher of a trace that has just begun; the places of its stacks lie in `modules`, whose files one of `readers` reads.
     #[must_use]
-    pub fn new(
-        symbols: Arc<Symbols>,
-        modules: Arc<Modules>,
-        readers: &Readers,
-        iterators: FileIterators,
-    ) -> Self {
-        Self {
-            places: places::Places::new(Arc::clone(&symbols), modules, readers),
-            names: names::Names::new(iterators, symbols),
-        }
+    pub fn new(symbols: Arc<Symbols>, modules: Arc<Modules>, readers: &Readers, names: Names) -> Self {
+        Self { places: places::Places::new(symbols, modules, readers), names }
     }
 
     /// What new groups and their images are.
@@ -75,7 +68,7 @@ impl Enricher {
     /// What each handle is that nobody looked at before; with its name, if that is wanted.
     ///
     /// # Errors
-    /// When the kernel's iterator fails.
+    /// What the kernel answers.
     pub fn describe_new(&mut self, named: bool) -> io::Result<Vec<Fact>> {
         self.names.describe_new(named)
     }
@@ -83,7 +76,7 @@ impl Enricher {
     /// Names and descriptors of handles, by address and generation.
     ///
     /// # Errors
-    /// When the kernel's iterators fail.
+    /// What the kernel answers.
     pub fn learn_names(&mut self, handles: &[(u64, u64)]) -> io::Result<Vec<Fact>> {
         self.names.learn(handles)
     }
@@ -91,7 +84,7 @@ impl Enricher {
     /// Which of these sockets, by address and generation, have a peer that has not hung up.
     ///
     /// # Errors
-    /// When the kernel's iterator fails.
+    /// What the kernel answers.
     pub fn connected(&mut self, sockets: &[(u64, u64)]) -> io::Result<Vec<(u64, u64)>> {
         let found = self.names.read_again(sockets)?;
         Ok(peers::connected(&found))

@@ -1,71 +1,66 @@
-//! What single handles are, and what they are called: the kernel's iterators are asked.
+//! What single handles are, and what they are called: the kernel is asked.
 
 use std::{collections::HashSet, io, sync::Arc};
 
-use fdtrace_common::iterators::{Description, Descriptor};
+use fdtrace_common::{description::Description, iterators::Descriptor};
 
 use crate::{
-    kernel::{FileIterators, Symbols},
+    kernel::{Descriptions, DescriptorFinder, Symbols},
     kinds,
     model::Kind,
     stream::{Described, Fact, FdLookup},
 };
 
 /// Asks the kernel what handles are.
-pub(super) struct Names {
-    iterators: FileIterators,
+pub struct Names {
+    descriptions: Descriptions,
+    descriptors: DescriptorFinder,
     symbols: Arc<Symbols>,
-    /// The kernel describes a handle once, whoever asks: what came along when others were asked for.
-    came_along: Vec<Description>,
 }
 
 impl Names {
-    pub(super) fn new(iterators: FileIterators, symbols: Arc<Symbols>) -> Self {
-        Self { iterators, symbols, came_along: Vec::new() }
+    /// Names that the kernel side of a running trace knows.
+    #[must_use]
+    pub const fn new(
+        descriptions: Descriptions,
+        descriptors: DescriptorFinder,
+        symbols: Arc<Symbols>,
+    ) -> Self {
+        Self { descriptions, descriptors, symbols }
     }
 
     /// What each handle is that nobody looked at before; with its name, if that is wanted.
-    pub(super) fn describe_new(&mut self, named: bool) -> io::Result<Vec<Fact>> {
-        let mut found = std::mem::take(&mut self.came_along);
-        self.iterators.describe_new(|new| found.push(*new))?;
+    pub(super) fn describe_new(&self, named: bool) -> io::Result<Vec<Fact>> {
+        let found = self.descriptions.of_new()?;
         Ok(found.iter().map(|found| Fact::Described(self.described(found, named))).collect())
     }
 
     /// Names and descriptors of handles, by address and generation.
     pub(super) fn learn(&mut self, wanted: &[(u64, u64)]) -> io::Result<Vec<Fact>> {
         let mut facts = Vec::with_capacity(wanted.len());
-        for wanted in wanted.chunks(FileIterators::MAX_WANTED) {
+        for wanted in wanted.chunks(DescriptorFinder::MAX_WANTED) {
             facts.extend(self.learn_some(wanted)?.into_iter().map(Fact::Described));
         }
         Ok(facts)
     }
 
     /// What handles are now, by address and generation.
-    pub(super) fn read_again(&mut self, wanted: &[(u64, u64)]) -> io::Result<Vec<Description>> {
-        let mut found = Vec::with_capacity(wanted.len());
-        for wanted in wanted.chunks(FileIterators::MAX_WANTED) {
-            let addresses: Vec<u64> = wanted.iter().map(|(handle, _)| *handle).collect();
-            let known: HashSet<&(u64, u64)> = wanted.iter().collect();
-            let is_wanted = |found: &Description| known.contains(&(found.handle, found.generation));
-            let (wanted, others): (Vec<_>, Vec<_>) =
-                self.iterators.describe(&addresses)?.into_iter().partition(is_wanted);
-            found.extend(wanted);
-            self.came_along.extend(others);
-        }
+    pub(super) fn read_again(&self, wanted: &[(u64, u64)]) -> io::Result<Vec<Description>> {
+        let handles: Vec<u64> = wanted.iter().map(|(handle, _)| *handle).collect();
+        let wanted: HashSet<&(u64, u64)> = wanted.iter().collect();
+        let mut found = self.descriptions.of(&handles)?;
+        found.retain(|found| wanted.contains(&(found.handle, found.generation)));
         Ok(found)
     }
 
     fn learn_some(&mut self, wanted: &[(u64, u64)]) -> io::Result<Vec<Described>> {
-        let addresses: Vec<u64> = wanted.iter().map(|(handle, _)| *handle).collect();
-        let (descriptions, descriptors) = self.iterators.describe_with_descriptors(&addresses)?;
-        let is_wanted = |found: &Description| wanted.contains(&(found.handle, found.generation));
-        let (descriptions, others): (Vec<_>, Vec<_>) = descriptions.into_iter().partition(is_wanted);
-        self.came_along.extend(others);
+        let handles: Vec<u64> = wanted.iter().map(|(handle, _)| *handle).collect();
+        let descriptions = self.read_again(wanted)?;
         let mut learnt: Vec<Described> =
             descriptions.iter().map(|found| self.described(found, true)).collect();
         learnt.sort_by_key(|described| described.handle);
         learnt.iter_mut().for_each(|described| described.descriptor = FdLookup::Nothing);
-        for found in &descriptors {
+        for found in &self.descriptors.find(&handles)? {
             if let Ok(index) = learnt.binary_search_by_key(&found.handle, |described| described.handle) {
                 add_descriptor(&mut learnt[index], found);
             }

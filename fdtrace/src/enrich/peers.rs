@@ -7,7 +7,7 @@ use std::{
     os::fd::{AsRawFd as _, OwnedFd},
 };
 
-use fdtrace_common::iterators::Description;
+use fdtrace_common::description::Description;
 use nix::sys::socket::{
     AddressFamily, MsgFlags, SockFlag, SockProtocol, SockType, recv, send, setsockopt, socket, sockopt,
 };

@@ -3,8 +3,8 @@
 use std::net::SocketAddr;
 
 use fdtrace_common::{
+    description::Description,
     holder_walk::{FILE_FIXED, File, NAME_LEN},
-    iterators::Description,
 };
 
 use super::Segment;
@@ -302,7 +302,7 @@ impl Handle {
 
     fn description(&self, names: &Names) -> Description {
         let raw = names.of(self);
-        let mut name = [0; fdtrace_common::iterators::NAME_LEN];
+        let mut name = [0; fdtrace_common::description::NAME_LEN];
         let (mut local, mut remote) = ([0; 16], [0; 16]);
         if matches!(self.family, AF_INET | AF_INET6) && raw.len() >= 32 {
             local.copy_from_slice(&raw[..16]);

@@ -1,22 +1,31 @@
-//! The kernel's own table of descriptors that were acquired, and the iterator that finds those which are closed by now.
+//! The kernel's own table of descriptors that were acquired, and which of them are closed by now.
 
 use std::{
     io,
-    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
+    os::fd::{AsFd as _, BorrowedFd},
 };
 
 use aya::maps::{HashMap, MapData};
-use fdtrace_common::descriptor::{Acquired, Closed};
+use fdtrace_common::descriptor::Acquired;
 
-use super::{bpf, iterators::records, tracer::Plain};
+use super::{bpf, queries::Query, tracer::Plain};
 
 /// The most descriptors that the kernel's table holds.
 pub(super) const MAX: u32 = 16_384;
 
+/// An entry of the ACQUIRED map whose descriptor is closed, or another's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Closed {
+    /// As in [`Acquired`].
+    pub key: u64,
+    /// As in [`Acquired`].
+    pub time: u64,
+}
+
 /// The table, and who looks through it.
 pub struct AcquiredTable {
     pub(super) table: HashMap<MapData, u64, Plain<Acquired>>,
-    pub(super) closed: Option<OwnedFd>,
+    pub(super) closed: Option<Query>,
 }
 
 impl AcquiredTable {
@@ -28,15 +37,15 @@ impl AcquiredTable {
         bpf::elements(self.map())
     }
 
-    /// What is in the table and closed by now; nothing where the kernel has no such iterator.
+    /// What is in the table and closed by now; nothing where the kernel has no such program.
     ///
     /// # Errors
     /// What the kernel answers.
     pub fn closed(&self) -> io::Result<Vec<Closed>> {
-        let Some(program) = &self.closed else { return Ok(Vec::new()) };
-        let mut found = Vec::new();
-        records(bpf::iterate(program.as_fd(), Some(self.map()))?, |closed| found.push(*closed))?;
-        Ok(found)
+        let Some(query) = &self.closed else { return Ok(Vec::new()) };
+        let mut keys = Vec::new();
+        bpf::each_element(self.map(), |key: u64, _: Acquired| keys.push(key))?;
+        Ok(query.answers(&keys)?.into_iter().map(|(key, time)| Closed { key, time }).collect())
     }
 
     /// Takes an entry out, unless its place has been used again since.

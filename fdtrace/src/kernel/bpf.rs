@@ -1,4 +1,5 @@
-//! `bpf()` commands that aya does not offer: batch look-up, an iterator over one map, missed runs of a program.
+//! `bpf()` commands that aya does not offer, or not for programs of another loader: batch look-up, iterators, single runs and
+//! missed runs of a program.
 
 use std::{
     ffi::CStr,
@@ -20,8 +21,44 @@ const BATCH: usize = 4096;
 /// What the kernel answers.
 pub(super) fn elements<K: Copy, V: Copy>(map: BorrowedFd<'_>) -> io::Result<Vec<(K, V)>> {
     let mut found = Vec::new();
-    visit(bpf_cmd::BPF_MAP_LOOKUP_BATCH, map, 1, |key, values: &[V]| found.push((key, values[0])))?;
+    each_element(map, |key, value| found.push((key, value)))?;
     Ok(found)
+}
+
+/// Calls `each` for every element; a table of a million handles need not be held in memory to find a few of them.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn each_element<K: Copy, V: Copy>(
+    map: BorrowedFd<'_>,
+    mut each: impl FnMut(K, V),
+) -> io::Result<()> {
+    visit(bpf_cmd::BPF_MAP_LOOKUP_BATCH, map, 1, |key, values: &[V]| each(key, values[0]))
+}
+
+/// The first elements of an array map. Needs Linux 5.6.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn first_elements<V: Copy>(map: BorrowedFd<'_>, count: usize) -> io::Result<Vec<V>> {
+    let mut found = Vec::with_capacity(count);
+    let each = &mut |_: u32, values: &[V]| found.push(values[0]);
+    batch(bpf_cmd::BPF_MAP_LOOKUP_BATCH, map, None, (count, 1), each)?;
+    Ok(found)
+}
+
+/// Runs a program for a raw tracepoint once, on this CPU, with these arguments. Needs Linux 5.10.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn run(program: BorrowedFd<'_>, arguments: &[u64]) -> io::Result<()> {
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.test };
+    request.prog_fd = program.as_raw_fd().cast_unsigned();
+    request.ctx_in = arguments.as_ptr() as u64;
+    request.ctx_size_in = u32::try_from(size_of_val(arguments)).map_err(io::Error::other)?;
+    bpf(bpf_cmd::BPF_PROG_TEST_RUN, &mut attributes).map(drop)
 }
 
 /// The same of a map with a value on each of `cpus` CPUs: all possible ones, as the kernel counts them.
@@ -148,26 +185,16 @@ fn batch<K: Copy, V: Copy>(
     Ok((!ended).then_some(next))
 }
 
-/// A file that runs an iterator program when it is read; over the elements of `map` where one is given.
+/// A file that runs an iterator program when it is read.
 ///
 /// # Errors
 /// What the kernel answers.
-pub(super) fn iterate(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<File> {
-    /// `union bpf_iter_link_info`, as long as kernels since 5.9 know it.
-    #[repr(C)]
-    struct LinkInfo {
-        map_fd: u32,
-    }
-    let info = LinkInfo { map_fd: map.map_or(0, |map| map.as_raw_fd().cast_unsigned()) };
+pub(super) fn iterate(program: BorrowedFd<'_>) -> io::Result<File> {
     let mut attributes = empty_attributes();
     // SAFETY: all variants of the union are plain integers, and the union was zeroed.
     let request = unsafe { &mut attributes.link_create };
     request.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
     request.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
-    if map.is_some() {
-        request.__bindgen_anon_3.__bindgen_anon_1.iter_info = (&raw const info) as u64;
-        request.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = length_of::<LinkInfo>();
-    }
     let link = owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?);
     let mut attributes = empty_attributes();
     // SAFETY: as above.
@@ -196,20 +223,53 @@ pub(super) fn write_constants(map: BorrowedFd<'_>, value: &[u8]) -> io::Result<(
     bpf(bpf_cmd::BPF_MAP_FREEZE, &mut attributes).map(drop)
 }
 
-/// Loads the program of an iterator; `function` is the number of its function in the kernel's BTF.
+/// What a program is loaded for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Place {
+    /// An iterator; the number of its function in the kernel's BTF.
+    Iterator(u32),
+    /// The entry of a function of the kernel, by the number that it has in BTF.
+    Entry(u32),
+    /// None: it is [`run`] with arguments.
+    Run,
+}
+
+/// Loads a program that does nothing.
+///
+/// # Errors
+/// What the kernel answers.
+pub(super) fn load_empty(place: Place) -> io::Result<OwnedFd> {
+    // SAFETY: plain integers; zero is valid for all of them.
+    let [mut result, mut exit]: [bpf_insn; 2] = unsafe { std::mem::zeroed() };
+    // `BPF_ALU64 | BPF_MOV | BPF_K` of 0 to the first register, and `BPF_JMP | BPF_EXIT` (include/uapi/linux/bpf.h).
+    (result.code, exit.code) = (0xb7, 0x95);
+    load(&[result, exit], c"GPL", place)
+}
+
+/// Loads a program.
 ///
 /// # Errors
 /// What the kernel answers; EACCES when the verifier refuses it.
-pub(super) fn load_iterator(instructions: &[bpf_insn], license: &CStr, function: u32) -> io::Result<OwnedFd> {
+pub(super) fn load(instructions: &[bpf_insn], license: &CStr, place: Place) -> io::Result<OwnedFd> {
     let mut attributes = empty_attributes();
     // SAFETY: all variants of the union are plain integers, and the union was zeroed.
     let request = unsafe { &mut attributes.__bindgen_anon_3 };
-    request.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
-    request.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    match place {
+        Place::Iterator(function) => {
+            request.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+            request.expected_attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+            request.attach_btf_id = function;
+        }
+        Place::Entry(function) => {
+            request.prog_type = bpf_prog_type::BPF_PROG_TYPE_TRACING as u32;
+            request.expected_attach_type = bpf_attach_type::BPF_TRACE_FENTRY as u32;
+            request.attach_btf_id = function;
+        }
+        Place::Run => request.prog_type = bpf_prog_type::BPF_PROG_TYPE_RAW_TRACEPOINT as u32,
+    }
     request.insn_cnt = u32::try_from(instructions.len()).map_err(io::Error::other)?;
     request.insns = instructions.as_ptr() as u64;
     request.license = license.as_ptr() as u64;
-    request.attach_btf_id = function;
     bpf(bpf_cmd::BPF_PROG_LOAD, &mut attributes).map(owned)
 }
 

@@ -10,6 +10,7 @@ use aya::{
 use crate::process::around;
 
 use super::{
+    bpf::{self, Place},
     btf::{self, KernelTypes},
     capabilities::Capabilities,
     config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind},
@@ -20,6 +21,8 @@ use super::{
     tracefs, tracer, work_queues,
 };
 
+/// The last function that is called for a handle before its memory is given back.
+const CLOSES: &str = "security_file_free";
 /// What entry probes are attached through.
 const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
 
@@ -60,9 +63,20 @@ impl Backend {
     }
 
     /// Why nothing of it need be tried: to load programs that cannot be attached takes a tenth of a second.
-    pub(super) fn is_absent(self) -> Option<String> {
-        let absent = self == Self::Kprobe && !Path::new(KPROBE_EVENTS).exists();
-        absent.then(|| format!("this kernel has no {KPROBE_EVENTS}"))
+    pub(super) fn is_absent(self, kernel: &Kernel) -> Option<String> {
+        match self {
+            Self::Kprobe => {
+                (!Path::new(KPROBE_EVENTS).exists()).then(|| format!("this kernel has no {KPROBE_EVENTS}"))
+            }
+            Self::Fentry => {
+                let Some(function) = kernel.types.function(CLOSES) else {
+                    return Some(format!("this kernel has no function {CLOSES}"));
+                };
+                let error = bpf::load_empty(Place::Entry(function)).err()?;
+                Some(format!("fentry:{CLOSES}: refused by the kernel: {error}"))
+            }
+            Self::Tracepoint => None,
+        }
     }
 
     const fn hooks(self) -> &'static [Hook] {
@@ -121,8 +135,6 @@ pub enum Role {
     ExistingFiles,
     /// Which handles are pre-existing, by mapping.
     ExistingMappings,
-    /// Which entries of the table are old enough to be reported.
-    Sweep,
     /// Which acquired descriptors are closed.
     ClosedDescriptors,
     /// What is in the tables of descriptors of some processes.
@@ -150,7 +162,6 @@ impl Role {
             Self::Phantoms => "missed releases",
             Self::ExistingFiles => "older, by fd",
             Self::ExistingMappings => "older, by mapping",
-            Self::Sweep => "sweep",
             Self::Acquisition => "duplicates",
             Self::Refusal => "refused duplicates",
             Self::ClosedDescriptors => "closed duplicates",
@@ -170,12 +181,15 @@ enum Target {
     /// Category and name of an event in tracefs.
     Tracepoint(&'static str, &'static str),
     Iterator(&'static str),
+    /// Nowhere: it is run by user space (`BPF_PROG_TEST_RUN`).
+    Run,
 }
 
 impl fmt::Display for Target {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (kind, place) = match self {
             Self::Tracepoint(category, name) => return write!(formatter, "tracepoint:{category}:{name}"),
+            Self::Run => return formatter.write_str("test_run"),
             Self::Kprobe(place) => ("kprobe", place),
             Self::Kretprobe(place) => ("kretprobe", place),
             Self::Fentry(place) => ("fentry", place),
@@ -256,10 +270,10 @@ const FAILURE_KRETPROBE: Choice = Choice {
     }),
 };
 
-const RELEASE_KPROBE: Choice = choice("release_kprobe", Target::Kprobe("security_file_free"));
-const RELEASE_FENTRY: Choice = choice("release_fentry", Target::Fentry("security_file_free"));
-const CLOSING_KPROBE: Choice = choice("closing_kprobe", Target::Kprobe("security_file_free"));
-const CLOSING_FENTRY: Choice = choice("closing_fentry", Target::Fentry("security_file_free"));
+const RELEASE_KPROBE: Choice = choice("release_kprobe", Target::Kprobe(CLOSES));
+const RELEASE_FENTRY: Choice = choice("release_fentry", Target::Fentry(CLOSES));
+const CLOSING_KPROBE: Choice = choice("closing_kprobe", Target::Kprobe(CLOSES));
+const CLOSING_FENTRY: Choice = choice("closing_fentry", Target::Fentry(CLOSES));
 
 const MMAP_REGION: Option<Need> = Some(Need::Arguments("mmap_region", &["file", "addr", "len"]));
 
@@ -315,7 +329,7 @@ const NO_EMFILE: Option<&str> = Some("EMFILE is not seen");
 
 const DESCRIBE: Hook = Hook {
     role: Role::Describe,
-    choices: &[choice("iter_describe", Target::Iterator("bpf_map_elem"))],
+    choices: &[choice("query_describe", Target::Run)],
     without: Some("the kind of a handle is unknown; handles without a descriptor have no name"),
 };
 const DESCRIPTORS: Hook = Hook {
@@ -329,7 +343,7 @@ const DESCRIPTORS: Hook = Hook {
 
 const PHANTOMS: Hook = Hook {
     role: Role::Phantoms,
-    choices: &[choice("iter_phantoms", Target::Iterator("bpf_map_elem"))],
+    choices: &[choice("query_phantoms", Target::Run)],
     without: Some("a release whose run was skipped leaves a handle that seems to live"),
 };
 
@@ -343,12 +357,6 @@ const EXISTING_MAPPINGS: Hook = Hook {
     role: Role::ExistingMappings,
     choices: &[choice("iter_existing_mappings", Target::Iterator("task_vma"))],
     without: Some("of the handles that are pre-existing, those that only mappings hold are not found"),
-};
-
-const SWEEP: Hook = Hook {
-    role: Role::Sweep,
-    choices: &[choice("iter_sweep", Target::Iterator("bpf_map_elem"))],
-    without: Some("the whole table is copied to find the handles that have become old"),
 };
 
 const NO_ACQUISITIONS: Option<&str> = Some(
@@ -372,7 +380,7 @@ const REFUSAL: Hook = Hook {
 };
 const CLOSED_DESCRIPTORS: Hook = Hook {
     role: Role::ClosedDescriptors,
-    choices: &[choice("iter_closed", Target::Iterator("bpf_map_elem"))],
+    choices: &[choice("query_closed", Target::Run)],
     without: Some("duplicates that are closed count as open until their number is used again"),
 };
 const TABLES: Hook = Hook {
@@ -420,7 +428,6 @@ const KPROBE: &[Hook] = &[
     },
     Hook { role: Role::Acquisition, choices: &[ACQUIRED_KPROBE, ACQUIRED_FENTRY], without: NO_ACQUISITIONS },
     REFUSAL,
-    SWEEP,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -462,7 +469,6 @@ const FENTRY: &[Hook] = &[
     },
     Hook { role: Role::Acquisition, choices: &[ACQUIRED_FENTRY, ACQUIRED_KPROBE], without: NO_ACQUISITIONS },
     REFUSAL,
-    SWEEP,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -507,7 +513,6 @@ const TRACEPOINT: &[Hook] = &[
         choices: &[choice("acquired_any", Target::RawTracepoint("sys_exit"))],
         without: NO_ACQUISITIONS,
     },
-    SWEEP,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -744,6 +749,10 @@ fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::resul
             Target::Iterator(kind) => {
                 let program: &mut Iter = program.try_into()?;
                 program.load(kind, btf)?;
+            }
+            Target::Run => {
+                let program: &mut RawTracePoint = program.try_into()?;
+                program.load()?;
             }
         }
         Ok(())

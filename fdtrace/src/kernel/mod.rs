@@ -19,12 +19,13 @@ mod preemption;
 #[cfg(test)]
 mod program_rooms;
 mod progress;
+mod queries;
 mod rules;
 mod tracefs;
 mod tracer;
 mod work_queues;
 
-pub use acquired::AcquiredTable;
+pub use acquired::{AcquiredTable, Closed};
 pub use capabilities::{Capabilities, Capability};
 pub use config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;
@@ -36,8 +37,9 @@ pub use holder_walk::{
     RING_DESCRIPTORS, RequestLayout, RingTable, SegmentLayout, SocketLayout, TreeLayout, UserLayout, Walk,
 };
 pub use hooks::{Backend, BackendReport, HookReport, Kernel, Role, State, survey};
-pub use iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader};
+pub use iterators::{DescriptorFinder, PreexistingScan, TableReader};
 pub use kallsyms::{Symbol, Symbols};
 pub use preemption::Preemption;
+pub use queries::{Descriptions, Phantom, PhantomFinder, Sweeper};
 pub use rules::{Interpreters, RuleBook};
 pub use tracer::{ProgramCost, Tracer};

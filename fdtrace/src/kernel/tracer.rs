@@ -10,7 +10,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
+    maps::{HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
     util::nr_cpus,
 };
 use aya_log::EbpfLogger;
@@ -32,8 +32,9 @@ use super::{
     error::{Error, Result, system},
     fields,
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
-    iterators::{FileIterators, PhantomFinder, PreexistingScan, Sweeper, TableReader},
+    iterators::{DescriptorFinder, PreexistingScan, TableReader},
     progress::Progress,
+    queries::{Descriptions, PhantomFinder, Query, Sweeper},
     rules::{Interpreters, RuleBook},
     work_queues,
 };
@@ -114,7 +115,7 @@ impl Tracer {
         }
         let mut reasons = Vec::new();
         for backend in Backend::preferred(kernel.preemption) {
-            if let Some(reason) = backend.is_absent() {
+            if let Some(reason) = backend.is_absent(kernel) {
                 reasons.push(format!("  {backend}: {reason}"));
                 continue;
             }
@@ -167,25 +168,38 @@ impl Tracer {
         }))
     }
 
-    /// The iterators that tell what handles are. They can be had once.
+    /// What handles are. Nobody else may ask at the same time.
     ///
     /// # Errors
-    /// When descriptors cannot be duplicated, or it was taken before.
-    pub fn iterators(&mut self) -> Result<FileIterators> {
-        Ok(FileIterators {
-            describe: self.program_descriptor(Role::Describe),
-            descriptors: self.program_descriptor(Role::Descriptors),
-            handles: self.shared_table()?,
+    /// When descriptors cannot be duplicated.
+    pub fn descriptions(&self) -> Result<Descriptions> {
+        Ok(Descriptions {
+            query: self.query(Role::Describe, "DESCRIBE")?,
+            answers: self.shared(self.map("DESCRIPTIONS")?)?,
+            handles: self.shared(self.table())?,
+        })
+    }
+
+    /// The iterator that finds descriptors. It can be had once.
+    ///
+    /// # Errors
+    /// When it was taken before.
+    pub fn descriptor_finder(&mut self) -> Result<DescriptorFinder> {
+        Ok(DescriptorFinder {
+            program: self.program_descriptor(Role::Descriptors),
             wanted: HashMap::try_from(take_map(&mut self.ebpf, "WANTED")?).map_err(object)?,
         })
     }
 
-    /// The iterator that finds what skipped releases leave behind.
+    /// Finds what skipped releases leave behind. Nobody else may ask at the same time.
     ///
     /// # Errors
     /// When descriptors cannot be duplicated.
     pub fn phantom_finder(&self) -> Result<PhantomFinder> {
-        Ok(PhantomFinder { program: self.program_descriptor(Role::Phantoms), handles: self.shared_table()? })
+        Ok(PhantomFinder {
+            query: self.query(Role::Phantoms, "PHANTOMS")?,
+            handles: self.shared(self.table())?,
+        })
     }
 
     /// The iterators that find the handles that are pre-existing.
@@ -197,16 +211,12 @@ impl Tracer {
         }
     }
 
-    /// The iterator that finds what has become old enough, for the min-age filter. It can be had once.
+    /// Finds what has become old enough, for the min-age filter.
     ///
     /// # Errors
-    /// When descriptors cannot be duplicated, or it was taken before.
-    pub fn sweeper(&mut self) -> Result<Sweeper> {
-        Ok(Sweeper {
-            program: self.program_descriptor(Role::Sweep),
-            handles: self.shared_table()?,
-            span: Array::try_from(take_map(&mut self.ebpf, "SPAN")?).map_err(object)?,
-        })
+    /// When descriptors cannot be duplicated.
+    pub fn sweeper(&self) -> Result<Sweeper> {
+        Ok(Sweeper { handles: self.shared(self.table())? })
     }
 
     /// The kernel's own table of descriptors that were acquired. It can be had once.
@@ -215,7 +225,7 @@ impl Tracer {
     /// When descriptors cannot be duplicated, or it was taken before.
     pub fn acquired(&mut self) -> Result<AcquiredTable> {
         Ok(AcquiredTable {
-            closed: self.program_descriptor(Role::ClosedDescriptors),
+            closed: self.query(Role::ClosedDescriptors, "CLOSED")?,
             table: HashMap::try_from(take_map(&mut self.ebpf, "ACQUIRED")?).map_err(object)?,
         })
     }
@@ -261,8 +271,14 @@ impl Tracer {
         })
     }
 
-    fn shared_table(&self) -> Result<OwnedFd> {
-        self.table().try_clone_to_owned().map_err(system("a map cannot be shared"))
+    /// The program that was loaded for this role, and the map of its keys.
+    fn query(&self, role: Role, keys: &str) -> Result<Option<Query>> {
+        let Some(program) = self.program_descriptor(role) else { return Ok(None) };
+        Ok(Some(Query { program, keys: self.shared(self.map(keys)?)? }))
+    }
+
+    fn shared(&self, map: BorrowedFd<'_>) -> Result<OwnedFd> {
+        map.try_clone_to_owned().map_err(system("a map cannot be shared"))
     }
 
     fn program_descriptor(&self, role: Role) -> Option<OwnedFd> {
@@ -377,7 +393,7 @@ impl Tracer {
     /// One of the maps that stay with the programs.
     fn map(&self, name: &str) -> Result<BorrowedFd<'_>> {
         match self.ebpf.map(name) {
-            Some(Map::LruHashMap(map) | Map::PerCpuLruHashMap(map)) => Ok(map.fd().as_fd()),
+            Some(Map::Array(map) | Map::LruHashMap(map) | Map::PerCpuLruHashMap(map)) => Ok(map.fd().as_fd()),
             _ => Err(Error::Object(format!("no map {name}"))),
         }
     }

@@ -10,7 +10,7 @@ pub(crate) use link::{DELETED, is_segment, is_shared_memory, of_link};
 pub use name::{addresses, describe, tcp_state};
 
 use crate::model::Kind;
-use fdtrace_common::iterators::Description;
+use fdtrace_common::description::Description;
 
 /// `ANON_INODE_FS_MAGIC` (include/uapi/linux/magic.h)
 const ANON_INODE_FS: u64 = 0x0904_1934;
@@ -65,7 +65,7 @@ pub(crate) mod tests {
     use super::*;
 
     pub(crate) fn description(inode_mode: u16, magic: u64, name: &[u8]) -> Description {
-        let mut padded = [0; fdtrace_common::iterators::NAME_LEN];
+        let mut padded = [0; fdtrace_common::description::NAME_LEN];
         padded[..name.len()].copy_from_slice(name);
         Description {
             handle: 8,

@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-use fdtrace_common::iterators::Description;
+use fdtrace_common::description::Description;
 
 use crate::model::Kind;
 
@@ -149,7 +149,7 @@ mod tests {
         found = description(0o140_000, 0, b"/run/x");
         (found.family, found.socket_type, found.name_of_peer) = (1, 2, 1);
         assert_eq!(describe(&found, Kind::Socket), "unix dgram to /run/x");
-        found.name = [0; fdtrace_common::iterators::NAME_LEN];
+        found.name = [0; fdtrace_common::description::NAME_LEN];
         assert_eq!(describe(&found, Kind::Socket), "unix dgram:[77]");
     }
 }

@@ -12,8 +12,8 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 use super::Failure;
 use crate::{
     collect::{self, Collector, Sample, Setup, Sink, monotonic_ns},
-    enrich::{self, Enricher, Meter, Tables},
-    kernel::{Capabilities, FileIterators, HookReport, Kernel, Settings, State, Tracer, Unwind},
+    enrich::{self, Enricher, Meter, Names, Tables},
+    kernel::{Capabilities, DescriptorFinder, HookReport, Kernel, Settings, State, Tracer, Unwind},
     model::{Descriptors, Document, Kind, LIVE_SCHEMA, Own},
     process::{self, around},
     stacks::{Readers, Recogniser},
@@ -131,11 +131,12 @@ impl Attached {
         let modules = self.recogniser.modules();
         let is_admin = !names_all || modules.scripts.wants_queues();
         let kept = Capabilities::after_attaching(sink.is_some(), is_admin);
-        let iterators = self.tracer.iterators()?;
+        let (descriptions, descriptors) = (self.tracer.descriptions()?, self.tracer.descriptor_finder()?);
         let kernel_preempts = self.kernel.preemption.preempts();
         let symbols = Arc::new(self.kernel.into_symbols());
         let readers = self.readers;
-        let enrich = Enricher::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, iterators);
+        let names = Names::new(descriptions, descriptors, Arc::clone(&symbols));
+        let enrich = Enricher::new(Arc::clone(&symbols), Arc::clone(&modules), &readers, names);
         let min_age_ns = self.session.min_age_ns;
         let setup = Setup {
             tracer: self.tracer,
@@ -190,7 +191,8 @@ impl Tracing {
         self.enrich().await?;
         let described = self.enrich.describe_new(self.names_all)?;
         if self.names_all {
-            self.files = described.iter().filter_map(regular_file).take(FileIterators::MAX_WANTED).collect();
+            self.files =
+                described.iter().filter_map(regular_file).take(DescriptorFinder::MAX_WANTED).collect();
         }
         self.collector.tell(described);
         self.enrich.rest();

@@ -1,7 +1,7 @@
 use bytes::Buf;
 use fdtrace_common::{
+    description::Description,
     descriptor,
-    iterators::Description,
     unwind::{Registers, end},
     wire::{
         self, Cause, CodeMapping, DUMP_BYTES, DUMP_MAPPINGS, MAX_FRAMES, NO_SYSCALL, OPEN_PATH_LEN, Side,

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{HashMap, HashSet},
+    io,
     os::fd::{AsFd as _, AsRawFd as _, OwnedFd},
 };
 
@@ -13,7 +14,7 @@ use aya::maps::MapData;
 use aya_obj::{EbpfSectionKind, Map, Object};
 
 use crate::kernel::{
-    bpf,
+    bpf::{self, Place},
     error::{Error, Result, system},
     tracer::object,
 };
@@ -53,11 +54,23 @@ impl Loaded {
     ///
     /// # Errors
     /// When the kernel refuses it.
-    pub(super) fn iterator(&self, program: &str, function: u32) -> std::io::Result<OwnedFd> {
-        let missing = || std::io::Error::other("the object has no such program");
+    pub(super) fn iterator(&self, program: &str, function: u32) -> io::Result<OwnedFd> {
+        self.program(program, Place::Iterator(function))
+    }
+
+    /// Loads a program that is run by user space.
+    ///
+    /// # Errors
+    /// When the kernel refuses it.
+    pub(super) fn runnable(&self, program: &str) -> io::Result<OwnedFd> {
+        self.program(program, Place::Run)
+    }
+
+    fn program(&self, program: &str, place: Place) -> io::Result<OwnedFd> {
+        let missing = || io::Error::other("the object has no such program");
         let found = self.object.programs.get(program).ok_or_else(missing)?;
         let code = self.object.functions.get(&found.function_key()).ok_or_else(missing)?;
-        bpf::load_iterator(&code.instructions, &found.license, function)
+        bpf::load(&code.instructions, &found.license, place)
     }
 
     /// A map's descriptor, and how many elements it has.

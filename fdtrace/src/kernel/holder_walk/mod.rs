@@ -1,4 +1,4 @@
-//! The programs of the walk. They attach to nothing: the kernel runs them when their iterators are read.
+//! The programs of the walk. They attach to nothing: the kernel runs them when their iterators are read, or when it is told to.
 
 mod layout;
 mod load;
@@ -6,13 +6,13 @@ pub(crate) mod records;
 
 use std::{
     fs::File as FsFile,
-    io::{self, Read as _},
+    io,
     os::fd::{AsFd as _, OwnedFd},
 };
 
 use fdtrace_common::{
     fields::{Fields, GLOBAL},
-    holder_walk::{File, PEEK_REQUESTS, Request},
+    holder_walk::{ANSWER_BYTES, File, MEMORY_BYTES, PEEK_BYTES, PEEK_REQUESTS, Request},
 };
 
 use super::{
@@ -37,7 +37,10 @@ static OBJECT: &[u8] =
 const TASKS: (&str, &str) = ("walk_tasks", "task");
 const DESCRIPTORS: (&str, &str) = ("walk_descriptors", "task_file");
 const MAPPINGS: (&str, &str) = ("walk_mappings", "task_vma");
-const PEEK: (&str, &str) = ("walk_peek", "bpf_map_elem");
+
+/// Programs that are run for what no iterator shows.
+const READ: &str = "walk_read";
+const DESCRIBE: &str = "walk_describe";
 
 /// The loaded programs, each with the reason where it could not be loaded.
 pub struct HolderWalk {
@@ -47,8 +50,11 @@ pub struct HolderWalk {
     pub descriptors: Walk,
     /// All mappings (5.12).
     pub mappings: Walk,
-    peek: Walk,
+    read: Walk,
     requests: OwnedFd,
+    memory: OwnedFd,
+    describe: Walk,
+    described: OwnedFd,
     /// Which handles were reported, and whose table and address space came last.
     reported: (OwnedFd, usize),
     last: [(OwnedFd, usize); 2],
@@ -59,17 +65,22 @@ pub struct HolderWalk {
     pub remarks: Vec<String>,
 }
 
-/// An iterator.
+/// A program, or the reason why this kernel has none.
 pub struct Walk(std::result::Result<OwnedFd, String>);
 
 impl Walk {
+    fn run(&self, argument: u64) -> io::Result<()> {
+        let program = self.0.as_ref().map_err(|reason| io::Error::other(reason.clone()))?;
+        bpf::run(program.as_fd(), &[argument])
+    }
+
     /// What the program writes, from a walk that begins now.
     ///
     /// # Errors
     /// Why there is no such walk on this kernel, or what the kernel answers.
     pub fn begin(&self) -> std::result::Result<FsFile, String> {
         let program = self.0.as_ref().map_err(Clone::clone)?;
-        bpf::iterate(program.as_fd(), None).map_err(|error| error.to_string())
+        bpf::iterate(program.as_fd()).map_err(|error| error.to_string())
     }
 }
 
@@ -86,23 +97,31 @@ impl HolderWalk {
         raise_memlock();
         let found = fields::find(&mut types)?;
         let loaded = Loaded::new(OBJECT, (GLOBAL, bytes_of(&found.fields)))?;
-        let [tasks, descriptors, mappings, peek] = [TASKS, DESCRIPTORS, MAPPINGS, PEEK]
+        let [tasks, descriptors, mappings] = [TASKS, DESCRIPTORS, MAPPINGS]
             .map(|(program, place)| (program, place, types.function(&format!("bpf_iter_{place}"))));
         // The verifier takes longer than all the rest, and looks at several programs at once.
         let walk = |program: (&str, &str, Option<u32>)| Walk(iterator(&loaded, program));
-        let (tasks, descriptors, mappings, peek) = std::thread::scope(|scope| {
-            let others = [tasks, mappings, peek].map(|program| scope.spawn(move || walk(program)));
+        let run = |program: &str| Walk(runnable(&loaded, program));
+        let failed = |_| Walk(Err("its loader has failed".to_owned()));
+        let ([tasks, mappings], descriptors, [read, describe]) = std::thread::scope(|scope| {
+            let walks = [tasks, mappings].map(|program| scope.spawn(move || walk(program)));
+            let runs = [READ, DESCRIBE].map(|program| scope.spawn(move || run(program)));
             let descriptors = walk(descriptors);
-            let [tasks, mappings, peek] = others
-                .map(|other| other.join().unwrap_or_else(|_| Walk(Err("its loader has failed".to_owned()))));
-            (tasks, descriptors, mappings, peek)
+            (
+                walks.map(|walk| walk.join().unwrap_or_else(failed)),
+                descriptors,
+                runs.map(|run| run.join().unwrap_or_else(failed)),
+            )
         });
         Ok(Self {
             tasks,
             descriptors,
             mappings,
-            peek,
+            read,
             requests: loaded.map("REQUESTS")?,
+            memory: loaded.map("MEMORY")?,
+            describe,
+            described: loaded.map("FILE")?,
             reported: loaded.array("DESCRIBED")?,
             last: [loaded.array("LAST_TABLE")?, loaded.array("LAST_SPACE")?],
             counts_from_zero: types.offset("file", "f_count").is_none(),
@@ -121,24 +140,24 @@ impl HolderWalk {
         self.last.iter().try_for_each(|(last, entries)| bpf::fill(last.as_fd(), &vec![[0u64; 2]; *entries]))
     }
 
-    /// Bytes of the kernel's memory, at most [`PEEK_BYTES`](fdtrace_common::holders::PEEK_BYTES) at each address; `None`
+    /// Bytes of the kernel's memory, at most [`PEEK_BYTES`](fdtrace_common::holder_walk::PEEK_BYTES) at each address; `None`
     /// where they cannot be read. Memory that nobody holds may be given back and filled anew between two of them.
     ///
     /// # Errors
     /// Why there is no such program on this kernel, or what the kernel answers.
     pub fn read(&self, wanted: &[(u64, usize)]) -> io::Result<Vec<Option<Vec<u8>>>> {
         let mut all = Vec::with_capacity(wanted.len());
-        for part in wanted.chunks(PEEK_REQUESTS as usize) {
-            let request =
-                |(address, length): &(u64, usize)| Request { address: *address, length: *length as u64 };
-            let answers = self.peek(part.iter().map(request))?;
-            let mut found = vec![None; part.len()];
-            records::memory(&answers, |index, bytes| {
-                if let Some(place) = found.get_mut(index) {
-                    *place = Some(bytes.to_vec());
-                }
-            });
-            all.append(&mut found);
+        while let Some(rest) = wanted.get(all.len()..).filter(|rest| !rest.is_empty()) {
+            let requests = requests(rest);
+            bpf::fill(self.requests.as_fd(), &requests)?;
+            self.read.run(requests.len() as u64)?;
+            let answers: Vec<Request> = bpf::first_elements(self.requests.as_fd(), requests.len())?;
+            let memory: Vec<[u8; MEMORY_BYTES]> = bpf::first_elements(self.memory.as_fd(), 1)?;
+            let bytes = memory.first().map_or(&[][..], |memory| &memory[..]);
+            all.extend(requests.iter().zip(answers).map(|(request, answer)| {
+                let was_read = request.length > 0 && answer.length == request.length;
+                was_read.then(|| bytes[request.offset as usize..][..request.length as usize].to_vec())
+            }));
         }
         Ok(all)
     }
@@ -149,9 +168,10 @@ impl HolderWalk {
     /// As above.
     pub fn describe(&self, handles: &[u64]) -> io::Result<Vec<File>> {
         let mut all = Vec::with_capacity(handles.len());
-        for part in handles.chunks(PEEK_REQUESTS as usize) {
-            let answers = self.peek(part.iter().map(|address| Request { address: *address, length: 0 }))?;
-            records::files(&answers, |file| all.extend(Some(*file).filter(|file| self.is_alive(file.count))));
+        for handle in handles {
+            self.describe.run(*handle)?;
+            let found: Vec<File> = bpf::first_elements(self.described.as_fd(), 1)?;
+            all.extend(found.into_iter().filter_map(records::told).filter(|file| self.is_alive(file.count)));
         }
         Ok(all)
     }
@@ -170,16 +190,19 @@ impl HolderWalk {
     const fn is_alive(&self, count: u64) -> bool {
         if self.counts_from_zero { count >> 62 != 0b11 } else { count != 0 }
     }
+}
 
-    fn peek(&self, requests: impl Iterator<Item = Request>) -> io::Result<Vec<u8>> {
-        let program = self.peek.0.as_ref().map_err(|reason| io::Error::other(reason.clone()))?;
-        let mut all = vec![Request::default(); PEEK_REQUESTS as usize];
-        all.iter_mut().zip(requests).for_each(|(place, request)| *place = request);
-        bpf::fill(self.requests.as_fd(), &all)?;
-        let mut answers = Vec::new();
-        bpf::iterate(program.as_fd(), Some(self.requests.as_fd()))?.read_to_end(&mut answers)?;
-        Ok(answers)
-    }
+/// As many of these as fit into one run, at least one of them; a length is cut where no more can be read.
+fn requests(wanted: &[(u64, usize)]) -> Vec<Request> {
+    let mut end = 0;
+    let placed = wanted.iter().map(|(address, length)| {
+        let length = u32::try_from(*length).unwrap_or(u32::MAX).min(PEEK_BYTES);
+        let offset = end;
+        end += length;
+        Request { address: *address, length, offset }
+    });
+    let fitting = placed.take_while(|request| request.offset < ANSWER_BYTES);
+    fitting.take(PEEK_REQUESTS as usize).collect()
 }
 
 fn iterator(
@@ -192,7 +215,31 @@ fn iterator(
         .map_err(|error| format!("the kernel refuses the iterator {place}: {error}"))
 }
 
+fn runnable(loaded: &Loaded, program: &str) -> std::result::Result<OwnedFd, String> {
+    loaded.runnable(program).map_err(|error| format!("the kernel refuses the program {program}: {error}"))
+}
+
 fn bytes_of(fields: &Fields) -> &[u8] {
     // SAFETY: `Fields` is `repr(C)`, made of integers of one size, and so has no padding.
     unsafe { std::slice::from_raw_parts(std::ptr::from_ref(fields).cast(), size_of::<Fields>()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_end_within_the_room_for_answers() {
+        let of = |lengths: &[usize]| requests(&lengths.iter().map(|length| (8, *length)).collect::<Vec<_>>());
+        assert_eq!(of(&[16, 8]).iter().map(|request| request.offset).collect::<Vec<_>>(), [0, 16]);
+        assert_eq!(of(&[usize::MAX]).first().map(|request| request.length), Some(PEEK_BYTES));
+        let (most, longest) = ((ANSWER_BYTES / PEEK_BYTES) as usize, PEEK_BYTES as usize);
+        assert_eq!(of(&vec![longest; most + 1]).len(), most);
+        assert_eq!(of(&vec![1; 10_000]).len(), PEEK_REQUESTS as usize);
+        assert!(of(&[]).is_empty());
+        for lengths in [vec![4095; 100], vec![longest, 1, longest], vec![3; 1000]] {
+            let fits = |request: &Request| (request.offset + request.length) as usize <= MEMORY_BYTES;
+            assert!(of(&lengths).iter().all(fits));
+        }
+    }
 }

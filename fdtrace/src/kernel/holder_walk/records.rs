@@ -2,33 +2,18 @@
 
 use std::mem::size_of;
 
-use fdtrace_common::holder_walk::{FILE_FIXED, File, Header, Memory, PEEK_BYTES, Task, tag};
+use fdtrace_common::holder_walk::{FILE_FIXED, File, Header, Task, tag};
 
 /// No record is longer.
-const LONGEST: usize = size_of::<Memory>() + PEEK_BYTES;
+const LONGEST: usize = size_of::<File>();
 
-/// The memory of each request, by its number.
-pub(crate) fn memory(bytes: &[u8], mut each: impl FnMut(usize, &[u8])) {
-    records(bytes, |tag, record| {
-        let read = half(record, 12) as usize;
-        if tag == tag::MEMORY
-            && read > 0
-            && let Some(found) = record.get(size_of::<Memory>()..size_of::<Memory>() + read)
-        {
-            each(half(record, 8) as usize, found);
-        }
-    });
-}
-
-/// Each file among the records.
-pub(crate) fn files(bytes: &[u8], mut each: impl FnMut(&File)) {
-    records(bytes, |tag, record| {
-        if tag == tag::FILE
-            && let Some(file) = file(record)
-        {
-            each(&file);
-        }
-    });
+/// A file that was described by itself; its name is as long as its header says.
+pub(crate) fn told(described: File) -> Option<File> {
+    let length = described.header.length as usize;
+    // SAFETY: `File` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
+    let bytes =
+        unsafe { std::slice::from_raw_parts(std::ptr::from_ref(&described).cast(), size_of::<File>()) };
+    file(<[u8]>::get(bytes, ..length)?)
 }
 
 /// Calls `each` for every whole record; says how many bytes they had, and how many bytes were none.
@@ -108,21 +93,6 @@ mod tests {
         let bytes = [record(9, 16, 8), record(9, 24, 8)].concat();
         assert_eq!(records(&bytes, |_, record| assert_eq!(record.len(), 16)), (16, 0));
         assert_eq!(records(&bytes[..20], |_, _| ()), (16, 0));
-    }
-
-    #[test]
-    fn memory_that_was_cut_is_not_read() {
-        let answer = |index: u32, bytes: u32, rest: usize| {
-            let length = u32::try_from(16 + rest).unwrap();
-            let mut all = record(tag::MEMORY, length, 0);
-            all.extend([index, bytes].map(u32::to_ne_bytes).concat());
-            all.extend(vec![5; rest]);
-            all
-        };
-        let mut found = Vec::new();
-        let bytes = [answer(0, 8, 8), answer(1, 0, 0), answer(2, 4096, 8), answer(3, 3, 8)].concat();
-        memory(&bytes, |index, bytes| found.push((index, bytes.len())));
-        assert_eq!(found, [(0, 8), (3, 3)]);
     }
 
     #[test]

@@ -1,26 +1,9 @@
-//! What each live handle is: one walk over HANDLES.
-//!
-//! A handle can be released while it is read, so every read is fault-tolerant, and the generation is compared again
-//! afterwards: what is written is of one handle or not written.
+//! What a `struct file` is. It may be released while it is read, so every read is fault-tolerant.
 
-use aya_ebpf::{
-    helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes},
-    macros::map,
-    maps::PerCpuArray,
-};
-use fdtrace_common::{
-    config::EMIT_MIN_AGE,
-    iterators::{Description, NAME_LEN},
-    wire::{Entry, state},
-};
+use aya_ebpf::helpers::{bpf_probe_read_kernel_buf, bpf_probe_read_kernel_str_bytes};
+use fdtrace_common::description::{Description, NAME_LEN};
 
-use super::descriptors::WANTED;
-use crate::{
-    config,
-    iterator::{OfElement, write},
-    kernel::{Ptr, file, inode, sock, socket, unix_sock},
-    task::now,
-};
+use crate::kernel::{Ptr, file, inode, sock, socket, unix_sock};
 
 const S_IFMT: u16 = 0o170_000;
 const S_IFSOCK: u16 = 0o140_000;
@@ -29,50 +12,7 @@ const AF_UNIX: u16 = 1;
 const AF_INET: u16 = 2;
 const AF_INET6: u16 = 10;
 
-/// Scratch of this iterator alone.
-#[map]
-static DESCRIPTION: PerCpuArray<Description> = PerCpuArray::with_max_entries(1, 0);
-
-/// Writes a [`Description`] for each entry of HANDLES that has not been described, or whose name is wanted.
-#[unsafe(no_mangle)]
-#[unsafe(link_section = "iter/bpf_map_elem")]
-extern "C" fn iter_describe(ctx: *const OfElement<u64, Entry>) -> i32 {
-    // SAFETY: the kernel passes a context of this layout for this section.
-    let Some((meta, key, value)) = (unsafe { (*ctx).element() }) else { return 0 };
-    // SAFETY: not null; the kernel holds the element while the program runs.
-    let (handle, generation, described) =
-        unsafe { (*key, (*value).generation, (*value).state & state::DESCRIBED != 0) };
-    if (described || is_young(generation)) && WANTED.get_ptr(handle).is_none() {
-        return 0;
-    }
-    let Some(scratch) = DESCRIPTION.get_ptr_mut(0) else { return 0 };
-    // SAFETY: the map's value is one `Description`, used by this program only.
-    let scratch = unsafe { &mut *scratch };
-    scratch.handle = handle;
-    scratch.generation = generation;
-    let inode = Ptr::<file>::at(handle).f_inode();
-    if inode.is_null() {
-        // It is being opened; the next walk will find it done.
-        return 0;
-    }
-    describe(scratch, inode);
-    // SAFETY: as above; a handle that was replaced meanwhile has another generation.
-    if unsafe { core::ptr::read_volatile(&raw const (*value).generation) } != generation {
-        return 0;
-    }
-    if write(meta, scratch) {
-        // SAFETY: as above. When the buffer is full the kernel calls again for the same element.
-        unsafe { (*value).state |= state::DESCRIBED };
-    }
-    0
-}
-
-/// User space has not heard of the handle yet, and may never.
-#[inline(always)]
-fn is_young(generation: u64) -> bool {
-    config::get!(emit) == EMIT_MIN_AGE && now().wrapping_sub(generation) < config::get!(min_age_ns)
-}
-
+/// Fills in all but the generation of the handle whose address is there.
 #[inline(always)]
 pub(crate) fn describe(out: &mut Description, inode: Ptr<inode>) {
     let file = Ptr::<file>::at(out.handle);
