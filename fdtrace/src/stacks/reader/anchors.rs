@@ -23,11 +23,22 @@ pub(super) fn find(object: &Object, names: &[&'static str]) -> HashMap<&'static 
 }
 
 fn add(table: &SymbolTable, names: &[&'static str], found: &mut HashMap<&'static str, u64>) {
-    for (symbol, name) in defined(table) {
-        if let Some(name) = names.iter().copied().find(|wanted| is_named(name, wanted)) {
+    // Most symbols of a large program have longer names than any that is wanted.
+    let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    let wanted: HashMap<&[u8], &'static str> = names.iter().map(|name| (name.as_bytes(), *name)).collect();
+    for (symbol, names) in defined(table) {
+        if let Some(name) = first(names, longest)
+            && let Some(name) = wanted.get(name)
+        {
             found.entry(name).or_insert(symbol.st_value(NativeEndian));
         }
     }
+}
+
+/// The first of these names, unless it is longer than any that is wanted, or does not end.
+fn first(names: &[u8], longest: usize) -> Option<&[u8]> {
+    let end = memchr::memchr(0, &names[..names.len().min(longest + 1)])?;
+    Some(&names[..end])
 }
 
 /// How many bytes behind a marker are looked at.
@@ -67,17 +78,15 @@ fn defined(table: &SymbolTable) -> impl Iterator<Item = (&elf::Sym64<NativeEndia
     })
 }
 
-fn is_named(bytes: &[u8], name: &str) -> bool {
-    bytes.strip_prefix(name.as_bytes()).is_some_and(|rest| rest.first() == Some(&0))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_name_ends_where_it_ends() {
-        assert!(is_named(b"_PyRuntime\0x", "_PyRuntime"));
-        assert!(!is_named(b"_PyRuntimeState\0", "_PyRuntime") && !is_named(b"_PyRuntime", "_PyRuntime"));
+        assert_eq!(first(b"_PyRuntime\0x", 10), Some(&b"_PyRuntime"[..]));
+        assert_eq!(first(b"_PyRuntimeState\0", 10), None, "longer than any");
+        assert_eq!(first(b"_PyRuntime", 10), None, "it does not end");
+        assert_eq!(first(b"\0", 0), Some(&b""[..]));
     }
 }
