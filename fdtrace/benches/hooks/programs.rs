@@ -180,7 +180,7 @@ struct Counts {
 pub(crate) fn measure(args: &Measurement<'_>) -> anyhow::Result<Costs> {
     let readers = Readers::start()?;
     let mut kernel = Kernel::inspect()?;
-    let mut tracer = Tracer::start(&mut kernel, &args.settings()?, &[])?;
+    let mut tracer = Tracer::start(&mut kernel, &args.settings()?, &mut Vec::new)?;
     let rules = tracer.rules()?;
     tracer.time_programs(!args.untimed).context("run statistics cannot be turned on")?;
     let mut before = count(&tracer, Traffic::default())?;

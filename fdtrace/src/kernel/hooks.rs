@@ -1,10 +1,16 @@
 //! Where fdtrace attaches, as data: what each hook is for, which program goes where, what is lost without it.
 
-use std::{fmt, path::Path};
+use std::{
+    collections::HashMap,
+    fmt,
+    path::Path,
+    sync::{Mutex, PoisonError},
+    thread,
+};
 
 use aya::{
     Ebpf,
-    programs::{FEntry, FExit, Iter, KProbe, ProgramError, RawTracePoint, TracePoint},
+    programs::{FEntry, FExit, Iter, KProbe, Program, ProgramError, RawTracePoint, TracePoint},
 };
 
 use crate::process::around;
@@ -23,6 +29,8 @@ use super::{
 
 /// The last function that is called for a handle before its memory is given back.
 const CLOSES: &str = "security_file_free";
+/// The most programs that are loaded at once.
+const MAX_LOADERS: usize = 4;
 /// What entry probes are attached through.
 const KPROBE_EVENTS: &str = "/sys/bus/event_source/devices/kprobe/type";
 
@@ -142,6 +150,19 @@ pub enum Role {
 }
 
 impl Role {
+    /// Whether its programs take stacks: those take the verifier longest.
+    const fn takes_stacks(self) -> bool {
+        matches!(
+            self,
+            Self::Allocation
+                | Self::Release
+                | Self::Mapping
+                | Self::Mappings
+                | Self::Acquisition
+                | Self::Refusal
+        )
+    }
+
     /// Its name in the doctor's table.
     #[must_use]
     pub const fn name(self) -> &'static str {
@@ -251,6 +272,35 @@ struct Hook {
     choices: &'static [Choice],
     /// `None`: nothing works without it.
     without: Option<&'static str>,
+}
+
+impl Hook {
+    /// Whether the settings provide for it.
+    fn is_wanted(&self, backend: Backend, settings: &Settings) -> bool {
+        match self.role {
+            Role::Failure => settings.failures,
+            Role::Mapping => settings.mappings && !(settings.fd_exit_scan && backend == Backend::Tracepoint),
+            Role::Mappings => settings.mappings && settings.fd_exit_scan,
+            Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.fd_exit_scan,
+            Role::Acquisition => settings.descriptors == Acquisitions::Watched,
+            Role::Refusal => settings.descriptors == Acquisitions::Watched && !settings.fd_exit_scan,
+            Role::ClosedDescriptors | Role::Tables => settings.descriptors != Acquisitions::Off,
+            _ => true,
+        }
+    }
+
+    /// Whether another's program does what this one is for.
+    fn is_in_another(&self, backend: Backend, settings: &Settings) -> bool {
+        let has_mappings = |hook: &Hook| hook.role == Role::Mappings && hook.is_wanted(backend, settings);
+        self.role == Role::Acquisition && backend.hooks().iter().any(has_mappings)
+    }
+}
+
+impl Choice {
+    /// Whether this kernel is as it needs it.
+    fn is_met(&self, kernel: &Kernel) -> bool {
+        self.needs.is_none_or(|need| need.unmet(kernel).is_none())
+    }
 }
 
 const fn choice(program: &'static str, target: Target) -> Choice {
@@ -629,6 +679,37 @@ impl Kernel {
     }
 }
 
+/// Loads what a backend attaches, several programs at once: the verifier takes longer than all the rest. What cannot be loaded is
+/// tried again where it is attached, which says why.
+pub(super) fn load(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: &Kernel, backend: Backend, settings: &Settings) {
+    let first = |hook: &'static Hook| choices(hook, settings).iter().find(|choice| choice.is_met(kernel));
+    let wanted: HashMap<&str, (Role, Target)> = backend
+        .hooks()
+        .iter()
+        .filter(|hook| hook.is_wanted(backend, settings) && !hook.is_in_another(backend, settings))
+        .filter_map(|hook| first(hook).map(|choice| (choice.program, (hook.role, choice.target))))
+        .collect();
+    let mut programs: Vec<_> = ebpf
+        .programs_mut()
+        .filter_map(|(name, program)| {
+            wanted.get(name).map(|(role, target)| (role.takes_stacks(), program, *target))
+        })
+        .collect();
+    // The last are begun first.
+    programs.sort_by_key(|(takes_long, ..)| *takes_long);
+    let programs = Mutex::new(programs);
+    let next = || programs.lock().unwrap_or_else(PoisonError::into_inner).pop();
+    thread::scope(|scope| {
+        for _ in 0..thread::available_parallelism().map_or(1, usize::from).min(MAX_LOADERS) {
+            scope.spawn(|| {
+                while let Some((_, program, target)) = next() {
+                    let _ = load_program(program, btf, target);
+                }
+            });
+        }
+    });
+}
+
 /// Attaches a backend's hooks; a hook that nothing works without ends it.
 pub(super) fn attach(
     ebpf: &mut Ebpf,
@@ -639,16 +720,7 @@ pub(super) fn attach(
 ) -> Vec<HookReport> {
     let mut reports = Vec::new();
     for hook in backend.hooks() {
-        let wanted = match hook.role {
-            Role::Failure => settings.failures,
-            Role::Mapping => settings.mappings && !(settings.fd_exit_scan && backend == Backend::Tracepoint),
-            Role::Mappings => settings.mappings && settings.fd_exit_scan,
-            Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.fd_exit_scan,
-            Role::Acquisition => settings.descriptors == Acquisitions::Watched,
-            Role::Refusal => settings.descriptors == Acquisitions::Watched && !settings.fd_exit_scan,
-            Role::ClosedDescriptors | Role::Tables => settings.descriptors != Acquisitions::Off,
-            _ => true,
-        };
+        let wanted = hook.is_wanted(backend, settings);
         // Where the end of every system call is watched for mappings, one program does both.
         let both = reports.iter().find(|known: &&HookReport| {
             hook.role == Role::Acquisition && known.role == Role::Mappings && known.program.is_some()
@@ -718,46 +790,52 @@ fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: Option<&Kernel>, hook: &
 
 fn attach_choice(ebpf: &mut Ebpf, btf: &aya::Btf, choice: &Choice) -> std::result::Result<(), String> {
     let program = ebpf.program_mut(choice.program).ok_or("the program is not in the object")?;
-    let result = (|| -> std::result::Result<(), ProgramError> {
-        match choice.target {
-            Target::Kprobe(function) | Target::Kretprobe(function) => {
-                let program: &mut KProbe = program.try_into()?;
-                program.load()?;
-                program.attach(function, 0)?;
-            }
-            Target::Fentry(function) => {
-                let program: &mut FEntry = program.try_into()?;
-                program.load(function, btf)?;
-                program.attach()?;
-            }
-            Target::Fexit(function) => {
-                let program: &mut FExit = program.try_into()?;
-                program.load(function, btf)?;
-                program.attach()?;
-            }
-            Target::RawTracepoint(name) => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
-                program.attach(name)?;
-            }
-            Target::Tracepoint(category, name) => {
-                let program: &mut TracePoint = program.try_into()?;
-                program.load()?;
-                tracefs::mounted(|| program.attach(category, name))?;
-            }
-            // An iterator is attached each time that it is read.
-            Target::Iterator(kind) => {
-                let program: &mut Iter = program.try_into()?;
-                program.load(kind, btf)?;
-            }
-            Target::Run => {
-                let program: &mut RawTracePoint = program.try_into()?;
-                program.load()?;
-            }
+    load_program(program, btf, choice.target)
+        .and_then(|()| attach_program(program, choice.target))
+        .map_err(|error| reason(&error))
+}
+
+/// Does nothing where it is loaded.
+fn load_program(
+    program: &mut Program,
+    btf: &aya::Btf,
+    target: Target,
+) -> std::result::Result<(), ProgramError> {
+    if program.fd().is_ok() {
+        return Ok(());
+    }
+    match target {
+        Target::Kprobe(_) | Target::Kretprobe(_) => <&mut KProbe>::try_from(program)?.load(),
+        Target::Fentry(function) => <&mut FEntry>::try_from(program)?.load(function, btf),
+        Target::Fexit(function) => <&mut FExit>::try_from(program)?.load(function, btf),
+        Target::RawTracepoint(_) | Target::Run => <&mut RawTracePoint>::try_from(program)?.load(),
+        Target::Tracepoint(..) => <&mut TracePoint>::try_from(program)?.load(),
+        Target::Iterator(kind) => <&mut Iter>::try_from(program)?.load(kind, btf),
+    }
+}
+
+fn attach_program(program: &mut Program, target: Target) -> std::result::Result<(), ProgramError> {
+    match target {
+        Target::Kprobe(function) | Target::Kretprobe(function) => {
+            <&mut KProbe>::try_from(program)?.attach(function, 0)?;
         }
-        Ok(())
-    })();
-    result.map_err(|error| reason(&error))
+        Target::Fentry(_) => {
+            <&mut FEntry>::try_from(program)?.attach()?;
+        }
+        Target::Fexit(_) => {
+            <&mut FExit>::try_from(program)?.attach()?;
+        }
+        Target::RawTracepoint(name) => {
+            <&mut RawTracePoint>::try_from(program)?.attach(name)?;
+        }
+        Target::Tracepoint(category, name) => {
+            let program = <&mut TracePoint>::try_from(program)?;
+            tracefs::mounted(|| program.attach(category, name))?;
+        }
+        // An iterator is attached each time that it is read.
+        Target::Iterator(_) | Target::Run => {}
+    }
+    Ok(())
 }
 
 /// The error in one line; a verifier's log only where somebody debugs.

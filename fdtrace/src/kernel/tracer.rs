@@ -5,6 +5,7 @@ use std::{
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicU64, Ordering},
+    thread,
     time::Duration,
 };
 
@@ -96,14 +97,15 @@ pub struct Tracer {
 }
 
 impl Tracer {
-    /// Attaches the backend that the settings name, or the best one that works.
+    /// Attaches the backend that the settings name, or the best one that works. What are `interpreters` is asked while the programs
+    /// are loaded, once for each backend that is tried.
     ///
     /// # Errors
     /// A missing capability, BTF without a field that is needed, a filter that names nothing, or no backend that works.
     pub fn start(
         kernel: &mut Kernel,
         settings: &Settings,
-        interpreters: &[(u64, Interpreter)],
+        interpreters: &mut (impl FnMut() -> Vec<(u64, Interpreter)> + Send),
     ) -> Result<Self> {
         if let Some(missing) = kernel.capabilities.missing_for_tracing().first() {
             return Err(Error::Capability { missing: missing.to_string() });
@@ -130,7 +132,7 @@ impl Tracer {
     fn attach(
         kernel: &mut Kernel,
         settings: &Settings,
-        interpreters: &[(u64, Interpreter)],
+        interpreters: &mut (impl FnMut() -> Vec<(u64, Interpreter)> + Send),
         backend: Backend,
         btf: &Btf,
     ) -> Result<std::result::Result<Self, String>> {
@@ -144,7 +146,10 @@ impl Tracer {
         let mut ebpf = load(kernel, &found.fields, settings, backend, btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
         let recognised = Interpreters::of(take_map(&mut ebpf, "INTERPRETERS")?)?;
-        recognised.learn(interpreters);
+        thread::scope(|scope| {
+            scope.spawn(|| recognised.learn(&interpreters()));
+            hooks::load(&mut ebpf, btf, kernel, backend, settings);
+        });
         let hooks = hooks::attach(&mut ebpf, btf, kernel, backend, settings);
         let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend, found.remarks) };
         if let Some(reason) = report.failure() {

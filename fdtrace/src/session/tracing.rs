@@ -6,7 +6,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use fdtrace_common::wire::PREEXISTING;
+use fdtrace_common::{scripts::Interpreter, wire::PREEXISTING};
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep_until};
 
 use super::Failure;
@@ -68,17 +68,15 @@ impl Attached {
         // Before there are threads, and before anything follows what this process starts.
         let readers = Readers::start()?;
         let mut kernel = Kernel::inspect()?;
-        // Of what is opened right after attaching, the lines are wanted too.
         let mut recogniser = Recogniser::new(Arc::default(), &readers);
         if settings.submitters {
             recogniser.modules().scripts.want_queues();
         }
-        if settings.unwind == Unwind::Tables {
-            recogniser.note_running();
-            recogniser.note_installed();
-        }
         let (start, start_ns) = (SystemTime::now(), monotonic_ns());
-        let mut tracer = Tracer::start(&mut kernel, settings, &recogniser.take())?;
+        let mut recognised = None;
+        let mut interpreters =
+            || recognised.get_or_insert_with(|| interpreters(&mut recogniser, settings)).clone();
+        let mut tracer = Tracer::start(&mut kernel, settings, &mut interpreters)?;
         collect::watch_queues(&mut tracer, &recogniser.modules(), &readers);
         let session = Session {
             start,
@@ -157,6 +155,15 @@ impl Attached {
         let (files, enriched) = (Vec::new(), Instant::now());
         Ok(Tracing { collector, enrich, meter, readers, kept, names_all, files, enriched })
     }
+}
+
+/// Those that run, and those that a shell may start: of what is opened right after attaching, the lines are wanted too.
+fn interpreters(recogniser: &mut Recogniser, settings: &Settings) -> Vec<(u64, Interpreter)> {
+    if settings.unwind == Unwind::Tables {
+        recogniser.note_running();
+        recogniser.note_installed();
+    }
+    recogniser.take()
 }
 
 /// What only the start needed is free by now, and the kernel gets it back: the texts of its symbols and types, and the object.

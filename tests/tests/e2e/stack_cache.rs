@@ -64,7 +64,7 @@ fn what_is_found_again_is_what_a_walk_gives() -> Result<()> {
     let _turn = turn();
     let mut workload = Workload::start([format!("wandering={}", scaled(200_000)).as_str()])?;
     let mut kernel = Kernel::inspect()?;
-    let mut tracer = Tracer::start(&mut kernel, &settings(workload.pid()), &[])?;
+    let mut tracer = Tracer::start(&mut kernel, &settings(workload.pid()), &mut Vec::new)?;
     let readers = Readers::start()?;
     let completer = Completer::new(Modules::default().into(), &readers);
     let mut answers = Answers { completer, rules: tracer.rules()?, begun: HashMap::new() };
