@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     handles::{Fold, FreshGroup, Snapshot},
-    kernel::{self, ProgramCost},
+    kernel::ProgramCost,
     stream::{Event, Fact},
 };
 
@@ -70,7 +70,7 @@ pub(super) enum Request {
     Flush(oneshot::Sender<Written>),
     Finish(oneshot::Sender<Written>),
     Unfollow(u32, oneshot::Sender<()>),
-    WatchDescriptors(oneshot::Sender<kernel::Result<bool>>),
+    WatchDescriptors(oneshot::Sender<bool>),
     TimePrograms(bool),
     Stop,
 }
@@ -211,9 +211,9 @@ impl Collector {
     /// Watches from now on who installs descriptors for handles that were there before; says whether that can be seen.
     ///
     /// # Errors
-    /// When the collector is gone, or the kernel's BTF cannot be read.
+    /// When the collector is gone.
     pub async fn watch_descriptors(&self) -> io::Result<bool> {
-        self.ask(Request::WatchDescriptors).await?.map_err(io::Error::other)
+        self.ask(Request::WatchDescriptors).await
     }
 
     /// Turns the timing of BPF programs on or off.

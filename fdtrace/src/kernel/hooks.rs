@@ -17,7 +17,7 @@ use crate::process::around;
 
 use super::{
     bpf::{self, Place},
-    btf::{self, KernelTypes},
+    btf::{Functions, KernelTypes},
     capabilities::Capabilities,
     config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind},
     error::{Error, Result},
@@ -679,6 +679,17 @@ impl Kernel {
     }
 }
 
+/// The functions of the kernel that programs are loaded for by their numbers.
+pub(super) fn functions(types: &KernelTypes) -> Functions {
+    let hooks = Backend::ALL.into_iter().flat_map(Backend::hooks);
+    let names = hooks.flat_map(|hook| hook.choices).filter_map(|choice| match choice.target {
+        Target::Fentry(function) | Target::Fexit(function) => Some(function.to_owned()),
+        Target::Iterator(kind) => Some(format!("bpf_iter_{kind}")),
+        _ => None,
+    });
+    Functions::of(types, names)
+}
+
 /// Loads what a backend attaches, several programs at once: the verifier takes longer than all the rest. What cannot be loaded is
 /// tried again where it is attached, which says why.
 pub(super) fn load(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: &Kernel, backend: Backend, settings: &Settings) {
@@ -751,7 +762,7 @@ fn choices(hook: &Hook, settings: &Settings) -> &'static [Choice] {
 
 /// Attaches what was left for later, and says whether any of it could be. These hooks need nothing of the kernel that has to be
 /// known beforehand.
-pub(super) fn attach_late(ebpf: &mut Ebpf, btf: &aya::Btf, report: &mut BackendReport) -> Result<bool> {
+pub(super) fn attach_late(ebpf: &mut Ebpf, btf: &aya::Btf, report: &mut BackendReport) -> bool {
     let mut attached = false;
     for (hook, known) in report.backend.hooks().iter().zip(&mut report.hooks) {
         if matches!(hook.role, Role::Acquisition | Role::Refusal) && known.state == State::Off {
@@ -759,7 +770,7 @@ pub(super) fn attach_late(ebpf: &mut Ebpf, btf: &aya::Btf, report: &mut BackendR
             attached |= known.program.is_some();
         }
     }
-    Ok(attached)
+    attached
 }
 
 fn attach_hook(ebpf: &mut Ebpf, btf: &aya::Btf, kernel: Option<&Kernel>, hook: &Hook) -> HookReport {
@@ -883,7 +894,7 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         emit: Emit::All,
         object: None,
     };
-    let btf = btf::for_loader()?;
+    let btf = functions(&kernel.types).for_loader();
     Backend::ALL
         .into_iter()
         .map(|backend| {

@@ -28,7 +28,8 @@ use fdtrace_common::{
 use super::{
     acquired::{self, AcquiredTable},
     bpf::{self, RunCounts},
-    btf, config,
+    btf::Functions,
+    config,
     config::{Acquisitions, Emit, Settings, Unwind},
     error::{Error, Result, system},
     fields,
@@ -83,6 +84,7 @@ pub struct ProgramCost {
 pub struct Tracer {
     ebpf: Ebpf,
     interpreters: Interpreters,
+    functions: Functions,
     ring: RingBuf<MapData>,
     progress: Progress,
     handles: HashMap<MapData, u64, Plain<Entry>>,
@@ -110,9 +112,8 @@ impl Tracer {
         if let Some(missing) = kernel.capabilities.missing_for_tracing().first() {
             return Err(Error::Capability { missing: missing.to_string() });
         }
-        let btf = btf::for_loader()?;
         if let Some(backend) = settings.backend {
-            return Self::attach(kernel, settings, interpreters, backend, &btf)?
+            return Self::attach(kernel, settings, interpreters, backend)?
                 .map_err(|reason| Error::Backend { backend: backend.name(), reason });
         }
         let mut reasons = Vec::new();
@@ -121,7 +122,7 @@ impl Tracer {
                 reasons.push(format!("  {backend}: {reason}"));
                 continue;
             }
-            match Self::attach(kernel, settings, interpreters, backend, &btf)? {
+            match Self::attach(kernel, settings, interpreters, backend)? {
                 Ok(tracer) => return Ok(tracer),
                 Err(reason) => reasons.push(format!("  {backend}: {reason}")),
             }
@@ -134,7 +135,6 @@ impl Tracer {
         settings: &Settings,
         interpreters: &mut (impl FnMut() -> Vec<(u64, Interpreter)> + Send),
         backend: Backend,
-        btf: &Btf,
     ) -> Result<std::result::Result<Self, String>> {
         // It would see no allocation at all, and call everything clean.
         if backend == Backend::Tracepoint && !kernel.symbols.has_addresses() {
@@ -143,14 +143,16 @@ impl Tracer {
                 .to_owned()));
         }
         let found = fields::find(&mut kernel.types)?;
-        let mut ebpf = load(kernel, &found.fields, settings, backend, btf)?;
+        let functions = hooks::functions(&kernel.types);
+        let btf = functions.for_loader();
+        let mut ebpf = load(kernel, &found.fields, settings, backend, &btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
         let recognised = Interpreters::of(take_map(&mut ebpf, "INTERPRETERS")?)?;
         thread::scope(|scope| {
             scope.spawn(|| recognised.learn(&interpreters()));
-            hooks::load(&mut ebpf, btf, kernel, backend, settings);
+            hooks::load(&mut ebpf, &btf, kernel, backend, settings);
         });
-        let hooks = hooks::attach(&mut ebpf, btf, kernel, backend, settings);
+        let hooks = hooks::attach(&mut ebpf, &btf, kernel, backend, settings);
         let report = BackendReport { backend, hooks, remarks: kernel.remarks(backend, found.remarks) };
         if let Some(reason) = report.failure() {
             return Ok(Err(reason));
@@ -166,6 +168,7 @@ impl Tracer {
             stacks_epoch: AtomicU64::new(0),
             ebpf,
             interpreters: recognised,
+            functions,
             report,
             statistics: None,
             ring_bytes: settings.ring_bytes as usize,
@@ -248,11 +251,8 @@ impl Tracer {
 
     /// Watches from now on who installs descriptors for handles that were there before, if the settings provide for it; says
     /// whether anything was attached.
-    ///
-    /// # Errors
-    /// Without the kernel's BTF.
-    pub fn watch_descriptors(&mut self) -> Result<bool> {
-        hooks::attach_late(&mut self.ebpf, &btf::for_loader()?, &mut self.report)
+    pub fn watch_descriptors(&mut self) -> bool {
+        hooks::attach_late(&mut self.ebpf, &self.functions.for_loader(), &mut self.report)
     }
 
     /// Watches from now on who submits work to a queue of a program, if the settings provide for it: in all processes that run

@@ -1,5 +1,6 @@
 //! Offsets and prototypes from the running kernel's BTF.
 
+mod functions;
 mod names;
 
 use std::{
@@ -15,6 +16,7 @@ use memmap2::{Mmap, MmapOptions};
 use names::{Kind, Names};
 
 use super::error::{Error, Result};
+pub(super) use functions::Functions;
 
 /// Where the kernel shows its own BTF.
 const VMLINUX: &str = "/sys/kernel/btf/vmlinux";
@@ -266,12 +268,6 @@ fn from_copy(bytes: &[u8]) -> std::result::Result<Btf, Box<dyn std::error::Error
     copy.write_all(bytes)?;
     // The mapping keeps the memory when the descriptor is closed.
     Ok(Btf::from_file_with_backend(format!("/proc/self/fd/{descriptor}"), Backend::Mmap)?)
-}
-
-/// The same BTF for aya, which needs its own reading of it to name attach targets.
-pub(super) fn for_loader() -> Result<aya::Btf> {
-    aya::Btf::from_sys_fs()
-        .map_err(|error| Error::NoBtf { path: VMLINUX.into(), source: io::Error::other(error.to_string()) })
 }
 
 #[cfg(test)]
