@@ -27,8 +27,8 @@ static DESCRIBE: Array<u64> = Array::with_max_entries(MAX_KEYS, 0);
 #[map]
 static DESCRIPTIONS: Array<Description> = Array::with_max_entries(MAX_KEYS, 0);
 
-/// Describes each handle that is in HANDLES. With a second argument that is not 0, user space has a name for them already, or
-/// may never hear of them: that they were described is not noted, and how young they are does not matter.
+/// Describes each handle that is in HANDLES, once: that it was described is noted, and one that the min-age filter does not tell of
+/// yet is left out. A second argument that is not 0 asks for all of them, and nothing is noted.
 #[raw_tracepoint]
 fn query_describe(ctx: RawTracePointContext) -> i32 {
     let again = ctx.arg::<u64>(1) as u32;

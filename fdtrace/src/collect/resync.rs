@@ -279,7 +279,7 @@ mod tests {
 
     impl Collector {
         fn new(seed: u64, min_age: bool) -> Self {
-            let resync = Resync::new(PhantomFinder::blind().expect("no kernel"), false);
+            let resync = Resync::new(PhantomFinder::blind(), false);
             Self { kernel: Kernel::new(seed, min_age), resync, fold: Fold::default() }
         }
 

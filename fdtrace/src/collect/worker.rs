@@ -127,7 +127,7 @@ impl Worker {
     pub(super) fn new(mut setup: Setup, waker: Waker, news: Arc<Notify>) -> kernel::Result<Self> {
         let sweep = match setup.min_age_ns {
             0 => None,
-            age => Some(Sweep::new(setup.tracer.sweeper()?, age)),
+            age => Some(Sweep::new(setup.tracer.sweeper(), age)),
         };
         Ok(Self {
             resync: Resync::new(setup.tracer.phantom_finder()?, setup.kernel_preempts),

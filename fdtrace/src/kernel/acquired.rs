@@ -2,13 +2,13 @@
 
 use std::{
     io,
-    os::fd::{AsFd as _, BorrowedFd},
+    os::fd::{AsFd as _, BorrowedFd, OwnedFd},
 };
 
 use aya::maps::{HashMap, MapData};
 use fdtrace_common::descriptor::Acquired;
 
-use super::{bpf, queries::Query, tracer::Plain};
+use super::{bpf, iterators::records, queries::Query, tracer::Plain};
 
 /// The most descriptors that the kernel's table holds.
 pub(super) const MAX: u32 = 16_384;
@@ -25,6 +25,7 @@ pub struct Closed {
 /// The table, and who looks through it.
 pub struct AcquiredTable {
     pub(super) table: HashMap<MapData, u64, Plain<Acquired>>,
+    pub(super) keys: Option<OwnedFd>,
     pub(super) closed: Option<Query>,
 }
 
@@ -44,7 +45,13 @@ impl AcquiredTable {
     pub fn closed(&self) -> io::Result<Vec<Closed>> {
         let Some(query) = &self.closed else { return Ok(Vec::new()) };
         let mut keys = Vec::new();
-        bpf::each_element(self.map(), |key: u64, _: Acquired| keys.push(key))?;
+        match &self.keys {
+            Some(program) => {
+                let elements = bpf::iterate(program.as_fd(), Some(self.map()))?;
+                records(elements, |key: &u64| keys.push(*key))?;
+            }
+            None => bpf::each_element(self.map(), |key: u64, _: Acquired| keys.push(key))?,
+        }
         Ok(query.answers(&keys)?.into_iter().map(|(key, time)| Closed { key, time }).collect())
     }
 

@@ -185,16 +185,26 @@ fn batch<K: Copy, V: Copy>(
     Ok((!ended).then_some(next))
 }
 
-/// A file that runs an iterator program when it is read.
+/// A file that runs an iterator program when it is read; over the elements of `map` where one is given.
 ///
 /// # Errors
 /// What the kernel answers.
-pub(super) fn iterate(program: BorrowedFd<'_>) -> io::Result<File> {
+pub(super) fn iterate(program: BorrowedFd<'_>, map: Option<BorrowedFd<'_>>) -> io::Result<File> {
+    /// `union bpf_iter_link_info`, as long as kernels since 5.9 know it.
+    #[repr(C)]
+    struct LinkInfo {
+        map_fd: u32,
+    }
+    let info = LinkInfo { map_fd: map.map_or(0, |map| map.as_raw_fd().cast_unsigned()) };
     let mut attributes = empty_attributes();
     // SAFETY: all variants of the union are plain integers, and the union was zeroed.
     let request = unsafe { &mut attributes.link_create };
     request.__bindgen_anon_1.prog_fd = program.as_raw_fd().cast_unsigned();
     request.attach_type = bpf_attach_type::BPF_TRACE_ITER as u32;
+    if map.is_some() {
+        request.__bindgen_anon_3.__bindgen_anon_1.iter_info = (&raw const info) as u64;
+        request.__bindgen_anon_3.__bindgen_anon_1.iter_info_len = length_of::<LinkInfo>();
+    }
     let link = owned(bpf(bpf_cmd::BPF_LINK_CREATE, &mut attributes)?);
     let mut attributes = empty_attributes();
     // SAFETY: as above.

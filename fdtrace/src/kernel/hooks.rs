@@ -133,6 +133,8 @@ pub enum Role {
     Acquisition,
     /// There is no descriptor left for it.
     Refusal,
+    /// The table of live handles.
+    Handles,
     /// What each live handle is.
     Describe,
     /// Which descriptors point to a handle.
@@ -143,7 +145,9 @@ pub enum Role {
     ExistingFiles,
     /// Which handles are pre-existing, by mapping.
     ExistingMappings,
-    /// Which acquired descriptors are closed.
+    /// The table of acquired descriptors.
+    AcquiredDescriptors,
+    /// Which of them are closed.
     ClosedDescriptors,
     /// What is in the tables of descriptors of some processes.
     Tables,
@@ -178,6 +182,7 @@ impl Role {
             Self::OpenAtExec => "open at exec",
             Self::HangUp => "peer hangs up",
             Self::NoDescriptor => "no descriptor left",
+            Self::Handles => "live handles",
             Self::Describe => "what a handle is",
             Self::Descriptors => "who points to it",
             Self::Phantoms => "missed releases",
@@ -185,6 +190,7 @@ impl Role {
             Self::ExistingMappings => "older, by mapping",
             Self::Acquisition => "duplicates",
             Self::Refusal => "refused duplicates",
+            Self::AcquiredDescriptors => "open duplicates",
             Self::ClosedDescriptors => "closed duplicates",
             Self::Tables => "tables of fds",
         }
@@ -284,7 +290,9 @@ impl Hook {
             Role::OpenAtExit | Role::OpenAtExec | Role::HangUp | Role::NoDescriptor => settings.fd_exit_scan,
             Role::Acquisition => settings.descriptors == Acquisitions::Watched,
             Role::Refusal => settings.descriptors == Acquisitions::Watched && !settings.fd_exit_scan,
-            Role::ClosedDescriptors | Role::Tables => settings.descriptors != Acquisitions::Off,
+            Role::AcquiredDescriptors | Role::ClosedDescriptors | Role::Tables => {
+                settings.descriptors != Acquisitions::Off
+            }
             _ => true,
         }
     }
@@ -409,6 +417,14 @@ const EXISTING_MAPPINGS: Hook = Hook {
     without: Some("of the handles that are pre-existing, those that only mappings hold are not found"),
 };
 
+const BATCHES: Option<&str> =
+    Some("it is looked up in batches; on a kernel that preempts, kprobes may be missed meanwhile");
+const HANDLES: Hook = Hook {
+    role: Role::Handles,
+    choices: &[choice("iter_handles", Target::Iterator("bpf_map_elem"))],
+    without: BATCHES,
+};
+
 const NO_ACQUISITIONS: Option<&str> = Some(
     "who repeats a handle by dup, or gets it in a message, is not seen; `live` still counts descriptors",
 );
@@ -427,6 +443,11 @@ const REFUSAL: Hook = Hook {
     role: Role::Refusal,
     choices: &[choice("acquired_refused", Target::RawTracepoint("sys_exit"))],
     without: Some("of a process that has no descriptors left, who asks for more is not seen"),
+};
+const ACQUIRED_DESCRIPTORS: Hook = Hook {
+    role: Role::AcquiredDescriptors,
+    choices: &[choice("iter_acquired", Target::Iterator("bpf_map_elem"))],
+    without: BATCHES,
 };
 const CLOSED_DESCRIPTORS: Hook = Hook {
     role: Role::ClosedDescriptors,
@@ -461,6 +482,7 @@ const KPROBE: &[Hook] = &[
     },
     Hook { role: Role::Failure, choices: &[FAILURE_KRETPROBE, FAILURE_FEXIT], without: NO_FAILURES },
     Hook { role: Role::Mapping, choices: &[MAPPING_KPROBE, MAPPING_FENTRY], without: NO_MAPPINGS },
+    HANDLES,
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
@@ -478,6 +500,7 @@ const KPROBE: &[Hook] = &[
     },
     Hook { role: Role::Acquisition, choices: &[ACQUIRED_KPROBE, ACQUIRED_FENTRY], without: NO_ACQUISITIONS },
     REFUSAL,
+    ACQUIRED_DESCRIPTORS,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -502,6 +525,7 @@ const FENTRY: &[Hook] = &[
     },
     Hook { role: Role::Failure, choices: &[FAILURE_FEXIT], without: NO_FAILURES },
     Hook { role: Role::Mapping, choices: &[MAPPING_FENTRY, MAPPING_KPROBE], without: NO_MAPPINGS },
+    HANDLES,
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
@@ -519,6 +543,7 @@ const FENTRY: &[Hook] = &[
     },
     Hook { role: Role::Acquisition, choices: &[ACQUIRED_FENTRY, ACQUIRED_KPROBE], without: NO_ACQUISITIONS },
     REFUSAL,
+    ACQUIRED_DESCRIPTORS,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];
@@ -553,6 +578,7 @@ const TRACEPOINT: &[Hook] = &[
         choices: &[choice("mapping_shmat", Target::Tracepoint("syscalls", "sys_exit_shmat"))],
         without: Some("who attached a SysV segment is reported by the allocation alone"),
     },
+    HANDLES,
     DESCRIBE,
     DESCRIPTORS,
     PHANTOMS,
@@ -563,6 +589,7 @@ const TRACEPOINT: &[Hook] = &[
         choices: &[choice("acquired_any", Target::RawTracepoint("sys_exit"))],
         without: NO_ACQUISITIONS,
     },
+    ACQUIRED_DESCRIPTORS,
     CLOSED_DESCRIPTORS,
     TABLES,
 ];

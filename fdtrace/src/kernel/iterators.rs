@@ -38,7 +38,8 @@ impl DescriptorFinder {
             self.wanted.insert(handle, 1, 0).map_err(io::Error::other)?;
         }
         let mut found = Vec::new();
-        let read = bpf::iterate(program.as_fd()).and_then(|file| records(file, |entry| found.push(*entry)));
+        let read =
+            bpf::iterate(program.as_fd(), None).and_then(|file| records(file, |entry| found.push(*entry)));
         for handle in handles {
             // A key that is not there was not inserted; both are what is wanted.
             let _ = self.wanted.remove(handle);
@@ -56,8 +57,8 @@ pub struct PreexistingScan {
 
 impl PreexistingScan {
     /// Puts every handle that a process holds, and that the kernel's table does not have, into that table with the
-    /// generation 1 ([`PREEXISTING`](fdtrace_common::wire::PREEXISTING)), and says which they were: each once, those with a descriptor first. The tracer's
-    /// own are left out, and so is what the filters do not admit. Their releases come through the ring, possibly
+    /// generation 1 ([`PREEXISTING`](fdtrace_common::wire::PREEXISTING)), and says which they were: each once, those with a
+    /// descriptor first. The tracer's own are left out, and so is what the filters do not admit. Their releases come through the ring, possibly
     /// before this returns.
     ///
     /// To be run once tracing has begun, or handles that are made meanwhile are in neither.
@@ -67,7 +68,7 @@ impl PreexistingScan {
     pub fn run(&self) -> io::Result<Vec<Existing>> {
         let mut found = Vec::new();
         for program in [&self.files, &self.mappings].into_iter().flatten() {
-            records(bpf::iterate(program.as_fd())?, |existing| found.push(*existing))?;
+            records(bpf::iterate(program.as_fd(), None)?, |existing| found.push(*existing))?;
         }
         Ok(found)
     }
@@ -94,7 +95,8 @@ impl TableReader {
             self.tables.insert(pid, 1, 0).map_err(io::Error::other)?;
         }
         let mut found = Vec::new();
-        let read = bpf::iterate(program.as_fd()).and_then(|file| records(file, |entry| found.push(*entry)));
+        let read =
+            bpf::iterate(program.as_fd(), None).and_then(|file| records(file, |entry| found.push(*entry)));
         for pid in pids {
             // Gone already is gone.
             let _ = self.tables.remove(pid);
@@ -104,7 +106,7 @@ impl TableReader {
 }
 
 /// Reads an iterator to its end as records of one type, in bounded memory.
-fn records<T: Copy>(mut file: File, mut each: impl FnMut(&T)) -> io::Result<()> {
+pub(super) fn records<T: Copy>(mut file: File, mut each: impl FnMut(&T)) -> io::Result<()> {
     let mut buffer = vec![0; size_of::<T>() * 64];
     let mut filled = 0;
     loop {

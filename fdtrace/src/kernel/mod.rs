@@ -10,6 +10,7 @@ mod config;
 mod error;
 mod fields;
 mod file_nr;
+mod handle_table;
 mod holder_walk;
 mod hooks;
 mod iterators;

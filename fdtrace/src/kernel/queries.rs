@@ -1,7 +1,7 @@
 //! What the kernel side is asked about entries of its tables: what handles are, which are gone, which descriptors are closed.
 //!
-//! A table is read in batches, and a program that user space runs is asked about the entries that matter. Iterators over the
-//! elements of a map would do both at once; some kernels refuse those, whoever asks.
+//! A program that user space runs answers for the entries that matter. Iterators over the elements of a map could do the same, and
+//! some kernels refuse those.
 
 use std::{
     io,
@@ -10,11 +10,12 @@ use std::{
 
 use fdtrace_common::{
     description::Description,
+    iterators::Span,
     queries::MAX_KEYS,
     wire::{Entry, PREEXISTING, state},
 };
 
-use super::bpf;
+use super::{bpf, handle_table::HandleTable};
 
 /// A program that answers for the keys in a map of its own. Whoever holds it is the only one to ask.
 pub(super) struct Query {
@@ -53,7 +54,7 @@ impl Query {
 pub struct Descriptions {
     pub(super) query: Option<Query>,
     pub(super) answers: OwnedFd,
-    pub(super) handles: OwnedFd,
+    pub(super) handles: HandleTable,
 }
 
 impl Descriptions {
@@ -64,11 +65,8 @@ impl Descriptions {
     pub fn of_new(&self) -> io::Result<Vec<Description>> {
         let mut handles = Vec::new();
         if self.query.is_some() {
-            bpf::each_element(self.handles.as_fd(), |handle: u64, entry: Entry| {
-                if entry.state & state::DESCRIBED == 0 {
-                    handles.push(handle);
-                }
-            })?;
+            let undescribed = Span { without: state::DESCRIBED.into(), ..Span::ALL };
+            self.handles.each(undescribed, |handle, _| handles.push(handle))?;
         }
         self.ask(&handles, false)
     }
@@ -104,16 +102,17 @@ pub struct Phantom {
 }
 
 /// Finds what skipped releases leave behind.
-pub struct PhantomFinder {
-    pub(super) query: Option<Query>,
-    pub(super) handles: OwnedFd,
-}
+pub struct PhantomFinder(Option<(Query, HandleTable)>);
 
 impl PhantomFinder {
     /// One that finds nothing, where there is no kernel to look at.
     #[cfg(test)]
-    pub(crate) fn blind() -> io::Result<Self> {
-        Ok(Self { query: None, handles: std::fs::File::open("/dev/null")?.into() })
+    pub(crate) const fn blind() -> Self {
+        Self(None)
+    }
+
+    pub(super) fn new(query: Option<Query>, handles: HandleTable) -> Self {
+        Self(query.map(|query| (query, handles)))
     }
 
     /// Entries of the kernel's table whose handle has no reference left; `None` where the kernel has no such program.
@@ -122,18 +121,16 @@ impl PhantomFinder {
     /// # Errors
     /// What the kernel answers.
     pub fn find(&self) -> io::Result<Option<Vec<Phantom>>> {
-        let Some(query) = &self.query else { return Ok(None) };
+        let Some((query, table)) = &self.0 else { return Ok(None) };
         let mut handles = Vec::new();
-        bpf::each_element(self.handles.as_fd(), |handle: u64, _: Entry| handles.push(handle))?;
+        table.each(Span::ALL, |handle, _| handles.push(handle))?;
         let answers = query.answers(&handles)?.into_iter();
         Ok(Some(answers.map(|(handle, generation)| Phantom { handle, generation }).collect()))
     }
 }
 
 /// Finds what has become old enough, for the min-age filter.
-pub struct Sweeper {
-    pub(super) handles: OwnedFd,
-}
+pub struct Sweeper(pub(super) HandleTable);
 
 impl Sweeper {
     /// Handles of the kernel's table that were allocated after `after` and not after `until` (`CLOCK_MONOTONIC` in ns), but not
@@ -143,11 +140,8 @@ impl Sweeper {
     /// What the kernel answers.
     pub fn sweep_between(&self, after: u64, until: u64) -> io::Result<Vec<(u64, Entry)>> {
         let mut found = Vec::new();
-        bpf::each_element(self.handles.as_fd(), |handle, entry: Entry| {
-            if entry.generation != PREEXISTING && entry.generation > after && entry.generation <= until {
-                found.push((handle, entry));
-            }
-        })?;
+        let span = Span { after: after.max(PREEXISTING), until, without: 0 };
+        self.0.each(span, |handle, entry| found.push((handle, entry)))?;
         Ok(found)
     }
 }

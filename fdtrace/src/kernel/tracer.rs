@@ -11,7 +11,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::{HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
     util::nr_cpus,
 };
 use aya_log::EbpfLogger;
@@ -20,6 +20,7 @@ use fdtrace_common::{
     counters::{Counters, ShortLivedCount},
     descriptor::Acquired,
     fields::{self as table, Fields},
+    iterators::Span,
     scripts::Interpreter,
     unwind::{Code, Rule},
     wire::Entry,
@@ -33,6 +34,7 @@ use super::{
     config::{Acquisitions, Emit, Settings, Unwind},
     error::{Error, Result, system},
     fields,
+    handle_table::HandleTable,
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     iterators::{DescriptorFinder, PreexistingScan, TableReader},
     progress::Progress,
@@ -56,6 +58,8 @@ unsafe impl Pod for Plain<Config> {}
 unsafe impl Pod for Plain<Counters> {}
 // SAFETY: `Entry` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Entry> {}
+// SAFETY: `Span` is `repr(C)`, made of integers of one size.
+unsafe impl Pod for Plain<Span> {}
 // SAFETY: `Acquired` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Acquired> {}
 // SAFETY: `Rule` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
@@ -88,6 +92,7 @@ pub struct Tracer {
     ring: RingBuf<MapData>,
     progress: Progress,
     handles: HashMap<MapData, u64, Plain<Entry>>,
+    handle_table: HandleTable,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     /// How often the kernel side was made to forget all stacks.
     stacks_epoch: AtomicU64,
@@ -160,11 +165,16 @@ impl Tracer {
         // The committed object has no messages.
         let logger = settings.object.as_ref().and_then(|_| EbpfLogger::init(&mut ebpf).ok());
         let ring = RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?;
+        let handles = HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?;
+        let span = Array::try_from(take_map(&mut ebpf, "SPAN")?).map_err(object)?;
+        let table =
+            handles.map().fd().as_fd().try_clone_to_owned().map_err(system("a map cannot be shared"))?;
         Ok(Ok(Self {
             progress: Progress::of(&ring).map_err(system("mapping the ring's positions"))?,
             ring,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
-            handles: HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?,
+            handles,
+            handle_table: HandleTable::new(loaded(&ebpf, &report, Role::Handles), table, span),
             stacks_epoch: AtomicU64::new(0),
             ebpf,
             interpreters: recognised,
@@ -184,7 +194,7 @@ impl Tracer {
         Ok(Descriptions {
             query: self.query(Role::Describe, "DESCRIBE")?,
             answers: self.shared(self.map("DESCRIPTIONS")?)?,
-            handles: self.shared(self.table())?,
+            handles: self.handle_table.clone(),
         })
     }
 
@@ -204,10 +214,7 @@ impl Tracer {
     /// # Errors
     /// When descriptors cannot be duplicated.
     pub fn phantom_finder(&self) -> Result<PhantomFinder> {
-        Ok(PhantomFinder {
-            query: self.query(Role::Phantoms, "PHANTOMS")?,
-            handles: self.shared(self.table())?,
-        })
+        Ok(PhantomFinder::new(self.query(Role::Phantoms, "PHANTOMS")?, self.handle_table.clone()))
     }
 
     /// The iterators that find the handles that are pre-existing.
@@ -220,11 +227,9 @@ impl Tracer {
     }
 
     /// Finds what has become old enough, for the min-age filter.
-    ///
-    /// # Errors
-    /// When descriptors cannot be duplicated.
-    pub fn sweeper(&self) -> Result<Sweeper> {
-        Ok(Sweeper { handles: self.shared(self.table())? })
+    #[must_use]
+    pub fn sweeper(&self) -> Sweeper {
+        Sweeper(self.handle_table.clone())
     }
 
     /// The kernel's own table of descriptors that were acquired. It can be had once.
@@ -233,6 +238,7 @@ impl Tracer {
     /// When descriptors cannot be duplicated, or it was taken before.
     pub fn acquired(&mut self) -> Result<AcquiredTable> {
         Ok(AcquiredTable {
+            keys: self.program_descriptor(Role::AcquiredDescriptors),
             closed: self.query(Role::ClosedDescriptors, "CLOSED")?,
             table: HashMap::try_from(take_map(&mut self.ebpf, "ACQUIRED")?).map_err(object)?,
         })
@@ -287,8 +293,7 @@ impl Tracer {
     }
 
     fn program_descriptor(&self, role: Role) -> Option<OwnedFd> {
-        let name = self.report.hooks.iter().find(|hook| hook.role == role)?.program?;
-        self.ebpf.program(name)?.fd().ok()?.as_fd().try_clone_to_owned().ok()
+        loaded(&self.ebpf, &self.report, role)
     }
 
     /// The ring's size.
@@ -469,6 +474,12 @@ impl Tracer {
         };
         Ok(())
     }
+}
+
+/// The program that was loaded for a role.
+fn loaded(ebpf: &Ebpf, report: &BackendReport, role: Role) -> Option<OwnedFd> {
+    let name = report.hooks.iter().find(|hook| hook.role == role)?.program?;
+    ebpf.program(name)?.fd().ok()?.as_fd().try_clone_to_owned().ok()
 }
 
 /// Loads the object with its configuration; no program yet.

@@ -80,7 +80,7 @@ impl Walk {
     /// Why there is no such walk on this kernel, or what the kernel answers.
     pub fn begin(&self) -> std::result::Result<FsFile, String> {
         let program = self.0.as_ref().map_err(Clone::clone)?;
-        bpf::iterate(program.as_fd()).map_err(|error| error.to_string())
+        bpf::iterate(program.as_fd(), None).map_err(|error| error.to_string())
     }
 }
 
