@@ -124,6 +124,8 @@ impl PendingStacks {
     /// What is needed to complete it.
     pub(super) fn go_on(&mut self, dump: StackDump) {
         let Some(partial) = self.partial.remove(&dump.hash) else { return };
+        // Where its files are has to be known first: its process may be gone.
+        self.tell_of_programs();
         let calls = self.calls.remove(&dump.hash);
         match self.work.try_send(Work::Stack(partial, dump, calls)) {
             Ok(()) => self.under_way += 1,

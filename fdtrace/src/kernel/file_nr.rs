@@ -103,8 +103,7 @@ impl HandleCounter {
             _ => i64::from(half(bytes, 0).cast_signed()),
         };
         let sum: i64 = programs.read(&self.parts)?.iter().flatten().map(part).sum();
-        // Reading it takes one handle, which nobody else will find.
-        Ok(u64::try_from(sum - 1).unwrap_or(0))
+        Ok(u64::try_from(sum).unwrap_or(0))
     }
 
     /// The same from the file alone.
