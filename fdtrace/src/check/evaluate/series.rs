@@ -1,11 +1,15 @@
 //! How many handles of one kind of call were alive at once, while more and more were made.
 
+use std::collections::VecDeque;
+
 /// Changes that are remembered one by one.
 const MAX_CHANGES: usize = 1024;
 /// Record highs that are remembered after that.
 const MAX_HIGHS: usize = 1024;
 /// Moments that are remembered then, each with how many had been made.
 const MAX_MOMENTS: usize = 256;
+/// The last moments, of which each is remembered: what a cache holds at its end was made a few calls before.
+const MAX_LATEST: usize = 256;
 
 /// A number that goes up and down.
 #[derive(Clone, Debug, Default)]
@@ -22,6 +26,8 @@ pub(crate) struct Series {
     moments: Vec<(u64, u64)>,
     /// So many are made between two of them.
     apart: u64,
+    /// When the last ones were made.
+    latest: VecDeque<u64>,
 }
 
 impl Series {
@@ -48,9 +54,17 @@ impl Series {
                 self.highs = highs(&self.changes);
                 let rises = self.changes.iter().filter(|(_, up)| *up);
                 self.moments = rises.zip(1..).map(|((time, _), made)| (*time, made)).collect();
+                let last = self.moments.len().saturating_sub(MAX_LATEST);
+                self.latest = self.moments[last..].iter().map(|(time, _)| *time).collect();
                 (self.changes, self.step, self.apart) = (Vec::new(), 1, 1);
             }
             return;
+        }
+        if up {
+            if self.latest.len() == MAX_LATEST {
+                self.latest.pop_front();
+            }
+            self.latest.push_back(time);
         }
         if up && self.made >= self.moments.last().map_or(0, |(_, made)| made + self.apart) {
             self.moments.push((time, self.made));
@@ -68,10 +82,13 @@ impl Series {
         }
     }
 
-    /// How many were made after a moment (ns); of many, exact to a hundredth of them.
+    /// How many were made after a moment (ns); of many, exact to a hundredth of them, and exact if those were few.
     pub(crate) fn made_after(&self, time: u64) -> u64 {
         if self.step == 0 {
             return self.changes.iter().filter(|(at, up)| *up && *at > time).count() as u64;
+        }
+        if self.latest.front().is_some_and(|first| *first <= time) {
+            return self.latest.iter().filter(|at| **at > time).count() as u64;
         }
         let before = self.moments.partition_point(|(at, _)| *at <= time);
         self.made - before.checked_sub(1).map_or(0, |index| self.moments[index].1)
@@ -128,6 +145,19 @@ pub(crate) fn highest<'a>(all: impl Iterator<Item = &'a Series>, percent: u64) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn how_many_were_made_after_one_of_the_last_is_exact() {
+        let mut series = Series::default();
+        for made in 1..=8000 {
+            series.rise(made * 10);
+            series.fall(made * 10 + 5);
+            if made > 1000 {
+                assert_eq!(series.made_after((made - 7) * 10), 7, "of {made}");
+            }
+        }
+        assert!(series.made_after(40_000).abs_diff(4000) <= 80);
+    }
 
     fn series(changes: &[(u64, bool)]) -> Series {
         let mut series = Series::default();
