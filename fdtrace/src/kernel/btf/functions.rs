@@ -17,8 +17,8 @@ impl Functions {
         Self(functions)
     }
 
-    /// BTF with these functions at their places, and nothing at all others. aya needs no more of the kernel's types, and to read them
-    /// all would take 30 ms and 20 MB.
+    /// BTF with these functions at their places, and nothing at all others: aya needs no more of the kernel's types, which are more
+    /// than a hundred thousand.
     pub(in crate::kernel) fn for_loader(&self) -> Btf {
         let mut btf = Btf::new();
         // The first type is there already.
