@@ -31,11 +31,12 @@ pub struct Verdict {
 /// Compares every field of a document.
 #[must_use]
 pub fn evaluate(truth: &Truth, document: &Document, expectations: &Expectations) -> Verdict {
-    let lost = document.trace.lost;
+    let (lost, events) = (document.trace.lost, &document.trace.events);
     let mut verdict = Verdict {
         backend: document.trace.backend.clone(),
         lost: json!({"events": lost.events, "handles": lost.handles, "stacks": lost.stacks,
-                     "skipped": lost.skipped, "healed": lost.healed, "complete": document.trace.complete}),
+                     "skipped": lost.skipped, "healed": lost.healed, "phantoms": lost.phantoms,
+                     "untraced": events.untraced_releases, "complete": document.trace.complete}),
         fields: Map::new(),
         wrong: Vec::new(),
     };
