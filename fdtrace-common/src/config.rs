@@ -68,6 +68,8 @@ pub struct Config {
     pub pid_namespace: u32,
     /// Ring bytes that wait to be read before the reader is woken.
     pub wakeup_bytes: u32,
+    /// Buckets of the table of handles ([`crate::handle_slots`]); 0 where BPF has no atomic exchanges.
+    pub handle_buckets: u32,
     /// Numbers of the system calls that the programs distinguish.
     pub syscalls: Syscalls,
     /// Only tasks of this name, if its first byte is not 0.
@@ -111,7 +113,7 @@ pub struct Config {
     /// A stack that is found again without a walk is walked all the same, and what differs is counted. For tests.
     pub compare_stacks: u8,
     /// Zero: it makes the size a multiple of eight.
-    pub reserved: [u8; 9],
+    pub reserved: [u8; 5],
 }
 
 /// System call numbers that matter, by architecture.
@@ -162,5 +164,5 @@ pub struct Syscalls {
 
 // No padding: the loader hands the programs this structure as bytes.
 const _: () = assert!(
-    size_of::<Config>() == 4 * size_of::<Range>() + 3 * 8 + 7 * 4 + size_of::<Syscalls>() + COMM_LEN + 28
+    size_of::<Config>() == 4 * size_of::<Range>() + 3 * 8 + 8 * 4 + size_of::<Syscalls>() + COMM_LEN + 24
 );

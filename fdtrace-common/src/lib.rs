@@ -9,6 +9,7 @@ pub mod counters;
 pub mod description;
 pub mod descriptor;
 pub mod fields;
+pub mod handle_slots;
 pub mod hash;
 pub mod holder_walk;
 pub mod hotspot;

@@ -11,7 +11,7 @@ use crate::{
     closers, config,
     counters::count,
     events, filter,
-    handles::{self, Added},
+    handles::{self, Added, Known},
     kernel::{Ptr, file},
     mappings, short_lived,
     stacks::{self, Call},
@@ -90,9 +90,9 @@ fn reused(handle: u64) {
     if config::get!(releases_can_be_missed) == 0 {
         return;
     }
-    let Some(former) = handles::get(handle) else { return };
-    let former = *former;
-    handles::remove(handle);
+    let Some(known) = handles::find(handle) else { return };
+    let former = *known.entry();
+    known.remove();
     count(Counter::Phantoms);
     count(Counter::Released);
     let release = missed(handle, former.generation);
@@ -119,19 +119,19 @@ fn missed(handle: u64, generation: u64) -> Release {
 /// The memory of a handle is about to be given back, by the current task; says whether to tell who that is.
 #[inline(always)]
 pub(crate) fn released(handle: u64) -> bool {
-    let Some(entry) = handles::get(handle) else {
+    let Some(known) = handles::find(handle) else {
         count(Counter::ReleasedUnknown);
         return false;
     };
     if config::get!(emit) == EMIT_MIN_AGE {
         // Before it leaves the table: then its memory is another's. Nobody else can release the same handle.
-        let entry = *entry;
-        let (release, number) = leave(handle, &Maker::of(&entry));
+        let entry = *known.entry();
+        let (release, number) = leave(handle, &known, &Maker::of(&entry));
         short_lived::released(&entry, &release, number);
         false
     } else {
-        let maker = Maker::of(entry);
-        let (release, number) = leave(handle, &maker);
+        let maker = Maker::of(known.entry());
+        let (release, number) = leave(handle, &known, &maker);
         if config::get!(emit) == EMIT_STREAM {
             events::send_often(&release, number);
         }
@@ -168,8 +168,8 @@ impl Maker {
 
 /// Takes a handle out of the table and makes the record of its release; says as well how many there were on this CPU.
 #[inline(always)]
-fn leave(handle: u64, maker: &Maker) -> (Release, u64) {
-    handles::remove(handle);
+fn leave(handle: u64, known: &Known, maker: &Maker) -> (Release, u64) {
+    known.remove();
     let releases = count(Counter::Released);
     let tgid = current_process();
     let task = Task::current();

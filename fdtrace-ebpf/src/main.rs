@@ -8,13 +8,14 @@
 //! hears of, [`stacks`] names stacks, [`unwind`] follows native frames and [`scripts`] those of interpreters behind them, [`events`] fills the ring, [`fd_exit_scan`] tells what is open when a program ends,
 //! [`acquired`] who installs descriptors for handles that were there before, [`work_queues`] for whom a thread of a pool works. [`iterators`] run only when user space
 //! reads them, and [`queries`] when it asks.
-#![cfg_attr(target_arch = "bpf", no_std, no_main)]
+#![cfg_attr(target_arch = "bpf", no_std, no_main, feature(asm_experimental_arch))]
 #![expect(clippy::needless_pass_by_value, reason = "aya's macros pass the context by value")]
 #![expect(clippy::multiple_unsafe_ops_per_block, reason = "fields of one context are read together")]
 #![expect(clippy::cast_possible_truncation, reason = "helpers pack two numbers of 32 bits into a register")]
 #![expect(clippy::cast_possible_wrap, clippy::cast_sign_loss, reason = "registers have no sign")]
 
 mod acquired;
+mod atomic;
 mod closers;
 mod config;
 mod counters;

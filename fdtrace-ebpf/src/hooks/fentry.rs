@@ -4,26 +4,36 @@
 use aya_ebpf::{EbpfContext as _, macros::fentry, programs::FEntryContext};
 
 use super::processes;
-use crate::{acquired, closers, kernel::Ptr, lifetime, mappings};
+use crate::{
+    acquired, closers,
+    kernel::{Access as _, Probe, Ptr, file},
+    lifetime, mappings,
+};
+
+/// The first argument, as a number: what the context gives is a pointer to the verifier, and a function of its own takes none.
+#[inline(always)]
+fn first(ctx: &FEntryContext) -> Ptr<file> {
+    Probe::load(ctx.as_ptr().cast())
+}
 
 /// `int security_file_alloc(struct file *file)`
 #[fentry(function = "security_file_alloc")]
 fn alloc_fentry(ctx: FEntryContext) -> i32 {
-    lifetime::allocated(ctx.as_ptr(), ctx.arg::<u64>(0));
+    lifetime::allocated(ctx.as_ptr(), first(&ctx).address());
     0
 }
 
 /// `void security_file_free(struct file *file)`
 #[fentry(function = "security_file_free")]
 fn release_fentry(ctx: FEntryContext) -> i32 {
-    lifetime::released(ctx.arg::<u64>(0));
+    lifetime::released(first(&ctx).address());
     0
 }
 
 /// The same, and who closes it.
 #[fentry(function = "security_file_free")]
 fn closing_fentry(ctx: FEntryContext) -> i32 {
-    if lifetime::released(ctx.arg::<u64>(0)) {
+    if lifetime::released(first(&ctx).address()) {
         closers::tell(ctx.as_ptr());
     }
     0
@@ -32,7 +42,7 @@ fn closing_fentry(ctx: FEntryContext) -> i32 {
 /// `unsigned long mmap_region(struct file *file, unsigned long addr, unsigned long len, ...)`
 #[fentry(function = "mmap_region")]
 fn mapping_fentry(ctx: FEntryContext) -> i32 {
-    mappings::mapped(ctx.as_ptr(), Ptr::at(ctx.arg(0)), ctx.arg(1), ctx.arg(2));
+    mappings::mapped(ctx.as_ptr(), first(&ctx), ctx.arg(1), ctx.arg(2));
     0
 }
 

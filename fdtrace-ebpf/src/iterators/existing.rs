@@ -14,7 +14,7 @@ use crate::{
     filter,
     handles::{self, Added},
     iterator::{Meta, OfDescriptor, OfMapping, write},
-    kernel::{Ptr, file, task_struct},
+    kernel::{Access as _, Probe, Ptr, file, task_struct},
     task::process_of,
 };
 
@@ -23,8 +23,9 @@ use crate::{
 #[unsafe(link_section = "iter/task_file")]
 extern "C" fn iter_existing_files(ctx: *const OfDescriptor) -> i32 {
     // SAFETY: the kernel passes a context of this layout for this section.
-    let (meta, task, fd, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).fd, (*ctx).file) };
-    found(meta, task, file, fd);
+    let (meta, task, fd, file) = unsafe { ((*ctx).meta, (*ctx).task, (*ctx).fd, &raw const (*ctx).file) };
+    // A number: the functions of the table take no pointer of the verifier's.
+    found(meta, task, Probe::load(file), fd);
     0
 }
 

@@ -13,7 +13,9 @@ use super::{
     values,
 };
 use crate::{
-    kernel::{Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, survey},
+    kernel::{
+        Backend, BackendReport, Capabilities, Capability, Error, Kernel, State, handle_table_bytes, survey,
+    },
     process::procfs::{Text, fields, number},
     report,
     stacks::Readers,
@@ -93,9 +95,6 @@ const NEEDS: [(Capability, &str); 6] = [
     (Capability::SysResource, "kernels before 5.11 only: memory for maps"),
 ];
 
-/// Bytes of kernel memory for an entry of HANDLES: the element's header, key and value, and its bucket.
-const BYTES_PER_HANDLE: u64 = 48 + 8 + 40 + 16;
-
 pub(super) fn run(arguments: &Arguments) -> Outcome {
     if let Some(pid) = arguments.pid {
         write(arguments, &process::report(pid)?, process::write_text)?;
@@ -142,7 +141,7 @@ fn report(kernel: &Kernel, backends: &[BackendReport], reader: Option<ReaderLine
         preemption: kernel.preemption.to_string(),
         backend: chosen.map(Backend::name),
         reason: reason(kernel, chosen),
-        handle_table_bytes: u64::from(options::default_handles()) * BYTES_PER_HANDLE,
+        handle_table_bytes: handle_table_bytes(options::default_handles()),
         capabilities: capabilities(kernel.capabilities),
         kept: Capabilities::after_attaching(false, false).held().map(|kept| kept.to_string()).collect(),
         reader,

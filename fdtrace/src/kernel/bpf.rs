@@ -98,6 +98,19 @@ pub(super) fn clear<K: Copy, V: Copy>(map: BorrowedFd<'_>) -> io::Result<()> {
     visit(bpf_cmd::BPF_MAP_LOOKUP_AND_DELETE_BATCH, map, 1, |_: K, _: &[V]| ())
 }
 
+/// Removes an element of a hash map.
+///
+/// # Errors
+/// What the kernel answers; ENOENT where there is none.
+pub(super) fn remove<K: Copy>(map: BorrowedFd<'_>, key: K) -> io::Result<()> {
+    let mut attributes = empty_attributes();
+    // SAFETY: all variants of the union are plain integers, and the union was zeroed.
+    let request = unsafe { &mut attributes.__bindgen_anon_2 };
+    request.map_fd = map.as_raw_fd().cast_unsigned();
+    request.key = (&raw const key) as u64;
+    bpf(bpf_cmd::BPF_MAP_DELETE_ELEM, &mut attributes).map(drop)
+}
+
 /// Takes one element out of a hash map: what it was, or `None` when there was none.
 ///
 /// # Errors
@@ -244,16 +257,42 @@ pub(super) enum Place {
     Run,
 }
 
+/// Whether programs may exchange words of memory, with and without comparing them (`BPF_ATOMIC`, 5.12).
+pub(super) fn has_exchanges() -> bool {
+    /// `BPF_STX | BPF_MEM | BPF_DW` and `BPF_STX | BPF_ATOMIC | BPF_DW` (include/uapi/linux/bpf.h).
+    const STORE: u8 = 0x7b;
+    const ATOMIC: u8 = 0xdb;
+    /// `BPF_XCHG` and `BPF_CMPXCHG`.
+    const EXCHANGES: [i32; 2] = [0xe1, 0xf1];
+    let on_stack = |code, imm| {
+        // SAFETY: plain integers; zero is valid for all of them.
+        let mut instruction: bpf_insn = unsafe { std::mem::zeroed() };
+        instruction.set_dst_reg(10);
+        (instruction.code, instruction.off, instruction.imm) = (code, -8, imm);
+        instruction
+    };
+    EXCHANGES.iter().all(|exchange| {
+        let [result, exit] = empty();
+        load(&[result, on_stack(STORE, 0), on_stack(ATOMIC, *exchange), result, exit], c"GPL", Place::Run)
+            .is_ok()
+    })
+}
+
+/// The instructions of a program that does nothing.
+fn empty() -> [bpf_insn; 2] {
+    // SAFETY: plain integers; zero is valid for all of them.
+    let [mut result, mut exit]: [bpf_insn; 2] = unsafe { std::mem::zeroed() };
+    // `BPF_ALU64 | BPF_MOV | BPF_K` of 0 to the first register, and `BPF_JMP | BPF_EXIT` (include/uapi/linux/bpf.h).
+    (result.code, exit.code) = (0xb7, 0x95);
+    [result, exit]
+}
+
 /// Loads a program that does nothing.
 ///
 /// # Errors
 /// What the kernel answers.
 pub(super) fn load_empty(place: Place) -> io::Result<OwnedFd> {
-    // SAFETY: plain integers; zero is valid for all of them.
-    let [mut result, mut exit]: [bpf_insn; 2] = unsafe { std::mem::zeroed() };
-    // `BPF_ALU64 | BPF_MOV | BPF_K` of 0 to the first register, and `BPF_JMP | BPF_EXIT` (include/uapi/linux/bpf.h).
-    (result.code, exit.code) = (0xb7, 0x95);
-    load(&[result, exit], c"GPL", place)
+    load(&empty(), c"GPL", place)
 }
 
 /// Loads a program.

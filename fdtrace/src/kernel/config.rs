@@ -211,6 +211,7 @@ pub(super) fn build(
         follow: u8::from(settings.filters.follow && !settings.filters.pids.is_empty()),
         // Half of the ring is room for what comes while the reader wakes up.
         wakeup_bytes: settings.ring_bytes / 2,
+        handle_buckets: 0,
         syscalls: syscalls(),
         emit: match settings.emit {
             Emit::All => EMIT_STREAM,
@@ -240,7 +241,7 @@ pub(super) fn build(
         closers: u8::from(settings.closers),
         submitters: u8::from(settings.submitters),
         compare_stacks: u8::from(settings.compare_stacks),
-        reserved: [0; 9],
+        reserved: [0; 5],
     })
 }
 

@@ -22,6 +22,7 @@ use super::{
     config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind},
     error::{Error, Result},
     fields,
+    handle_table::Size,
     kallsyms::Symbols,
     preemption::Preemption,
     tracefs, tracer, work_queues,
@@ -926,7 +927,14 @@ pub fn survey(kernel: &mut Kernel) -> Result<Vec<BackendReport>> {
         .into_iter()
         .map(|backend| {
             let found = fields::find(&mut kernel.types)?;
-            let mut ebpf = tracer::load(kernel, &found.fields, &settings, backend, &btf)?;
+            let mut ebpf = tracer::load(
+                kernel,
+                &found.fields,
+                &settings,
+                backend,
+                Size::of(settings.max_handles),
+                &btf,
+            )?;
             let hooks = attach(&mut ebpf, &btf, kernel, backend, &settings);
             let mut remarks = kernel.remarks(backend, found.remarks);
             if let Err(reason) = work_queues::load_all(&mut ebpf) {

@@ -8,6 +8,7 @@ mod btf;
 mod capabilities;
 mod config;
 mod error;
+mod exchanges;
 mod fields;
 mod file_nr;
 mod handle_table;
@@ -32,6 +33,7 @@ pub use config::{Acquisitions, Emit, Filters, Settings, Stacks, Unwind};
 pub(crate) use error::system;
 pub use error::{Error, Result};
 pub use file_nr::{Exactness, FileNr, HandleCounter};
+pub use handle_table::handle_table_bytes;
 pub(crate) use holder_walk::records as walk_records;
 pub use holder_walk::{
     BpfLayout, Chase, HolderWalk, NamespaceLayout, PathLayout, PeerLayout, PidLayout, QueueLayout,

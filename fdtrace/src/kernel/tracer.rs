@@ -1,6 +1,7 @@
 //! The attached programs and their maps.
 
 use std::{
+    borrow::Cow,
     fs::File,
     io,
     os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd},
@@ -20,6 +21,7 @@ use fdtrace_common::{
     counters::{Counters, ShortLivedCount},
     descriptor::Acquired,
     fields::{self as table, Fields},
+    handle_slots::Keys,
     iterators::Span,
     scripts::Interpreter,
     unwind::{Code, Rule},
@@ -33,8 +35,8 @@ use super::{
     config,
     config::{Acquisitions, Emit, Settings, Unwind},
     error::{Error, Result, system},
-    fields,
-    handle_table::HandleTable,
+    exchanges, fields,
+    handle_table::{HandleTable, Size, Slots},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     iterators::{DescriptorFinder, PreexistingScan, TableReader},
     progress::Progress,
@@ -44,7 +46,7 @@ use super::{
 };
 
 /// The BPF object, built by `cargo xtask ebpf` and committed.
-static OBJECT: &[u8] =
+pub(super) static OBJECT: &[u8] =
     aya::include_bytes_aligned!(concat!(env!("CARGO_MANIFEST_DIR"), "/../fdtrace-ebpf/fdtrace.bpf.o"));
 
 /// Lets aya copy our types to and from maps.
@@ -56,6 +58,8 @@ pub(super) struct Plain<T>(pub(super) T);
 unsafe impl Pod for Plain<Config> {}
 // SAFETY: `Counters` is an array of integers.
 unsafe impl Pod for Plain<Counters> {}
+// SAFETY: an array of integers.
+unsafe impl Pod for Plain<Keys> {}
 // SAFETY: `Entry` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Entry> {}
 // SAFETY: `Span` is `repr(C)`, made of integers of one size.
@@ -91,7 +95,6 @@ pub struct Tracer {
     functions: Functions,
     ring: RingBuf<MapData>,
     progress: Progress,
-    handles: HashMap<MapData, u64, Plain<Entry>>,
     handle_table: HandleTable,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     /// How often the kernel side was made to forget all stacks.
@@ -150,7 +153,8 @@ impl Tracer {
         let found = fields::find(&mut kernel.types)?;
         let functions = hooks::functions(&kernel.types);
         let btf = functions.for_loader();
-        let mut ebpf = load(kernel, &found.fields, settings, backend, &btf)?;
+        let size = Size::of(settings.max_handles);
+        let mut ebpf = load(kernel, &found.fields, settings, backend, size, &btf)?;
         fill_tree(&mut ebpf, &settings.filters.pids)?;
         let recognised = Interpreters::of(take_map(&mut ebpf, "INTERPRETERS")?)?;
         thread::scope(|scope| {
@@ -165,16 +169,13 @@ impl Tracer {
         // The committed object has no messages.
         let logger = settings.object.as_ref().and_then(|_| EbpfLogger::init(&mut ebpf).ok());
         let ring = RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?;
-        let handles = HashMap::try_from(take_map(&mut ebpf, "HANDLES")?).map_err(object)?;
-        let span = Array::try_from(take_map(&mut ebpf, "SPAN")?).map_err(object)?;
-        let table =
-            handles.map().fd().as_fd().try_clone_to_owned().map_err(system("a map cannot be shared"))?;
+        let program = loaded(&ebpf, &report, Role::Handles);
+        let handle_table = handle_table(&mut ebpf, size, program)?;
         Ok(Ok(Self {
             progress: Progress::of(&ring).map_err(system("mapping the ring's positions"))?,
             ring,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
-            handles,
-            handle_table: HandleTable::new(loaded(&ebpf, &report, Role::Handles), table, span),
+            handle_table,
             stacks_epoch: AtomicU64::new(0),
             ebpf,
             interpreters: recognised,
@@ -356,7 +357,11 @@ impl Tracer {
     /// # Errors
     /// What the kernel answers.
     pub fn handles(&self) -> Result<Vec<(u64, Entry)>> {
-        bpf::elements(self.table()).map_err(system("the table of handles cannot be read"))
+        let mut found = Vec::new();
+        self.handle_table
+            .each(Span::ALL, |handle, entry| found.push((handle, entry)))
+            .map_err(system("the table of handles cannot be read"))?;
+        Ok(found)
     }
 
     /// What the min-age filter has dropped so far, by call ([`fdtrace_common::hash::call_key`]). The table of calls is
@@ -408,10 +413,6 @@ impl Tracer {
         }
     }
 
-    fn table(&self) -> BorrowedFd<'_> {
-        self.handles.map().fd().as_fd()
-    }
-
     /// Takes a process out of those whose children are traced.
     pub fn unfollow(&mut self, pid: u32) {
         if let Some(map) = self.ebpf.map_mut("TREE")
@@ -424,10 +425,7 @@ impl Tracer {
 
     /// Takes an entry out of the kernel's table whose handle is gone, if it is still of that generation.
     pub fn forget(&mut self, handle: u64, generation: u64) {
-        if self.handles.get(&handle, 0).is_ok_and(|entry| entry.0.generation == generation) {
-            // Gone already is gone.
-            let _ = self.handles.remove(&handle);
-        }
+        self.handle_table.forget(handle, generation);
     }
 
     /// Runs that the kernel skipped of the programs at both ends of a handle's life: (allocation, release).
@@ -488,11 +486,17 @@ pub(super) fn load(
     fields: &Fields,
     settings: &Settings,
     backend: Backend,
+    size: Size,
     btf: &Btf,
 ) -> Result<Ebpf> {
     raise_memlock();
-    let config = Plain(config::build(kernel, fields, settings, backend)?);
+    let config =
+        Plain(Config { handle_buckets: size.buckets, ..config::build(kernel, fields, settings, backend)? });
     let fields = Plain(*fields);
+    let mut bytes = Cow::Borrowed(settings.object.as_deref().unwrap_or(OBJECT));
+    if size.buckets == 0 {
+        bytes = exchanges::without(&bytes).into();
+    }
     let mut loader = EbpfLoader::new();
     if settings.unwind != Unwind::Tables {
         // Maps that nobody uses take no memory to speak of.
@@ -518,8 +522,11 @@ pub(super) fn load(
         .override_global("CONFIG", &config, true)
         .override_global(table::GLOBAL, &fields, true)
         .map_max_entries("EVENTS", settings.ring_bytes)
-        .map_max_entries("HANDLES", settings.max_handles)
-        .load(settings.object.as_deref().unwrap_or(OBJECT))
+        .map_max_entries("HANDLES", size.map)
+        // A map has one element at least.
+        .map_max_entries("SLOT_KEYS", size.buckets.max(1))
+        .map_max_entries("SLOT_ENTRIES", size.slots().max(1))
+        .load(&bytes)
         .map_err(object)
 }
 
@@ -528,6 +535,22 @@ pub(super) fn raise_memlock() {
     let unlimited = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
     // SAFETY: a valid structure.
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
+}
+
+fn handle_table(ebpf: &mut Ebpf, size: Size, program: Option<OwnedFd>) -> Result<HandleTable> {
+    let keys: Array<_, Plain<Keys>> = Array::try_from(take_map(ebpf, "SLOT_KEYS")?).map_err(object)?;
+    let entries: Array<_, Plain<Entry>> = Array::try_from(take_map(ebpf, "SLOT_ENTRIES")?).map_err(object)?;
+    let slots = (size.buckets > 0)
+        .then(|| Slots::map(keys.map().fd().as_fd(), entries.map().fd().as_fd(), size))
+        .transpose()
+        .map_err(system("the table of handles cannot be mapped"))?;
+    Ok(HandleTable::new(
+        slots,
+        Array::try_from(take_map(ebpf, "SPILLED")?).map_err(object)?,
+        HashMap::try_from(take_map(ebpf, "HANDLES")?).map_err(object)?,
+        program,
+        Array::try_from(take_map(ebpf, "SPAN")?).map_err(object)?,
+    ))
 }
 
 fn fill_tree(ebpf: &mut Ebpf, pids: &[u32]) -> Result<()> {

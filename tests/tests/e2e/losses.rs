@@ -95,8 +95,15 @@ fn handle_table_too_small_is_not_complete() -> Result<()> {
     ensure!(lost.handles > 0, "{} handles found room for 64: {lost:?}", truth.live);
     ensure!(!document.trace.complete, "complete, with {lost:?}");
     ensure!(counted(&document), "lost without being counted: {lost:?}");
-    // And it stays incomplete when all is over.
+    // And it stays incomplete when all is over, but nothing that found room is left behind.
     let truth = observation.workload.close()?;
+    let released = observation.tracer.wait_for(TIMEOUT / 4, |document| document.handles.live == 0)?;
+    ensure!(
+        released.handles.live == 0,
+        "{} handles were released unseen: {:?}",
+        released.handles.live,
+        released.trace.lost
+    );
     let last = observation.tracer.interrupt()?.last.context("no document after SIGINT")?;
     ensure!(!last.trace.complete, "complete after a full table, {} released", truth.released);
     Ok(())
