@@ -96,6 +96,7 @@ macro_rules! kernel_fields {
             }
             linux_binprm {
                 filename: u64 = "filename", required;
+                file: Ptr<file> = "file", required;
             }
             // x86_64 | aarch64
             pt_regs {

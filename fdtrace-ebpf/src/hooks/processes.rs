@@ -3,10 +3,11 @@
 use aya_ebpf::{
     helpers::bpf_probe_read_kernel_str_bytes,
     macros::{map, raw_tracepoint},
-    maps::PerCpuArray,
+    maps::{LruHashMap, PerCpuArray},
     programs::RawTracePointContext,
 };
 use fdtrace_common::{
+    config::UNWIND_TABLES,
     counters::Counter,
     wire::{Exec, Exit, Fork, Moment, Tag},
 };
@@ -16,14 +17,21 @@ use crate::{
     config,
     counters::count,
     events, fd_exit_scan, filter,
-    kernel::{Ptr, files_struct, linux_binprm, task_struct},
+    kernel::{Ptr, file, files_struct, linux_binprm, task_struct},
     log::debug,
     task::{current_process, limit, now, process_of},
+    unwind::tables::module,
 };
 
 /// Scratch of `process_exec` alone: its record is too large for the BPF stack.
 #[map]
 static EXEC: PerCpuArray<Exec> = PerCpuArray::with_max_entries(1, 0);
+
+/// Files of programs that have run, by the name that they have as modules. Whoever is evicted is new again.
+#[map]
+static BEGUN: LruHashMap<u64, u8> = LruHashMap::with_max_entries(1024, 0);
+
+const BPF_ANY: u64 = 0;
 
 /// `sched_process_fork(struct task_struct *parent, struct task_struct *child)`, before the child runs.
 #[raw_tracepoint(tracepoint = "sched_process_fork")]
@@ -78,11 +86,22 @@ fn process_exec(ctx: RawTracePointContext) -> i32 {
     let name = bprm.filename();
     // SAFETY: as above; the buffer's length is its own. A name that cannot be read stays empty.
     let _ = unsafe { bpf_probe_read_kernel_str_bytes(name as *const u8, &mut record.path) };
-    // Its tables are read before its first stack comes.
-    if !events::tell_urgently(record) {
+    let told = if is_new(bprm.file()) { events::tell_urgently(record) } else { events::tell(record) };
+    if !told {
         count(Counter::LostEnds);
     }
     0
+}
+
+/// Whether a program has never run since tracing began: its tables are to be read before its first stack comes. Waking the reader is
+/// an interrupt on this CPU and costs twenty times what else is done here; a shell runs the same few programs over and over.
+#[inline(always)]
+fn is_new(file: Ptr<file>) -> bool {
+    if config::get!(unwind) != UNWIND_TABLES {
+        return false;
+    }
+    let program = module(file);
+    BEGUN.get_ptr(program).is_none() && BEGUN.insert(program, &1, BPF_ANY).is_ok()
 }
 
 /// `sched_process_exit(struct task_struct *task)`, from 6.16 on with `bool group_dead`.

@@ -143,7 +143,7 @@ impl OpenGroup {
         self.group.hidden += hidden;
         // Handles of one file come one after the other more often than not.
         if std::mem::replace(&mut self.inode, handle.inode) != handle.inode || handle.inode == 0 {
-            self.group.bytes += handle.allocated;
+            self.group.bytes = self.group.bytes.saturating_add(handle.allocated);
         }
         if let Some((receive, send)) = &mut self.group.queue {
             *receive += u64::from(handle.receive);

@@ -161,7 +161,7 @@ fn gather(
         group.count += 1;
         group.places.extend(remember.then_some(place));
         if std::mem::replace(&mut group.inode, handle.inode) != handle.inode || handle.inode == 0 {
-            group.bytes += handle.allocated;
+            group.bytes = group.bytes.saturating_add(handle.allocated);
         }
     }
     groups

@@ -198,7 +198,7 @@ fn deleted<'a>(handles: impl Iterator<Item = &'a Handle>) -> Deleted {
     for handle in handles.filter(|handle| handle.is_deleted()) {
         sum.handles += 1;
         if inodes.insert(handle.inode) {
-            sum.bytes += handle.allocated;
+            sum.bytes = sum.bytes.saturating_add(handle.allocated);
         }
     }
     sum

@@ -125,7 +125,7 @@ impl Handle {
             cred: file.cred,
             ino: file.ino,
             size: file.size,
-            allocated: allocated(file),
+            allocated: allocated(file.blocks),
             name_at,
             dev: file.dev,
             rdev: file.rdev,
@@ -348,9 +348,12 @@ fn trimmed(name: &[u8], family: u8) -> &[u8] {
 }
 
 /// A file may be as long as it likes without taking anything. What was just written, where blocks are given out late, is
-/// none yet either.
-const fn allocated(file: &File) -> u64 {
-    file.blocks.saturating_mul(512)
+/// none yet either. A file that is let go of while it is read has what the next owner of its memory wrote: what no disk
+/// holds is no size.
+const fn allocated(blocks: u64) -> u64 {
+    const NO_DISK: u64 = 1 << 60;
+    let bytes = blocks.saturating_mul(512);
+    if bytes < NO_DISK { bytes } else { 0 }
 }
 
 fn marks(file: &File) -> u8 {
@@ -358,4 +361,14 @@ fn marks(file: &File) -> u8 {
     bit(file.mode & FMODE_NOACCOUNT != 0, mark::UNACCOUNTED)
         | bit(file.name_of_peer != 0, mark::NAME_OF_PEER)
         | bit(file.mount_flags & SB_KERNMOUNT != 0, mark::INTERNAL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_no_disk_holds_is_no_size() {
+        assert_eq!([0, 8, u64::MAX, 1 << 60].map(allocated), [0, 4096, 0, 0]);
+    }
 }

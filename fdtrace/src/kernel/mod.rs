@@ -20,8 +20,8 @@ mod pid_namespace;
 mod preemption;
 #[cfg(test)]
 mod program_rooms;
-mod progress;
 mod queries;
+mod ring;
 mod rules;
 mod tracefs;
 mod tracer;

@@ -12,7 +12,7 @@ use std::{
 
 use aya::{
     Btf, Ebpf, EbpfLoader, Pod,
-    maps::{Array, HashMap, IterableMap as _, Map, MapData, PerCpuArray, RingBuf},
+    maps::{Array, HashMap, Map, MapData, PerCpuArray},
     util::nr_cpus,
 };
 use aya_log::EbpfLogger;
@@ -21,7 +21,6 @@ use fdtrace_common::{
     counters::{Counters, ShortLivedCount},
     descriptor::Acquired,
     fields::{self as table, Fields},
-    handle_slots::Keys,
     iterators::Span,
     scripts::Interpreter,
     unwind::{Code, Rule},
@@ -39,8 +38,8 @@ use super::{
     handle_table::{HandleTable, Size, Slots},
     hooks::{self, Backend, BackendReport, HookReport, Kernel, Role},
     iterators::{DescriptorFinder, PreexistingScan, TableReader},
-    progress::Progress,
     queries::{Descriptions, PhantomFinder, Query, Sweeper},
+    ring::Ring,
     rules::{Interpreters, RuleBook},
     work_queues,
 };
@@ -58,8 +57,6 @@ pub(super) struct Plain<T>(pub(super) T);
 unsafe impl Pod for Plain<Config> {}
 // SAFETY: `Counters` is an array of integers.
 unsafe impl Pod for Plain<Counters> {}
-// SAFETY: an array of integers.
-unsafe impl Pod for Plain<Keys> {}
 // SAFETY: `Entry` is `repr(C)`, made of integers, and has no padding (its size is asserted where it is defined).
 unsafe impl Pod for Plain<Entry> {}
 // SAFETY: `Span` is `repr(C)`, made of integers of one size.
@@ -93,8 +90,7 @@ pub struct Tracer {
     ebpf: Ebpf,
     interpreters: Interpreters,
     functions: Functions,
-    ring: RingBuf<MapData>,
-    progress: Progress,
+    ring: Ring,
     handle_table: HandleTable,
     counters: PerCpuArray<MapData, Plain<Counters>>,
     /// How often the kernel side was made to forget all stacks.
@@ -168,12 +164,10 @@ impl Tracer {
         }
         // The committed object has no messages.
         let logger = settings.object.as_ref().and_then(|_| EbpfLogger::init(&mut ebpf).ok());
-        let ring = RingBuf::try_from(take_map(&mut ebpf, "EVENTS")?).map_err(object)?;
         let program = loaded(&ebpf, &report, Role::Handles);
         let handle_table = handle_table(&mut ebpf, size, program)?;
         Ok(Ok(Self {
-            progress: Progress::of(&ring).map_err(system("mapping the ring's positions"))?,
-            ring,
+            ring: ring(&mut ebpf, settings.ring_bytes as usize)?,
             counters: PerCpuArray::try_from(take_map(&mut ebpf, "COUNTERS")?).map_err(object)?,
             handle_table,
             stacks_epoch: AtomicU64::new(0),
@@ -315,13 +309,13 @@ impl Tracer {
     /// How far the ring is written. Whatever had happened before this was asked is read when [`Self::has_read`] says so.
     #[must_use]
     pub fn written(&self) -> u64 {
-        self.progress.written()
+        self.ring.written()
     }
 
     /// Whether all has been read up to there: a record that another CPU still writes holds up those behind it.
     #[must_use]
     pub fn has_read(&self, position: u64) -> bool {
-        self.progress.read() >= position
+        self.ring.read() >= position
     }
 
     /// Hands every record that waits in the ring to `take`, at most `most` of them; says how many there were.
@@ -330,10 +324,7 @@ impl Tracer {
             logger.flush();
         }
         let mut taken = 0;
-        while taken < most
-            && let Some(record) = self.ring.next()
-        {
-            take(&record);
+        while taken < most && self.ring.take(&mut take) {
             taken += 1;
         }
         taken
@@ -537,13 +528,20 @@ pub(super) fn raise_memlock() {
     unsafe { libc::setrlimit(libc::RLIMIT_MEMLOCK, &raw const unlimited) };
 }
 
+fn ring(ebpf: &mut Ebpf, bytes: usize) -> Result<Ring> {
+    match take_map(ebpf, "EVENTS")? {
+        Map::RingBuf(map) => Ring::of(map, bytes).map_err(system("the ring buffer cannot be mapped")),
+        _ => Err(Error::Object("EVENTS is no ring buffer".to_owned())),
+    }
+}
+
 fn handle_table(ebpf: &mut Ebpf, size: Size, program: Option<OwnedFd>) -> Result<HandleTable> {
-    let keys: Array<_, Plain<Keys>> = Array::try_from(take_map(ebpf, "SLOT_KEYS")?).map_err(object)?;
-    let entries: Array<_, Plain<Entry>> = Array::try_from(take_map(ebpf, "SLOT_ENTRIES")?).map_err(object)?;
-    let slots = (size.buckets > 0)
-        .then(|| Slots::map(keys.map().fd().as_fd(), entries.map().fd().as_fd(), size))
-        .transpose()
-        .map_err(system("the table of handles cannot be mapped"))?;
+    let mut array = |name| match take_map(ebpf, name)? {
+        Map::Array(map) => map.fd().as_fd().try_clone_to_owned().map_err(system("a map cannot be shared")),
+        _ => Err(Error::Object(format!("{name} is no array"))),
+    };
+    let (keys, entries) = (array("SLOT_KEYS")?, array("SLOT_ENTRIES")?);
+    let slots = (size.buckets > 0).then(|| Slots::new(keys, entries, size));
     Ok(HandleTable::new(
         slots,
         Array::try_from(take_map(ebpf, "SPILLED")?).map_err(object)?,

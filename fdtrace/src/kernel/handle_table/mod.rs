@@ -63,7 +63,7 @@ impl HandleTable {
                 if wanted.has(&entry) {
                     each(handle, entry);
                 }
-            });
+            })?;
             if self.0.spilled.get(&0, 0).is_ok_and(|spilled| spilled == 0) {
                 return Ok(());
             }
@@ -88,8 +88,10 @@ impl HandleTable {
 
     /// Takes the entry of a handle out, if it is still of that generation.
     pub(super) fn forget(&self, handle: u64, generation: u64) {
-        let is_done = self.0.slots.as_ref().is_some_and(|slots| slots.forget(handle, generation));
-        if !is_done && self.0.map.get(&handle, 0).is_ok_and(|entry| entry.0.generation == generation) {
+        let slots = self.0.slots.as_ref();
+        // What cannot be taken out now is found the next time.
+        let had_slot = slots.is_some_and(|slots| slots.forget(handle, generation).unwrap_or(true));
+        if !had_slot && self.0.map.get(&handle, 0).is_ok_and(|entry| entry.0.generation == generation) {
             // Gone already is gone.
             let _ = bpf::remove(self.map(), handle);
         }

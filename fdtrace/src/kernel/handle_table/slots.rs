@@ -2,7 +2,7 @@
 
 use std::{
     io,
-    os::fd::{AsRawFd, BorrowedFd},
+    os::fd::{AsRawFd as _, OwnedFd},
     sync::atomic::{AtomicU64, Ordering},
 };
 
@@ -14,10 +14,11 @@ use memmap2::{MmapOptions, MmapRaw};
 
 use super::Size;
 
-/// The arrays of `fdtrace-ebpf`'s `handles::slots`, mapped.
+/// The arrays of `fdtrace-ebpf`'s `handles::slots`. They are mapped while somebody looks at them: their pages would count as memory
+/// of this process all the time.
 pub(in crate::kernel) struct Slots {
-    keys: Words,
-    entries: Words,
+    keys: OwnedFd,
+    entries: OwnedFd,
     size: Size,
 }
 
@@ -25,7 +26,7 @@ pub(in crate::kernel) struct Slots {
 struct Words(MmapRaw);
 
 impl Words {
-    fn of(map: BorrowedFd<'_>, count: usize) -> io::Result<Self> {
+    fn of(map: &OwnedFd, count: usize) -> io::Result<Self> {
         MmapOptions::new().len(count * size_of::<u64>()).map_raw(map.as_raw_fd()).map(Self)
     }
 
@@ -37,46 +38,52 @@ impl Words {
 
 impl Slots {
     /// Of two arrays of this size.
-    ///
-    /// # Errors
-    /// When they cannot be mapped.
-    pub(in crate::kernel) fn map(
-        keys: BorrowedFd<'_>,
-        entries: BorrowedFd<'_>,
-        size: Size,
-    ) -> io::Result<Self> {
-        let slots = size.slots() as usize;
-        Ok(Self { keys: Words::of(keys, slots)?, entries: Words::of(entries, slots * WORDS)?, size })
+    pub(in crate::kernel) const fn new(keys: OwnedFd, entries: OwnedFd, size: Size) -> Self {
+        Self { keys, entries, size }
+    }
+
+    /// Keys, and entries.
+    fn map(&self) -> io::Result<(Words, Words)> {
+        let slots = self.size.slots() as usize;
+        Ok((Words::of(&self.keys, slots)?, Words::of(&self.entries, slots * WORDS)?))
     }
 
     /// Calls `each` for every entry that is there all the time, once; others may or may not be among them.
-    pub(super) fn each(&self, mut each: impl FnMut(u64, Entry)) {
-        let (keys, entries) = (self.keys.as_slice(), self.entries.as_slice());
-        for (key, entry) in keys.iter().zip(entries.chunks_exact(WORDS)) {
+    ///
+    /// # Errors
+    /// When they cannot be mapped.
+    pub(super) fn each(&self, mut each: impl FnMut(u64, Entry)) -> io::Result<()> {
+        let (keys, entries) = self.map()?;
+        for (key, entry) in keys.as_slice().iter().zip(entries.as_slice().chunks_exact(WORDS)) {
             if key.load(Ordering::Relaxed) != 0
                 && let Some((handle, words)) = read(&Slot { key, entry })
             {
                 each(handle, of_words(words));
             }
         }
+        Ok(())
     }
 
-    /// Takes the entry of a handle out, if it is there and of that generation. The handle is gone, so that nobody else takes it
-    /// out; but its memory may be given to a new one right now, which then replaces the entry. Whoever is in between the two
-    /// exchanges loses that one, which is counted when it is released.
-    pub(super) fn forget(&self, handle: u64, generation: u64) -> bool {
+    /// Takes the entry of a handle out, if it is of that generation; false where the handle has no slot. It is gone, so that nobody
+    /// else takes it out; but its memory may be given to a new one right now, which then replaces the entry. Who comes
+    /// between the two exchanges loses that one, which is counted when it is released.
+    ///
+    /// # Errors
+    /// When they cannot be mapped.
+    pub(super) fn forget(&self, handle: u64, generation: u64) -> io::Result<bool> {
+        let (keys, entries) = self.map()?;
         let first = (bucket(handle, self.size.buckets) * SLOTS) as usize;
-        let keys = &self.keys.as_slice()[first..first + SLOTS as usize];
+        let keys = &keys.as_slice()[first..first + SLOTS as usize];
         let Some(slot) = keys.iter().position(|key| key.load(Ordering::Acquire) == handle) else {
-            return false;
+            return Ok(false);
         };
-        let entry = &self.entries.as_slice()[(first + slot) * WORDS];
+        let entry = &entries.as_slice()[(first + slot) * WORDS];
         let (success, failure) = (Ordering::SeqCst, Ordering::SeqCst);
         if entry.compare_exchange(generation, 0, success, failure).is_ok() {
             // Gone already is gone.
             let _ = keys[slot].compare_exchange(handle, 0, success, failure);
         }
-        true
+        Ok(true)
     }
 }
 
