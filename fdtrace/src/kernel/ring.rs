@@ -80,8 +80,10 @@ impl Ring {
     }
 
     fn length(&self, start: usize) -> &AtomicU32 {
-        // SAFETY: `start` is a multiple of eight inside of the data, where a header begins; the kernel writes it as one word.
-        unsafe { &*self.producer.as_ptr().add(self.page + start).cast::<AtomicU32>() }
+        // SAFETY: `start` is inside of the data.
+        let header = unsafe { self.producer.as_ptr().add(self.page + start) };
+        // SAFETY: a multiple of eight, where a header begins; the kernel writes the length as one word.
+        unsafe { &*header.cast::<AtomicU32>() }
     }
 }
 
@@ -93,9 +95,11 @@ impl AsRawFd for Ring {
 }
 
 fn data(producer: &MmapRaw, page: usize) -> &[u8] {
+    // SAFETY: more than a page is mapped.
+    let start = unsafe { producer.as_ptr().add(page) };
     // SAFETY: mapped as long as it is borrowed. The kernel writes in it, but not where a record is that was not read yet, and
     // nobody looks elsewhere.
-    unsafe { std::slice::from_raw_parts(producer.as_ptr().add(page), producer.len() - page) }
+    unsafe { std::slice::from_raw_parts(start, producer.len() - page) }
 }
 
 fn position(page: &MmapRaw) -> &AtomicU64 {
@@ -103,8 +107,8 @@ fn position(page: &MmapRaw) -> &AtomicU64 {
     unsafe { &*page.as_ptr().cast::<AtomicU64>() }
 }
 
-fn offset(position: u64, size: usize) -> usize {
-    // What is cut off is a multiple of the size.
+#[expect(clippy::cast_possible_truncation, reason = "what is cut off is a multiple of the size")]
+const fn offset(position: u64, size: usize) -> usize {
     position as usize & (size - 1)
 }
 
