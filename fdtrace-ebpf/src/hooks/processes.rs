@@ -101,7 +101,7 @@ fn is_new(file: Ptr<file>) -> bool {
         return false;
     }
     let program = module(file);
-    BEGUN.get_ptr(program).is_none() && BEGUN.insert(program, &1, BPF_ANY).is_ok()
+    BEGUN.get_ptr(program).is_none() && BEGUN.insert(program, 1, BPF_ANY).is_ok()
 }
 
 /// `sched_process_exit(struct task_struct *task)`, from 6.16 on with `bool group_dead`.
